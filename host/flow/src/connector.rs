@@ -1,0 +1,82 @@
+//! What a built-in source or sink is to the belt. Component sources and sinks are driven through the same
+//! two traits, so a loop does not know which kind it runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use model::batch::Batch;
+use model::ids::RecordId;
+use model::outcome::Rejection;
+
+/// How much a source may put into one batch, and how long it may wait for it to fill.
+#[derive(Clone, Copy, Debug)]
+pub struct PullLimits {
+    pub records_max: usize,
+    /// Bytes of values; the record that crosses the bound is still in.
+    pub bytes_max: usize,
+    /// Counted from the first record of the batch: a trickle is not held back for longer.
+    pub delay: Duration,
+}
+
+/// Why a source or a sink cannot go on. The run ends with it.
+#[derive(thiserror::Error, Debug)]
+#[error("{what}: {why}; {next}")]
+pub struct ConnectError {
+    /// The thing that failed, as the user knows it: a path, `stdin`, an address.
+    pub what: String,
+    pub why: String,
+    /// What to do about it.
+    pub next: String,
+}
+
+/// A record that a source could not make: the row does not fit its schema, the line is too long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub split: Arc<str>,
+    pub offset: u64,
+    pub code: String,
+    pub message: String,
+    /// The raw record, cut to what a dead letter holds.
+    pub raw: Vec<u8>,
+}
+
+/// What one pull brought.
+#[derive(Debug, Default)]
+pub struct Pulled {
+    /// All of one split. None where there was nothing but refused records.
+    pub batch: Option<Batch>,
+    pub refused: Vec<Refused>,
+}
+
+/// Where records come from. One loop owns it.
+#[async_trait]
+pub trait Source: Send {
+    /// Waits until there is at least one record (or refused one), then for more until a limit is reached.
+    /// `None`: every split has ended. Cancel safe: a pull that is dropped has taken nothing.
+    async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError>;
+}
+
+/// What a sink refuses.
+pub type Refusals = Vec<Rejection>;
+
+/// Where records go. One loop owns it, calls are never concurrent.
+#[async_trait]
+pub trait Sink: Send {
+    /// Takes all rows of `batch` in order. Typed sinks get exactly the columns of their planned input.
+    async fn write(&mut self, batch: &Batch, ids: &[RecordId]) -> Result<Refusals, ConnectError>;
+
+    /// Whether `write` needs the ids of the records; they are computed only for sinks that do.
+    fn wants_ids(&self) -> bool {
+        false
+    }
+
+    /// Called when the belt has nothing more for it at once: what is buffered becomes visible.
+    async fn flush(&mut self) -> Result<(), ConnectError>;
+
+    /// Makes all that was written so far durable, ready to be committed, and names it.
+    async fn prepare(&mut self, checkpoint: u64) -> Result<Vec<u8>, ConnectError>;
+
+    /// The checkpoint stands. May be asked again with the same token.
+    async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError>;
+}

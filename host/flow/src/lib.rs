@@ -1,0 +1,3 @@
+//! The belt: loops that carry batches from sources through stages to sinks.
+
+pub mod connector;

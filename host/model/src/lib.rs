@@ -1,0 +1,13 @@
+//! The nouns of Conveyor and the decisions over them, as values: no I/O, no clock, no threads.
+//!
+//! Text becomes a `Pipeline` (`manifest`), a pipeline with what its stages say of themselves becomes a
+//! `Plan` (`plan`), and records move as a `Batch` (`batch`) through what stages answer (`outcome`).
+
+pub mod batch;
+pub mod diagnostics;
+pub mod fields;
+pub mod ids;
+pub mod limits;
+pub mod lineage;
+pub mod manifest;
+pub mod outcome;

@@ -1,0 +1,179 @@
+//! Where the rows of a batch come from, in compact form.
+//!
+//! A batch that only lost rows shares its selection with its columns; a batch in which a stage made rows
+//! gets one node more. Nothing is computed per record until somebody asks for a record's id or its origin:
+//! dead letters, and sinks that cannot commit.
+
+use std::sync::Arc;
+
+use crate::batch::Rows;
+use crate::ids::RecordId;
+
+/// The lineage of every row of one batch.
+#[derive(Clone, Debug)]
+pub struct Lineage {
+    node: Arc<Node>,
+    rows: Rows,
+}
+
+#[derive(Debug)]
+enum Node {
+    Source(SourceRows),
+    Made(MadeRows),
+    Edge { parent: Lineage, edge: Arc<str> },
+}
+
+/// Rows as they came out of a source.
+#[derive(Debug)]
+pub struct SourceRows {
+    pub pipeline: Arc<str>,
+    pub source: Arc<str>,
+    pub split: Arc<str>,
+    pub offsets: Offsets,
+}
+
+/// Places of records within their split, strictly ascending.
+#[derive(Clone, Debug)]
+pub enum Offsets {
+    /// The first offset; the rest follows without gaps.
+    From(u64),
+    These(Arc<[u64]>),
+}
+
+/// Rows that went through a stage that made records.
+#[derive(Debug)]
+struct MadeRows {
+    parent: Lineage,
+    /// For each row, the parent's row that it is or comes from.
+    origins: Arc<[u32]>,
+    /// For each row, whether it was made or is its origin, passed on.
+    made: Arc<[bool]>,
+    stage: Arc<str>,
+    port: u32,
+}
+
+/// The source record to which a row goes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub source: Arc<str>,
+    pub split: Arc<str>,
+    pub offset: u64,
+}
+
+impl Lineage {
+    pub fn of_source(rows: SourceRows) -> Self {
+        Self { node: Arc::new(Node::Source(rows)), rows: Rows::All }
+    }
+
+    /// The lineage of the rows that `stage` sent out by `port`: row `i` is or comes from row `origins[i]`
+    /// of this one, and was made where `made[i]`.
+    pub fn through(&self, stage: &Arc<str>, port: u32, origins: Arc<[u32]>, made: Arc<[bool]>) -> Self {
+        let made = MadeRows { parent: self.clone(), origins, made, stage: stage.clone(), port };
+        Self { node: Arc::new(Node::Made(made)), rows: Rows::All }
+    }
+
+    /// The lineage of rows that came by `edge` into a stage at which branches of one origin meet.
+    pub fn by_edge(&self, edge: &Arc<str>) -> Self {
+        let node = Node::Edge { parent: self.clone(), edge: edge.clone() };
+        Self { node: Arc::new(node), rows: Rows::All }
+    }
+
+    pub(crate) fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    pub(crate) fn with_rows(&self, rows: Rows) -> Self {
+        Self { node: self.node.clone(), rows }
+    }
+
+    /// The source record to which row `row` goes back.
+    pub fn origin(&self, row: usize) -> Origin {
+        let row = self.rows.at(row);
+        match &*self.node {
+            Node::Source(rows) => Origin {
+                source: rows.source.clone(),
+                split: rows.split.clone(),
+                offset: rows.offsets.at(row),
+            },
+            Node::Made(made) => made.parent.origin(made.origins[row] as usize),
+            Node::Edge { parent, .. } => parent.origin(row),
+        }
+    }
+
+    /// The id of row `row`, as the delivery contract defines it.
+    pub fn id(&self, row: usize) -> RecordId {
+        let row = self.rows.at(row);
+        match &*self.node {
+            Node::Source(rows) => {
+                RecordId::of_source(&rows.pipeline, &rows.source, &rows.split, rows.offsets.at(row))
+            }
+            Node::Edge { parent, edge } => parent.id(row).by_edge(edge),
+            Node::Made(made) => {
+                let parent = made.parent.id(made.origins[row] as usize);
+                if made.made[row] { parent.made(&made.stage, made.port, made.nth(row)) } else { parent }
+            }
+        }
+    }
+}
+
+impl MadeRows {
+    /// The index of a made row among those that this port made from the same origin. Rows of one origin
+    /// stand side by side, so this looks back no further than that origin's own rows.
+    fn nth(&self, row: usize) -> u32 {
+        let origin = self.origins[row];
+        let before = (0..row).rev().take_while(|&i| self.origins[i] == origin);
+        before.filter(|&i| self.made[i]).count() as u32
+    }
+}
+
+impl Offsets {
+    pub fn at(&self, row: usize) -> u64 {
+        match self {
+            Self::From(first) => first + row as u64,
+            Self::These(offsets) => offsets[row],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(offsets: Offsets) -> Lineage {
+        Lineage::of_source(SourceRows {
+            pipeline: "p".into(),
+            source: "in".into(),
+            split: "a.csv".into(),
+            offsets,
+        })
+    }
+
+    #[test]
+    fn a_source_row_is_named_by_its_split_and_offset() {
+        let lineage = source(Offsets::These([3, 9].into()));
+        assert_eq!(lineage.id(1), RecordId::of_source("p", "in", "a.csv", 9));
+        assert_eq!(lineage.origin(1).offset, 9);
+    }
+
+    #[test]
+    fn a_passed_on_row_keeps_its_id_and_a_made_one_gets_its_own() {
+        let root = source(Offsets::From(10));
+        let stage: Arc<str> = "split".into();
+        // Row 0 passed on, then two made from it, then one made from row 1.
+        let out = root.through(&stage, 1, [0, 0, 0, 1].into(), [false, true, true, true].into());
+        assert_eq!(out.id(0), root.id(0));
+        assert_eq!(out.id(1), root.id(0).made("split", 1, 0));
+        assert_eq!(out.id(2), root.id(0).made("split", 1, 1));
+        assert_eq!(out.id(3), root.id(1).made("split", 1, 0));
+        assert_eq!(out.origin(3).offset, 11);
+    }
+
+    #[test]
+    fn two_arms_of_a_diamond_are_two_records() {
+        let root = source(Offsets::From(0));
+        let left = root.by_edge(&"left".into());
+        let right = root.by_edge(&"right".into());
+        assert_ne!(left.id(0), right.id(0));
+        assert_eq!(left.origin(0), right.origin(0));
+    }
+}
