@@ -11,3 +11,4 @@ pub mod limits;
 pub mod lineage;
 pub mod manifest;
 pub mod outcome;
+pub mod stage;
