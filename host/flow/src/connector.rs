@@ -20,14 +20,46 @@ pub struct PullLimits {
 }
 
 /// Why a source or a sink cannot go on. The run ends with it.
-#[derive(thiserror::Error, Debug)]
+#[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
 #[error("{what}: {why}; {next}")]
 pub struct ConnectError {
+    pub kind: ConnectErrorKind,
     /// The thing that failed, as the user knows it: a path, `stdin`, an address.
     pub what: String,
     pub why: String,
     /// What to do about it.
     pub next: String,
+}
+
+/// What a [`ConnectError`] means for the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectErrorKind {
+    /// Something is wrong: the run ends with a failure.
+    Failed,
+    /// Nobody reads what a sink writes any more, as when `head` has seen enough. The branch ends there, and
+    /// ends well.
+    Closed,
+}
+
+impl ConnectError {
+    pub fn failed(what: impl Into<String>, why: impl ToString, next: impl Into<String>) -> Self {
+        let kind = ConnectErrorKind::Failed;
+        Self { kind, what: what.into(), why: why.to_string(), next: next.into() }
+    }
+
+    pub fn closed(what: impl Into<String>) -> Self {
+        Self {
+            kind: ConnectErrorKind::Closed,
+            what: what.into(),
+            why: "its reader has gone away".to_owned(),
+            next: "nothing more can be written to it".to_owned(),
+        }
+    }
+
+    /// Whether this is a clean end and not a failure.
+    pub fn is_closed(&self) -> bool {
+        self.kind == ConnectErrorKind::Closed
+    }
 }
 
 /// A record that a source could not make: the row does not fit its schema, the line is too long.
