@@ -1,12 +1,34 @@
 //! The manifest: a text in YAML becomes a [`Pipeline`], or a list of everything that is wrong with it.
+//!
+//! The text is read once, into a tree in which everything knows its place ([`tree`]), so that a wrong value in
+//! one corner does not hide another one elsewhere. What the manifest can say and this version cannot do is an
+//! error, never ignored. Nothing here touches a file, a clock or the environment: they are arguments.
 
+mod document;
+mod graph;
+mod lower;
 mod names;
+mod overrides;
 mod pipeline;
+mod reference;
+mod scalar;
+pub mod suggest;
+mod tree;
 mod units;
+mod variables;
 
+pub use document::json_schema;
+pub use lower::{Context, parse, parse_bytes};
 pub use names::{Name, NameError};
+pub use overrides::SetError;
 pub use pipeline::{
     BatchDecl, ColumnDecl, ColumnType, Config, Expect, Feed, Input, KeyFrom, Limits, OciRef, OnError,
     OnFailure, Pipeline, Role, SchemaDecl, Stage, StageRef, Test, TimeFrom, UnknownFields,
 };
 pub use units::{Bytes, Duration, DurationRange, Fuel, UnitError};
+pub use variables::Environment;
+
+#[cfg(test)]
+mod diagnosis;
+#[cfg(test)]
+mod reading;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::names::Name;
 use super::units::{Bytes, Duration, Fuel};
 use crate::diagnostics::{Diagnostic, Diagnostics, SourceText, Span, Spanned};
+use crate::limits;
 
 /// One manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -264,8 +265,8 @@ pub struct Limits {
     pub fuel_per_batch: Option<Spanned<Fuel>>,
     /// The guest's own running time for one batch.
     pub batch_time: Option<Spanned<Duration>>,
-    /// The longest single record.
-    pub record: Option<Spanned<Bytes>>,
+    /// The longest single record. Sources only.
+    pub record_bytes: Option<Spanned<Bytes>>,
 }
 
 /// What becomes of a record that a stage refuses.
@@ -294,6 +295,16 @@ pub struct BatchDecl {
     pub bytes: Bytes,
     /// How long the first record may wait.
     pub delay: Duration,
+}
+
+impl Default for BatchDecl {
+    fn default() -> Self {
+        Self {
+            records: limits::BATCH_RECORDS,
+            bytes: Bytes(limits::BATCH_BYTES as u64),
+            delay: Duration(limits::BATCH_DELAY),
+        }
+    }
 }
 
 /// One entry of `tests`.

@@ -1,0 +1,319 @@
+//! The manifest's shape for editors: a JSON Schema, generated from types that mirror what the parser takes.
+//!
+//! The types are never filled. They are here so that the schema has one source that a compiler reads, and the
+//! tests hold them to the parser's own lists of keys. What this version refuses is not in the schema.
+
+// Only their schemas are used.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde_json::{Value, json};
+
+use crate::limits::{NAME_CHARS_MAX, STAGES_MAX};
+
+/// The JSON Schema of a manifest, draft 2020-12.
+pub fn json_schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    generator.into_root_schema_for::<Manifest>().to_value()
+}
+
+/// A pipeline of stages: sources, transforms and sinks.
+#[derive(JsonSchema)]
+#[schemars(title = "Conveyor pipeline", deny_unknown_fields, rename_all = "kebab-case")]
+struct Manifest {
+    /// The pipeline's name.
+    pipeline: NameText,
+    /// What the pipeline is for.
+    description: Option<String>,
+    /// The stages by name, in the order in which they are shown.
+    #[schemars(transform = bounded_stages)]
+    stages: BTreeMap<String, Stage>,
+    /// What a failed stage does to the pipeline.
+    on_failure: Option<OnFailure>,
+    /// Checks that `conveyor test` runs.
+    tests: Option<Vec<Test>>,
+}
+
+/// One stage: exactly one of `source`, `transform` and `sink` says what it is.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case", transform = one_role)]
+struct Stage {
+    /// Makes records: a built-in source such as `file`, a directory, or a `.wasm` file.
+    source: Option<String>,
+    /// Takes and gives records: a directory, or a `.wasm` file.
+    transform: Option<String>,
+    /// Takes records out: a built-in sink such as `file`, a directory, or a `.wasm` file.
+    sink: Option<String>,
+    /// What the stage reads: `stage`, `stage.port`, or a list of these.
+    from: Option<OneOrMany<String>>,
+    /// Config, handed to the stage's `open`.
+    with: Option<BTreeMap<String, Value>>,
+    /// Sources: the columns that are known beforehand, or `infer`. The rest is taken as found.
+    schema: Option<Columns>,
+    /// Sources: event time, a column or `now`.
+    time: Option<String>,
+    /// Sources: what becomes of a field that is not in the schema.
+    unknown: Option<Unknown>,
+    /// The column, or the JSON pointer, that sets a record's key.
+    key: Option<Scalar>,
+    /// Bounds on what the stage may use.
+    limits: Option<Limits>,
+    /// What becomes of a record that the stage refuses.
+    on_error: Option<OnError>,
+    /// Sources: when a batch is closed.
+    batch: Option<Batch>,
+    /// Where records wait between the stage and what it reads.
+    buffer: Option<Buffer>,
+    /// How many of the stage run at a time: one, in this version.
+    #[schemars(range(min = 1, max = 1))]
+    replicas: Option<u32>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Limits {
+    /// Linear memories and tables of one instance: `64MiB`.
+    memory: Option<Size>,
+    /// Fuel for each record: `100k`. An instruction costs about one.
+    fuel_per_record: Option<Count>,
+    /// Fuel for a batch beside what its records are worth: `50M`.
+    fuel_per_batch: Option<Count>,
+    /// The stage's own running time for one batch: `250ms`.
+    batch_time: Option<DurationText>,
+    /// Sources: the longest single record; a longer one is rejected.
+    record_bytes: Option<Size>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Batch {
+    /// At most so many records: 1024 unless set.
+    records: Option<Count>,
+    /// At most so many bytes of values: `1MiB` unless set.
+    bytes: Option<Size>,
+    /// The first record waits at most so long for others: `5ms` unless set.
+    delay: Option<DurationText>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Test {
+    /// What the test shows.
+    name: Scalar,
+    /// Records that are put into stages.
+    feed: OneOrMany<Records>,
+    /// Records that must come out, in this order.
+    expect: OneOrMany<Records>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Records {
+    /// The stage; in `expect` also `stage.port`.
+    stage: String,
+    /// Rows as maps, or opaque records as texts.
+    records: Vec<Value>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum OnFailure {
+    /// All of the pipeline stops.
+    Stop,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum OnError {
+    /// It goes to the dead letters.
+    DeadLetter,
+    /// It is counted and gone.
+    Drop,
+    /// The pipeline ends.
+    Fail,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Unknown {
+    /// The record is rejected.
+    Reject,
+    /// The field is dropped.
+    Ignore,
+    /// The field goes into the JSON column `rest`.
+    Rest,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Buffer {
+    /// In memory.
+    Memory,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum ColumnType {
+    Bool,
+    Int,
+    Float,
+    Text,
+    Timestamp,
+    Date,
+    Bytes,
+    Json,
+    /// The column must be there; its type is as found.
+    Infer,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Infer {
+    Infer,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Columns {
+    Inferred(Infer),
+    Declared(BTreeMap<String, ColumnType>),
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum OneOrMany<T> {
+    One(T),
+    Many(#[schemars(length(min = 1))] Vec<T>),
+}
+
+/// Letters a to z, digits and `-`.
+#[derive(JsonSchema)]
+#[schemars(transparent, inline)]
+struct NameText(#[schemars(transform = name_pattern)] String);
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Scalar {
+    Text(String),
+    Number(f64),
+    Bool(bool),
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Size {
+    Text(#[schemars(regex(pattern = r"^[0-9][0-9_]*(\.[0-9_]+)? ?([KMG]iB|[kKMG]B|B)?$"))] String),
+    Bytes(u64),
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+enum Count {
+    Text(#[schemars(regex(pattern = r"^[0-9][0-9_]*(\.[0-9_]+)? ?[kKMG]?$"))] String),
+    Number(u64),
+}
+
+#[derive(JsonSchema)]
+#[schemars(transparent, inline)]
+struct DurationText(
+    #[schemars(regex(pattern = r"^([0-9][0-9_]*(\.[0-9_]+)? ?(h|m|s|ms|us|µs)|0)$"))] String,
+);
+
+fn name_pattern(schema: &mut Schema) {
+    schema.insert("pattern".to_owned(), json!(NAME_PATTERN));
+    schema.insert("maxLength".to_owned(), json!(NAME_CHARS_MAX));
+}
+
+const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
+
+fn bounded_stages(schema: &mut Schema) {
+    schema.insert("minProperties".to_owned(), json!(1));
+    schema.insert("maxProperties".to_owned(), json!(STAGES_MAX));
+    schema.insert("propertyNames".to_owned(), json!({ "pattern": NAME_PATTERN, "maxLength": NAME_CHARS_MAX }));
+}
+
+/// The rules that the derive cannot say: one role, and inputs for everything but a source.
+fn one_role(schema: &mut Schema) {
+    let rules = json!([
+        { "required": ["source"], "not": { "required": ["from"] } },
+        { "required": ["transform", "from"] },
+        { "required": ["sink", "from"] },
+    ]);
+    schema.insert("oneOf".to_owned(), rules);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::super::lower::MANIFEST_KEYS;
+    use super::super::lower::cases::{RECORDS_KEYS, TEST_KEYS};
+    use super::super::lower::settings::{BATCH_KEYS, LIMIT_KEYS, ON_ERROR, UNKNOWN};
+    use super::super::lower::stage::STAGE_KEYS;
+    use super::super::pipeline;
+    use super::*;
+
+    fn keys(schema: &Value, of: &str) -> Vec<String> {
+        let object = if of.is_empty() { schema } else { &schema["$defs"][of] };
+        assert_eq!(object["additionalProperties"], json!(false), "{of}");
+        let mut keys: Vec<String> = object["properties"].as_object().unwrap().keys().cloned().collect();
+        keys.sort();
+        keys
+    }
+
+    fn values(schema: &Value, of: &str) -> Vec<String> {
+        let choices = schema["$defs"][of]["oneOf"].as_array().cloned().unwrap_or_default();
+        let named = choices.iter().filter_map(|choice| choice["const"].as_str().map(str::to_owned));
+        let listed = choices.iter().filter_map(|choice| choice["enum"].as_array()).flatten();
+        let mut all: Vec<String> = named.chain(listed.map(|value| value.as_str().unwrap().to_owned())).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn the_schema_has_the_keys_that_the_parser_takes() {
+        let schema = json_schema();
+        let cases = [
+            ("", MANIFEST_KEYS),
+            ("Stage", STAGE_KEYS),
+            ("Limits", LIMIT_KEYS),
+            ("Batch", BATCH_KEYS),
+            ("Test", TEST_KEYS),
+            ("Records", RECORDS_KEYS),
+        ];
+        for (of, taken) in cases {
+            let mut taken: Vec<&str> = taken.to_vec();
+            taken.sort_unstable();
+            assert_eq!(keys(&schema, of), taken, "{of:?}");
+        }
+    }
+
+    #[test]
+    fn the_schema_has_the_choices_that_the_parser_takes() {
+        let schema = json_schema();
+        let mut types: Vec<&str> = pipeline::ColumnType::ALL.iter().map(|ty| ty.as_str()).collect();
+        types.push("infer");
+        let cases = [
+            ("OnError", ON_ERROR.iter().map(|(name, _)| *name).collect()),
+            ("Unknown", UNKNOWN.iter().map(|(name, _)| *name).collect()),
+            ("ColumnType", types),
+        ];
+        for (of, mut taken) in cases {
+            taken.sort_unstable();
+            assert_eq!(values(&schema, of), taken, "{of}");
+        }
+    }
+
+    #[test]
+    fn the_published_schema_is_the_generated_one() {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/pipeline.schema.json");
+        let generated = format!("{:#}\n", json_schema());
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write(&path, &generated).unwrap();
+        }
+        let published = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(published == generated, "{} is old: run this test with UPDATE_SCHEMA=1", path.display());
+    }
+}

@@ -1,0 +1,192 @@
+//! From the tree to a [`Pipeline`]: the manifest as a whole.
+
+pub(super) mod cases;
+mod draft;
+mod read;
+pub(super) mod settings;
+pub(super) mod stage;
+
+use crate::diagnostics::{Diagnostic, Diagnostics, SourceText, Span, Spanned};
+use crate::limits::{MANIFEST_BYTES_MAX, STAGES_MAX};
+
+pub(super) use self::draft::{Draft, From};
+use self::read::{Reader, is_nothing};
+pub(super) use self::settings::escaped;
+use super::graph;
+use super::names::Name;
+use super::pipeline::{OnFailure, Pipeline, Stage};
+use super::suggest::quoted;
+use super::tree::{self, Node, Tree};
+use super::variables::Environment;
+
+/// What a manifest is read against.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Names of the built-in sources.
+    pub sources: &'a [&'a str],
+    /// Names of the built-in sinks.
+    pub sinks: &'a [&'a str],
+    /// Looks up what `${VAR}` stands for.
+    pub env: Environment<'a>,
+}
+
+pub(super) const MANIFEST_KEYS: &[&str] = &["pipeline", "description", "stages", "on-failure", "tests"];
+const LATER_KEYS: &[&str] = &["checkpoint"];
+
+const SMALLEST: &str = "the smallest is:\n  pipeline: name\n  stages:\n    in: { source: stdin }\n    out: { sink: \
+                        stdout, from: in }";
+
+/// Reads a manifest. `name` is what to call the text, its path as the user wrote it.
+pub fn parse(name: &str, text: &str, context: &Context<'_>) -> Result<Pipeline, Diagnostics> {
+    if text.len() > MANIFEST_BYTES_MAX {
+        return Err(too_large(name, text.len()));
+    }
+    let source = SourceText::new(name, text);
+    let mut problems = Vec::new();
+    let root = tree::read(text, context.env, &mut problems);
+    let mut reader = Reader { problems };
+    let pipeline = match root {
+        Some(root) if !is_nothing(&root) => manifest(&mut reader, context, &root, &source),
+        _ => {
+            if reader.problems.is_empty() {
+                let empty = Diagnostic::new("manifest::empty", format!("{name} says nothing"));
+                reader.report(empty.label(Span::new(0, 0), "a pipeline is wanted here").help(SMALLEST));
+            }
+            None
+        }
+    };
+    Diagnostics::check(source.clone(), reader.problems)?;
+    pipeline.ok_or_else(|| unreported(source))
+}
+
+/// The same from bytes as they come from a file.
+pub fn parse_bytes(name: &str, bytes: &[u8], context: &Context<'_>) -> Result<Pipeline, Diagnostics> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(name, text, context),
+        Err(_) if bytes.len() > MANIFEST_BYTES_MAX => Err(too_large(name, bytes.len())),
+        Err(error) => {
+            // What comes before the first bad byte is shown; nothing behind it can be.
+            let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned();
+            let source = SourceText::new(name, &good);
+            let diagnostic = Diagnostic::new("manifest::yaml", format!("{name} is not UTF-8"))
+                .label(Span::new(good.len(), 0), "what follows is not text")
+                .help("is this the right file? a manifest is a text in YAML");
+            Err(Diagnostics::new(source, vec![diagnostic]))
+        }
+    }
+}
+
+fn manifest(
+    reader: &mut Reader,
+    context: &Context<'_>,
+    root: &Node,
+    source: &SourceText,
+) -> Option<Pipeline> {
+    let fields = reader.fields("the manifest".to_owned(), Span::new(0, 0), root, SMALLEST)?;
+    let known = [MANIFEST_KEYS, LATER_KEYS].concat();
+    reader.only(&fields, &known);
+    for key in LATER_KEYS {
+        if let Some(entry) = fields.get(key) {
+            reader.not_yet(&format!("`{key}`"), entry.key.span, "remove it");
+        }
+    }
+    let name = match fields.get("pipeline") {
+        Some(entry) => {
+            let text = reader.text("`pipeline`", &entry.value, "give the pipeline's name");
+            text.and_then(|text| self::name(reader, "a pipeline's name", text))
+        }
+        None if fields.has_likely("pipeline", &known) => None,
+        None => {
+            let missing = Diagnostic::new("manifest::missing", "the manifest does not name its pipeline");
+            let at = fields.entries.first().map_or(fields.place, |entry| entry.key.span);
+            reader.report(missing.label(at, "above this").help("add a line such as `pipeline: orders`"));
+            None
+        }
+    };
+    let description = fields.get("description").and_then(|entry| {
+        reader.text("`description`", &entry.value, "write a text, or remove the key")
+    });
+    let on_failure = fields.get("on-failure").map(|entry| on_failure(reader, entry)).unwrap_or_default();
+    let likely = fields.has_likely("stages", &known);
+    let drafts = match fields.get("stages") {
+        Some(entry) => drafts(reader, context, &entry.value, entry.key.span),
+        None => {
+            if !likely {
+                no_stages(reader, fields.entries.first().map_or(fields.place, |entry| entry.key.span));
+            }
+            Vec::new()
+        }
+    };
+    let tests = match fields.get("tests") {
+        Some(entry) => cases::tests(reader, &drafts, entry),
+        None => Vec::new(),
+    };
+    let inputs = graph::link(&drafts, &mut reader.problems);
+    let stages: Option<Vec<Stage>> =
+        drafts.into_iter().zip(inputs).map(|(draft, from)| draft.into_stage(from)).collect();
+    let description = description.map(|text| text.value.to_owned());
+    Some(Pipeline { name: name?, description, stages: stages?, on_failure, tests, text: source.clone() })
+}
+
+fn drafts(reader: &mut Reader, context: &Context<'_>, node: &Node, key: Span) -> Vec<Draft> {
+    let help = "under `stages`, each key is a stage's name, and its value says what it is";
+    if is_nothing(node) || matches!(&*node.tree, Tree::Map(entries) if entries.is_empty()) {
+        no_stages(reader, key);
+        return Vec::new();
+    }
+    let Some(fields) = reader.fields("`stages`".to_owned(), key, node, help) else { return Vec::new() };
+    if let Some(entry) = fields.entries.get(STAGES_MAX) {
+        let message = format!("{} stages are more than a pipeline can have", fields.entries.len());
+        let diagnostic = Diagnostic::new("manifest::too-large", message);
+        let help = format!("it can have {STAGES_MAX}: split it into pipelines that hand on through files");
+        reader.report(diagnostic.label(entry.key.span, "one too many").help(help));
+        return Vec::new();
+    }
+    fields.entries.iter().map(|entry| stage::draft(reader, context, entry)).collect()
+}
+
+fn no_stages(reader: &mut Reader, at: Span) {
+    let diagnostic = Diagnostic::new("manifest::missing", "the pipeline has no stages");
+    reader.report(diagnostic.label(at, "nothing would run").help(SMALLEST));
+}
+
+fn on_failure(reader: &mut Reader, entry: &tree::Entry) -> OnFailure {
+    let choice = reader.choice("`on-failure`", &entry.value, &[("stop", true), ("continue", false)]);
+    if choice.is_some_and(|stop| !stop.value) {
+        reader.not_yet("`on-failure: continue`", entry.value.span, "write `stop`, or remove it");
+    }
+    OnFailure::Stop
+}
+
+/// A name, or a report of why the text is none.
+fn name(reader: &mut Reader, what: &str, text: Spanned<&str>) -> Option<Spanned<Name>> {
+    match Name::parse(text.value) {
+        Ok(name) => Some(Spanned::new(name, text.span)),
+        Err(why) => {
+            let message = format!("{} cannot be {what}", quoted(text.value));
+            let help = match Name::nearest(text.value) {
+                Some(nearest) => format!("{why}; try `{nearest}`"),
+                None => why.to_string(),
+            };
+            reader.report(Diagnostic::new("manifest::name", message).label(text.span, "").help(help));
+            None
+        }
+    }
+}
+
+fn too_large(name: &str, bytes: usize) -> Diagnostics {
+    let message = format!("{name} has {bytes} bytes, and a manifest at most {MANIFEST_BYTES_MAX}");
+    let help = "is this the right file? data belongs into files that the stages read";
+    Diagnostics::new(
+        SourceText::new(name, ""),
+        vec![Diagnostic::new("manifest::too-large", message).help(help)],
+    )
+}
+
+/// Whatever keeps a pipeline from being made has been reported by then; should that ever fail to hold, the
+/// user still gets an answer and not a panic.
+fn unreported(source: SourceText) -> Diagnostics {
+    let message = "the manifest is wrong in a way that was not told apart";
+    let help = "please report this manifest as a defect of Conveyor";
+    Diagnostics::new(source, vec![Diagnostic::new("manifest::unreported", message).help(help)])
+}

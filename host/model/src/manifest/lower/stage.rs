@@ -1,0 +1,272 @@
+//! One stage: its role, its reference, its inputs, and which keys may stand beside them.
+
+use super::super::names::Name;
+use super::super::pipeline::{Role, StageRef};
+use super::super::reference;
+use super::super::suggest::{did_you_mean, nearest, one_of, quoted};
+use super::super::tree::{Entry, Node};
+use super::super::units::{DurationRange, Fuel};
+use super::draft::{Draft, From};
+use super::read::{Fields, Reader, is_nothing};
+use super::settings::{self, Settings};
+use super::{Context, name};
+use crate::diagnostics::{Diagnostic, Span, Spanned};
+
+pub(in super::super) const STAGE_KEYS: &[&str] = &[
+    "source", "transform", "sink", "from", "with", "schema", "time", "unknown", "key", "limits", "on-error",
+    "batch", "buffer", "replicas",
+];
+/// Known, and refused in this version.
+const LATER_KEYS: &[&str] = &["grants", "retry", "partition", "place", "weight"];
+const ROLES: [Role; 3] = [Role::Source, Role::Transform, Role::Sink];
+const STAGE_HELP: &str = "a stage says what it is, such as `{ source: file }` or `{ sink: stdout, from: orders }`";
+
+pub(super) fn draft(reader: &mut Reader, context: &Context<'_>, entry: &Entry) -> Draft {
+    let written = Spanned::new(entry.key.value.to_string(), entry.key.span);
+    let valid = name(reader, "a stage's name", Spanned::new(&entry.key.value, entry.key.span));
+    let of = format!("stage {}", quoted(&written.value));
+    let mut draft = Draft {
+        name: valid.map(|name| name.value),
+        role: None,
+        reference: None,
+        from: None,
+        settings: Settings::at(written.span),
+        written,
+    };
+    let Some(fields) = reader.fields(of, entry.key.span, &entry.value, STAGE_HELP) else { return draft };
+    let known = [STAGE_KEYS, LATER_KEYS].concat();
+    reader.only(&fields, &known);
+    draft.role = role(reader, &fields, &known);
+    draft.reference = draft.role.and_then(|role| reference(reader, context, &fields, role));
+    draft.from = from(reader, &fields, draft.role, &known);
+    misplaced(reader, &fields, draft.role);
+    later(reader, &fields);
+    let built_in = matches!(draft.reference.as_deref(), Some(StageRef::BuiltIn(_)));
+    let place = draft.reference.as_ref().map_or(draft.written.span, |reference| reference.span);
+    draft.settings = settings::read(reader, &fields, draft.role, built_in, place);
+    draft
+}
+
+fn role(reader: &mut Reader, fields: &Fields<'_>, known: &[&str]) -> Option<Spanned<Role>> {
+    let found: Vec<Spanned<Role>> = ROLES
+        .iter()
+        .filter_map(|role| fields.get(role.as_str()).map(|entry| Spanned::new(*role, entry.key.span)))
+        .collect();
+    match found.as_slice() {
+        [one] => Some(*one),
+        [] => {
+            if !ROLES.iter().any(|role| fields.has_likely(role.as_str(), known)) {
+                let message = format!("{} does not say what it is", fields.of);
+                let diagnostic = Diagnostic::new("manifest::role", message);
+                let help = "give it one of `source`, `transform` or `sink`";
+                reader.report(diagnostic.label(fields.place, "what is this?").help(help));
+            }
+            None
+        }
+        several => {
+            let names = one_of(several.iter().map(|role| role.as_str())).replace(" or ", " and ");
+            let mut diagnostic =
+                Diagnostic::new("manifest::role", format!("{} cannot be {names} at once", fields.of));
+            for role in several {
+                diagnostic = diagnostic.label(role.span, format!("a {role}?"));
+            }
+            reader.report(diagnostic.help("keep one, and make the others stages of their own"));
+            None
+        }
+    }
+}
+
+fn reference(
+    reader: &mut Reader,
+    context: &Context<'_>,
+    fields: &Fields<'_>,
+    role: Spanned<Role>,
+) -> Option<Spanned<StageRef>> {
+    let key = role.as_str();
+    let node = &fields.get(key)?.value;
+    let what = format!("`{key}` of {}", fields.of);
+    let text = reader.text(&what, node, "name a built-in connector or the path of a component")?;
+    let built_in: &[&str] = match role.value {
+        Role::Source => context.sources,
+        Role::Transform => &[],
+        Role::Sink => context.sinks,
+    };
+    match reference::parse(text.value, built_in) {
+        Some(StageRef::Oci(oci)) => {
+            let what = format!("{}: a stage from a registry", quoted(&oci.to_string()));
+            let help = "get the component as a file and name its path, such as `./stage.wasm`";
+            reader.not_yet(&what, text.span, help);
+            None
+        }
+        Some(reference) => Some(Spanned::new(reference, text.span)),
+        None => {
+            let message = format!("{} is neither a path nor a built-in {key}", quoted(text.value));
+            let help = reference_help(context, role.value, built_in, text.value);
+            let diagnostic = Diagnostic::new("manifest::reference", message).label(text.span, "what is this?");
+            reader.report(diagnostic.help(help));
+            None
+        }
+    }
+}
+
+fn reference_help(context: &Context<'_>, role: Role, built_in: &[&str], text: &str) -> String {
+    let elsewhere = [(Role::Source, context.sources), (Role::Sink, context.sinks)];
+    if let Some((other, _)) = elsewhere.iter().find(|(_, names)| names.contains(&text)) {
+        return format!("`{text}` is a built-in {other}, and this stage is a {role}");
+    }
+    did_you_mean(nearest(text, built_in.iter().copied()), || {
+        let paths = "a path begins with `./`, `../` or `/`, or ends in `.wasm`";
+        if built_in.is_empty() {
+            return paths.to_owned();
+        }
+        format!("built in are {}; {paths}", one_of(built_in.iter().copied()).replace(" or ", " and "))
+    })
+}
+
+fn from(
+    reader: &mut Reader,
+    fields: &Fields<'_>,
+    role: Option<Spanned<Role>>,
+    known: &[&str],
+) -> Option<Vec<From>> {
+    let source = role.is_some_and(|role| role.value == Role::Source);
+    match fields.get("from") {
+        None if source => Some(Vec::new()),
+        None => {
+            if let Some(role) = role.filter(|_| !fields.has_likely("from", known)) {
+                missing_from(reader, fields, role);
+            }
+            None
+        }
+        Some(entry) if source => {
+            let message = format!("{} is a source, and a source reads from no stage", fields.of);
+            let help = "remove `from`, or make the stage a `transform` or a `sink`";
+            let diagnostic = Diagnostic::new("manifest::from-on-source", message);
+            reader.report(diagnostic.label(entry.key.span, "not here").help(help));
+            Some(Vec::new())
+        }
+        Some(entry) => {
+            let items = reader.one_or_many(&entry.value);
+            if items.is_empty() || is_nothing(&entry.value) {
+                if let Some(role) = role {
+                    missing_from(reader, fields, Spanned::new(role.value, entry.key.span));
+                }
+                return None;
+            }
+            let inputs: Vec<Option<From>> =
+                items.into_iter().map(|item| from_entry(reader, fields, item)).collect();
+            let complete: Option<Vec<From>> = inputs.into_iter().collect();
+            complete.inspect(|inputs| given_twice(reader, fields, inputs))
+        }
+    }
+}
+
+fn missing_from(reader: &mut Reader, fields: &Fields<'_>, role: Spanned<Role>) {
+    let message = format!("{} is a {}, and does not say what it reads", fields.of, role.value);
+    let help = "add `from:` with the name of a stage, or with a list of names";
+    reader.report(Diagnostic::new("manifest::missing-from", message).label(role.span, "reads nothing").help(help));
+}
+
+fn from_entry(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Option<From> {
+    let what = format!("`from` of {}", fields.of);
+    let text = reader.text(&what, node, "give the name of a stage, such as `orders` or `split.port`")?;
+    // Only a plain entry has its parts at known places: a quoted one may be escaped.
+    let part = |start: usize, len: usize| match text.span.len == text.value.len() {
+        true => Span::new(text.span.start + start, len),
+        false => text.span,
+    };
+    let (stage, port) = match text.value.split_once('.') {
+        Some((stage, port)) => {
+            let place = part(stage.len() + 1, port.len());
+            (stage, Some(name(reader, "a port's name", Spanned::new(port, place))?.value))
+        }
+        None => (text.value, None),
+    };
+    Some(From { stage: stage.to_owned(), stage_span: part(0, stage.len()), port, span: text.span })
+}
+
+fn given_twice(reader: &mut Reader, fields: &Fields<'_>, inputs: &[From]) {
+    for (nth, input) in inputs.iter().enumerate() {
+        let same = |other: &&From| other.stage == input.stage && other.port == input.port;
+        if let Some(first) = inputs[..nth].iter().find(same) {
+            let port = input.port.as_ref().map_or(String::new(), |port: &Name| format!(".{port}"));
+            let message = format!("{} reads `{}{port}` twice", fields.of, input.stage);
+            reader.report(
+                Diagnostic::new("manifest::duplicate-input", message)
+                    .label(input.span, "given again here")
+                    .label(first.span, "first given here")
+                    .help("keep one of them"),
+            );
+        }
+    }
+}
+
+/// Keys that only some roles have.
+fn misplaced(reader: &mut Reader, fields: &Fields<'_>, role: Option<Spanned<Role>>) {
+    let Some(role) = role else { return };
+    let rules: &[(&str, &[Role])] = &[
+        ("schema", &[Role::Source]),
+        ("time", &[Role::Source]),
+        ("unknown", &[Role::Source]),
+        ("batch", &[Role::Source]),
+        ("key", &[Role::Source, Role::Transform]),
+        ("buffer", &[Role::Transform, Role::Sink]),
+    ];
+    for (key, roles) in rules {
+        if let Some(entry) = fields.get(key).filter(|_| !roles.contains(&role.value)) {
+            let owners = roles.iter().map(|role| format!("a {role}")).collect::<Vec<_>>().join(" or ");
+            let message = format!("`{key}` belongs to {owners}, and {} is a {role}", fields.of);
+            let diagnostic = Diagnostic::new("manifest::misplaced-key", message);
+            reader.report(
+                diagnostic
+                    .label(entry.key.span, "not here")
+                    .label(role.span, format!("a {role}"))
+                    .help(format!("remove it, or move it to {owners}")),
+            );
+        }
+    }
+}
+
+/// What this version knows and does not do.
+fn later(reader: &mut Reader, fields: &Fields<'_>) {
+    for key in LATER_KEYS {
+        if let Some(entry) = fields.get(key) {
+            let help = match *key {
+                "grants" => "remove it: a stage reaches nothing outside for now",
+                _ => "remove it",
+            };
+            reader.not_yet(&format!("`{key}`"), entry.key.span, help);
+        }
+    }
+    if let Some(entry) = fields.get("retry") {
+        retry(reader, fields, entry);
+    }
+    if let Some(entry) = fields.get("buffer") {
+        let what = format!("`buffer` of {}", fields.of);
+        let choice = reader.choice(&what, &entry.value, &[("memory", false), ("disk", true)]);
+        if choice.is_some_and(|disk| disk.value) {
+            reader.not_yet("`buffer: disk`", entry.value.span, "remove it: edges are in memory for now");
+        }
+    }
+    if let Some(entry) = fields.get("replicas") {
+        let what = format!("`replicas` of {}", fields.of);
+        let replicas = reader.within(&what, &entry.value, Fuel(1), Fuel(1024));
+        if replicas.is_some_and(|replicas| replicas.value > Fuel(1)) {
+            reader.not_yet("`replicas` above 1", entry.value.span, "write 1, or remove it");
+        }
+    }
+}
+
+/// Refused as a whole, but what is wrong in it is said now rather than after the upgrade.
+fn retry(reader: &mut Reader, fields: &Fields<'_>, entry: &Entry) {
+    let of = format!("`retry` of {}", fields.of);
+    let help = "such as `{ attempts: 5, backoff: 100ms..10s }`";
+    let Some(retry) = reader.fields(of, entry.key.span, &entry.value, help) else { return };
+    reader.only(&retry, &["attempts", "backoff"]);
+    if let Some(attempts) = retry.get("attempts") {
+        reader.within(&format!("`attempts` of {}", retry.of), &attempts.value, Fuel(1), Fuel(1000));
+    }
+    if let Some(backoff) = retry.get("backoff") {
+        reader.amount::<DurationRange>(&format!("`backoff` of {}", retry.of), &backoff.value);
+    }
+}
