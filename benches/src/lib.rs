@@ -1,1 +1,6 @@
+//! What Conveyor is measured against, and how. The rows of the tables are printed by `benches/belt.rs` and
+//! `benches/csv.rs`; `docs/performance.md` holds what they printed.
 
+pub mod native;
+pub mod stages;
+pub mod workload;
