@@ -1,0 +1,141 @@
+//! `#[derive(Row)]`: the columns of a struct, how to read one row of them, and how to write one.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+use syn::{Data, DeriveInput, Error, Fields, GenericParam, Generics, LitStr, Result, Type};
+
+struct Column<'i> {
+    ident: &'i syn::Ident,
+    name: String,
+    ty: &'i Type,
+}
+
+pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
+    let columns = columns(input)?;
+    let lifetime = lifetime(&input.generics)?;
+    let row = &input.ident;
+    let bound = format_ident!("{row}Columns");
+    let visibility = &input.vis;
+    let own = lifetime.then(|| quote!(<'row>));
+    let idents: Vec<_> = columns.iter().map(|column| column.ident).collect();
+    let names: Vec<_> = columns.iter().map(|column| &column.name).collect();
+    let types: Vec<_> = columns.iter().map(|column| borrowed(column.ty)).collect();
+    let places: Vec<_> = (0..columns.len()).collect();
+    let count = columns.len();
+
+    Ok(quote! {
+        const _: () = {
+            #[doc(hidden)]
+            #[derive(Clone, Copy)]
+            #visibility struct #bound<'row> {
+                #(#idents: <#types as ::conveyor_sdk::Value<'row>>::Column,)*
+                row: ::core::marker::PhantomData<&'row ()>,
+            }
+
+            impl<'row> ::conveyor_sdk::FieldsOf for #row #own {
+                fn fields() -> ::std::vec::Vec<::conveyor_sdk::Field> {
+                    ::std::vec![#(<#types as ::conveyor_sdk::Value<'row>>::field(#names)),*]
+                }
+            }
+
+            impl<'row> ::conveyor_sdk::ReadRow<'row> for #row #own {
+                type Columns = #bound<'row>;
+
+                fn bind(table: &'row ::conveyor_sdk::Table) -> ::conveyor_sdk::Result<#bound<'row>> {
+                    ::core::result::Result::Ok(#bound {
+                        #(#idents: <#types as ::conveyor_sdk::Value<'row>>::bind(table, #places, #names)?,)*
+                        row: ::core::marker::PhantomData,
+                    })
+                }
+
+                #[inline(always)]
+                fn read(columns: &#bound<'row>, at: ::conveyor_sdk::At) -> Self {
+                    Self { #(#idents: <#types as ::conveyor_sdk::Value<'row>>::read(&columns.#idents, at),)* }
+                }
+            }
+
+            impl<'row> ::conveyor_sdk::WriteRow for #row #own {
+                const COLUMNS: usize = #count;
+
+                #[inline(always)]
+                fn write(&self, columns: &mut ::conveyor_sdk::RowColumns<'_>) {
+                    #(<#types as ::conveyor_sdk::Value<'row>>::write(&self.#idents, columns.column(#places));)*
+                }
+            }
+        };
+    })
+}
+
+fn columns(input: &DeriveInput) -> Result<Vec<Column<'_>>> {
+    let Data::Struct(data) = &input.data else {
+        return Err(Error::new_spanned(input, "a row is a struct"));
+    };
+    let Fields::Named(fields) = &data.fields else {
+        return Err(Error::new_spanned(input, "a row has named fields, one for each column"));
+    };
+    let mut columns: Vec<Column<'_>> = Vec::new();
+    for field in &fields.named {
+        let Some(ident) = &field.ident else { continue };
+        let mut name = ident.to_string().trim_start_matches("r#").to_owned();
+        for attribute in field.attrs.iter().filter(|attribute| attribute.path().is_ident("row")) {
+            attribute.parse_nested_meta(|meta| {
+                if !meta.path.is_ident("name") {
+                    return Err(meta.error("only `name = \"...\"` is known here"));
+                }
+                name = meta.value()?.parse::<LitStr>()?.value();
+                Ok(())
+            })?;
+        }
+        if columns.iter().any(|column| column.name == name) {
+            return Err(Error::new_spanned(field, format!("the column `{name}` is named twice")));
+        }
+        columns.push(Column { ident, name, ty: &field.ty });
+    }
+    Ok(columns)
+}
+
+/// Whether the row borrows. It may have one lifetime and nothing else.
+fn lifetime(generics: &Generics) -> Result<bool> {
+    let mut parameters = generics.params.iter();
+    match (parameters.next(), parameters.next()) {
+        (None, _) => Ok(false),
+        (Some(GenericParam::Lifetime(_)), None) => Ok(true),
+        _ => Err(Error::new_spanned(generics, "a row has at most one lifetime, and no other parameter")),
+    }
+}
+
+/// The type with every lifetime in it, said or left out, made that of the impl.
+fn borrowed(ty: &Type) -> TokenStream {
+    let mut ty = ty.clone();
+    rename(&mut ty);
+    quote!(#ty)
+}
+
+fn rename(ty: &mut Type) {
+    let row = syn::Lifetime::new("'row", proc_macro2::Span::call_site());
+    match ty {
+        Type::Reference(reference) => {
+            if reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static") {
+                reference.lifetime = Some(row);
+            }
+            rename(&mut reference.elem);
+        }
+        Type::Path(path) => {
+            for segment in &mut path.path.segments {
+                if let syn::PathArguments::AngleBracketed(arguments) = &mut segment.arguments {
+                    for argument in &mut arguments.args {
+                        match argument {
+                            syn::GenericArgument::Lifetime(lifetime) => *lifetime = row.clone(),
+                            syn::GenericArgument::Type(inner) => rename(inner),
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+        Type::Slice(slice) => rename(&mut slice.elem),
+        Type::Paren(inner) => rename(&mut inner.elem),
+        Type::Group(inner) => rename(&mut inner.elem),
+        _ => {}
+    }
+}

@@ -1,0 +1,38 @@
+mod batch;
+#[allow(unsafe_code)]
+#[doc(hidden)]
+pub mod bindings;
+mod columns;
+pub mod config;
+mod emitter;
+mod failure;
+mod fields;
+#[doc(hidden)]
+pub mod glue;
+pub mod log;
+mod made;
+mod plan;
+mod raw;
+mod row;
+mod table;
+mod table_emitter;
+mod table_transform;
+mod transform;
+mod varlen;
+
+pub use batch::{Batch, Blobs, Record, Records, Validity};
+pub use columns::{ColumnBuilder, FieldsOf};
+pub use config::{Config, NoConfig};
+pub use conveyor_sdk_macros::{Row, config};
+pub use emitter::Emitter;
+pub use failure::{Failure, Result};
+pub use fields::{Field, Fields, Kind};
+pub use made::MakeRecord;
+pub use plan::{Output, Parts, Port, RecordPlan, TablePlan};
+pub use row::{Day, Json, ReadRow, RowColumns, Rows, Time, Value, WriteRow};
+pub use table::{At, Bools, Column, Dictionaries, Table, Texts};
+pub use table_emitter::{MakeRow, TableEmitter};
+pub use table_transform::TableTransform;
+pub use transform::Transform;
+#[doc(hidden)]
+pub use {schemars, serde};
