@@ -142,9 +142,9 @@ pub struct Diagnostics {
 
 impl Diagnostics {
     pub fn new(source: SourceText, mut list: Vec<Diagnostic>) -> Self {
+        list.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
         let left_out = list.len().saturating_sub(limits::DIAGNOSTICS_MAX);
         list.truncate(limits::DIAGNOSTICS_MAX);
-        list.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
         Self { source, list, left_out }
     }
 
@@ -173,13 +173,14 @@ impl Diagnostics {
         } else {
             miette::GraphicalTheme::unicode_nocolor()
         };
-        let handler =
-            miette::GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
+        let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
         let mut out = String::new();
-        let text = miette::NamedSource::new(&*self.source.name, Arc::clone(&self.source.text))
-            .with_language("yaml");
+        let text =
+            miette::NamedSource::new(&*self.source.name, Arc::clone(&self.source.text)).with_language("yaml");
         for diagnostic in &self.list {
-            let report = Report { diagnostic, text: &text };
+            let shown = self.fits_a_screen(diagnostic);
+            let message = if shown { diagnostic.message.clone() } else { self.line(diagnostic) };
+            let report = Report { diagnostic, message, text: shown.then_some(&text) };
             if handler.render_report(&mut out, &report).is_err() {
                 out.push_str(&self.line(diagnostic));
             }
@@ -209,6 +210,22 @@ impl Diagnostics {
             .collect();
         json!({ "code": diagnostic.code, "message": diagnostic.message, "labels": labels,
             "help": diagnostic.help })
+    }
+
+    /// Whether its lines can be shown: there are some, and none is as long as a file that was never meant to
+    /// be read by people.
+    fn fits_a_screen(&self, diagnostic: &Diagnostic) -> bool {
+        let text = self.source.text.as_bytes();
+        let newline = |byte: &u8| *byte == b'\n';
+        !diagnostic.labels.is_empty()
+            && diagnostic.labels.iter().all(|label| {
+                let (start, end) = (label.span.start.min(text.len()), label.span.end().min(text.len()));
+                let before = text[..start].iter().rev().take(SHOWN_LINE_BYTES_MAX).position(newline);
+                let behind = text[end..].iter().take(SHOWN_LINE_BYTES_MAX).position(newline);
+                (before.is_some() || start < SHOWN_LINE_BYTES_MAX)
+                    && (behind.is_some() || text.len() - end < SHOWN_LINE_BYTES_MAX)
+                    && end - start < SHOWN_LINE_BYTES_MAX * 4
+            })
     }
 
     fn line(&self, diagnostic: &Diagnostic) -> String {
@@ -244,10 +261,14 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// A longer line is not printed, only its number is.
+const SHOWN_LINE_BYTES_MAX: usize = 1000;
+
 /// One diagnostic as miette wants it: with its text.
 struct Report<'a> {
     diagnostic: &'a Diagnostic,
-    text: &'a miette::NamedSource<Arc<str>>,
+    message: String,
+    text: Option<&'a miette::NamedSource<Arc<str>>>,
 }
 
 impl fmt::Debug for Report<'_> {
@@ -258,7 +279,7 @@ impl fmt::Debug for Report<'_> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.diagnostic.message)
+        f.write_str(&self.message)
     }
 }
 
@@ -274,10 +295,11 @@ impl miette::Diagnostic for Report<'_> {
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        (!self.diagnostic.labels.is_empty()).then_some(self.text as &dyn miette::SourceCode)
+        self.text.map(|text| text as &dyn miette::SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
+        self.text?;
         Some(Box::new(self.diagnostic.labels.iter().map(|label| {
             let text = (!label.text.is_empty()).then(|| label.text.clone());
             miette::LabeledSpan::new(text, label.span.start, label.span.len)
@@ -315,6 +337,18 @@ mod tests {
         let diagnostics = Diagnostics::new(SourceText::new("p.yaml", ""), list);
         assert_eq!(diagnostics.iter().count(), limits::DIAGNOSTICS_MAX);
         assert!(diagnostics.to_string().ends_with("... and 5 more"));
+    }
+
+    #[test]
+    fn a_line_that_no_screen_holds_is_not_printed() {
+        let text = format!("a: 1\nb: [{}]\n", "2, ".repeat(1000));
+        let list = vec![
+            Diagnostic::new("t::long", "long line").label(Span::new(2000, 1), "here").help("break it"),
+            Diagnostic::new("t::short", "short line").label(Span::new(0, 1), "here"),
+        ];
+        let rendered = Diagnostics::new(SourceText::new("p.yaml", &text), list).render(80, false);
+        assert!(rendered.contains("p.yaml:2:1996: long line") && rendered.contains("break it"));
+        assert!(rendered.len() < 4000, "{rendered}");
     }
 
     #[test]

@@ -13,11 +13,8 @@ fn env(name: &str) -> Option<String> {
 }
 
 pub(super) fn read(text: &str) -> Result<Pipeline, Diagnostics> {
-    let context = Context {
-        sources: &["file", "stdin", "generate"],
-        sinks: &["file", "stdout", "discard"],
-        env: &env,
-    };
+    let context =
+        Context { sources: &["file", "stdin", "generate"], sinks: &["file", "stdout", "discard"], env: &env };
     parse("pipeline.yaml", text, &context)
 }
 
@@ -40,7 +37,9 @@ fn with_lines(lines: &str) -> String {
 /// A pipeline whose source has these lines more.
 fn source_with(lines: &str) -> String {
     let indented: String = lines.lines().map(|line| format!("    {line}\n")).collect();
-    format!("pipeline: p\nstages:\n  in:\n    source: file\n{indented}  out:\n    sink: stdout\n    from: in\n")
+    format!(
+        "pipeline: p\nstages:\n  in:\n    source: file\n{indented}  out:\n    sink: stdout\n    from: in\n"
+    )
 }
 
 macro_rules! shows {
@@ -117,7 +116,7 @@ shows! {
     replicas_that_are_no_number: with_lines("replicas: many\nbuffer: ram");
 
     bad_tests: with_lines("") + "tests:\n  - name: a\n    feed: { stage: midd, records: [] }\n    expect: { stage: mid, records: 3 }\n  - name: a\n    feed: { stage: mid.port, records: [] }\n    expect: { stage: out.port, records: [] }\n  - { nam: b, feed: { records: [] } }\n";
-    a_test_twice: with_lines("") + "tests:\n  - { name: a, feed: [], expect: [] }\n  - { name: a, feed: [], expect: [] }\n";
+    a_test_twice: with_lines("") + "tests:\n  - { name: a, feed: { stage: mid, records: [] }, expect: [] }\n  - { name: a, feed: [], expect: { stage: mid, records: [] } }\n";
     tests_that_are_a_map: with_lines("") + "tests: { name: a }\n";
 }
 

@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use schemars::generate::SchemaSettings;
+use schemars::transform::transform_subschemas;
+use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
 use crate::limits::{NAME_CHARS_MAX, STAGES_MAX};
@@ -16,7 +18,9 @@ use crate::limits::{NAME_CHARS_MAX, STAGES_MAX};
 /// The JSON Schema of a manifest, draft 2020-12.
 pub fn json_schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
-    generator.into_root_schema_for::<Manifest>().to_value()
+    let mut schema = generator.into_root_schema_for::<Manifest>();
+    present(&mut schema);
+    schema.to_value()
 }
 
 /// A pipeline of stages: sources, transforms and sinks.
@@ -217,9 +221,7 @@ enum Count {
 
 #[derive(JsonSchema)]
 #[schemars(transparent, inline)]
-struct DurationText(
-    #[schemars(regex(pattern = r"^([0-9][0-9_]*(\.[0-9_]+)? ?(h|m|s|ms|us|µs)|0)$"))] String,
-);
+struct DurationText(#[schemars(regex(pattern = r"^([0-9][0-9_]*(\.[0-9_]+)? ?(h|m|s|ms|us|µs)|0)$"))] String);
 
 fn name_pattern(schema: &mut Schema) {
     schema.insert("pattern".to_owned(), json!(NAME_PATTERN));
@@ -231,15 +233,43 @@ const NAME_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 fn bounded_stages(schema: &mut Schema) {
     schema.insert("minProperties".to_owned(), json!(1));
     schema.insert("maxProperties".to_owned(), json!(STAGES_MAX));
-    schema.insert("propertyNames".to_owned(), json!({ "pattern": NAME_PATTERN, "maxLength": NAME_CHARS_MAX }));
+    schema
+        .insert("propertyNames".to_owned(), json!({ "pattern": NAME_PATTERN, "maxLength": NAME_CHARS_MAX }));
+}
+
+/// A key may be left out, but when it is there it says something: the parser takes no `null` for an `Option`.
+fn present(schema: &mut Schema) {
+    let null = json!({ "type": "null" });
+    if let Some(Value::Array(types)) = schema.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [one] = &types[..] {
+            let one = one.clone();
+            schema.insert("type".to_owned(), one);
+        }
+    }
+    if let Some(Value::Array(choices)) = schema.get("anyOf")
+        && let [Value::Object(inner), other] = &choices[..]
+        && *other == null
+    {
+        let inner = inner.clone();
+        schema.remove("anyOf");
+        for (key, value) in inner {
+            schema.ensure_object().entry(key).or_insert(value);
+        }
+    }
+    transform_subschemas(&mut present, schema);
 }
 
 /// The rules that the derive cannot say: one role, and inputs for everything but a source.
 fn one_role(schema: &mut Schema) {
+    let without = |keys: &[&str]| {
+        let any: Vec<Value> = keys.iter().map(|key| json!({ "required": [key] })).collect();
+        json!({ "anyOf": any })
+    };
     let rules = json!([
-        { "required": ["source"], "not": { "required": ["from"] } },
-        { "required": ["transform", "from"] },
-        { "required": ["sink", "from"] },
+        { "required": ["source"], "not": without(&["transform", "sink", "from"]) },
+        { "required": ["transform", "from"], "not": without(&["source", "sink"]) },
+        { "required": ["sink", "from"], "not": without(&["source", "transform"]) },
     ]);
     schema.insert("oneOf".to_owned(), rules);
 }
@@ -267,7 +297,8 @@ mod tests {
         let choices = schema["$defs"][of]["oneOf"].as_array().cloned().unwrap_or_default();
         let named = choices.iter().filter_map(|choice| choice["const"].as_str().map(str::to_owned));
         let listed = choices.iter().filter_map(|choice| choice["enum"].as_array()).flatten();
-        let mut all: Vec<String> = named.chain(listed.map(|value| value.as_str().unwrap().to_owned())).collect();
+        let mut all: Vec<String> =
+            named.chain(listed.map(|value| value.as_str().unwrap().to_owned())).collect();
         all.sort();
         all
     }

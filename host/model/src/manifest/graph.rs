@@ -7,6 +7,7 @@ use super::lower::{Draft, From};
 use super::pipeline::{Input, Role};
 use super::suggest::{did_you_mean, nearest, one_of, quoted};
 use crate::diagnostics::{Diagnostic, Span};
+use crate::limits::DIAGNOSTICS_MAX;
 
 /// The inputs of each draft. Those that lead nowhere are reported and left out.
 pub(super) fn link(drafts: &[Draft], problems: &mut Vec<Diagnostic>) -> Vec<Vec<Input>> {
@@ -55,7 +56,8 @@ fn unknown<'a>(
         let not_itself = |draft: &&Draft| draft.written.value != reader.written.value;
         drafts.iter().filter(readable).filter(not_itself).map(|draft| draft.written.value.as_str())
     };
-    let near = nearest(&from.stage, others());
+    // Of a flood of problems only the first are shown, and comparing is slow.
+    let near = if problems.len() > DIAGNOSTICS_MAX { None } else { nearest(&from.stage, others()) };
     let message =
         format!("stage {} reads {}, which is no stage", quoted(&reader.written), quoted(&from.stage));
     let help = did_you_mean(near, || format!("it can read {}", one_of(others())));
@@ -92,8 +94,8 @@ fn unread(draft: &Draft, problems: &mut Vec<Diagnostic>) {
 fn cycles(drafts: &[Draft], linked: &[Vec<Input>], problems: &mut Vec<Diagnostic>) {
     let mut left = vec![true; drafts.len()];
     loop {
-        while let Some(done) = (0..left.len())
-            .find(|&nth| left[nth] && !linked[nth].iter().any(|input| left[input.stage]))
+        while let Some(done) =
+            (0..left.len()).find(|&nth| left[nth] && !linked[nth].iter().any(|input| left[input.stage]))
         {
             left[done] = false;
         }
@@ -128,8 +130,10 @@ fn report_cycle(drafts: &[Draft], path: &[(usize, Span)], problems: &mut Vec<Dia
     stages.rotate_left(first);
     let names = stages.iter().chain(stages.first()).map(|(stage, _)| drafts[*stage].written.value.as_str());
     let names: Vec<&str> = names.collect();
-    let mut diagnostic =
-        Diagnostic::new("manifest::cycle", format!("records would go round for ever: {}", names.join(" -> ")));
+    let mut diagnostic = Diagnostic::new(
+        "manifest::cycle",
+        format!("records would go round for ever: {}", names.join(" -> ")),
+    );
     for (nth, (_, span)) in stages.iter().enumerate().take(8) {
         diagnostic = diagnostic.label(*span, if nth == 0 { "part of the cycle" } else { "and this" });
     }

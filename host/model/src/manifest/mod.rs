@@ -31,4 +31,6 @@ pub use variables::Environment;
 #[cfg(test)]
 mod diagnosis;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod reading;

@@ -19,7 +19,9 @@ pub enum SetError {
     NoKey(String),
     #[error("`--set` names the stage `{stage}`, which is not in pipeline `{pipeline}`: {help}")]
     UnknownStage { stage: String, pipeline: String, help: String },
-    #[error("`--set {stage}.{key}` goes into `{at}`, which is not a map in the manifest: set `{stage}.{at}` as a whole")]
+    #[error(
+        "`--set {stage}.{key}` goes into `{at}`, which is not a map in the manifest: set `{stage}.{at}` as a whole"
+    )]
     NotAMap { stage: String, key: String, at: String },
     #[error("`--set {stage}.{key}`: the value cannot be read: {why}")]
     BadValue { stage: String, key: String, why: String },
@@ -65,7 +67,8 @@ impl Pipeline {
 
 /// Lists, maps and quoted texts are read as YAML; anything else is one plain scalar, whatever it holds.
 fn read_value(text: &str) -> Result<Value, String> {
-    let said = |problems: &[Diagnostic]| problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("; ");
+    let said =
+        |problems: &[Diagnostic]| problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>().join("; ");
     if !text.trim_start().starts_with(['[', '{', '"', '\'']) {
         return meaning(text.trim()).map_err(|why| format!("`{text}` {why}"));
     }
@@ -98,4 +101,79 @@ fn put(config: &mut Config, key: &str, value: Value) -> Result<(), String> {
     let inside = format!("{pointer}/");
     config.keys.retain(|at, _| *at != pointer && !at.starts_with(&inside));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::diagnosis::read;
+    use super::*;
+
+    fn pipeline() -> Pipeline {
+        let text = "pipeline: p\nstages:\n  in: { source: file, with: { path: a.csv, csv: { comma: \";\" } } }\n  \
+                    out: { sink: stdout, from: in }\n";
+        read(text).unwrap()
+    }
+
+    #[test]
+    fn values_are_read_as_in_the_manifest() {
+        let cases = [
+            ("in.path=b.csv", json!({ "path": "b.csv", "csv": { "comma": ";" } })),
+            ("in.path=", json!({ "path": null, "csv": { "comma": ";" } })),
+            ("in.rows=100", json!({ "path": "a.csv", "csv": { "comma": ";" }, "rows": 100 })),
+            ("in.rows=\"100\"", json!({ "path": "a.csv", "csv": { "comma": ";" }, "rows": "100" })),
+            ("in.csv.comma=,", json!({ "path": "a.csv", "csv": { "comma": "," } })),
+            (
+                "in.new.deep=[a, 1]",
+                json!({ "path": "a.csv", "csv": { "comma": ";" }, "new": { "deep": ["a", 1] } }),
+            ),
+            ("in.path=a=b: *c ${D}", json!({ "path": "a=b: *c ${D}", "csv": { "comma": ";" } })),
+            ("in.path='${D}'", json!({ "path": "${D}", "csv": { "comma": ";" } })),
+        ];
+        for (assignment, expected) in cases {
+            let mut pipeline = pipeline();
+            pipeline.set(assignment).unwrap();
+            assert_eq!(Value::Object(pipeline.stages[0].with.value.clone()), expected, "{assignment}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_set_is_named() {
+        let cases = [
+            ("in.path", "`--set in.path` has no `=`: write it as stage.key=value"),
+            ("in=b", "`--set in=b` names no key: write it as stage.key=value, such as large.minimum=100"),
+            (
+                "in..a=b",
+                "`--set in..a=b` names no key: write it as stage.key=value, such as large.minimum=100",
+            ),
+            ("iin.path=b", "`--set` names the stage `iin`, which is not in pipeline `p`: did you mean `in`?"),
+            (
+                "elsewhere.path=b",
+                "`--set` names the stage `elsewhere`, which is not in pipeline `p`: the stages are `in` or `out`",
+            ),
+            (
+                "in.path.deep=b",
+                "`--set in.path.deep` goes into `path`, which is not a map in the manifest: set `in.path` as a whole",
+            ),
+            ("in.a=.nan", "`--set in.a`: the value cannot be read: `.nan` is not a finite number"),
+            ("in.a=[1", "`--set in.a`: the value cannot be read: this is not YAML: unclosed bracket '['"),
+        ];
+        for (assignment, message) in cases {
+            let mut changed = pipeline();
+            assert_eq!(changed.set(assignment).map_err(|error| error.to_string()), Err(message.to_owned()));
+            assert_eq!(changed, pipeline(), "{assignment} changed something");
+        }
+    }
+
+    #[test]
+    fn a_problem_with_an_override_does_not_point_at_what_it_replaced() {
+        let mut pipeline = pipeline();
+        let before = pipeline.stages[0].with.span_of("/csv/comma");
+        pipeline.set("in.csv=1").unwrap();
+        let config = &pipeline.stages[0].with;
+        assert_ne!(config.span_of("/csv/comma"), before);
+        assert_eq!(config.span_of("/csv/comma"), config.span);
+        assert_ne!(config.span_of("/path"), config.span);
+    }
 }

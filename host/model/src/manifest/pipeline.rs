@@ -12,6 +12,8 @@ use serde_json::{Map, Value};
 
 use super::names::Name;
 use super::units::{Bytes, Duration, Fuel};
+pub use crate::stage::Role;
+
 use crate::diagnostics::{Diagnostic, Diagnostics, SourceText, Span, Spanned};
 use crate::limits;
 
@@ -54,11 +56,12 @@ pub struct Stage {
     /// Empty for a source, and for nothing else.
     pub from: Vec<Input>,
     pub with: Config,
-    /// Sources only; elsewhere it is the default.
+    /// Of a source: what it reads. Of any other stage: what is in the opaque records that come to it, so that
+    /// they can be parsed as JSON rows.
     pub schema: SchemaDecl,
     /// Sources only; elsewhere it is the default.
     pub time: Spanned<TimeFrom>,
-    /// Sources only; elsewhere it is the default.
+    /// Goes with `schema`.
     pub unknown: Spanned<UnknownFields>,
     /// Sources and transforms only.
     pub key: Option<Spanned<KeyFrom>>,
@@ -66,29 +69,6 @@ pub struct Stage {
     pub on_error: Spanned<OnError>,
     /// Sources only; elsewhere it is the default.
     pub batch: BatchDecl,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    Source,
-    Transform,
-    Sink,
-}
-
-impl Role {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Transform => "transform",
-            Self::Sink => "sink",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// Where a stage's code is. Paths are as written: relative to the manifest.

@@ -217,10 +217,101 @@ fn the_schema_takes_what_the_parser_takes() {
         "pipeline: p\nstages: { in: { source: stdin, colour: red } }\n",
         "pipeline: p\nstages: { in: { source: stdin, schema: auto } }\n",
         "pipeline: p\nstages: { In: { source: stdin } }\n",
+        "pipeline: p\nstages: { in: { source: stdin, limits: } }\n",
+        "pipeline: p\nstages: { in: { source: stdin } }\ntests: [{ name: a, feed: [], expect: [] }]\n",
     ];
     for text in refused {
         assert!(!validator.is_valid(&as_json(text, &mut problems)), "{text}");
         assert!(read(text).is_err(), "{text}");
     }
     assert!(problems.is_empty());
+}
+
+/// The example of the design: all that a manifest can say, at once.
+const EXAMPLE: &str = r#"
+pipeline: orders
+description: Large orders by country
+stages:
+  orders:
+    source: file
+    with: { path: data/orders.csv, format: csv, null: NA }
+    schema: { amount: float, placed_at: timestamp }
+    time: placed_at
+    unknown: reject
+  large:
+    transform: ./guests/large
+    from: orders
+    with: { minimum: 100 }
+    limits: { memory: 64MiB, fuel-per-record: 100k, batch-time: 250ms }
+    grants:
+      http: [api.example.com:443]
+      env: { REGION: eu }
+      dirs: [{ host: ./lookup, guest: /lookup, mode: ro }]
+      secrets: [API_KEY]
+    on-error: dead-letter
+    retry: { attempts: 5, backoff: 100ms..10s }
+    replicas: 2
+    partition: key
+    key: country
+    place: { labels: { zone: edge } }
+  by-country:
+    transform: registry.example/acme/split@sha256:...
+    from: large
+  out:
+    sink: file
+    from: by-country
+    with: { path: out/large.jsonl }
+  leftovers:
+    sink: stdout
+    from: by-country.unknown
+    buffer: disk
+checkpoint: { interval: 1s }
+on-failure: stop
+tests:
+  - name: a small order is dropped
+    feed: { stage: large, records: [{ amount: 3 }] }
+    expect: { stage: large, records: [] }
+"#;
+
+#[test]
+fn of_the_whole_example_only_what_is_to_come_is_refused() {
+    let problems = read(EXAMPLE).unwrap_err();
+    assert!(problems.iter().all(|problem| problem.code == "manifest::not-yet"), "{problems}");
+    let said: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "`grants` is not there yet in this version",
+            "`retry` is not there yet in this version",
+            "`replicas` above 1 is not there yet in this version",
+            "`partition` is not there yet in this version",
+            "`place` is not there yet in this version",
+            "`registry.example/acme/split@sha256:...`: a stage from a registry is not there yet in this version",
+            "`buffer: disk` is not there yet in this version",
+            "`checkpoint` is not there yet in this version",
+        ]
+    );
+}
+
+#[test]
+fn the_example_without_what_is_to_come_is_a_pipeline() {
+    let later = ["retry:", "replicas:", "partition:", "place:", "buffer:", "checkpoint:"];
+    let later = |line: &str| later.iter().any(|key| line.trim_start().starts_with(key));
+    let (before, behind) = EXAMPLE.split_once("    grants:\n").unwrap();
+    let (_, behind) = behind.split_once("API_KEY]\n").unwrap();
+    let text: String = format!("{before}{behind}")
+        .replace("registry.example/acme/split@sha256:...", "split.wasm")
+        .lines()
+        .filter(|line| !later(line))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let pipeline = read(&text).unwrap_or_else(|problems| panic!("{}", problems.render(100, false)));
+    assert_eq!(pipeline.stages.len(), 5);
+    assert_eq!(pipeline.stage("orders").unwrap().with.value["null"], "NA");
+}
+
+#[test]
+fn a_pipeline_can_go_to_another_thread() {
+    fn travels<T: Send + Sync + 'static>(_: &T) {}
+    travels(&orders());
 }

@@ -10,7 +10,8 @@ pub(super) fn parse(text: &str, built_in: &[&str]) -> Option<StageRef> {
     if text.ends_with(".wasm") && !text.contains("://") {
         return Some(StageRef::WasmFile(text.to_owned()));
     }
-    let is_path = ["./", "../", "/"].iter().any(|start| text.starts_with(start)) || text == "." || text == "..";
+    let is_path =
+        ["./", "../", "/"].iter().any(|start| text.starts_with(start)) || text == "." || text == "..";
     if is_path {
         return Some(StageRef::Directory(text.to_owned()));
     }
@@ -31,7 +32,8 @@ fn oci(text: &str) -> Option<OciRef> {
     };
     let host_like = registry.contains(['.', ':']) || registry == "localhost";
     let word = |text: &str, extra: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c) || extra.contains(c))
+        !text.is_empty()
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c) || extra.contains(c))
     };
     let digest_like = |digest: &str| {
         digest.split_once(':').is_some_and(|(algorithm, hash)| word(algorithm, "+") && word(hash, ""))

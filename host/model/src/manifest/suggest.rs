@@ -3,6 +3,9 @@
 /// Longer texts are no typing errors, and comparing takes the product of both lengths.
 const COMPARED_BYTES_MAX: usize = 64;
 
+/// A list of what would be right is not longer than one can read.
+const NAMED_MAX: usize = 15;
+
 /// The candidate that a slip of the fingers would explain, if there is one.
 pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if written.len() > COMPARED_BYTES_MAX {
@@ -23,12 +26,12 @@ pub fn did_you_mean(nearest: Option<&str>, otherwise: impl FnOnce() -> String) -
     nearest.map_or_else(otherwise, |nearest| format!("did you mean `{nearest}`?"))
 }
 
-/// `a, b or c`, each in backticks; at most a dozen.
+/// `a, b or c`, each in backticks; at most a dozen and a few.
 pub fn one_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let mut names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-    if names.len() > 12 {
-        let more = names.len() - 12;
-        names.truncate(12);
+    if names.len() > NAMED_MAX {
+        let more = names.len() - NAMED_MAX;
+        names.truncate(NAMED_MAX);
         return format!("{} or {more} others", names.join(", "));
     }
     match names.pop() {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, StructureStyle, Tag};
 
+use super::suggest::quoted;
 use super::variables::{Environment, expand};
 use crate::diagnostics::{Diagnostic, Span, Spanned};
 use crate::limits::{MANIFEST_DEPTH_MAX, MANIFEST_NODES_MAX};
@@ -19,7 +20,7 @@ use crate::limits::{MANIFEST_DEPTH_MAX, MANIFEST_NODES_MAX};
 pub(super) struct Node {
     pub span: Span,
     pub tree: Rc<Tree>,
-    /// Values in it, itself included, with aliases written out.
+    /// Values in it, itself included, with aliases written out; a long text counts as several.
     weight: u64,
     /// Levels in it; 0 for a scalar.
     depth: usize,
@@ -44,15 +45,8 @@ pub(super) struct Entry {
 
 /// The one document of a text, or nothing when it cannot be read at all; either way the problems are told.
 pub(super) fn read(text: &str, env: Environment<'_>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
-    let mut builder = Builder {
-        text,
-        env,
-        problems,
-        stack: Vec::new(),
-        anchors: HashMap::new(),
-        root: None,
-        documents: 0,
-    };
+    let mut builder =
+        Builder { text, env, problems, stack: Vec::new(), anchors: HashMap::new(), root: None, documents: 0 };
     let mut options = Options::default();
     options.set_emit_comments(false);
     for event in Parser::new_from_str_with_options(text, options) {
@@ -122,7 +116,9 @@ impl Builder<'_, '_> {
                 if self.documents > 1 {
                     return Err(Diagnostic::new("manifest::yaml", "there is a second document in the file")
                         .label(span, "it begins here")
-                        .help("one file is one pipeline: move it to a file of its own and give both to `run`"));
+                        .help(
+                            "one file is one pipeline: move it to a file of its own and give both to `run`",
+                        ));
                 }
                 Ok(())
             }
@@ -153,7 +149,8 @@ impl Builder<'_, '_> {
             // A variable that is set to nothing is an empty text, not an absent value.
             plain &= !text.is_empty();
         }
-        Node { span, tree: Rc::new(Tree::Scalar { text, plain }), weight: 1, depth: 0 }
+        let weight = text_weight(&text);
+        Node { span, tree: Rc::new(Tree::Scalar { text, plain }), weight, depth: 0 }
     }
 
     fn known_tag(&mut self, tag: Option<&Tag>, span: Span) {
@@ -177,7 +174,13 @@ impl Builder<'_, '_> {
         self.finish(node, 0)
     }
 
-    fn open(&mut self, open: Open, style: StructureStyle, anchor: usize, span: Span) -> Result<(), Diagnostic> {
+    fn open(
+        &mut self,
+        open: Open,
+        style: StructureStyle,
+        anchor: usize,
+        span: Span,
+    ) -> Result<(), Diagnostic> {
         if self.stack.len() >= MANIFEST_DEPTH_MAX {
             return Err(too_deep(span));
         }
@@ -256,7 +259,7 @@ impl OpenMap {
     fn insert(&mut self, key: Spanned<Rc<str>>, value: Node, problems: &mut Vec<Diagnostic>) {
         if let Some(first) = self.keys.get(&key.value) {
             problems.push(
-                Diagnostic::new("manifest::duplicate-key", format!("`{}` is given twice", key.value))
+                Diagnostic::new("manifest::duplicate-key", format!("{} is given twice", quoted(&key.value)))
                     .label(key.span, "given again here")
                     .label(self.entries[*first].key.span, "first given here")
                     .help("keep one of them"),
@@ -288,7 +291,8 @@ impl OpenMap {
             for entry in entries {
                 if !self.keys.contains_key(&entry.key.value) {
                     self.keys.insert(Rc::clone(&entry.key.value), self.entries.len());
-                    *weight = weight.saturating_add(entry.value.weight);
+                    let key = text_weight(&entry.key.value);
+                    *weight = weight.saturating_add(entry.value.weight).saturating_add(key);
                     *depth = (*depth).max(entry.value.depth + 1);
                     self.entries.push(entry.clone());
                 }
@@ -296,6 +300,11 @@ impl OpenMap {
         }
         self.entries
     }
+}
+
+/// So that a long text with many aliases is no way around the limit.
+fn text_weight(text: &str) -> u64 {
+    1 + text.len() as u64 / 64
 }
 
 fn next_after_key(node: &Node, problems: &mut Vec<Diagnostic>) -> Awaiting {

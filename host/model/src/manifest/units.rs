@@ -52,14 +52,8 @@ const BYTE_UNITS: &[(&str, u64)] = &[
 const COUNT_UNITS: &[(&str, u64)] =
     &[("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000), ("K", 1_000), ("", 1)];
 /// In microseconds.
-const TIME_UNITS: &[(&str, u64)] = &[
-    ("h", 3_600_000_000),
-    ("m", 60_000_000),
-    ("s", 1_000_000),
-    ("ms", 1_000),
-    ("us", 1),
-    ("µs", 1),
-];
+const TIME_UNITS: &[(&str, u64)] =
+    &[("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1), ("µs", 1)];
 
 /// More digits behind a point than any unit has zeros would only be dropped.
 const FRACTION_DIGITS_MAX: usize = 10;
@@ -149,7 +143,7 @@ fn amount(text: &str, units: &[(&str, u64)], otherwise: UnitError) -> Result<u64
     let tenths = 10u128.pow(u32::try_from(fraction.len()).map_err(|_| otherwise)?);
     let fraction: u128 = fraction.parse().map_err(|_| otherwise)?;
     let scaled = fraction * u128::from(*scale);
-    if *scale == 1 && scaled % tenths != 0 {
+    if *scale == 1 && !scaled.is_multiple_of(tenths) {
         return Err(otherwise);
     }
     let total = u128::from(whole) * u128::from(*scale) + scaled / tenths;
@@ -162,7 +156,7 @@ fn digits(text: &str) -> bool {
 
 /// In the largest unit that divides it, so that printing loses nothing and reads back the same.
 fn write_amount(f: &mut fmt::Formatter<'_>, amount: u64, units: &[(&str, u64)]) -> fmt::Result {
-    let unit = units.iter().find(|(_, scale)| amount != 0 && amount % scale == 0);
+    let unit = units.iter().find(|(_, scale)| amount != 0 && amount.is_multiple_of(*scale));
     let (name, scale) = unit.or(units.last()).copied().unwrap_or(("", 1));
     write!(f, "{}{name}", amount / scale)
 }

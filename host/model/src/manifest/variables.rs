@@ -2,7 +2,9 @@
 //!
 //! What a variable holds is put in as it is: it cannot bring keys, lists or further variables with it.
 
+use super::suggest::quoted;
 use crate::diagnostics::{Diagnostic, Span};
+use crate::limits::MANIFEST_BYTES_MAX;
 
 /// Looks a variable up; the environment is an argument here as everything else is.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -30,21 +32,29 @@ pub(super) fn expand(
             problems.push(bad(places.next(&rest[at..]), "a variable is not closed", "close it with `}`"));
             return out;
         };
+        if out.len() > MANIFEST_BYTES_MAX {
+            problems.push(bad(
+                span,
+                "variables make this text larger than a manifest can be",
+                "hand on less",
+            ));
+            return String::new();
+        }
         let written = &rest[at..=at + end];
         let place = places.next(written);
         match replacement(&written[2..written.len() - 1], env) {
             Ok(value) => out.push_str(&value),
             Err(Unset::NoName(name)) => {
-                let message = format!("`{name}` is not the name of a variable");
+                let message = format!("{} is not the name of a variable", quoted(name));
                 problems.push(bad(place, &message, NAME_HELP));
             }
             Err(Unset::Missing(name)) => problems.push(
                 Diagnostic::new(
                     "manifest::unset-variable",
-                    format!("the variable `{name}` is not in the environment"),
+                    format!("the variable {} is not in the environment", quoted(name)),
                 )
                 .label(place, "wanted here")
-                .help(format!("set it (`{name}=... conveyor ...`), or give a default: ${{{name}:-...}}")),
+                .help("set it, or give a default behind its name: ${NAME:-default}"),
             ),
         }
         rest = &rest[at + end + 1..];
@@ -53,7 +63,8 @@ pub(super) fn expand(
     out
 }
 
-const NAME_HELP: &str = "a name has letters, digits and `_`, and begins with no digit; write `$${` for a plain `${`";
+const NAME_HELP: &str =
+    "a name has letters, digits and `_`, and begins with no digit; write `$${` for a plain `${`";
 
 enum Unset<'a> {
     NoName(&'a str),
@@ -94,7 +105,11 @@ impl Places<'_> {
                 self.from = start + written.len();
                 Span::new(self.span.start + start, written.len())
             }
-            None => self.span,
+            None => {
+                // Escapes hide it; looking for each of many in vain would take the square of the text.
+                self.raw = "";
+                self.span
+            }
         }
     }
 }

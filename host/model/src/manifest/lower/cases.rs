@@ -1,11 +1,13 @@
 //! The section `tests`: what is fed to a stage, and what must come out.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::super::names::Name;
 use super::super::pipeline::{Expect, Feed, Role, Test};
 use super::super::scalar::json;
-use super::super::suggest::{did_you_mean, nearest, one_of, quoted};
+use super::super::suggest::{did_you_mean, one_of, quoted};
 use super::super::tree::{Entry, Node, Tree};
 use super::draft::Draft;
 use super::name;
@@ -23,13 +25,14 @@ pub(super) fn tests(reader: &mut Reader, drafts: &[Draft], entry: &Entry) -> Vec
         return Vec::new();
     };
     let tests: Vec<Test> = items.iter().filter_map(|item| test(reader, drafts, item)).collect();
-    for (nth, test) in tests.iter().enumerate() {
-        if let Some(first) = tests[..nth].iter().find(|other| other.name == test.name) {
+    let mut named: HashMap<&str, Span> = HashMap::new();
+    for test in &tests {
+        if let Some(first) = named.insert(&test.name, test.name.span) {
             let message = format!("two tests are named {}", quoted(&test.name));
             reader.report(
                 Diagnostic::new("manifest::duplicate-test", message)
                     .label(test.name.span, "named again here")
-                    .label(first.name.span, "first named here")
+                    .label(first, "named here")
                     .help("give each a name of its own, so that a failure says which it was"),
             );
         }
@@ -39,7 +42,7 @@ pub(super) fn tests(reader: &mut Reader, drafts: &[Draft], entry: &Entry) -> Vec
 
 fn test(reader: &mut Reader, drafts: &[Draft], node: &Node) -> Option<Test> {
     let fields = reader.fields("a test".to_owned(), node.span, node, TEST_HELP)?;
-    reader.only(&fields, TEST_KEYS);
+    reader.only(&fields, TEST_KEYS, &[]);
     let name = required(reader, &fields, "name", TEST_KEYS)
         .and_then(|entry| reader.text("`name` of a test", &entry.value, "say what the test shows"));
     let feed = required(reader, &fields, "feed", TEST_KEYS).map_or_else(Vec::new, |entry| {
@@ -50,12 +53,21 @@ fn test(reader: &mut Reader, drafts: &[Draft], node: &Node) -> Option<Test> {
         let nodes = reader.one_or_many(&entry.value);
         nodes.into_iter().filter_map(|node| expect(reader, drafts, node, entry.key.span)).collect()
     });
+    for (key, none) in [("feed", feed.is_empty()), ("expect", expect.is_empty())] {
+        let given = fields
+            .get(key)
+            .filter(|entry| matches!(&*entry.value.tree, Tree::List(items) if items.is_empty()));
+        if let Some(entry) = given.filter(|_| none) {
+            let diagnostic = Diagnostic::new("manifest::test", format!("`{key}` of a test names no stage"));
+            reader.report(diagnostic.label(entry.key.span, "nothing here").help(TEST_HELP));
+        }
+    }
     Some(Test { name: name?.map(str::to_owned), feed, expect })
 }
 
 fn feed(reader: &mut Reader, drafts: &[Draft], node: &Node, place: Span) -> Option<Feed> {
     let fields = reader.fields("`feed`".to_owned(), place, node, TEST_HELP)?;
-    reader.only(&fields, RECORDS_KEYS);
+    reader.only(&fields, RECORDS_KEYS, &[]);
     let stage = stage(reader, drafts, &fields, "feed");
     let records = records(reader, &fields);
     let (stage, port) = stage?;
@@ -68,7 +80,7 @@ fn feed(reader: &mut Reader, drafts: &[Draft], node: &Node, place: Span) -> Opti
 
 fn expect(reader: &mut Reader, drafts: &[Draft], node: &Node, place: Span) -> Option<Expect> {
     let fields = reader.fields("`expect`".to_owned(), place, node, TEST_HELP)?;
-    reader.only(&fields, RECORDS_KEYS);
+    reader.only(&fields, RECORDS_KEYS, &[]);
     let stage = stage(reader, drafts, &fields, "expect");
     let records = records(reader, &fields);
     let (stage, port) = stage?;
@@ -97,7 +109,8 @@ fn stage(
     let names = || drafts.iter().map(|draft| draft.written.value.as_str());
     let Some(index) = names().position(|name| name == stage) else {
         let message = format!("`{section}` names {}, which is no stage", quoted(stage));
-        let help = did_you_mean(nearest(stage, names()), || format!("the stages are {}", one_of(names())));
+        let help =
+            did_you_mean(reader.nearest(stage, names()), || format!("the stages are {}", one_of(names())));
         let diagnostic = Diagnostic::new("manifest::unknown-stage", message);
         reader.report(diagnostic.label(text.span, "no such stage").help(help));
         return None;
@@ -117,12 +130,7 @@ fn records(reader: &mut Reader, fields: &Fields<'_>) -> Option<(Vec<Spanned<Valu
     Some((records, entry.key.span))
 }
 
-fn required<'n>(
-    reader: &mut Reader,
-    fields: &Fields<'n>,
-    key: &str,
-    known: &[&str],
-) -> Option<&'n Entry> {
+fn required<'n>(reader: &mut Reader, fields: &Fields<'n>, key: &str, known: &[&str]) -> Option<&'n Entry> {
     let found = fields.get(key);
     if found.is_none() && !fields.has_likely(key, known) {
         let diagnostic = Diagnostic::new("manifest::missing", format!("{} has no `{key}`", fields.of));

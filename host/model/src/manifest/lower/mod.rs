@@ -84,7 +84,7 @@ fn manifest(
 ) -> Option<Pipeline> {
     let fields = reader.fields("the manifest".to_owned(), Span::new(0, 0), root, SMALLEST)?;
     let known = [MANIFEST_KEYS, LATER_KEYS].concat();
-    reader.only(&fields, &known);
+    reader.only(&fields, MANIFEST_KEYS, LATER_KEYS);
     for key in LATER_KEYS {
         if let Some(entry) = fields.get(key) {
             reader.not_yet(&format!("`{key}`"), entry.key.span, "remove it");
@@ -103,9 +103,9 @@ fn manifest(
             None
         }
     };
-    let description = fields.get("description").and_then(|entry| {
-        reader.text("`description`", &entry.value, "write a text, or remove the key")
-    });
+    let description = fields
+        .get("description")
+        .and_then(|entry| reader.text("`description`", &entry.value, "write a text, or remove the key"));
     let on_failure = fields.get("on-failure").map(|entry| on_failure(reader, entry)).unwrap_or_default();
     let likely = fields.has_likely("stages", &known);
     let drafts = match fields.get("stages") {

@@ -7,6 +7,7 @@ use super::super::scalar::{described, meaning};
 use super::super::suggest::{did_you_mean, nearest, one_of, quoted};
 use super::super::tree::{Entry, Node, Tree};
 use crate::diagnostics::{Diagnostic, Span, Spanned};
+use crate::limits::DIAGNOSTICS_MAX;
 
 /// A map of the manifest that is being read, and what to call it.
 pub(super) struct Fields<'n> {
@@ -24,12 +25,15 @@ impl<'n> Fields<'n> {
 
     /// Whether some key here is likely `key`, misspelt: then it is not missing but wrong, which is said.
     pub fn has_likely(&self, key: &str, known: &[&str]) -> bool {
-        self.entries.iter().any(|entry| {
+        self.entries.iter().take(LIKELY_KEYS_MAX).any(|entry| {
             let written = &*entry.key.value;
             !known.contains(&written) && nearest(written, known.iter().copied()) == Some(key)
         })
     }
 }
+
+/// Misspelt keys are looked for among so many.
+const LIKELY_KEYS_MAX: usize = 64;
 
 /// Whether there is a value at all: `key:` with nothing behind it has none.
 pub(super) fn is_nothing(node: &Node) -> bool {
@@ -71,13 +75,23 @@ impl Reader {
         }
     }
 
-    /// Reports the keys that are not among these.
-    pub fn only(&mut self, fields: &Fields<'_>, known: &[&str]) {
+    /// The nearest of the candidates, as long as somebody will see it: comparing is slow, and of a flood of
+    /// problems only the first are shown.
+    pub fn nearest<'c>(
+        &self,
+        written: &str,
+        candidates: impl IntoIterator<Item = &'c str>,
+    ) -> Option<&'c str> {
+        if self.problems.len() > DIAGNOSTICS_MAX { None } else { nearest(written, candidates) }
+    }
+
+    /// Reports the keys that are neither among these nor among those that come in a later version.
+    pub fn only(&mut self, fields: &Fields<'_>, known: &[&str], later: &[&str]) {
         for entry in fields.entries {
             let key = &*entry.key.value;
-            if !known.contains(&key) {
+            if !known.contains(&key) && !later.contains(&key) {
                 let message = format!("{} is not a key of {}", quoted(key), fields.of);
-                let near = nearest(key, known.iter().copied());
+                let near = self.nearest(key, known.iter().chain(later).copied());
                 let help = did_you_mean(near, || format!("it can have {}", one_of(known.iter().copied())));
                 let diagnostic = Diagnostic::new("manifest::unknown-key", message);
                 self.report(diagnostic.label(entry.key.span, "not known here").help(help));
@@ -121,7 +135,8 @@ impl Reader {
             return Some(amount);
         }
         let message = format!("{what} cannot be {}", amount.value);
-        let diagnostic = Diagnostic::new("manifest::out-of-range", message).label(amount.span, "out of range");
+        let diagnostic =
+            Diagnostic::new("manifest::out-of-range", message).label(amount.span, "out of range");
         self.report(diagnostic.help(format!("anything from {least} to {most} will do")));
         None
     }
@@ -132,7 +147,8 @@ impl Reader {
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text.value) {
             return Some(Spanned::new(*value, text.span));
         }
-        let help = did_you_mean(nearest(text.value, names()), || format!("it can be {}", one_of(names())));
+        let help =
+            did_you_mean(self.nearest(text.value, names()), || format!("it can be {}", one_of(names())));
         let message = format!("{} is not a value for {what}", quoted(text.value));
         self.report(Diagnostic::new("manifest::choice", message).label(text.span, "not known").help(help));
         None

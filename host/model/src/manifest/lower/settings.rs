@@ -9,6 +9,7 @@ use super::super::pipeline::{
     UnknownFields,
 };
 use super::super::scalar::json;
+use super::super::suggest::quoted;
 use super::super::tree::{Entry, Node, Tree};
 use super::super::units::{Bytes, Duration, Fuel};
 use super::read::{Fields, Reader, is_nothing};
@@ -121,8 +122,14 @@ fn with(reader: &mut Reader, fields: &Fields<'_>, entry: &Entry) -> Config {
     config
 }
 
+/// Of what lies deeper, the place of what is around it has to do.
+const POINTER_BYTES_MAX: usize = 256;
+
 /// By JSON pointer, where each key stands, and each item of a list.
 fn places(node: &Node, pointer: &str, keys: &mut BTreeMap<String, Span>) {
+    if pointer.len() > POINTER_BYTES_MAX {
+        return;
+    }
     match &*node.tree {
         Tree::Scalar { .. } => {}
         Tree::List(items) => {
@@ -174,7 +181,7 @@ fn schema(reader: &mut Reader, fields: &Fields<'_>, entry: &Entry) -> SchemaDecl
     let types = ColumnType::ALL.iter().map(|column_type| (column_type.as_str(), Some(*column_type)));
     let types: Vec<(&str, Option<ColumnType>)> = types.chain([infer]).collect();
     for column in columns.entries {
-        let what = format!("the type of column `{}`", column.key.value);
+        let what = format!("the type of column {}", quoted(&column.key.value));
         let found = reader.choice(&what, &column.value, &types);
         schema.columns.push(ColumnDecl {
             name: Spanned::new(column.key.to_string(), column.key.span),
@@ -196,10 +203,10 @@ fn limits(
     let Some(map) = reader.fields(what, entry.key.span, &entry.value, help) else {
         return Limits::default();
     };
-    reader.only(&map, LIMIT_KEYS);
+    reader.only(&map, LIMIT_KEYS, &[]);
     for limit in map.entries {
         if let Some(why) = misplaced(&limit.key, role, built_in) {
-            let message = format!("`{}` of {} {why}", limit.key.value, map.of);
+            let message = format!("{} of {} {why}", quoted(&limit.key.value), map.of);
             let diagnostic = Diagnostic::new("manifest::misplaced-key", message);
             reader.report(diagnostic.label(limit.key.span, "not here").help("remove it"));
         }
@@ -210,9 +217,9 @@ fn limits(
     let time_max = Duration(limits::BATCH_TIME_MAX);
     let record_max = Bytes(limits::BATCH_BYTES_MAX as u64);
     Limits {
-        memory: map.get("memory").and_then(|entry| {
-            reader.within(&what("memory"), &entry.value, Bytes(PAGE_BYTES), memory_max)
-        }),
+        memory: map
+            .get("memory")
+            .and_then(|entry| reader.within(&what("memory"), &entry.value, Bytes(PAGE_BYTES), memory_max)),
         fuel_per_record: map.get("fuel-per-record").and_then(|entry| {
             reader.within(&what("fuel-per-record"), &entry.value, Fuel(1), Fuel(limits::FUEL_MAX))
         }),
@@ -246,7 +253,7 @@ fn batch(reader: &mut Reader, fields: &Fields<'_>, entry: &Entry) -> BatchDecl {
     let what = format!("`batch` of {}", fields.of);
     let help = "such as `{ records: 4096, bytes: 4MiB, delay: 20ms }`";
     let Some(map) = reader.fields(what, entry.key.span, &entry.value, help) else { return batch };
-    reader.only(&map, BATCH_KEYS);
+    reader.only(&map, BATCH_KEYS, &[]);
     let what = |key: &str| format!("`{key}` of {}", map.of);
     if let Some(entry) = map.get("records") {
         let most = Fuel(limits::BATCH_RECORDS_MAX as u64);

@@ -3,7 +3,7 @@
 use super::super::names::Name;
 use super::super::pipeline::{Role, StageRef};
 use super::super::reference;
-use super::super::suggest::{did_you_mean, nearest, one_of, quoted};
+use super::super::suggest::{did_you_mean, one_of, quoted};
 use super::super::tree::{Entry, Node};
 use super::super::units::{DurationRange, Fuel};
 use super::draft::{Draft, From};
@@ -11,15 +11,29 @@ use super::read::{Fields, Reader, is_nothing};
 use super::settings::{self, Settings};
 use super::{Context, name};
 use crate::diagnostics::{Diagnostic, Span, Spanned};
+use crate::limits::INPUTS_MAX;
 
 pub(in super::super) const STAGE_KEYS: &[&str] = &[
-    "source", "transform", "sink", "from", "with", "schema", "time", "unknown", "key", "limits", "on-error",
-    "batch", "buffer", "replicas",
+    "source",
+    "transform",
+    "sink",
+    "from",
+    "with",
+    "schema",
+    "time",
+    "unknown",
+    "key",
+    "limits",
+    "on-error",
+    "batch",
+    "buffer",
+    "replicas",
 ];
 /// Known, and refused in this version.
 const LATER_KEYS: &[&str] = &["grants", "retry", "partition", "place", "weight"];
 const ROLES: [Role; 3] = [Role::Source, Role::Transform, Role::Sink];
-const STAGE_HELP: &str = "a stage says what it is, such as `{ source: file }` or `{ sink: stdout, from: orders }`";
+const STAGE_HELP: &str =
+    "a stage says what it is, such as `{ source: file }` or `{ sink: stdout, from: orders }`";
 
 pub(super) fn draft(reader: &mut Reader, context: &Context<'_>, entry: &Entry) -> Draft {
     let written = Spanned::new(entry.key.value.to_string(), entry.key.span);
@@ -35,7 +49,7 @@ pub(super) fn draft(reader: &mut Reader, context: &Context<'_>, entry: &Entry) -
     };
     let Some(fields) = reader.fields(of, entry.key.span, &entry.value, STAGE_HELP) else { return draft };
     let known = [STAGE_KEYS, LATER_KEYS].concat();
-    reader.only(&fields, &known);
+    reader.only(&fields, STAGE_KEYS, LATER_KEYS);
     draft.role = role(reader, &fields, &known);
     draft.reference = draft.role.and_then(|role| reference(reader, context, &fields, role));
     draft.from = from(reader, &fields, draft.role, &known);
@@ -101,20 +115,27 @@ fn reference(
         Some(reference) => Some(Spanned::new(reference, text.span)),
         None => {
             let message = format!("{} is neither a path nor a built-in {key}", quoted(text.value));
-            let help = reference_help(context, role.value, built_in, text.value);
-            let diagnostic = Diagnostic::new("manifest::reference", message).label(text.span, "what is this?");
+            let help = reference_help(reader, context, role.value, built_in, text.value);
+            let diagnostic =
+                Diagnostic::new("manifest::reference", message).label(text.span, "what is this?");
             reader.report(diagnostic.help(help));
             None
         }
     }
 }
 
-fn reference_help(context: &Context<'_>, role: Role, built_in: &[&str], text: &str) -> String {
+fn reference_help(
+    reader: &Reader,
+    context: &Context<'_>,
+    role: Role,
+    built_in: &[&str],
+    text: &str,
+) -> String {
     let elsewhere = [(Role::Source, context.sources), (Role::Sink, context.sinks)];
     if let Some((other, _)) = elsewhere.iter().find(|(_, names)| names.contains(&text)) {
         return format!("`{text}` is a built-in {other}, and this stage is a {role}");
     }
-    did_you_mean(nearest(text, built_in.iter().copied()), || {
+    did_you_mean(reader.nearest(text, built_in.iter().copied()), || {
         let paths = "a path begins with `./`, `../` or `/`, or ends in `.wasm`";
         if built_in.is_empty() {
             return paths.to_owned();
@@ -153,6 +174,13 @@ fn from(
                 }
                 return None;
             }
+            if let Some(item) = items.get(INPUTS_MAX) {
+                let message = format!("{} reads {} times from others", fields.of, items.len());
+                let help = format!("it can read {INPUTS_MAX}: join some of them in a stage before it");
+                let diagnostic = Diagnostic::new("manifest::too-large", message);
+                reader.report(diagnostic.label(item.span, "one too many").help(help));
+                return None;
+            }
             let inputs: Vec<Option<From>> =
                 items.into_iter().map(|item| from_entry(reader, fields, item)).collect();
             let complete: Option<Vec<From>> = inputs.into_iter().collect();
@@ -164,7 +192,9 @@ fn from(
 fn missing_from(reader: &mut Reader, fields: &Fields<'_>, role: Spanned<Role>) {
     let message = format!("{} is a {}, and does not say what it reads", fields.of, role.value);
     let help = "add `from:` with the name of a stage, or with a list of names";
-    reader.report(Diagnostic::new("manifest::missing-from", message).label(role.span, "reads nothing").help(help));
+    reader.report(
+        Diagnostic::new("manifest::missing-from", message).label(role.span, "reads nothing").help(help),
+    );
 }
 
 fn from_entry(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Option<From> {
@@ -205,9 +235,7 @@ fn given_twice(reader: &mut Reader, fields: &Fields<'_>, inputs: &[From]) {
 fn misplaced(reader: &mut Reader, fields: &Fields<'_>, role: Option<Spanned<Role>>) {
     let Some(role) = role else { return };
     let rules: &[(&str, &[Role])] = &[
-        ("schema", &[Role::Source]),
         ("time", &[Role::Source]),
-        ("unknown", &[Role::Source]),
         ("batch", &[Role::Source]),
         ("key", &[Role::Source, Role::Transform]),
         ("buffer", &[Role::Transform, Role::Sink]),
@@ -262,7 +290,7 @@ fn retry(reader: &mut Reader, fields: &Fields<'_>, entry: &Entry) {
     let of = format!("`retry` of {}", fields.of);
     let help = "such as `{ attempts: 5, backoff: 100ms..10s }`";
     let Some(retry) = reader.fields(of, entry.key.span, &entry.value, help) else { return };
-    reader.only(&retry, &["attempts", "backoff"]);
+    reader.only(&retry, &["attempts", "backoff"], &[]);
     if let Some(attempts) = retry.get("attempts") {
         reader.within(&format!("`attempts` of {}", retry.of), &attempts.value, Fuel(1), Fuel(1000));
     }
