@@ -1,1 +1,30 @@
+//! Stages in wasmtime: the only crate that knows it.
+//!
+//! `Engine` loads a component (`compile`), which is then asked for its plan (`plan`), leased from a pool and
+//! called with batches (`pool`, `source`, `sink`). Every call runs within limits (`meter`), sees of the host
+//! only what is linked (`link`), and is believed in nothing (`data`).
 
+mod compile;
+mod contract;
+mod data;
+mod engine;
+mod error;
+mod instance;
+mod link;
+mod meter;
+mod plan;
+mod pool;
+mod sink;
+mod source;
+mod state;
+
+pub use compile::{Component, ConfigProblem, Digest};
+pub use data::Call;
+pub use engine::{Engine, EngineOptions};
+pub use error::{
+    AnswerError, CallError, EngineError, Failure, Frame, GuestBacktrace, InputError, LoadError, Trap,
+};
+pub use meter::StageLimits;
+pub use pool::{Lease, Pool, StageSetup};
+pub use sink::{SinkContext, SinkDriver, SinkSetup};
+pub use source::{PullBounds, PulledBatch, RefusedRecord, SourceDriver, SourceSetup, SplitStart};

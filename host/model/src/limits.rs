@@ -20,6 +20,35 @@ pub const BATCH_DELAY_MAX: Duration = Duration::from_secs(60);
 /// The longest single record. A longer one is rejected, and the rest goes on.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of a refused record that travel with the refusal, and that a dead letter holds of it.
+pub const REFUSED_BYTES_MAX: usize = 64 << 10;
+/// Refused records that one pull of a source may bring: a file that is refused row by row flows in portions,
+/// as a good one does.
+pub const REFUSED_PER_PULL_MAX: usize = 1024;
+
+/// What a source reads of its input at a time. Large enough that handing it from the reading thread to the
+/// belt costs nothing, small enough that it is still in the cache when it is decoded.
+pub const READ_BYTES: usize = 512 << 10;
+/// Pieces of input that were read and are not decoded yet.
+pub const READ_AHEAD: usize = 4;
+/// What a file sink gathers before it hands it to its writing thread.
+pub const WRITE_BYTES: usize = 256 << 10;
+/// Pieces of output that were handed over and are not written yet.
+pub const WRITE_BEHIND: usize = 4;
+
+/// What an inferring source reads of its input, all files together.
+pub const INFER_BYTES_MAX: usize = 4 << 20;
+/// Rows that an inferring source looks at, all files together.
+pub const INFER_ROWS_MAX: usize = 20_000;
+/// Files that an inferring source opens.
+pub const INFER_FILES_MAX: usize = 16;
+/// Files that one glob may match.
+pub const GLOB_FILES_MAX: usize = 100_000;
+/// Files that a following source keeps open.
+pub const FOLLOWED_FILES_MAX: usize = 256;
+/// How often a following source looks for new lines and new files, unless the manifest says otherwise.
+pub const FOLLOW_POLL: Duration = Duration::from_millis(200);
+
 /// Bytes that an edge between two loops holds before its sender waits.
 pub const EDGE_BYTES_MAX: usize = 8 << 20;
 /// Batches that an edge holds: a bound for batches that weigh next to nothing.
@@ -76,7 +105,43 @@ pub const MANIFEST_NODES_MAX: u64 = 100_000;
 pub const MANIFEST_DEPTH_MAX: usize = 64;
 /// Stages of one pipeline.
 pub const STAGES_MAX: usize = 256;
+/// Entries of one `from`.
+pub const INPUTS_MAX: usize = 256;
 /// Characters of a pipeline's, a stage's or a port's name: a DNS label, so that it fits everywhere.
 pub const NAME_CHARS_MAX: usize = 63;
 /// Problems that are kept and shown for one manifest; the rest is counted.
 pub const DIAGNOSTICS_MAX: usize = 100;
+/// The most fuel that a manifest may grant for a record or a batch: minutes of a core, and far from overflow.
+pub const FUEL_MAX: u64 = 1_000_000_000_000;
+
+/// Instances of one process that can live at once. A slot is four GiB of address space, and memory only
+/// once it is used.
+pub const INSTANCES_MAX: u32 = 2000;
+/// Core modules that one component may bring: an interpreter with its libraries has about thirty.
+pub const CORE_INSTANCES_MAX: u32 = 64;
+/// Linear memories of one component; `STAGE_MEMORY_BYTES` bounds their sum.
+pub const CORE_MEMORIES_MAX: u32 = 4;
+/// Tables of one component.
+pub const CORE_TABLES_MAX: u32 = 8;
+/// Elements of one table: an interpreter has some ten thousand functions behind pointers.
+pub const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Memory of an instance's slot that is wiped rather than given back when the instance goes: what a small
+/// stage touches, so that the next one starts without page faults.
+pub const SLOT_RESIDENT_BYTES: usize = 64 << 10;
+/// Slots that stay warm for a component that has no instance just now.
+pub const WARM_SLOTS_MAX: u32 = 100;
+/// The stack on which a call into a guest runs, the host functions that it calls included.
+pub const FIBER_STACK_BYTES: usize = 1 << 20;
+/// How much of it the guest's own frames may take.
+pub const GUEST_STACK_BYTES: usize = 512 << 10;
+/// Handles to host resources (streams, timers) that one instance may hold.
+pub const RESOURCES_MAX: usize = 256;
+/// Random bytes that a guest gets from one call.
+pub const RANDOM_BYTES_MAX: u64 = 1 << 20;
+/// Problems that are shown for one stage's config; the rest is counted.
+pub const CONFIG_PROBLEMS_MAX: usize = 20;
+
+/// The dead-letter file of one run. When it is full the pipeline stops: a refused record is never lost.
+pub const DEAD_LETTER_FILE_BYTES_MAX: u64 = 1 << 30;
+/// How long a chain waits for records before it gives its instances back: an idle pipeline holds none.
+pub const IDLE_AFTER: Duration = Duration::from_secs(1);

@@ -5,6 +5,9 @@
 //! column that comes, a selected name that is there) is decided in the plan.
 
 use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 
 use crate::fields::FieldSpec;
 
@@ -72,7 +75,7 @@ impl fmt::Display for StageKind {
 }
 
 impl Role {
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Transform => "transform",
@@ -83,7 +86,7 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 
@@ -155,4 +158,18 @@ pub enum StagePlan {
     Source(SourcePlan),
     Transform(TransformPlan),
     Sink(SinkPlan),
+}
+
+/// The field of one entry of a headers column, and the fields in it: a name and its bytes.
+pub fn header_fields() -> (FieldRef, Fields) {
+    let fields = Fields::from(vec![
+        Field::new("name", DataType::Utf8, false),
+        Field::new("value", DataType::Binary, true),
+    ]);
+    (Arc::new(Field::new("headers", DataType::Struct(fields.clone()), false)), fields)
+}
+
+/// The type of a batch's headers: a map from text to binary for each record.
+pub fn headers_type() -> DataType {
+    DataType::Map(header_fields().0, false)
 }

@@ -1,0 +1,205 @@
+//! Compiled code on disk, so that a component is compiled once per digest and engine.
+//!
+//! `<digest>-<engine>.cwasm` holds the code, a JSON file of the same name what the component said of itself.
+//! The second names the length and the hash of the first: code that was cut short or damaged is compiled
+//! again, never run. The hash is XXH3 with 128 bits, because it reads ten gigabytes a second and cold
+//! starts wait for it; it finds damage, not an attacker. Against those the directory is its owner's alone:
+//! who can write there can run code as this user anyway.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use model::stage::About;
+use serde::{Deserialize, Serialize};
+use wasmtime::component::Component;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use super::Digest;
+use super::fit::Names;
+
+/// The shape of the JSON file; another one is as good as none.
+const FORMAT: u32 = 1;
+
+/// What is kept beside the code.
+#[derive(Serialize, Deserialize)]
+struct Sidecar {
+    format: u32,
+    code_bytes: u64,
+    /// XXH3-128 of the code, in hex.
+    code_xxh3: String,
+    exports: Vec<String>,
+    imports: Vec<String>,
+    about: AboutText,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AboutText {
+    name: String,
+    version: String,
+    summary: String,
+    config_schema: String,
+    needs: Vec<String>,
+    hints: Vec<(String, String)>,
+}
+
+/// What a cache gave back.
+pub(crate) struct Hit {
+    pub wasm: Component,
+    pub names: Names,
+    pub about: About,
+}
+
+/// Where the code of one component is, or would be.
+pub(crate) struct Entry {
+    dir: PathBuf,
+    stem: String,
+}
+
+impl Entry {
+    pub(crate) fn of(dir: &Path, engine: &wasmtime::Engine, digest: &Digest) -> Self {
+        let mut hasher = Xxh3::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let stem = format!("{}-{:016x}", digest.hex(), hasher.finish());
+        Self { dir: dir.to_owned(), stem }
+    }
+
+    fn path(&self, extension: &str) -> PathBuf {
+        self.dir.join(format!("{}.{extension}", self.stem))
+    }
+
+    /// The code and what it said of itself; none where there is none, or none that can be trusted.
+    pub(crate) fn load(&self, engine: &wasmtime::Engine) -> Option<Hit> {
+        let sidecar: Sidecar = serde_json::from_slice(&fs::read(self.path("json")).ok()?).ok()?;
+        if sidecar.format != FORMAT {
+            return None;
+        }
+        let path = self.path("cwasm");
+        let code = fs::read(&path).ok()?;
+        if code.len() as u64 != sidecar.code_bytes || hash_text(&code) != sidecar.code_xxh3 {
+            tracing::warn!(path = %path.display(), "compiled code is damaged; it is compiled again");
+            return None;
+        }
+        drop(code);
+        let wasm = deserialize(engine, &path)
+            .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "cached code does not load"));
+        let names = Names { exports: sidecar.exports, imports: sidecar.imports };
+        Some(Hit { wasm: wasm.ok()?, names, about: sidecar.about.into() })
+    }
+
+    /// Keeps `wasm`. The file that names the code is written last, so that a crash leaves no entry.
+    pub(crate) fn save(&self, wasm: &Component, names: &Names, about: &About) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        let code = wasm.serialize().map_err(|e| io::Error::other(e.to_string()))?;
+        let sidecar = Sidecar {
+            format: FORMAT,
+            code_bytes: code.len() as u64,
+            code_xxh3: hash_text(&code),
+            exports: names.exports.clone(),
+            imports: names.imports.clone(),
+            about: about.clone().into(),
+        };
+        self.write("cwasm", &code)?;
+        self.write("json", &serde_json::to_vec_pretty(&sidecar)?)?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    fn write(&self, extension: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(&self.dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(self.path(extension)).map_err(|e| e.error)?;
+        Ok(())
+    }
+}
+
+fn hash_text(code: &[u8]) -> String {
+    format!("{:032x}", xxh3_128(code))
+}
+
+#[expect(unsafe_code, reason = "loading compiled code is the point of the cache")]
+fn deserialize(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Component> {
+    // SAFETY: the file must hold what `Component::serialize` gave, unaltered, and stay so while it is
+    // mapped. It lies in a directory that only this user can write, in which files are only ever put whole
+    // by a rename and never written in place; its length and hash were just compared with what was noted
+    // when the code was compiled; and wasmtime itself compares version and settings.
+    unsafe { Component::deserialize_file(engine, path) }
+}
+
+impl From<AboutText> for About {
+    fn from(text: AboutText) -> Self {
+        let AboutText { name, version, summary, config_schema, needs, hints } = text;
+        Self { name, version, summary, config_schema, needs, hints }
+    }
+}
+
+impl From<About> for AboutText {
+    fn from(about: About) -> Self {
+        let About { name, version, summary, config_schema, needs, hints } = about;
+        Self { name, version, summary, config_schema, needs, hints }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Kept {
+        engine: wasmtime::Engine,
+        entry: Entry,
+        _dir: tempfile::TempDir,
+    }
+
+    fn kept() -> Kept {
+        let dir = tempfile::tempdir().expect("a directory");
+        let engine = wasmtime::Engine::default();
+        let wasm = Component::new(&engine, wat::parse_str("(component)").expect("text")).expect("compiles");
+        let entry = Entry::of(&dir.path().join("code"), &engine, &Digest::of(b"x"));
+        let names = Names { exports: vec!["a".into()], imports: vec!["b".into()] };
+        let about = About { name: "n".into(), ..About::default() };
+        entry.save(&wasm, &names, &about).expect("saved");
+        Kept { engine, entry, _dir: dir }
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_and_is_its_owners_alone() {
+        let Kept { engine, entry, _dir } = kept();
+        let hit = entry.load(&engine).expect("a hit");
+        assert_eq!((hit.about.name.as_str(), &*hit.names.exports), ("n", &["a".to_owned()][..]));
+        let mode = fs::metadata(&entry.dir).expect("the directory").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn damaged_code_is_not_loaded() {
+        type Damage = fn(&mut Vec<u8>);
+        let damages: [(&str, &str, Damage); 5] = [
+            ("a bit of the code", "cwasm", |bytes| bytes[1000] ^= 1),
+            ("the last byte of the code", "cwasm", |bytes| *bytes.last_mut().expect("bytes") ^= 0x80),
+            ("the end of the code", "cwasm", |bytes| bytes.truncate(bytes.len() - 1)),
+            ("all of the code", "cwasm", |bytes| bytes.clear()),
+            ("the end of the sidecar", "json", |bytes| bytes.truncate(bytes.len() / 2)),
+        ];
+        for (what, extension, damage) in damages {
+            let Kept { engine, entry, _dir } = kept();
+            let path = entry.path(extension);
+            let mut bytes = fs::read(&path).expect("the file");
+            damage(&mut bytes);
+            fs::write(&path, bytes).expect("written");
+            assert!(entry.load(&engine).is_none(), "{what} was damaged, and it was loaded");
+        }
+    }
+
+    #[test]
+    fn another_engine_finds_nothing() {
+        let Kept { entry, .. } = kept();
+        let mut config = wasmtime::Config::new();
+        config.consume_fuel(true);
+        let other = wasmtime::Engine::new(&config).expect("an engine");
+        assert_ne!(Entry::of(&entry.dir, &other, &Digest::of(b"x")).stem, entry.stem);
+    }
+}

@@ -1,0 +1,288 @@
+//! Bytes -> a component that is known to be a stage: compiled once per digest, asked once what it is, and
+//! shared by everybody who loads the same bytes.
+
+mod cache;
+mod componentize;
+mod fit;
+mod schema;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use model::stage::{About, StageKind};
+use sha2::{Digest as _, Sha256};
+use wasmtime::Store;
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
+use crate::engine::{Engine, Shared};
+use crate::error::LoadError;
+use crate::instance::Instance;
+use crate::link::log::StageLog;
+use crate::meter::StageLimits;
+use crate::plan;
+use crate::state::State;
+use cache::{Entry, Hit};
+use fit::{Functions, Names};
+pub use schema::ConfigProblem;
+use schema::ConfigSchema;
+
+pub(crate) use fit::{
+    Assign, Commit, Committed, Describe, Open, OpenSink, OpenTable, OpenTableSink, OpenTableSource, Plan,
+    PlanSink, PlanTable, PlanTableSink, Prepare, Process, ProcessTable, Pull, PullTable, Schema, Signature,
+    Splits, Write, WriteTable,
+};
+
+/// The SHA-256 of a component's bytes as they were given: before a core module is wrapped.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// As OCI writes it: `sha256:` and the hex.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sha256:{}", self.hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A component that is a stage. Cheap to clone.
+#[derive(Clone)]
+pub struct Component {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub compiled: Compiled,
+    digest: Digest,
+    about: About,
+    schema: ConfigSchema,
+    names: Names,
+}
+
+/// Code that is linked and fitted, before it was asked what it is.
+pub(crate) struct Compiled {
+    shared: Arc<Shared>,
+    pre: InstancePre<State>,
+    pub kind: StageKind,
+    functions: Functions,
+}
+
+impl Component {
+    pub fn digest(&self) -> Digest {
+        self.inner.digest
+    }
+
+    pub fn kind(&self) -> StageKind {
+        self.inner.compiled.kind
+    }
+
+    /// What it says of itself.
+    pub fn about(&self) -> &About {
+        &self.inner.about
+    }
+
+    /// The names of what it exports.
+    pub fn exports(&self) -> &[String] {
+        &self.inner.names.exports
+    }
+
+    /// The names of what it imports, used or not.
+    pub fn imports(&self) -> &[String] {
+        &self.inner.names.imports
+    }
+
+    /// What is wrong with `config`, seen from the schema that the component gives; empty where nothing is.
+    pub fn check_config(&self, config: &serde_json::Value) -> Vec<ConfigProblem> {
+        self.inner.schema.check(config)
+    }
+}
+
+impl Compiled {
+    fn new(
+        shared: &Arc<Shared>,
+        wasm: &wasmtime::component::Component,
+        names: &Names,
+    ) -> Result<Self, LoadError> {
+        let (kind, functions) = fit::fit(wasm, names)?;
+        let link = |error: wasmtime::Error| LoadError::Link { why: format!("{error:#}") };
+        let mut linker = shared.linker(names.import_wasi()).map_err(link)?.clone();
+        linker.define_unknown_imports_as_traps(wasm).map_err(link)?;
+        let pre = linker.instantiate_pre(wasm).map_err(link)?;
+        Ok(Self { shared: shared.clone(), pre, kind, functions })
+    }
+
+    pub(crate) fn store(&self, state: State) -> Store<State> {
+        Store::new(&self.shared.wasm, state)
+    }
+
+    pub(crate) fn pre(&self) -> &InstancePre<State> {
+        &self.pre
+    }
+
+    pub(crate) fn function(&self, name: &str) -> Option<&ComponentExportIndex> {
+        self.functions.iter().find(|(of, _)| *of == name).map(|(_, index)| index)
+    }
+}
+
+/// The components that this process holds. The lock of one digest is held while it is compiled, so that
+/// nobody compiles it a second time meanwhile.
+#[derive(Default)]
+pub(crate) struct Loaded(Mutex<HashMap<Digest, Arc<Slot>>>);
+
+type Slot = tokio::sync::Mutex<Weak<Inner>>;
+
+impl Loaded {
+    fn slot(&self, digest: Digest) -> Arc<Slot> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody holds or waits for is forgotten, so that the map follows what is in use.
+        slots.retain(|_, slot| {
+            Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|held| held.strong_count() > 0)
+        });
+        slots.entry(digest).or_default().clone()
+    }
+}
+
+impl Engine {
+    /// A component or a core module with the contract in it, from its bytes.
+    pub async fn load(&self, bytes: impl Into<bytes::Bytes>) -> Result<Component, LoadError> {
+        let bytes = bytes.into();
+        let digest = Digest::of(&bytes);
+        let slot = self.shared.loaded.slot(digest);
+        let mut held = slot.lock().await;
+        if let Some(inner) = held.upgrade() {
+            return Ok(Component { inner });
+        }
+        let inner = match self.cached(digest)? {
+            Some(inner) => inner,
+            None => self.compile(digest, bytes).await?,
+        };
+        *held = Arc::downgrade(&inner);
+        Ok(Component { inner })
+    }
+
+    /// A component that was compiled before, by its digest alone; none where it has to be compiled.
+    pub async fn load_cached(&self, digest: Digest) -> Result<Option<Component>, LoadError> {
+        let slot = self.shared.loaded.slot(digest);
+        let mut held = slot.lock().await;
+        if let Some(inner) = held.upgrade() {
+            return Ok(Some(Component { inner }));
+        }
+        let Some(inner) = self.cached(digest)? else { return Ok(None) };
+        *held = Arc::downgrade(&inner);
+        Ok(Some(Component { inner }))
+    }
+
+    fn entry(&self, digest: Digest) -> Option<Entry> {
+        let dir = self.shared.cache_dir.as_ref()?;
+        Some(Entry::of(dir, &self.shared.wasm, &digest))
+    }
+
+    fn cached(&self, digest: Digest) -> Result<Option<Arc<Inner>>, LoadError> {
+        let hit = self.entry(digest).and_then(|entry| entry.load(&self.shared.wasm));
+        let Some(Hit { wasm, names, about }) = hit else { return Ok(None) };
+        let compiled = Compiled::new(&self.shared, &wasm, &names)?;
+        let schema = ConfigSchema::compile(&about.config_schema)?;
+        Ok(Some(Arc::new(Inner { compiled, digest, about, schema, names })))
+    }
+
+    async fn compile(&self, digest: Digest, bytes: bytes::Bytes) -> Result<Arc<Inner>, LoadError> {
+        let shared = self.shared.clone();
+        // Seconds of work for an interpreter: not on the executor.
+        let compiling = tokio::task::spawn_blocking(move || {
+            let component = componentize::componentize(&bytes)?;
+            let wasm = wasmtime::component::Component::from_binary(&shared.wasm, &component);
+            let wasm = wasm.map_err(|error| LoadError::Invalid { why: format!("{error:#}") })?;
+            let names = Names::of(&wasm);
+            let compiled = Compiled::new(&shared, &wasm, &names)?;
+            Ok::<_, LoadError>((wasm, names, compiled))
+        });
+        let compiled = compiling.await.map_err(|error| LoadError::Interrupted { why: error.to_string() })?;
+        let (wasm, names, compiled) = compiled?;
+        let about = self.describe(&compiled).await?;
+        let schema = ConfigSchema::compile(&about.config_schema)?;
+        if let Some(entry) = self.entry(digest)
+            && let Err(error) = entry.save(&wasm, &names, &about)
+        {
+            tracing::warn!(%digest, %error, "compiled code cannot be kept; it will be compiled again next time");
+        }
+        Ok(Arc::new(Inner { compiled, digest, about, schema, names }))
+    }
+
+    async fn describe(&self, compiled: &Compiled) -> Result<About, LoadError> {
+        let log = StageLog::new("".into(), "about".into());
+        let instance = Instance::start(compiled, &StageLimits::default(), log).await;
+        let mut instance = instance.map_err(LoadError::About)?;
+        fit::check_signatures(compiled, &mut instance)?;
+        plan::describe(compiled, &mut instance).await.map_err(LoadError::About)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineOptions;
+
+    async fn load(text: &str) -> Result<Component, LoadError> {
+        let engine = Engine::new(EngineOptions { instances_max: 4, ..EngineOptions::default() });
+        engine.expect("an engine").load(wat::parse_str(text).expect("text")).await
+    }
+
+    #[tokio::test]
+    async fn a_component_of_another_world_is_told_what_it_exports_and_what_was_expected() {
+        let text = r#"(component
+            (core module $m (func (export "run")))
+            (core instance $i (instantiate $m))
+            (func $run (canon lift (core func $i "run")))
+            (instance $cli (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.0" (instance $cli)))"#;
+        let Err(error) = load(text).await else { panic!("it was taken for a stage") };
+        let text = error.to_string();
+        assert!(text.contains("`wasi:cli/run@0.2.0`") && text.contains("table-transform"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_component_with_the_right_names_and_other_types_is_refused() {
+        let text = r#"(component
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))
+            (instance $about (export "describe" (func $f)))
+            (instance $transform (export "plan" (func $f)) (export "open" (func $f)) (export "process" (func $f)))
+            (export "conveyor:stage/about@0.1.0" (instance $about))
+            (export "conveyor:stage/transform@0.1.0" (instance $transform)))"#;
+        match load(text).await {
+            Err(LoadError::Signature { function: "describe", .. }) => {}
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it was taken for a stage"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_component_that_lacks_a_function_is_refused() {
+        let text = r#"(component
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))
+            (instance $about (export "describe" (func $f)))
+            (instance $transform (export "plan" (func $f)))
+            (export "conveyor:stage/about@0.1.0" (instance $about))
+            (export "conveyor:stage/transform@0.1.0" (instance $transform)))"#;
+        let Err(error) = load(text).await else { panic!("it was taken for a stage") };
+        assert!(error.to_string().starts_with("`open` of `transform`"), "{error}");
+    }
+}

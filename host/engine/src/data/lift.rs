@@ -1,0 +1,393 @@
+//! Lists of a guest as they come out: checked, then taken over by Arrow.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, PrimitiveArray, StringArray, UInt32Array,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{
+    ArrowNativeType, ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type,
+    TimestampMicrosecondType, UInt32Type, UInt64Type,
+};
+use model::fields::{FieldSpec, Kind};
+use model::limits;
+use model::outcome::{Emission, Forwarded, Made, Outcome, Rejection};
+use model::stage::PortPlan;
+
+use super::headers::lift_headers;
+use crate::contract::{
+    BatchOut, BlobColumnOut, ColumnOut, DataOut, DictionaryOut, ForwardedOut, OutcomeOut, RejectionOut,
+    TableOut, TableOutcomeOut, VarlenOut,
+};
+use crate::error::AnswerError;
+use crate::instance::cut;
+
+/// Which list of an answer is meant, for whoever has to mend the stage. Only shown when something is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    list: &'static str,
+    port: Option<u32>,
+    column: Option<usize>,
+}
+
+impl Place {
+    pub(crate) fn new(list: &'static str) -> Self {
+        Self { list, port: None, column: None }
+    }
+
+    fn on(list: &'static str, port: u32) -> Self {
+        Self { list, port: Some(port), column: None }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.list)?;
+        if let Some(column) = self.column {
+            write!(f, " {column}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, " of port {port}"))
+    }
+}
+
+/// The answer of a stage of bytes to `rows` records.
+pub(crate) fn outcome_of_records(
+    outcome: OutcomeOut,
+    ports: &[PortPlan],
+    rows: usize,
+) -> Result<Outcome, AnswerError> {
+    check_emissions(outcome.emissions.len(), ports)?;
+    let mut emissions = Vec::with_capacity(outcome.emissions.len());
+    for emission in outcome.emissions {
+        let port = emission.port;
+        check_port(port, ports)?;
+        let made_rows = emission.origins.len();
+        let parts = emission.made;
+        let values = blob_column(parts.values, made_rows, Place::on("the made values", port))?;
+        let headers = parts.headers;
+        let headers = headers.map(|h| lift_headers(h, made_rows, Place::on("the made headers", port)));
+        let made = Made {
+            times: parts.times.map(|t| times(t, made_rows, port)).transpose()?,
+            keys: parts.keys.map(|k| keys(k, made_rows, port)).transpose()?,
+            headers: headers.transpose()?,
+            set: vec![values],
+        };
+        let forwarded = forwarded(emission.forwarded);
+        emissions.push(Emission { port, forwarded, set: Vec::new(), origins: emission.origins, made });
+    }
+    Ok(Outcome { emissions, rejections: rejections(outcome.rejections, rows)?, held: outcome.held })
+}
+
+/// The answer of a stage of tables to `rows` rows.
+pub(crate) fn outcome_of_table(
+    outcome: TableOutcomeOut,
+    ports: &[PortPlan],
+    rows: usize,
+) -> Result<Outcome, AnswerError> {
+    check_emissions(outcome.emissions.len(), ports)?;
+    let mut emissions = Vec::with_capacity(outcome.emissions.len());
+    for emission in outcome.emissions {
+        let port = emission.port;
+        let specs = &check_port(port, ports)?.set;
+        let forwarded = forwarded(emission.forwarded);
+        let forwarded_rows = match &forwarded {
+            Forwarded::All => rows,
+            Forwarded::None => 0,
+            Forwarded::These(list) => list.len(),
+        };
+        let set = columns(emission.set, specs, forwarded_rows, Place::on("set column", port))?;
+        let made_rows = emission.origins.len();
+        let parts = emission.made;
+        let made = Made {
+            times: parts.times.map(|t| times(t, made_rows, port)).transpose()?,
+            keys: parts.keys.map(|k| keys(k, made_rows, port)).transpose()?,
+            headers: None,
+            set: columns(parts.set, specs, made_rows, Place::on("made column", port))?,
+        };
+        emissions.push(Emission { port, forwarded, set, origins: emission.origins, made });
+    }
+    Ok(Outcome { emissions, rejections: rejections(outcome.rejections, rows)?, held: outcome.held })
+}
+
+fn check_emissions(found: usize, ports: &[PortPlan]) -> Result<(), AnswerError> {
+    if found <= ports.len() {
+        return Ok(());
+    }
+    Err(AnswerError::Emissions { found, ports: ports.len() })
+}
+
+fn check_port(port: u32, ports: &[PortPlan]) -> Result<&PortPlan, AnswerError> {
+    ports.get(port as usize).ok_or(AnswerError::Port { port, ports: ports.len() })
+}
+
+fn forwarded(forwarded: ForwardedOut) -> Forwarded {
+    match forwarded {
+        ForwardedOut::All => Forwarded::All,
+        ForwardedOut::None => Forwarded::None,
+        ForwardedOut::These(list) => Forwarded::These(list),
+    }
+}
+
+/// What a stage refuses; at most one of each record. Codes and messages are cut to their bounds.
+pub(crate) fn rejections(list: Vec<RejectionOut>, rows: usize) -> Result<Vec<Rejection>, AnswerError> {
+    if list.len() > rows {
+        return Err(AnswerError::Rejections { found: list.len(), rows });
+    }
+    if let Some(beyond) = list.iter().find(|rejection| rejection.of as usize >= rows) {
+        return Err(AnswerError::Rejected { row: beyond.of, rows });
+    }
+    let rejection = |RejectionOut { of, code, message }| Rejection {
+        row: of,
+        code: cut(code, limits::REJECTION_CODE_BYTES_MAX),
+        message: cut(message, limits::REJECTION_MESSAGE_BYTES_MAX),
+    };
+    Ok(list.into_iter().map(rejection).collect())
+}
+
+/// Parts of what a source pulled.
+pub(crate) struct PulledOut {
+    pub rows: usize,
+    pub times: Option<ArrayRef>,
+    pub keys: Option<ArrayRef>,
+    pub headers: Option<ArrayRef>,
+    pub columns: Vec<ArrayRef>,
+}
+
+/// What a source of bytes pulled. Empty lists of parts are parts that it does not have.
+pub(crate) fn pulled_records(batch: BatchOut) -> Result<PulledOut, AnswerError> {
+    let rows = batch.rows as usize;
+    let BatchOut { times, keys, headers, values, .. } = batch;
+    let headers = (!headers.of.is_empty()).then(|| lift_headers(headers, rows, Place::new("the headers")));
+    let times = pulled_times(times, rows)?;
+    let keys = pulled_keys(keys, rows)?;
+    let values = blob_column(values, rows, Place::new("the values"))?;
+    Ok(PulledOut { rows, times, keys, headers: headers.transpose()?, columns: vec![values] })
+}
+
+/// What a source of tables pulled.
+pub(crate) fn pulled_table(table: TableOut, specs: &[FieldSpec]) -> Result<PulledOut, AnswerError> {
+    let rows = table.rows as usize;
+    let times = pulled_times(table.times, rows)?;
+    let keys = pulled_keys(table.keys, rows)?;
+    let columns = columns(table.columns, specs, rows, Place::new("column"))?;
+    Ok(PulledOut { rows, times, keys, headers: None, columns })
+}
+
+fn pulled_times(list: Vec<i64>, rows: usize) -> Result<Option<ArrayRef>, AnswerError> {
+    if list.is_empty() {
+        return Ok(None);
+    }
+    primitive::<TimestampMicrosecondType>(list, rows, None, Place::new("the times")).map(Some)
+}
+
+fn pulled_keys(keys: BlobColumnOut, rows: usize) -> Result<Option<ArrayRef>, AnswerError> {
+    if keys.blobs.offsets.is_empty() {
+        return Ok(None);
+    }
+    blob_column(keys, rows, Place::new("the keys")).map(Some)
+}
+
+fn times(list: Vec<i64>, rows: usize, port: u32) -> Result<ArrayRef, AnswerError> {
+    primitive::<TimestampMicrosecondType>(list, rows, None, Place::on("the made times", port))
+}
+
+fn keys(keys: BlobColumnOut, rows: usize, port: u32) -> Result<ArrayRef, AnswerError> {
+    blob_column(keys, rows, Place::on("the made keys", port))
+}
+
+fn columns(
+    list: Vec<ColumnOut>,
+    specs: &[FieldSpec],
+    rows: usize,
+    place: Place,
+) -> Result<Vec<ArrayRef>, AnswerError> {
+    // Where there are no rows, there need be no empty columns.
+    if rows == 0 && list.is_empty() {
+        return Ok(Vec::new());
+    }
+    if list.len() != specs.len() {
+        let what = format!("{place}s");
+        return Err(AnswerError::Columns { what, found: list.len(), expected: specs.len() });
+    }
+    let at = |i| Place { column: Some(i), ..place };
+    list.into_iter().zip(specs).enumerate().map(|(i, (c, spec))| column(c, spec, rows, at(i))).collect()
+}
+
+fn column(out: ColumnOut, spec: &FieldSpec, rows: usize, place: Place) -> Result<ArrayRef, AnswerError> {
+    let nulls = validity(out.valid, rows, place)?;
+    if let Some(nulls) = &nulls
+        && !spec.nullable
+    {
+        let row = (0..rows).find(|&row| nulls.is_null(row)).unwrap_or_default();
+        return Err(AnswerError::Null { what: place.to_string(), row });
+    }
+    match (out.data, spec.kind) {
+        (DataOut::Bools(list), Kind::Bools) => {
+            let bits = bitmap(list, rows, place)?;
+            Ok(Arc::new(BooleanArray::new(bits, nulls)))
+        }
+        (DataOut::S32s(list), Kind::S32s) => primitive::<Int32Type>(list, rows, nulls, place),
+        (DataOut::S64s(list), Kind::S64s) => primitive::<Int64Type>(list, rows, nulls, place),
+        (DataOut::U64s(list), Kind::U64s) => primitive::<UInt64Type>(list, rows, nulls, place),
+        (DataOut::F32s(list), Kind::F32s) => primitive::<Float32Type>(list, rows, nulls, place),
+        (DataOut::F64s(list), Kind::F64s) => primitive::<Float64Type>(list, rows, nulls, place),
+        (DataOut::Times(list), Kind::Times) => {
+            primitive::<TimestampMicrosecondType>(list, rows, nulls, place)
+        }
+        (DataOut::Days(list), Kind::Days) => primitive::<Date32Type>(list, rows, nulls, place),
+        (DataOut::Texts(list), Kind::Texts) | (DataOut::Jsons(list), Kind::Jsons) => {
+            Ok(Arc::new(text_values(list, rows, nulls, place)?))
+        }
+        (DataOut::Blobs(list), Kind::Blobs) => Ok(Arc::new(blob_values(list, rows, nulls, place)?)),
+        (DataOut::Dictionaries(list), Kind::Dictionaries) => dictionary(list, rows, nulls, place),
+        (data, _) => Err(wrong_kind(&data, spec, place)),
+    }
+}
+
+fn wrong_kind(data: &DataOut, spec: &FieldSpec, place: Place) -> AnswerError {
+    let found = match data {
+        DataOut::Bools(_) => Kind::Bools,
+        DataOut::S32s(_) => Kind::S32s,
+        DataOut::S64s(_) => Kind::S64s,
+        DataOut::U64s(_) => Kind::U64s,
+        DataOut::F32s(_) => Kind::F32s,
+        DataOut::F64s(_) => Kind::F64s,
+        DataOut::Times(_) => Kind::Times,
+        DataOut::Days(_) => Kind::Days,
+        DataOut::Texts(_) => Kind::Texts,
+        DataOut::Dictionaries(_) => Kind::Dictionaries,
+        DataOut::Blobs(_) => Kind::Blobs,
+        DataOut::Jsons(_) => Kind::Jsons,
+    };
+    let expected = format!("{} (`{}`)", spec.kind, spec.name);
+    AnswerError::Kind { what: place.to_string(), found: found.name(), expected }
+}
+
+fn check_length(found: usize, rows: usize, place: Place) -> Result<(), AnswerError> {
+    if found == rows {
+        return Ok(());
+    }
+    Err(AnswerError::Length { what: place.to_string(), found, rows })
+}
+
+fn primitive<T>(
+    list: Vec<T::Native>,
+    rows: usize,
+    nulls: Option<NullBuffer>,
+    place: Place,
+) -> Result<ArrayRef, AnswerError>
+where
+    T: ArrowPrimitiveType<Native: ArrowNativeType>,
+{
+    check_length(list.len(), rows, place)?;
+    Ok(Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(list), nulls)))
+}
+
+fn bitmap(list: Vec<u8>, rows: usize, place: Place) -> Result<BooleanBuffer, AnswerError> {
+    let expected = rows.div_ceil(8);
+    if list.len() != expected {
+        return Err(AnswerError::Bitmap { what: place.to_string(), found: list.len(), rows, expected });
+    }
+    Ok(BooleanBuffer::new(Buffer::from_vec(list), 0, rows))
+}
+
+/// None where every value is there.
+fn validity(list: Vec<u8>, rows: usize, place: Place) -> Result<Option<NullBuffer>, AnswerError> {
+    if list.is_empty() {
+        return Ok(None);
+    }
+    let nulls = NullBuffer::new(bitmap(list, rows, place)?);
+    Ok((nulls.null_count() > 0).then_some(nulls))
+}
+
+fn blob_column(out: BlobColumnOut, rows: usize, place: Place) -> Result<ArrayRef, AnswerError> {
+    let nulls = validity(out.valid, rows, place)?;
+    Ok(Arc::new(blob_values(out.blobs, rows, nulls, place)?))
+}
+
+pub(super) fn blob_values(
+    list: VarlenOut,
+    rows: usize,
+    nulls: Option<NullBuffer>,
+    place: Place,
+) -> Result<BinaryArray, AnswerError> {
+    let (offsets, bytes) = varlen(list, rows, place)?;
+    BinaryArray::try_new(offsets, bytes, nulls).map_err(|error| AnswerError::Abi(error.to_string()))
+}
+
+fn text_values(
+    list: VarlenOut,
+    rows: usize,
+    nulls: Option<NullBuffer>,
+    place: Place,
+) -> Result<StringArray, AnswerError> {
+    let (offsets, bytes) = varlen(list, rows, place)?;
+    let texts = StringArray::try_new(offsets.clone(), bytes.clone(), nulls);
+    texts.map_err(|error| {
+        // It says where in the bytes; which value that is has to be looked for.
+        let text = |w: &[i32]| std::str::from_utf8(&bytes[w[0] as usize..w[1] as usize]).is_err();
+        match offsets.windows(2).position(text) {
+            Some(row) => AnswerError::Utf8 { what: place.to_string(), row },
+            None => AnswerError::Abi(error.to_string()),
+        }
+    })
+}
+
+fn dictionary(
+    list: DictionaryOut,
+    rows: usize,
+    nulls: Option<NullBuffer>,
+    place: Place,
+) -> Result<ArrayRef, AnswerError> {
+    let DictionaryOut { indices, texts } = list;
+    check_length(indices.len(), rows, place)?;
+    let count = texts.offsets.len().saturating_sub(1);
+    let texts = text_values(texts, count, None, place)?;
+    let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+    if indices.iter().max().is_some_and(|&max| max as usize >= count)
+        && let Some(row) = (0..rows).find(|&row| indices[row] as usize >= count && valid(row))
+    {
+        let index = indices[row];
+        return Err(AnswerError::Dictionary { what: place.to_string(), row, index, texts: count });
+    }
+    let indices = UInt32Array::new(ScalarBuffer::from(indices), nulls);
+    let array = DictionaryArray::<UInt32Type>::try_new(indices, Arc::new(texts));
+    Ok(Arc::new(array.map_err(|error| AnswerError::Abi(error.to_string()))?))
+}
+
+/// Offsets that start at 0, ascend, and stay within the bytes; and the bytes up to the last of them.
+fn varlen(list: VarlenOut, rows: usize, place: Place) -> Result<(OffsetBuffer<i32>, Buffer), AnswerError> {
+    let VarlenOut { offsets, mut bytes } = list;
+    if rows == 0 && offsets.len() <= 1 {
+        return Ok((OffsetBuffer::new_empty(), Buffer::from_vec(Vec::<u8>::new())));
+    }
+    check_length(offsets.len().saturating_sub(1), rows, place)?;
+    let (first, last) = (offsets[0], offsets[rows]);
+    let ascending = offsets.windows(2).fold(true, |ok, w| ok & (w[0] <= w[1]));
+    if first != 0 || !ascending {
+        return Err(descending(&offsets, place));
+    }
+    if last as usize > bytes.len() || last > i32::MAX as u32 {
+        return Err(AnswerError::OffsetsEnd { what: place.to_string(), end: last, bytes: bytes.len() });
+    }
+    bytes.truncate(last as usize);
+    // None is above `i32::MAX`, so they are the same numbers with a sign.
+    let offsets = ScalarBuffer::<i32>::new(Buffer::from_vec(offsets), 0, rows + 1);
+    Ok((OffsetBuffer::new(offsets), Buffer::from_vec(bytes)))
+}
+
+fn descending(offsets: &[u32], place: Place) -> AnswerError {
+    let what = place.to_string();
+    let at = offsets.windows(2).position(|w| w[0] > w[1]);
+    match at {
+        _ if offsets[0] != 0 => AnswerError::Offsets { what, at: 0, offset: offsets[0], before: 0 },
+        Some(at) => AnswerError::Offsets { what, at: at + 1, offset: offsets[at + 1], before: offsets[at] },
+        None => AnswerError::Offsets { what, at: 0, offset: 0, before: 0 },
+    }
+}
+
+#[cfg(test)]
+#[path = "lift_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+//! A guest is hostile: whatever it says is taken over or refused, and never panics.
+
+use arrow::array::{Array, AsArray};
+use proptest::prelude::*;
+
+use super::*;
+use crate::contract::{EmissionOut, MadeRecordsOut, MadeRowsOut, TableEmissionOut};
+
+fn spec(kind: Kind, nullable: bool) -> FieldSpec {
+    FieldSpec { name: "c".into(), kind, nullable, logical: String::new() }
+}
+
+fn texts(offsets: &[u32], bytes: &[u8]) -> VarlenOut {
+    VarlenOut { offsets: offsets.into(), bytes: bytes.into() }
+}
+
+fn place() -> Place {
+    Place { column: Some(3), ..Place::on("set column", 1) }
+}
+
+#[test]
+fn a_column_that_fits_becomes_what_it_says() {
+    let out = ColumnOut { valid: vec![0b101], data: DataOut::Texts(texts(&[0, 2, 2, 4], "aéz".as_bytes())) };
+    let Err(error) = column(out, &spec(Kind::Texts, true), 3, place()) else { panic!("cut inside of é") };
+    assert_eq!(error, AnswerError::Utf8 { what: "set column 3 of port 1".into(), row: 0 });
+    let out = ColumnOut { valid: vec![0b101], data: DataOut::Texts(texts(&[0, 3, 3, 4], "aéz".as_bytes())) };
+    let array = column(out, &spec(Kind::Texts, true), 3, place()).expect("fits");
+    let found: Vec<Option<&str>> = array.as_string::<i32>().iter().collect();
+    assert_eq!(found, [Some("aé"), None, Some("z")]);
+}
+
+#[test]
+fn bytes_behind_the_last_offset_are_left_out() {
+    let array = blob_values(texts(&[0, 1], b"abc"), 1, None, place()).expect("fits");
+    assert_eq!((array.value(0), array.value_data()), (&b"a"[..], &b"a"[..]));
+}
+
+#[test]
+fn what_breaks_the_contract_is_named() {
+    let data = |list: &[i64]| DataOut::S64s(list.into());
+    let nums = |valid: &[u8], list: &[i64]| ColumnOut { valid: valid.into(), data: data(list) };
+    let text = |offsets: &[u32], bytes: &[u8]| ColumnOut {
+        valid: vec![],
+        data: DataOut::Texts(texts(offsets, bytes)),
+    };
+    let dict = |valid: &[u8], indices: &[u32]| {
+        let texts = texts(&[0, 1, 2], b"ab");
+        ColumnOut {
+            valid: valid.into(),
+            data: DataOut::Dictionaries(DictionaryOut { indices: indices.into(), texts }),
+        }
+    };
+    let cases = [
+        (Kind::S64s, nums(&[], &[1]), "has 1 values for 2 rows"),
+        (Kind::S64s, nums(&[1, 1], &[1, 2]), "has 2 bytes, 2 rows need 1"),
+        (Kind::S64s, nums(&[0b01], &[1, 2]), "has no value in row 1"),
+        (Kind::F64s, nums(&[], &[1, 2]), "is s64s, the plan says f64s (`c`)"),
+        (
+            Kind::Bools,
+            ColumnOut { valid: vec![], data: DataOut::Bools(vec![]) },
+            "has 0 bytes, 2 rows need 1",
+        ),
+        (Kind::Texts, text(&[], b""), "has 0 values for 2 rows"),
+        (Kind::Texts, text(&[0, 1], b"a"), "has 1 values for 2 rows"),
+        (Kind::Texts, text(&[1, 1, 1], b"a"), "offset 0 of set column 3 of port 1 is 1"),
+        (Kind::Texts, text(&[0, 2, 1], b"ab"), "offset 2 of set column 3 of port 1 is 1 after 2"),
+        (Kind::Texts, text(&[0, 1, 3], b"ab"), "end at 3, it has 2 bytes"),
+        (Kind::Texts, text(&[0, 1, u32::MAX], b"ab"), "end at 4294967295"),
+        (Kind::Texts, text(&[0, 1, 2], b"a\xff"), "value 1 of set column 3 of port 1 is not UTF-8"),
+        (Kind::Jsons, text(&[0, 1, 2], b"ab"), "is texts, the plan says jsons"),
+        (Kind::Dictionaries, dict(&[], &[0, 2]), "value 1 of set column 3 of port 1 is text 2 of 2"),
+        (Kind::Dictionaries, dict(&[], &[0]), "has 1 values for 2 rows"),
+    ];
+    for (kind, out, expected) in cases {
+        let shown = format!("{out:?}");
+        let Err(error) = column(out, &spec(kind, false), 2, place()) else { panic!("{shown} was taken") };
+        assert!(error.to_string().contains(expected), "{shown}: {error}");
+    }
+    let absent = column(dict(&[0b01], &[0, 9]), &spec(Kind::Dictionaries, true), 2, place());
+    assert!(absent.is_ok(), "an index of an absent value was looked at: {absent:?}");
+}
+
+fn ports(count: usize, set: Vec<FieldSpec>) -> Vec<PortPlan> {
+    let port = |i| PortPlan { name: format!("p{i}"), select: None, set: set.clone() };
+    (0..count).map(port).collect()
+}
+
+#[test]
+fn an_answer_with_too_many_ports_or_rejections_is_refused() {
+    let emission = |port| EmissionOut {
+        port,
+        forwarded: ForwardedOut::All,
+        origins: vec![],
+        made: MadeRecordsOut { times: None, keys: None, headers: None, values: BlobColumnOut::default() },
+    };
+    let outcome = |emissions, rejections| OutcomeOut { emissions, rejections, held: 0 };
+    let rejected = |of| RejectionOut { of, code: "c".into(), message: "é".repeat(5000) };
+    let cases = [
+        (outcome(vec![emission(1)], vec![]), Some("by port 1, its plan has 1")),
+        (outcome(vec![emission(0), emission(0)], vec![]), Some("emits 2 times")),
+        (outcome(vec![], vec![rejected(0), rejected(0), rejected(1)]), Some("rejects 3 records of 2")),
+        (outcome(vec![emission(0)], vec![rejected(1)]), None),
+    ];
+    for (outcome, expected) in cases {
+        match (outcome_of_records(outcome, &ports(1, vec![]), 2), expected) {
+            (Ok(outcome), None) => {
+                let message = &outcome.rejections[0].message;
+                assert!(message.len() <= limits::REJECTION_MESSAGE_BYTES_MAX + 3, "{}", message.len());
+            }
+            (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+            (found, _) => panic!("{found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_table_that_forwards_nothing_need_send_no_columns() {
+    let emission = TableEmissionOut {
+        port: 0,
+        forwarded: ForwardedOut::None,
+        set: vec![],
+        origins: vec![],
+        made: MadeRowsOut { times: None, keys: None, set: vec![] },
+    };
+    let outcome = TableOutcomeOut { emissions: vec![emission], rejections: vec![], held: 0 };
+    let found = outcome_of_table(outcome, &ports(1, vec![spec(Kind::S64s, false)]), 5).expect("fits");
+    assert!(found.emissions[0].set.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn no_list_of_values_panics(
+        offsets in prop::collection::vec(prop_oneof![0u32..12, any::<u32>()], 0..8),
+        bytes in prop::collection::vec(any::<u8>(), 0..12),
+        valid in prop::collection::vec(any::<u8>(), 0..3),
+        rows in 0usize..8,
+    ) {
+        for kind in [Kind::Texts, Kind::Blobs, Kind::Jsons] {
+            let list = texts(&offsets, &bytes);
+            let data = match kind {
+                Kind::Texts => DataOut::Texts(list),
+                Kind::Blobs => DataOut::Blobs(list),
+                _ => DataOut::Jsons(list),
+            };
+            if let Ok(array) = column(ColumnOut { valid: valid.clone(), data }, &spec(kind, true), rows, place()) {
+                prop_assert_eq!(array.len(), rows);
+                // Reads every value through the checked accessors.
+                let _ = format!("{array:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_dictionary_panics(
+        indices in prop::collection::vec(0u32..5, 0..6),
+        offsets in prop::collection::vec(0u32..6, 0..5),
+        valid in prop::collection::vec(any::<u8>(), 0..2),
+        rows in 0usize..6,
+    ) {
+        let data = DataOut::Dictionaries(DictionaryOut { indices, texts: texts(&offsets, b"abcdef") });
+        if let Ok(array) = column(ColumnOut { valid, data }, &spec(Kind::Dictionaries, true), rows, place()) {
+            prop_assert_eq!(array.len(), rows);
+            let _ = format!("{array:?}");
+        }
+    }
+}

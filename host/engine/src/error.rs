@@ -1,0 +1,254 @@
+//! What can go wrong with a component and with a call, each told in the words of whoever has to act on it.
+
+use std::fmt;
+use std::time::Duration;
+
+use model::limits;
+
+/// Why an engine cannot be had on this machine.
+#[derive(thiserror::Error, Debug)]
+pub enum EngineError {
+    #[error(
+        "cannot reserve address space for {instances} instances: {source}; lift the limit (`ulimit -v`) or \
+         set fewer instances"
+    )]
+    Reserve { instances: u32, source: wasmtime::Error },
+    #[error("cannot start the thread that ticks the epochs: {0}")]
+    Ticker(std::io::Error),
+    #[error("cannot link the host's interfaces: {0}")]
+    Link(wasmtime::Error),
+}
+
+/// Why a file is not a stage.
+#[derive(thiserror::Error, Debug)]
+pub enum LoadError {
+    #[error("the component has {bytes} bytes, at most {} are taken", limits::COMPONENT_BYTES_MAX)]
+    TooLarge { bytes: usize },
+    #[error(
+        "it is not WebAssembly: it starts with {found}, not with `\\0asm`; name the `.wasm` that was built"
+    )]
+    NotWasm { found: String },
+    #[error("it is WebAssembly of version {version:#010x}, which this host does not know")]
+    Version { version: u32 },
+    #[error("it is truncated: it ends after {bytes} bytes inside {inside}; build or download it again")]
+    Truncated { bytes: usize, inside: String },
+    #[error("it is not valid WebAssembly: {why}")]
+    Invalid { why: String },
+    #[error(
+        "it is a core module that cannot be made into a component: {why}; build it with bindings of the \
+         contract, or with `conveyor build`"
+    )]
+    Componentize { why: String },
+    #[error(
+        "it is a component, but no stage: it exports {}; expected is `conveyor:stage/about@0.1.0` with one \
+         of transform, table-transform, source, table-source, sink, table-sink of `conveyor:stage@0.1.0`",
+        list(exports)
+    )]
+    NotAStage { exports: Vec<String> },
+    #[error(
+        "`{function}` of `{interface}` is not what the contract says: {why}; build it against the released \
+         contract"
+    )]
+    Signature { interface: String, function: &'static str, why: String },
+    #[error("it cannot be linked: {why}")]
+    Link { why: String },
+    #[error("asked what it is, `about.describe` failed: {0}")]
+    About(CallError),
+    #[error("the config schema that it gives in `about` is no JSON Schema: {why}")]
+    Schema { why: String },
+    #[error("compiling it was cut short: {why}")]
+    Interrupted { why: String },
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+/// Why a call has no answer that can be used. But for `Failure`, the instance is gone with it.
+#[derive(thiserror::Error, Debug)]
+pub enum CallError {
+    #[error("{0}")]
+    Trap(Trap),
+    #[error("out of fuel: the call used up {fuel}; raise `limits.fuel-per-record`, or look for a loop")]
+    OutOfFuel { fuel: u64, backtrace: GuestBacktrace },
+    #[error(
+        "timed out: it ran for {} ms; raise `limits.batch-time`, or look for a loop", limit.as_millis()
+    )]
+    TimedOut { limit: Duration, backtrace: GuestBacktrace },
+    #[error("out of memory: it asked for more than {limit_bytes} bytes; raise `limits.memory`")]
+    OutOfMemory { limit_bytes: usize, backtrace: GuestBacktrace },
+    #[error(
+        "a call into the host did not return within {} s", limits::HOST_CALL_TIME.as_secs()
+    )]
+    HostCallTimedOut,
+    #[error("{0}")]
+    Failure(Failure),
+    #[error("its answer breaks the contract: {0}")]
+    BadAnswer(#[from] AnswerError),
+    #[error("{0}")]
+    Input(#[from] InputError),
+    #[error("every one of the {} instances of this process is taken", limits::INSTANCES_MAX)]
+    NoRoom,
+    #[error("it cannot be started: {0}")]
+    Start(String),
+}
+
+impl CallError {
+    /// The short, stable code under which this is counted.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Trap(_) => "trap",
+            Self::OutOfFuel { .. } => "out-of-fuel",
+            Self::TimedOut { .. } => "timed-out",
+            Self::OutOfMemory { .. } => "out-of-memory",
+            Self::HostCallTimedOut => "host-call-timed-out",
+            Self::Failure(Failure::Retry { .. }) => "retry",
+            Self::Failure(Failure::Invalid(_)) => "invalid",
+            Self::Failure(Failure::Fatal(_)) => "fatal",
+            Self::BadAnswer(_) => "bad-answer",
+            Self::Input(_) => "bad-input",
+            Self::NoRoom => "no-room",
+            Self::Start(_) => "cannot-start",
+        }
+    }
+
+    pub fn backtrace(&self) -> Option<&GuestBacktrace> {
+        match self {
+            Self::Trap(trap) => Some(&trap.backtrace),
+            Self::OutOfFuel { backtrace, .. }
+            | Self::TimedOut { backtrace, .. }
+            | Self::OutOfMemory { backtrace, .. } => Some(backtrace),
+            _ => None,
+        }
+    }
+}
+
+/// Why a batch cannot go into a stage: the host did not make it as the plan says.
+#[derive(thiserror::Error, Debug, PartialEq, Eq)]
+pub enum InputError {
+    #[error("{what} cannot go in: it is {found}, the plan says {expected}")]
+    Type { what: String, found: String, expected: String },
+    #[error("{found} columns cannot go in, the plan wants {expected}")]
+    Columns { found: usize, expected: usize },
+    #[error("{what} cannot go in: {bytes} bytes in one batch are more than offsets reach")]
+    TooLarge { what: String, bytes: usize },
+    #[error("headers cannot go in: they have {names} different names in one batch")]
+    HeaderNames { names: usize },
+}
+
+/// How an answer breaks the contract.
+#[derive(thiserror::Error, Debug, PartialEq, Eq)]
+pub enum AnswerError {
+    /// In the words of the runtime that took the values over.
+    #[error("{0}")]
+    Abi(String),
+    #[error("{what} has {found} values for {rows} rows")]
+    Length { what: String, found: usize, rows: usize },
+    #[error("the bitmap of {what} has {found} bytes, {rows} rows need {expected}")]
+    Bitmap { what: String, found: usize, rows: usize, expected: usize },
+    #[error("offset {at} of {what} is {offset} after {before}: they must ascend from 0")]
+    Offsets { what: String, at: usize, offset: u32, before: u32 },
+    #[error("the offsets of {what} end at {end}, it has {bytes} bytes")]
+    OffsetsEnd { what: String, end: u32, bytes: usize },
+    #[error("value {row} of {what} is not UTF-8")]
+    Utf8 { what: String, row: usize },
+    #[error("value {row} of {what} is text {index} of {texts}")]
+    Dictionary { what: String, row: usize, index: u32, texts: usize },
+    #[error("{what} is {found}, the plan says {expected}")]
+    Kind { what: String, found: &'static str, expected: String },
+    #[error("{what} has no value in row {row}, the plan says that it always has one")]
+    Null { what: String, row: usize },
+    #[error("{what}: {found} columns, the plan says {expected}")]
+    Columns { what: String, found: usize, expected: usize },
+    #[error("it emits by port {port}, its plan has {ports}")]
+    Port { port: u32, ports: usize },
+    #[error("it emits {found} times, its plan has {ports} ports")]
+    Emissions { found: usize, ports: usize },
+    #[error("it rejects {found} records of {rows}")]
+    Rejections { found: usize, rows: usize },
+    #[error("it rejects record {row} of a batch of {rows}")]
+    Rejected { row: u32, rows: usize },
+    #[error(
+        "header {at} of {what} is of record {of} and name {name}; there are {rows} records, {names} names, and records must ascend"
+    )]
+    Header { what: String, at: usize, of: u32, name: u16, rows: usize, names: usize },
+    #[error("it pulled from split {split}, {splits} are assigned")]
+    Split { split: u32, splits: usize },
+    #[error("offset {at} of what it pulled is {offset} after {before}: they must ascend")]
+    Places { at: usize, offset: u64, before: u64 },
+    #[error("{what}: {found} of them, at most {max} are taken")]
+    TooMany { what: String, found: usize, max: usize },
+    #[error("its {what} has {bytes} bytes of text, at most {max} are taken")]
+    TooLong { what: String, bytes: usize, max: usize },
+    #[error("{what}: name {at} is empty")]
+    Unnamed { what: String, at: usize },
+    #[error("{what}: `{name}` is there twice")]
+    Twice { what: String, name: String },
+    #[error("{what}: `{name}` is opaque, which a stage can neither get nor make")]
+    Opaque { what: String, name: String },
+    #[error("its plan has no output port, at least one is needed")]
+    NoPort,
+}
+
+/// The stage says itself that the call failed.
+#[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    #[error("it asks for another try after {} ms: {message}", after.as_millis())]
+    Retry { after: Duration, message: String },
+    #[error("it cannot work with this: {0}")]
+    Invalid(String),
+    #[error("it gave up: {0}")]
+    Fatal(String),
+}
+
+/// A stage died.
+#[derive(Clone, Debug)]
+pub struct Trap {
+    /// What wasm says: `wasm trap: out of bounds memory access`.
+    pub message: String,
+    /// The last thing that it logged as an error or wrote to its stderr in this call: a panic message.
+    pub last_words: Option<String>,
+    pub backtrace: GuestBacktrace,
+}
+
+impl fmt::Display for Trap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.last_words {
+            Some(words) => write!(f, "it trapped: {words} ({})", self.message),
+            None => write!(f, "it trapped: {}", self.message),
+        }
+    }
+}
+
+/// The guest's own frames, the innermost first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuestBacktrace {
+    pub frames: Vec<Frame>,
+}
+
+/// One frame of a guest; inlined functions have frames of their own where the component has DWARF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub module: Option<String>,
+    pub function: String,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+}
+
+impl fmt::Display for GuestBacktrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, frame) in self.frames.iter().enumerate() {
+            write!(f, "{i:>4}: {}", frame.function)?;
+            match (&frame.file, frame.line) {
+                (Some(file), Some(line)) => writeln!(f, "\n          at {file}:{line}")?,
+                (Some(file), None) => writeln!(f, "\n          at {file}")?,
+                _ => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+}

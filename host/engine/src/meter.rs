@@ -1,0 +1,280 @@
+//! What a guest may use up: fuel, running time, memory; and how a call that went past it is told apart.
+//!
+//! Fuel counts work and is deterministic. Epochs count the guest's own running time: each tick that finds
+//! it running is one, the guest gives up its thread at each, and one that was descheduled for a second is
+//! met by a single tick. Memory is summed over all memories and tables of a store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use model::limits;
+use wasmtime::{ResourceLimiter, UpdateDeadline, WasmBacktrace};
+
+use crate::error::{AnswerError, CallError, EngineError, Frame, GuestBacktrace, Trap};
+
+/// The bounds of one stage, from its manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageLimits {
+    /// Linear memories and tables of one instance, added up.
+    pub memory_bytes: usize,
+    pub fuel_per_record: u64,
+    pub fuel_per_call: u64,
+    /// The guest's own running time for one batch.
+    pub batch_time: Duration,
+}
+
+impl Default for StageLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: limits::STAGE_MEMORY_BYTES,
+            fuel_per_record: limits::FUEL_PER_RECORD,
+            fuel_per_call: limits::FUEL_PER_CALL,
+            batch_time: limits::BATCH_TIME,
+        }
+    }
+}
+
+impl StageLimits {
+    pub(crate) fn fuel(&self, rows: usize) -> u64 {
+        self.fuel_per_call.saturating_add(self.fuel_per_record.saturating_mul(rows as u64))
+    }
+
+    /// Ticks that may find the guest running: one more than fit, since the first comes at any time.
+    pub(crate) fn ticks(&self) -> u64 {
+        let ticks = self.batch_time.as_nanos().div_ceil(limits::EPOCH_TICK.as_nanos());
+        u64::try_from(ticks).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+/// Ticks the epoch of an engine on a thread of its own, until it is dropped.
+pub(crate) struct Ticker {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Ticker {
+    pub(crate) fn start(engine: &wasmtime::Engine) -> Result<Self, EngineError> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, engine) = (stop.clone(), engine.clone());
+        let tick = move || {
+            while !stopped.load(Ordering::Relaxed) {
+                std::thread::park_timeout(limits::EPOCH_TICK);
+                engine.increment_epoch();
+            }
+        };
+        let thread = std::thread::Builder::new().name("epochs".into()).spawn(tick);
+        Ok(Self { stop, thread: Some(thread.map_err(EngineError::Ticker)?) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It runs nothing that can panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The running time of the call that is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    ticks_left: u64,
+    /// Ticks that found the guest running, ever: whoever waits for the call sees by it that it moves.
+    beats: Arc<AtomicU64>,
+}
+
+/// Ends a call whose running time is over; found again in the error of the call.
+#[derive(thiserror::Error, Debug)]
+#[error("its running time is over")]
+struct TimeIsOver;
+
+impl Clock {
+    pub(crate) fn arm(&mut self, ticks: u64) {
+        self.ticks_left = ticks;
+    }
+
+    pub(crate) fn beats(&self) -> Arc<AtomicU64> {
+        self.beats.clone()
+    }
+
+    pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        if self.ticks_left == 0 {
+            return Err(TimeIsOver.into());
+        }
+        self.ticks_left -= 1;
+        Ok(UpdateDeadline::Yield(1))
+    }
+}
+
+/// Bytes that an element of a table takes: a pointer.
+const TABLE_ELEMENT_BYTES: usize = 8;
+
+/// Adds up what the memories and tables of one store hold.
+#[derive(Debug)]
+pub(crate) struct MemoryMeter {
+    limit_bytes: usize,
+    used_bytes: usize,
+    /// The last growth that was allowed, given back when the system refuses it.
+    last_bytes: usize,
+    refused: bool,
+}
+
+impl MemoryMeter {
+    pub(crate) fn new(limit_bytes: usize) -> Self {
+        Self { limit_bytes, used_bytes: 0, last_bytes: 0, refused: false }
+    }
+
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.used_bytes
+    }
+
+    /// Forgets an earlier refusal, so that the next failure is told by what happened in its own call.
+    pub(crate) fn arm(&mut self) {
+        self.refused = false;
+    }
+
+    fn grow(&mut self, by_bytes: usize) -> bool {
+        let fits = self.used_bytes.checked_add(by_bytes).is_some_and(|used| used <= self.limit_bytes);
+        if fits {
+            self.used_bytes += by_bytes;
+            self.last_bytes = by_bytes;
+        } else {
+            self.refused = true;
+        }
+        fits
+    }
+
+    fn give_back(&mut self) {
+        self.used_bytes -= std::mem::take(&mut self.last_bytes);
+        self.refused = true;
+    }
+}
+
+impl ResourceLimiter for MemoryMeter {
+    fn memory_growing(&mut self, now: usize, wanted: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(wanted.saturating_sub(now)))
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.give_back();
+        Ok(())
+    }
+
+    fn table_growing(&mut self, now: usize, wanted: usize, _max: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.grow(wanted.saturating_sub(now).saturating_mul(TABLE_ELEMENT_BYTES)))
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.give_back();
+        Ok(())
+    }
+}
+
+/// What was known of a call when it failed.
+pub(crate) struct Failed<'a> {
+    pub error: wasmtime::Error,
+    pub memory: &'a MemoryMeter,
+    pub fuel: u64,
+    pub time: Duration,
+    pub last_words: Option<String>,
+}
+
+impl Failed<'_> {
+    /// Which of its limits a call hit, or how else it ended.
+    pub(crate) fn explain(self) -> CallError {
+        let Self { error, memory, fuel, time, last_words } = self;
+        if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+            return CallError::NoRoom;
+        }
+        let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames);
+        let trap = error.downcast_ref::<wasmtime::Trap>().copied();
+        let in_guest = backtrace.is_some() || trap.is_some();
+        let backtrace = backtrace.unwrap_or_default();
+        if error.is::<TimeIsOver>() || trap == Some(wasmtime::Trap::Interrupt) {
+            return CallError::TimedOut { limit: time, backtrace };
+        }
+        if trap == Some(wasmtime::Trap::OutOfFuel) {
+            return CallError::OutOfFuel { fuel, backtrace };
+        }
+        if memory.refused && in_guest {
+            return CallError::OutOfMemory { limit_bytes: memory.limit_bytes, backtrace };
+        }
+        let message = error.root_cause().to_string();
+        if !in_guest {
+            // Raised by the host itself while it took values over: a pointer out of bounds, text that is
+            // no text, more bytes than the call may give.
+            return AnswerError::Abi(message).into();
+        }
+        CallError::Trap(Trap { message, last_words, backtrace })
+    }
+}
+
+/// Frames that a report shows: the innermost ones say it all.
+const FRAMES_MAX: usize = 64;
+
+fn frames(backtrace: &WasmBacktrace) -> GuestBacktrace {
+    let mut frames = Vec::new();
+    for frame in backtrace.frames() {
+        let module = frame.module().name().map(str::to_owned);
+        let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
+        if frame.symbols().is_empty() {
+            frames.push(Frame { module, function: name, file: None, line: None });
+            continue;
+        }
+        for symbol in frame.symbols() {
+            frames.push(Frame {
+                module: module.clone(),
+                function: symbol.name().map_or_else(|| name.clone(), demangle),
+                file: symbol.file().map(str::to_owned),
+                line: symbol.line(),
+            });
+        }
+    }
+    frames.truncate(FRAMES_MAX);
+    GuestBacktrace { frames }
+}
+
+fn demangle(name: &str) -> String {
+    // `{:#}` leaves out the hash.
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_summed_over_memories_and_tables() {
+        let mut meter = MemoryMeter::new(100);
+        let cases = [(0, 40, true), (0, 40, true), (40, 61, false), (40, 60, true), (0, 1, false)];
+        for (now, wanted, fits) in cases {
+            let found = meter.memory_growing(now, wanted, None).expect("it never fails");
+            assert_eq!(found, fits, "{now} to {wanted}");
+        }
+        assert!(meter.refused, "the refusal was forgotten");
+        meter.arm();
+        let mut meter = MemoryMeter::new(100);
+        assert!(meter.table_growing(0, 12, None).expect("it never fails"));
+        assert!(!meter.table_growing(12, 13, None).expect("it never fails"), "8 bytes an element");
+    }
+
+    #[test]
+    fn growth_that_the_system_refuses_is_given_back() {
+        let mut meter = MemoryMeter::new(100);
+        assert!(meter.memory_growing(0, 80, None).expect("it never fails"));
+        meter.memory_grow_failed(wasmtime::Error::msg("no memory")).expect("it never fails");
+        assert_eq!(meter.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_limit_that_overflows_is_no_limit_of_zero() {
+        let limits = StageLimits { fuel_per_record: u64::MAX, ..StageLimits::default() };
+        assert_eq!(limits.fuel(2), u64::MAX);
+        assert_eq!(StageLimits { batch_time: Duration::from_millis(25), ..limits }.ticks(), 4);
+    }
+}

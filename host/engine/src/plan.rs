@@ -1,0 +1,285 @@
+//! What a stage says of itself, asked and checked: `about`, its plan, a source's schema and splits.
+//!
+//! Each question goes to a fresh instance within limits, and each answer is bounded before anybody uses it.
+//! Whether the answers fit a pipeline is decided in `model`.
+
+use std::collections::HashSet;
+
+use model::fields::{FieldSpec, Kind as ModelKind};
+use model::limits;
+use model::stage::{About, PortPlan, SinkPlan, SourcePlan, StageKind, StagePlan, TransformPlan};
+
+use crate::compile::{
+    Compiled, Component, Describe, Plan, PlanSink, PlanTable, PlanTableSink, Schema, Signature, Splits,
+};
+use crate::contract::{self, AboutOut, Field, OutputOut};
+use crate::error::{AnswerError, CallError};
+use crate::instance::{Answer, Budget, Instance};
+use crate::link::log::StageLog;
+use crate::meter::StageLimits;
+use wasmtime::component::TypedFunc;
+
+/// Names of splits are as long as paths; there may be thousands.
+const SPLITS_MAX: usize = 100_000;
+
+pub(crate) async fn describe(compiled: &Compiled, instance: &mut Instance) -> Result<About, CallError> {
+    let func: TypedFunc<<Describe as Signature>::Params, <Describe as Signature>::Results> =
+        instance.func(compiled, "describe")?;
+    let budget = Budget::of(&StageLimits::default(), 0);
+    instance.store.set_hostcall_fuel(answer_fuel());
+    let (about,) = instance.call(&func, (), budget).await?;
+    let AboutOut { name, version, summary, config_schema, needs, hints } = about;
+    let texts = [&name, &version, &summary, &config_schema].into_iter();
+    let bytes = texts.chain(&needs).chain(hints.iter().flat_map(|(a, b)| [a, b])).map(String::len).sum();
+    check_bytes("about", bytes)?;
+    Ok(About { name, version, summary, config_schema, needs, hints })
+}
+
+/// Room for the texts of an answer and for the lists that hold them.
+fn answer_fuel() -> usize {
+    4 * limits::ANSWER_BYTES_MAX
+}
+
+fn check_bytes(what: &str, bytes: usize) -> Result<(), AnswerError> {
+    if bytes <= limits::ANSWER_BYTES_MAX {
+        return Ok(());
+    }
+    let max = limits::ANSWER_BYTES_MAX;
+    Err(AnswerError::TooLong { what: what.to_owned(), bytes, max })
+}
+
+/// Asks a fresh instance one question. Its config is JSON text; it is not opened.
+struct Asked<'a> {
+    compiled: &'a Compiled,
+    instance: Instance,
+    budget: Budget,
+}
+
+impl<'a> Asked<'a> {
+    async fn of(component: &'a Component, limits: &StageLimits) -> Result<Self, CallError> {
+        let compiled = &component.inner.compiled;
+        let log = StageLog::new("".into(), component.about().name.as_str().into());
+        let mut instance = Instance::start(compiled, limits, log).await?;
+        instance.store.set_hostcall_fuel(answer_fuel());
+        Ok(Self { compiled, instance, budget: Budget::of(limits, 0) })
+    }
+
+    async fn ask<P, R>(&mut self, function: &'static str, params: P) -> Result<R, CallError>
+    where
+        P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
+        R: wasmtime::component::Lift + Send + Sync + 'static,
+    {
+        let func: TypedFunc<P, Answer<R>> = self.instance.func(self.compiled, function)?;
+        self.instance.ask(&func, params, self.budget).await
+    }
+}
+
+impl Component {
+    /// The plan of this stage under `config`. `input`: every column that comes, for a table transform or a
+    /// table sink; the others ignore it.
+    pub async fn plan(
+        &self,
+        config: &serde_json::Value,
+        input: &[FieldSpec],
+        limits: &StageLimits,
+    ) -> Result<StagePlan, CallError> {
+        let config = config.to_string();
+        let mut asked = Asked::of(self, limits).await?;
+        Ok(match self.kind() {
+            StageKind::Transform => StagePlan::Transform(plan_records(&mut asked, &config).await?),
+            StageKind::TableTransform => StagePlan::Transform(plan_table(&mut asked, &config, input).await?),
+            StageKind::Source | StageKind::TableSource => {
+                StagePlan::Source(plan_source(&mut asked, &config, self.kind()).await?)
+            }
+            StageKind::Sink => StagePlan::Sink(plan_sink(&mut asked, &config).await?),
+            StageKind::TableSink => StagePlan::Sink(plan_table_sink(&mut asked, &config, input).await?),
+        })
+    }
+}
+
+async fn plan_records(asked: &mut Asked<'_>, config: &str) -> Result<TransformPlan, CallError> {
+    let params: <Plan<'_> as Signature>::Params = (config,);
+    let plan: contract::RecordPlanOut = asked.ask("plan", params).await?;
+    let outputs = plan.outputs.into_iter().map(|name| PortPlan { name, select: None, set: Vec::new() });
+    let outputs: Vec<PortPlan> = outputs.collect();
+    check_ports(&outputs)?;
+    Ok(TransformPlan {
+        wanted: Vec::new(),
+        times: plan.times,
+        keys: plan.keys,
+        headers: plan.headers,
+        outputs,
+    })
+}
+
+async fn plan_table(
+    asked: &mut Asked<'_>,
+    config: &str,
+    input: &[FieldSpec],
+) -> Result<TransformPlan, CallError> {
+    let input = fields_in(input);
+    let params: <PlanTable<'_> as Signature>::Params = (config, &input);
+    let plan: contract::TablePlanOut = asked.ask("plan", params).await?;
+    let wanted = fields_out("wanted", plan.wanted)?;
+    let outputs = plan.outputs.into_iter().map(port).collect::<Result<Vec<_>, _>>()?;
+    check_ports(&outputs)?;
+    Ok(TransformPlan { wanted, times: plan.times, keys: plan.keys, headers: false, outputs })
+}
+
+fn port(output: OutputOut) -> Result<PortPlan, AnswerError> {
+    let OutputOut { name, select, set } = output;
+    let set = fields_out(&format!("port `{name}` sets"), set)?;
+    if let Some(select) = &select {
+        check_names(
+            &format!("port `{name}` selects"),
+            select.iter().map(|(new, _)| new),
+            limits::COLUMNS_MAX,
+        )?;
+        check_bytes("plan", select.iter().map(|(new, old)| new.len() + old.len()).sum())?;
+    }
+    Ok(PortPlan { name, select, set })
+}
+
+async fn plan_source(asked: &mut Asked<'_>, config: &str, kind: StageKind) -> Result<SourcePlan, CallError> {
+    let schema = if kind.is_table() {
+        let params: <Schema<'_> as Signature>::Params = (config,);
+        Some(fields_out("schema", asked.ask("schema", params).await?)?)
+    } else {
+        None
+    };
+    Ok(SourcePlan { schema, splits: ask_splits(asked, config).await? })
+}
+
+async fn ask_splits(asked: &mut Asked<'_>, config: &str) -> Result<Vec<String>, CallError> {
+    let params: <Splits<'_> as Signature>::Params = (config,);
+    let splits: Vec<String> = asked.ask("splits", params).await?;
+    check_names("splits", splits.iter(), SPLITS_MAX)?;
+    Ok(splits)
+}
+
+async fn plan_sink(asked: &mut Asked<'_>, config: &str) -> Result<SinkPlan, CallError> {
+    let params: <PlanSink<'_> as Signature>::Params = (config,);
+    let plan: contract::SinkPlanOut = asked.ask("plan", params).await?;
+    let contract::SinkPlanOut { times, keys, headers, ids, commits } = plan;
+    Ok(SinkPlan { wanted: Vec::new(), times, keys, headers, ids, commits })
+}
+
+async fn plan_table_sink(
+    asked: &mut Asked<'_>,
+    config: &str,
+    input: &[FieldSpec],
+) -> Result<SinkPlan, CallError> {
+    let input = fields_in(input);
+    let params: <PlanTableSink<'_> as Signature>::Params = (config, &input);
+    let plan: contract::TableSinkPlanOut = asked.ask("plan", params).await?;
+    let contract::TableSinkPlanOut { wanted, times, keys, ids, commits } = plan;
+    Ok(SinkPlan { wanted: fields_out("wanted", wanted)?, times, keys, headers: false, ids, commits })
+}
+
+fn check_ports(outputs: &[PortPlan]) -> Result<(), AnswerError> {
+    if outputs.is_empty() {
+        return Err(AnswerError::NoPort);
+    }
+    check_names("output ports", outputs.iter().map(|port| &port.name), limits::PORTS_MAX)
+}
+
+/// Names are there, unique, not empty, and within bounds.
+fn check_names<'a>(
+    what: &str,
+    names: impl ExactSizeIterator<Item = &'a String>,
+    max: usize,
+) -> Result<(), AnswerError> {
+    let what_text = || what.to_owned();
+    let count = names.len();
+    if count > max {
+        return Err(AnswerError::TooMany { what: what_text(), found: count, max });
+    }
+    let (mut seen, mut bytes) = (HashSet::with_capacity(count), 0);
+    for (i, name) in names.enumerate() {
+        if name.is_empty() {
+            return Err(AnswerError::Unnamed { what: what_text(), at: i });
+        }
+        if !seen.insert(name.as_str()) {
+            return Err(AnswerError::Twice { what: what_text(), name: name.clone() });
+        }
+        bytes += name.len();
+    }
+    check_bytes(what, bytes)
+}
+
+fn fields_out(what: &str, fields: Vec<Field>) -> Result<Vec<FieldSpec>, AnswerError> {
+    check_names(what, fields.iter().map(|field| &field.name), limits::COLUMNS_MAX)?;
+    if let Some(field) = fields.iter().find(|field| field.kind == contract::Kind::Opaque) {
+        return Err(AnswerError::Opaque { what: what.to_owned(), name: field.name.clone() });
+    }
+    check_bytes(what, fields.iter().map(|field| field.logical.len()).sum())?;
+    Ok(fields.into_iter().map(FieldSpec::from).collect())
+}
+
+pub(crate) fn fields_in(fields: &[FieldSpec]) -> Vec<Field> {
+    fields.iter().map(Field::from).collect()
+}
+
+impl From<Field> for FieldSpec {
+    fn from(field: Field) -> Self {
+        let Field { name, kind, nullable, logical } = field;
+        Self { name, kind: kind.into(), nullable, logical }
+    }
+}
+
+impl From<&FieldSpec> for Field {
+    fn from(spec: &FieldSpec) -> Self {
+        let FieldSpec { name, kind, nullable, logical } = spec.clone();
+        Self { name, kind: kind.into(), nullable, logical }
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ident)*) => {
+        impl From<contract::Kind> for ModelKind {
+            fn from(kind: contract::Kind) -> Self {
+                match kind { $(contract::Kind::$kind => Self::$kind,)* }
+            }
+        }
+
+        impl From<ModelKind> for contract::Kind {
+            fn from(kind: ModelKind) -> Self {
+                match kind { $(ModelKind::$kind => Self::$kind,)* }
+            }
+        }
+    };
+}
+
+kinds! { Bools S32s S64s U64s F32s F64s Times Days Texts Dictionaries Blobs Jsons Opaque }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_bounded_and_not_empty() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let cases = [
+            (names(&["a", "b"]), 2, None),
+            (names(&["a", "b"]), 1, Some("2 of them, at most 1")),
+            (names(&["a", ""]), 2, Some("name 1 is empty")),
+            (names(&["a", "b", "a"]), 3, Some("`a` is there twice")),
+            (vec!["x".repeat(limits::ANSWER_BYTES_MAX + 1)], 1, Some("bytes of text")),
+        ];
+        for (names, max, expected) in cases {
+            let found = check_names("it", names.iter(), max);
+            match expected {
+                None => assert!(found.is_ok(), "{found:?}"),
+                Some(text) => assert!(found.expect_err("refused").to_string().contains(text), "{text}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_opaque_column_cannot_be_wanted() {
+        let field =
+            Field { name: "d".into(), kind: contract::Kind::Opaque, nullable: true, logical: "".into() };
+        let error = fields_out("wanted", vec![field]).expect_err("refused").to_string();
+        assert!(error.contains("`d` is opaque"), "{error}");
+    }
+}

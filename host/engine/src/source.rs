@@ -1,0 +1,251 @@
+//! A component as a source: one instance that reads the splits assigned to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::ArrayRef;
+use model::fields::FieldSpec;
+use model::limits;
+use wasmtime::component::TypedFunc;
+
+use crate::compile::{Assign, Committed, Component, Open, OpenTableSource, Pull, PullTable, Signature};
+use crate::contract::{PlaceOut, RefusedOut, Split};
+use crate::data::{PulledOut, pulled_records, pulled_table};
+use crate::error::{AnswerError, CallError};
+use crate::instance::{Answer, Budget, Instance, cut};
+use crate::link::log::StageLog;
+use crate::meter::StageLimits;
+
+/// A source as one pipeline uses it.
+#[derive(Clone, Debug)]
+pub struct SourceSetup {
+    pub pipeline: Arc<str>,
+    pub stage: Arc<str>,
+    /// The stage's `with:`.
+    pub config: serde_json::Value,
+    /// For tables: the schema that the source gave when it was planned.
+    pub schema: Vec<FieldSpec>,
+    /// For tables: indices into the schema of the columns that anybody downstream reads.
+    pub wanted: Vec<u32>,
+    pub limits: StageLimits,
+}
+
+/// A split for a source to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitStart {
+    pub name: String,
+    /// Where to go on; none at the very start.
+    pub cursor: Option<Vec<u8>>,
+}
+
+/// How much a pull may bring, and how long it may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct PullBounds {
+    pub records_max: u32,
+    pub bytes_max: u32,
+    /// Cut to what one host call may take, since a source waits inside of one.
+    pub wait: Duration,
+}
+
+/// Records of one split, checked, in columns of the wanted kinds.
+#[derive(Debug)]
+pub struct PulledBatch {
+    pub rows: usize,
+    pub times: Option<ArrayRef>,
+    pub keys: Option<ArrayRef>,
+    pub headers: Option<ArrayRef>,
+    /// The wanted columns; for bytes one, the values.
+    pub columns: Vec<ArrayRef>,
+    /// Index of the split, in the order of assignment.
+    pub split: usize,
+    /// Place of each record within its split, strictly ascending.
+    pub offsets: Vec<u64>,
+    pub refused: Vec<RefusedRecord>,
+    /// Where to go on after these records.
+    pub cursor: Vec<u8>,
+    /// The split has ended.
+    pub ended: bool,
+}
+
+/// What could not be made into a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRecord {
+    pub offset: u64,
+    pub code: String,
+    pub message: String,
+    pub raw: Vec<u8>,
+}
+
+/// A source that was opened.
+pub struct SourceDriver {
+    instance: Instance,
+    /// None once a call left the instance in an unknown state.
+    alive: bool,
+    limits: StageLimits,
+    /// The fields of the columns that come.
+    fields: Vec<FieldSpec>,
+    splits: usize,
+    assign: Func<Assign<'static>>,
+    pull: PullFn,
+    committed: Func<Committed<'static>>,
+}
+
+type Func<S> = TypedFunc<<S as Signature>::Params, <S as Signature>::Results>;
+
+#[derive(Clone, Copy)]
+enum PullFn {
+    Records(Func<Pull>),
+    Table(Func<PullTable>),
+}
+
+impl SourceDriver {
+    pub async fn open(component: &Component, setup: SourceSetup) -> Result<Self, CallError> {
+        let compiled = &component.inner.compiled;
+        let SourceSetup { pipeline, stage, config, schema, wanted, limits } = setup;
+        let mut instance = Instance::start(compiled, &limits, StageLog::new(pipeline, stage)).await?;
+        let (config, budget) = (config.to_string(), Budget::of(&limits, 0));
+        let mut fields = Vec::new();
+        let pull = if compiled.kind.is_table() {
+            let open: TypedFunc<<OpenTableSource<'_> as Signature>::Params, Answer<()>> =
+                instance.func(compiled, "open")?;
+            instance.ask(&open, (&config, &wanted), budget).await?;
+            let field = |&index: &u32| schema.get(index as usize).cloned();
+            fields = wanted.iter().map(field).collect::<Option<_>>().ok_or_else(|| {
+                CallError::Start(format!("columns {wanted:?} are wanted of a schema of {}", schema.len()))
+            })?;
+            PullFn::Table(instance.func(compiled, "pull")?)
+        } else {
+            let open: TypedFunc<<Open<'_> as Signature>::Params, Answer<()>> =
+                instance.func(compiled, "open")?;
+            instance.ask(&open, (&config,), budget).await?;
+            PullFn::Records(instance.func(compiled, "pull")?)
+        };
+        let assign = instance.func(compiled, "assign")?;
+        let committed = instance.func(compiled, "committed")?;
+        Ok(Self { instance, alive: true, limits, fields, splits: 0, assign, pull, committed })
+    }
+
+    /// Splits for this source to read, beside those that it has. They are numbered on in this order.
+    pub async fn assign(&mut self, splits: &[SplitStart]) -> Result<(), CallError> {
+        let wire = |split: &SplitStart| Split { name: split.name.clone(), cursor: split.cursor.clone() };
+        let given: Vec<Split> = splits.iter().map(wire).collect();
+        let (func, budget) = (self.assign, self.enter(0)?);
+        let answer = self.instance.ask(&func, (&given,), budget).await;
+        self.leave(answer)?;
+        self.splits += splits.len();
+        Ok(())
+    }
+
+    /// Some records of one split; none where no split has anything yet.
+    pub async fn pull(&mut self, bounds: PullBounds) -> Result<Option<PulledBatch>, CallError> {
+        let wait = bounds.wait.min(limits::HOST_CALL_TIME / 2);
+        let params = (bounds.records_max, bounds.bytes_max, wait.as_millis() as u32);
+        let (func, budget) = (self.pull, self.enter(bounds.records_max as usize)?);
+        let (out, place) = match func {
+            PullFn::Records(func) => {
+                let answer = self.instance.ask(&func, params, budget).await;
+                let Some((batch, place)) = self.leave(answer)? else { return Ok(None) };
+                (pulled_records(batch)?, place)
+            }
+            PullFn::Table(func) => {
+                let answer = self.instance.ask(&func, params, budget).await;
+                let Some((table, place)) = self.leave(answer)? else { return Ok(None) };
+                (pulled_table(table, &self.fields)?, place)
+            }
+        };
+        Ok(Some(placed(out, place, self.splits, bounds.records_max as usize)?))
+    }
+
+    /// All of `split` up to `cursor` is durable downstream.
+    pub async fn committed(&mut self, split: u32, cursor: &[u8]) -> Result<(), CallError> {
+        let (func, budget) = (self.committed, self.enter(0)?);
+        let answer = self.instance.ask(&func, (split, cursor), budget).await;
+        self.leave(answer)
+    }
+
+    /// Fuel that the last call used up.
+    pub fn last_fuel(&self) -> u64 {
+        self.instance.last_fuel
+    }
+
+    fn enter(&mut self, rows: usize) -> Result<Budget, CallError> {
+        if !std::mem::take(&mut self.alive) {
+            return Err(CallError::Start("its instance died in an earlier call".into()));
+        }
+        Ok(Budget::of(&self.limits, rows))
+    }
+
+    fn leave<T>(&mut self, answer: Result<T, CallError>) -> Result<T, CallError> {
+        self.alive = matches!(answer, Ok(_) | Err(CallError::Failure(_)));
+        answer
+    }
+}
+
+fn placed(
+    out: PulledOut,
+    place: PlaceOut,
+    splits: usize,
+    records_max: usize,
+) -> Result<PulledBatch, AnswerError> {
+    let PulledOut { rows, times, keys, headers, columns } = out;
+    let PlaceOut { split, offsets, refused, cursor, ended } = place;
+    let all = rows + refused.len();
+    if all > records_max {
+        let what = "records and refused ones of one pull".to_owned();
+        return Err(AnswerError::TooMany { what, found: all, max: records_max });
+    }
+    if split as usize >= splits {
+        return Err(AnswerError::Split { split, splits });
+    }
+    if offsets.len() != rows {
+        let what = "the list of offsets".to_owned();
+        return Err(AnswerError::Length { what, found: offsets.len(), rows });
+    }
+    if let Some(at) = offsets.windows(2).position(|w| w[0] >= w[1]) {
+        return Err(AnswerError::Places { at: at + 1, offset: offsets[at + 1], before: offsets[at] });
+    }
+    let refused = refused.into_iter().map(|RefusedOut { offset, code, message, mut raw }| {
+        raw.truncate(limits::RECORD_BYTES_MAX);
+        let code = cut(code, limits::REJECTION_CODE_BYTES_MAX);
+        RefusedRecord { offset, code, message: cut(message, limits::REJECTION_MESSAGE_BYTES_MAX), raw }
+    });
+    let (split, refused) = (split as usize, refused.collect());
+    Ok(PulledBatch { rows, times, keys, headers, columns, split, offsets, refused, cursor, ended })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_source_says_of_its_places_is_checked() {
+        let out = |rows| PulledOut { rows, times: None, keys: None, headers: None, columns: vec![] };
+        let place = |split, offsets: &[u64], refused: usize| PlaceOut {
+            split,
+            offsets: offsets.into(),
+            refused: (0..refused).map(refused_at).collect(),
+            cursor: vec![],
+            ended: false,
+        };
+        let cases = [
+            (out(2), place(0, &[3, 9], 1), None),
+            (out(2), place(1, &[3, 9], 0), Some("split 1, 1 are assigned")),
+            (out(2), place(0, &[3], 0), Some("has 1 values for 2 rows")),
+            (out(2), place(0, &[3, 3], 0), Some("offset 1 of what it pulled is 3 after 3")),
+            (out(2), place(0, &[3, 9], 2), Some("4 of them, at most 3")),
+        ];
+        for (out, place, expected) in cases {
+            match (placed(out, place, 1, 3), expected) {
+                (Ok(batch), None) => {
+                    assert_eq!(batch.refused[0].code.len(), limits::REJECTION_CODE_BYTES_MAX + 3)
+                }
+                (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (found, _) => panic!("{found:?}"),
+            }
+        }
+    }
+
+    fn refused_at(offset: usize) -> RefusedOut {
+        RefusedOut { offset: offset as u64, code: "x".repeat(1000), message: "m".into(), raw: vec![] }
+    }
+}
