@@ -1,3 +1,17 @@
 //! The belt: loops that carry batches from sources through stages to sinks.
+//!
+//! `run` turns a plan with opened connectors and pools into loops (`chain`), each of which calls one stage
+//! after the other (`belt`). Between loops stands an `edge`. What connectors are, `connector` says.
 
+mod belt;
+mod chain;
 pub mod connector;
+mod edge;
+pub mod error;
+mod feed;
+pub mod letters;
+pub mod meters;
+pub mod run;
+
+pub use error::RunError;
+pub use run::{Job, Part, Run};

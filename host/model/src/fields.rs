@@ -31,7 +31,9 @@ impl Kind {
     pub fn of(data_type: &DataType) -> Self {
         match data_type {
             DataType::Boolean => Self::Bools,
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => Self::S32s,
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 => {
+                Self::S32s
+            }
             DataType::Int64 | DataType::UInt32 => Self::S64s,
             DataType::UInt64 => Self::U64s,
             DataType::Float16 | DataType::Float32 => Self::F32s,

@@ -4,6 +4,7 @@
 //! `Plan` (`plan`), and records move as a `Batch` (`batch`) through what stages answer (`outcome`).
 
 pub mod batch;
+pub mod convert;
 pub mod diagnostics;
 pub mod fields;
 pub mod ids;
@@ -11,4 +12,5 @@ pub mod limits;
 pub mod lineage;
 pub mod manifest;
 pub mod outcome;
+pub mod plan;
 pub mod stage;

@@ -169,7 +169,8 @@ fn check(input: &Batch, outputs: &[OutputShape], outcome: &Outcome) -> Result<()
         }
         check_set(shape, port, "made column", &emission.made.set, emission.origins.len())?;
         let made = &emission.made;
-        for (what, part) in [("made times", &made.times), ("made keys", &made.keys), ("made headers", &made.headers)]
+        for (what, part) in
+            [("made times", &made.times), ("made keys", &made.keys), ("made headers", &made.headers)]
         {
             if let Some(array) = part
                 && array.len() != emission.origins.len()
@@ -189,9 +190,17 @@ fn check(input: &Batch, outputs: &[OutputShape], outcome: &Outcome) -> Result<()
 
 /// The common case has no violation, so the whole list is checked without a branch per entry, and walked
 /// again only to say which entry it was.
-fn check_indices(list: &'static str, indices: &[u32], rows: usize, strictly: bool) -> Result<(), OutcomeError> {
+fn check_indices(
+    list: &'static str,
+    indices: &[u32],
+    rows: usize,
+    strictly: bool,
+) -> Result<(), OutcomeError> {
     let least = u32::from(strictly);
-    let ascending = indices.iter().zip(indices.iter().skip(1)).fold(true, |ok, (a, b)| ok & (a.saturating_add(least) <= *b));
+    let ascending = indices
+        .iter()
+        .zip(indices.iter().skip(1))
+        .fold(true, |ok, (a, b)| ok & (a.saturating_add(least) <= *b));
     if ascending && indices.last().is_none_or(|&last| (last as usize) < rows) {
         return Ok(());
     }
@@ -290,7 +299,12 @@ fn emit(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Option
 }
 
 /// Only forwarded rows: the columns of the input as they are, and the set ones beside them.
-fn forward(picked: Batch, input: &Batch, shape: &OutputShape, set: Vec<ArrayRef>) -> Result<Batch, OutcomeError> {
+fn forward(
+    picked: Batch,
+    input: &Batch,
+    shape: &OutputShape,
+    set: Vec<ArrayRef>,
+) -> Result<Batch, OutcomeError> {
     let column = |from: &OutputColumn| match *from {
         OutputColumn::Input(i) => picked.columns()[i].clone(),
         OutputColumn::Value => picked.columns()[0].clone(),
@@ -328,9 +342,7 @@ fn merge(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch
     let from_input = picker.parts(input.parts());
     let part = |made: &Option<ArrayRef>, old: &Option<Column>, inherited: Option<Column>| match (made, old) {
         (None, _) => Ok::<_, OutcomeError>(inherited),
-        (Some(made), Some(old)) => {
-            Ok(Some(order.join(order.forwarded_of(old, &forwarded)?, made.clone())?))
-        }
+        (Some(made), Some(old)) => Ok(Some(order.join(order.forwarded_of(old, &forwarded)?, made.clone())?)),
         (Some(made), None) if forwarded.is_empty() => Ok(Some(Column::new(made.clone()))),
         (Some(made), None) => {
             let absent = arrow::array::new_null_array(made.data_type(), forwarded.len());
@@ -344,7 +356,8 @@ fn merge(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch
         headers: part(&made.headers, &old.headers, from_input.headers)?,
     };
     let rows = order.origins.len();
-    let lineage = input.lineage().through(&shape.stage, emission.port, order.origins.clone(), order.made.clone());
+    let lineage =
+        input.lineage().through(&shape.stage, emission.port, order.origins.clone(), order.made.clone());
     Ok(Batch::new(shape.schema.clone(), rows, columns, parts, lineage)?)
 }
 

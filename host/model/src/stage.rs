@@ -33,14 +33,8 @@ pub enum Role {
 
 impl StageKind {
     /// Every kind, the table form of each role first: the order in which a component is matched.
-    pub const ALL: [Self; 6] = [
-        Self::TableTransform,
-        Self::Transform,
-        Self::TableSource,
-        Self::Source,
-        Self::TableSink,
-        Self::Sink,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::TableTransform, Self::Transform, Self::TableSource, Self::Source, Self::TableSink, Self::Sink];
 
     pub fn role(self) -> Role {
         match self {

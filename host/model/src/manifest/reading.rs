@@ -311,6 +311,22 @@ fn the_example_without_what_is_to_come_is_a_pipeline() {
 }
 
 #[test]
+fn what_editors_leave_in_files_does_no_harm() {
+    let text = "pipeline: p\nstages:\n  in: { source: stdin }\n  out: { sink: stdout, from: in }\n";
+    for variant in [
+        format!("\u{feff}{text}"),
+        text.replace('\n', "\r\n"),
+        format!("---\n{text}...\n"),
+        format!("%YAML 1.2\n---\n# a comment\n{text}"),
+        text.trim_end().to_owned(),
+    ] {
+        let pipeline = read(&variant).unwrap_or_else(|problems| panic!("{}", problems.render(100, false)));
+        assert_eq!(pipeline.stages.len(), 2);
+        assert_eq!(under(&pipeline, pipeline.stages[1].name.span), "out", "{variant:?}");
+    }
+}
+
+#[test]
 fn a_pipeline_can_go_to_another_thread() {
     fn travels<T: Send + Sync + 'static>(_: &T) {}
     travels(&orders());

@@ -33,7 +33,8 @@ fn table() -> (Batch, Vec<OutputShape>) {
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
     let column = Column::new(Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef);
     let input = Batch::new(schema, 3, vec![column], Parts::default(), lineage()).expect("a batch");
-    let out = Schema::new(vec![Field::new("t", DataType::Utf8, false), Field::new("n", DataType::Int64, false)]);
+    let out =
+        Schema::new(vec![Field::new("t", DataType::Utf8, false), Field::new("n", DataType::Int64, false)]);
     let shape = OutputShape {
         stage: "s".into(),
         schema: Arc::new(out),
@@ -126,7 +127,8 @@ fn rejected_rows_are_counted_once_and_not_as_filtered() {
     let (input, outputs) = opaque();
     let rejection = |row| Rejection { row, code: "bad".into(), message: String::new() };
     let emission = Emission { forwarded: Forwarded::These(vec![0]), ..Emission::default() };
-    let outcome = Outcome { emissions: vec![emission], rejections: vec![rejection(1), rejection(1)], held: 1 };
+    let outcome =
+        Outcome { emissions: vec![emission], rejections: vec![rejection(1), rejection(1)], held: 1 };
     let (_, rejections, tally) = apply(&input, &outputs, outcome).expect("a good answer");
     assert_eq!(rejections.len(), 2);
     assert_eq!(tally, Tally { forwarded: 1, rejected: 1, held: 1, filtered: 1, ..Tally::default() });
@@ -137,23 +139,33 @@ fn rejected_rows_are_counted_once_and_not_as_filtered() {
 fn answers_that_break_the_contract_are_refused() {
     let (input, outputs) = table();
     let these = |rows: &[u32]| Forwarded::These(rows.to_vec());
-    let good = || Emission { forwarded: these(&[0, 2]), set: vec![texts(&["x", "y"])], ..Emission::default() };
+    let good =
+        || Emission { forwarded: these(&[0, 2]), set: vec![texts(&["x", "y"])], ..Emission::default() };
     let cases: Vec<(&str, Vec<Emission>)> = vec![
         ("it emits by port 1, its plan has 1", vec![Emission { port: 1, ..good() }]),
         ("it emits twice by port 0", vec![good(), good()]),
         ("forwarded[1] names row 3 of a batch of 3", vec![Emission { forwarded: these(&[0, 3]), ..good() }]),
         ("forwarded[1] is 0 after 0", vec![Emission { forwarded: these(&[0, 0]), ..good() }]),
         ("forwarded[1] is 0 after 2", vec![Emission { forwarded: these(&[2, 0]), ..good() }]),
-        ("set column 0 of port 0 has 1 values for 2 rows", vec![Emission { set: vec![texts(&["x"])], ..good() }]),
+        (
+            "set column 0 of port 0 has 1 values for 2 rows",
+            vec![Emission { set: vec![texts(&["x"])], ..good() }],
+        ),
         ("it sets 0 columns on port 0, its plan says 1", vec![Emission { set: vec![], ..good() }]),
-        ("set column 0 of port 0 is Binary, the plan says Utf8", vec![Emission { set: vec![blobs(&["x", "y"])], ..good() }]),
+        (
+            "set column 0 of port 0 is Binary, the plan says Utf8",
+            vec![Emission { set: vec![blobs(&["x", "y"])], ..good() }],
+        ),
         ("origins[0] names row 9 of a batch of 3", vec![Emission { origins: vec![9], ..good() }]),
         ("origins[1] is 0 after 1", vec![Emission { origins: vec![1, 0], ..good() }]),
-        ("made keys has 0 values for 1 rows", vec![Emission {
-            origins: vec![1],
-            made: Made { set: vec![texts(&["m"])], keys: Some(blobs(&[])), ..Made::default() },
-            ..good()
-        }]),
+        (
+            "made keys has 0 values for 1 rows",
+            vec![Emission {
+                origins: vec![1],
+                made: Made { set: vec![texts(&["m"])], keys: Some(blobs(&[])), ..Made::default() },
+                ..good()
+            }],
+        ),
     ];
     for (expected, emissions) in cases {
         let error = apply(&input, &outputs, Outcome { emissions, ..Outcome::default() }).expect_err(expected);

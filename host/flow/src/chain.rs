@@ -1,0 +1,111 @@
+//! The loops: a source, or a place where streams meet, with the belt behind it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use model::limits;
+use tokio_util::sync::CancellationToken;
+
+use crate::belt::Belt;
+use crate::connector::{PullLimits, Pulled, Source};
+use crate::edge::{Parcel, Receiver};
+use crate::error::RunError;
+
+/// Where the records of a loop come from.
+pub(crate) enum Head {
+    Source { stage: usize, name: String, source: Box<dyn Source>, limits: PullLimits },
+    Meeting(Receiver),
+}
+
+/// One loop. It owns its head and everything behind it.
+pub(crate) struct Chain {
+    pub head: Head,
+    pub belt: Belt,
+}
+
+impl Chain {
+    /// Runs until the head has ended, `stop` is cancelled, or something fails. In each case what sinks have
+    /// been given is made durable first. `stop` ends sources only: a meeting ends when all that feed it
+    /// have, so that what was read is delivered.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), RunError> {
+        let driven = match self.head {
+            Head::Source { stage, name, source, limits } => {
+                drive_source(&mut self.belt, SourceHead { stage, name, source, limits }, &stop).await
+            }
+            Head::Meeting(receiver) => drive_meeting(&mut self.belt, receiver).await,
+        };
+        driven.and(self.belt.finish().await)
+    }
+}
+
+struct SourceHead {
+    stage: usize,
+    name: String,
+    source: Box<dyn Source>,
+    limits: PullLimits,
+}
+
+async fn drive_source(belt: &mut Belt, mut head: SourceHead, stop: &CancellationToken) -> Result<(), RunError> {
+    while !stop.is_cancelled() {
+        let pull = head.source.pull(head.limits);
+        let pulled: Option<Pulled> = match wait(belt, pull, Some(stop)).await? {
+            Some(pulled) => pulled.map_err(|error| RunError::Connect { stage: head.name.clone(), error })?,
+            None => return Ok(()),
+        };
+        match pulled {
+            Some(pulled) => belt.take_from_source(head.stage, pulled).await?,
+            None => return Ok(()),
+        }
+        // A source that always has something would never let its neighbours on this thread run.
+        tokio::task::consume_budget().await;
+    }
+    Ok(())
+}
+
+async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), RunError> {
+    loop {
+        match wait(belt, receiver.recv(), None).await? {
+            // The room that the batch takes up on the edge is free once it is worked off.
+            Some(Some(parcel)) => {
+                let Parcel { edge, ref batch, .. } = parcel;
+                belt.receive(edge, batch.clone()).await?;
+            }
+            Some(None) | None => return Ok(()),
+        }
+    }
+}
+
+/// Waits for the next batch. While there is none, what sinks have buffered becomes visible, and after a
+/// while the instances are let go. None when `stop` came first.
+async fn wait<T>(
+    belt: &mut Belt,
+    next: impl Future<Output = T>,
+    stop: Option<&CancellationToken>,
+) -> Result<Option<T>, RunError> {
+    let mut next = pin!(next);
+    if let Poll::Ready(ready) = futures::poll!(next.as_mut()) {
+        return Ok(Some(ready));
+    }
+    belt.flush().await?;
+    let stopped = async {
+        match stop {
+            Some(stop) => stop.cancelled().await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut stopped = pin!(stopped);
+    let idle_after: Duration = limits::IDLE_AFTER;
+    tokio::select! {
+        biased;
+        () = &mut stopped => return Ok(None),
+        ready = next.as_mut() => return Ok(Some(ready)),
+        () = tokio::time::sleep(idle_after) => belt.cool(),
+    }
+    tokio::select! {
+        biased;
+        () = &mut stopped => Ok(None),
+        ready = next => Ok(Some(ready)),
+    }
+}

@@ -1,0 +1,120 @@
+//! The bounded way between two loops.
+//!
+//! Bounded in bytes: a sender waits until the receiver has taken enough, so a slow sink stops its source and
+//! memory stays flat. Room is made first and the batch is sent into it, so a send that is dropped loses
+//! nothing.
+
+use std::sync::Arc;
+
+use model::batch::Batch;
+use model::limits;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// A batch on its way, with the room that it takes up.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Index of the edge by which it comes.
+    pub edge: usize,
+    pub batch: Batch,
+    _room: OwnedSemaphorePermit,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sender {
+    edge: usize,
+    room: Arc<Semaphore>,
+    parcels: mpsc::Sender<Parcel>,
+}
+
+/// Where the edges that meet in one stage end.
+#[derive(Debug)]
+pub struct Receiver {
+    parcels: mpsc::Receiver<Parcel>,
+}
+
+/// The receiving loop is gone. Its own error says why.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closed;
+
+/// A receiver for the edges `edges`, and a sender for each, in their order.
+pub fn meeting(edges: &[usize]) -> (Vec<Sender>, Receiver) {
+    let (parcels, receiver) = mpsc::channel(limits::EDGE_BATCHES_MAX);
+    let sender = |&edge: &usize| Sender {
+        edge,
+        room: Arc::new(Semaphore::new(limits::EDGE_BYTES_MAX)),
+        parcels: parcels.clone(),
+    };
+    (edges.iter().map(sender).collect(), Receiver { parcels: receiver })
+}
+
+impl Sender {
+    /// Waits for room, then sends. A batch heavier than the edge waits until the edge is empty.
+    pub async fn send(&self, batch: Batch) -> Result<(), Closed> {
+        let weight = batch.weight_bytes().clamp(1, limits::EDGE_BYTES_MAX) as u32;
+        let slot = self.parcels.reserve().await.map_err(|_| Closed)?;
+        let room = self.room.clone().acquire_many_owned(weight).await.map_err(|_| Closed)?;
+        slot.send(Parcel { edge: self.edge, batch, _room: room });
+        Ok(())
+    }
+}
+
+impl Receiver {
+    /// The next batch of any edge; none when all senders are done.
+    pub async fn recv(&mut self) -> Option<Parcel> {
+        self.parcels.recv().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use arrow::array::BinaryArray;
+    use model::batch::Parts;
+    use model::lineage::{Lineage, Offsets, SourceRows};
+
+    use super::*;
+
+    fn batch(bytes: usize) -> Batch {
+        let lineage = Lineage::of_source(SourceRows {
+            pipeline: "p".into(),
+            source: "in".into(),
+            split: "0".into(),
+            offsets: Offsets::From(0),
+        });
+        let values = BinaryArray::from_iter_values([vec![0u8; bytes]]);
+        Batch::from_values(values, Parts::default(), lineage).expect("a batch")
+    }
+
+    #[tokio::test]
+    async fn a_full_edge_holds_its_sender_until_a_batch_is_taken() {
+        let (senders, mut receiver) = meeting(&[7]);
+        let half = limits::EDGE_BYTES_MAX / 2 + 1;
+        senders[0].send(batch(half)).await.expect("room for the first");
+        let second = senders[0].send(batch(half));
+        tokio::pin!(second);
+        let early = tokio::time::timeout(Duration::from_millis(20), &mut second).await;
+        assert!(early.is_err(), "the second batch went into an edge that has no room for it");
+        let first = receiver.recv().await.expect("the first");
+        assert_eq!(first.edge, 7);
+        drop(first);
+        second.await.expect("room for the second");
+    }
+
+    #[tokio::test]
+    async fn a_batch_heavier_than_the_edge_passes_alone() {
+        let (senders, mut receiver) = meeting(&[0]);
+        senders[0].send(batch(limits::EDGE_BYTES_MAX * 2)).await.expect("an empty edge takes it");
+        assert!(receiver.recv().await.is_some());
+    }
+
+    #[tokio::test]
+    async fn the_receiver_ends_when_every_sender_has_and_senders_learn_that_it_is_gone() {
+        let (senders, mut receiver) = meeting(&[0, 1]);
+        drop(senders);
+        assert!(receiver.recv().await.is_none());
+        let (senders, receiver) = meeting(&[0]);
+        drop(receiver);
+        assert_eq!(senders[0].send(batch(1)).await, Err(Closed));
+    }
+}

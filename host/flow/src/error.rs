@@ -1,0 +1,76 @@
+//! Why a run ended before its sources did.
+
+use std::fmt;
+
+use engine::CallError;
+use model::batch::Batch;
+use model::lineage::Origin;
+use model::outcome::OutcomeError;
+
+use crate::connector::ConnectError;
+use crate::feed::FeedError;
+use crate::letters::LettersError;
+
+#[derive(thiserror::Error, Debug)]
+pub enum RunError {
+    #[error("stage `{stage}` failed on {records}: {error}")]
+    Call { stage: String, records: Records, error: Box<CallError> },
+    #[error("stage `{stage}` cannot be started: {error}")]
+    Start { stage: String, error: Box<CallError> },
+    #[error("stage `{stage}` answered {records} against the contract: {error}; its author has to mend it")]
+    Outcome { stage: String, records: Records, error: Box<OutcomeError> },
+    #[error("stage `{stage}` refused {records} as `{code}`: {message}; with `on-error: dead-letter` the run would go on")]
+    Refused { stage: String, records: Records, code: String, message: String },
+    #[error("stage `{stage}`: {error}")]
+    Connect { stage: String, error: ConnectError },
+    #[error("{records} cannot be brought into stage `{stage}`: {error}")]
+    Feed { stage: String, records: Records, error: Box<FeedError> },
+    #[error(transparent)]
+    Letters(#[from] LettersError),
+    #[error("the loop of stage `{stage}` broke: {why}; this is a defect of Conveyor")]
+    Broke { stage: String, why: String },
+    /// The loop behind an edge is gone; its own error says why.
+    #[error("the loop behind edge `{edge}` is gone")]
+    Closed { edge: String },
+}
+
+impl RunError {
+    /// The guest's frames at its death, where there are any.
+    pub fn backtrace(&self) -> Option<&engine::Backtrace> {
+        match self {
+            Self::Call { error, .. } | Self::Start { error, .. } => error.backtrace(),
+            _ => None,
+        }
+    }
+}
+
+/// The source records from the first to the last of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Records {
+    pub first: Origin,
+    pub last: Origin,
+}
+
+impl Records {
+    /// Of a batch with rows.
+    pub fn of(batch: &Batch) -> Self {
+        let lineage = batch.lineage();
+        Self { first: lineage.origin(0), last: lineage.origin(batch.rows().saturating_sub(1)) }
+    }
+
+    pub fn one(origin: Origin) -> Self {
+        Self { first: origin.clone(), last: origin }
+    }
+}
+
+impl fmt::Display for Records {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Origin { source, split, offset } = &self.first;
+        if self.first == self.last {
+            write!(f, "record {offset}")?;
+        } else {
+            write!(f, "records {offset} to {}", self.last.offset)?;
+        }
+        write!(f, " of `{split}` (source `{source}`)")
+    }
+}

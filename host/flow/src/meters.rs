@@ -1,0 +1,158 @@
+//! What each stage did, counted once per batch.
+//!
+//! Loops write, anybody reads: the live table, the metrics endpoint, the summary at the end. Counters only
+//! grow; rates are the reader's to compute.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use model::outcome::Tally;
+use model::plan::Plan;
+use model::stage::Role;
+use serde::Serialize;
+
+/// The meters of one pipeline, one per stage in the order of the plan.
+#[derive(Clone, Debug)]
+pub struct Meters {
+    pub pipeline: Arc<str>,
+    pub stages: Arc<[StageMeter]>,
+}
+
+/// The counters of one stage.
+#[derive(Debug)]
+pub struct StageMeter {
+    pub name: Arc<str>,
+    pub role: Role,
+    counts: Counts,
+    /// Microseconds a batch took, guest and host together.
+    times: Mutex<Histogram<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    batches: AtomicU64,
+    records_in: AtomicU64,
+    records_out: AtomicU64,
+    forwarded: AtomicU64,
+    made: AtomicU64,
+    filtered: AtomicU64,
+    rejected: AtomicU64,
+    dropped: AtomicU64,
+    held: AtomicU64,
+    fuel: AtomicU64,
+    busy_ns: AtomicU64,
+}
+
+/// What a stage did so far, as data. Counts are records unless they say otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct StageReport {
+    pub stage: String,
+    pub role: String,
+    pub batches: u64,
+    /// Records that came in; for a source, records that it read, the refused ones among them.
+    pub records_in: u64,
+    /// Records that left, by all ports together; for a sink, records that it took.
+    pub records_out: u64,
+    pub forwarded: u64,
+    pub made: u64,
+    pub filtered: u64,
+    /// Refused, by the stage or because they did not fit what it takes.
+    pub rejected: u64,
+    /// Of the rejected ones, those dropped because `on-error` says so.
+    pub dropped: u64,
+    pub held: u64,
+    pub fuel: u64,
+    /// None where the stage is built in.
+    pub fuel_per_record: Option<f64>,
+    pub batch_p50_us: u64,
+    pub batch_p99_us: u64,
+    pub busy_ms: u64,
+}
+
+/// What one batch cost and came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BatchCount {
+    pub records_in: u64,
+    pub records_out: u64,
+    pub tally: Tally,
+    pub fuel: u64,
+    pub took: Duration,
+}
+
+/// Microseconds that the histogram tells apart: up to ten minutes, to two digits.
+const BATCH_US_MAX: u64 = 600_000_000;
+
+impl Meters {
+    pub fn new(plan: &Plan) -> Self {
+        let stages = plan.stages.iter().map(|stage| StageMeter {
+            name: stage.name.clone(),
+            role: stage.role,
+            counts: Counts::default(),
+            times: Mutex::new(Histogram::new_with_max(BATCH_US_MAX, 2).expect("the bounds of the histogram are sane")),
+        });
+        Self { pipeline: plan.pipeline.clone(), stages: stages.collect() }
+    }
+
+    pub fn report(&self) -> Vec<StageReport> {
+        self.stages.iter().map(StageMeter::report).collect()
+    }
+}
+
+impl StageMeter {
+    pub fn count(&self, batch: &BatchCount) {
+        let add = |counter: &AtomicU64, n: u64| {
+            if n > 0 {
+                counter.fetch_add(n, Ordering::Relaxed);
+            }
+        };
+        let counts = &self.counts;
+        add(&counts.batches, 1);
+        add(&counts.records_in, batch.records_in);
+        add(&counts.records_out, batch.records_out);
+        add(&counts.forwarded, batch.tally.forwarded);
+        add(&counts.made, batch.tally.made);
+        add(&counts.filtered, batch.tally.filtered);
+        add(&counts.rejected, batch.tally.rejected);
+        add(&counts.held, batch.tally.held);
+        add(&counts.fuel, batch.fuel);
+        add(&counts.busy_ns, batch.took.as_nanos() as u64);
+        let took_us = (batch.took.as_micros() as u64).clamp(1, BATCH_US_MAX);
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.saturating_record(took_us);
+    }
+
+    /// Rejected records that nobody keeps.
+    pub fn count_dropped(&self, records: u64) {
+        self.counts.dropped.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub fn report(&self) -> StageReport {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        let (p50, p99) = {
+            let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+            (times.value_at_quantile(0.5), times.value_at_quantile(0.99))
+        };
+        let (fuel, records_in) = (get(&counts.fuel), get(&counts.records_in));
+        StageReport {
+            stage: self.name.to_string(),
+            role: self.role.to_string(),
+            batches: get(&counts.batches),
+            records_in,
+            records_out: get(&counts.records_out),
+            forwarded: get(&counts.forwarded),
+            made: get(&counts.made),
+            filtered: get(&counts.filtered),
+            rejected: get(&counts.rejected),
+            dropped: get(&counts.dropped),
+            held: get(&counts.held),
+            fuel,
+            fuel_per_record: (fuel > 0 && records_in > 0).then(|| fuel as f64 / records_in as f64),
+            batch_p50_us: p50,
+            batch_p99_us: p99,
+            busy_ms: get(&counts.busy_ns) / 1_000_000,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A plan with everything opened becomes running loops.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use engine::Pool;
+use model::manifest::OnError;
+use model::plan::Plan;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::belt::{Belt, Context, Station};
+use crate::chain::{Chain, Head};
+use crate::connector::{PullLimits, Sink, Source};
+use crate::edge::{Receiver, Sender, meeting};
+use crate::error::RunError;
+use crate::letters::Letters;
+use crate::meters::Meters;
+
+/// What runs a stage.
+pub enum Part {
+    Source { source: Box<dyn Source>, limits: PullLimits },
+    Transform(Pool),
+    Sink(Box<dyn Sink>),
+}
+
+/// A pipeline, ready to run.
+pub struct Job {
+    pub plan: Arc<Plan>,
+    /// By stage of the plan, each of the stage's own role.
+    pub parts: Vec<Part>,
+    /// By stage of the plan.
+    pub on_error: Vec<OnError>,
+    pub letters: Box<dyn Letters>,
+}
+
+/// A job whose loops are made and wait to be run.
+pub struct Run {
+    chains: Vec<(String, Chain)>,
+    meters: Meters,
+}
+
+impl Job {
+    /// Makes the loops. Nothing flows yet.
+    pub fn build(self) -> Result<Run, RunError> {
+        let Self { plan, parts, on_error, letters } = self;
+        let meters = Meters::new(&plan);
+        let letters = Arc::new(Mutex::new(letters));
+        let context = Context { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
+        let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
+        let (mut senders, mut receivers) = meetings(&plan);
+        let mut chains = Vec::with_capacity(plan.chains.len());
+        for chain in &plan.chains {
+            let mut head = None;
+            let mut stations = HashMap::new();
+            let mut outboxes = HashMap::new();
+            for &stage in &chain.stages {
+                let name = plan.stages[stage].name.to_string();
+                match parts.get_mut(stage).and_then(Option::take) {
+                    Some(Part::Source { source, limits }) => head = Some(Head::Source { stage, name, source, limits }),
+                    Some(Part::Transform(pool)) => {
+                        stations.insert(stage, Station::Transform { pool, lease: None });
+                    }
+                    Some(Part::Sink(sink)) => {
+                        stations.insert(stage, Station::Sink(sink));
+                    }
+                    None => {
+                        return Err(RunError::Broke { stage: name, why: "nothing was given to run it".to_owned() });
+                    }
+                }
+                for edge in plan.stages[stage].ports.iter().flat_map(|port| &port.edges) {
+                    if let Some(sender) = senders.remove(edge) {
+                        outboxes.insert(*edge, sender);
+                    }
+                }
+            }
+            let first = chain.stages[0];
+            let name = plan.stages[first].name.to_string();
+            let head = match head.or_else(|| receivers.remove(&first).map(Head::Meeting)) {
+                Some(head) => head,
+                None => return Err(RunError::Broke { stage: name, why: "nothing feeds it".to_owned() }),
+            };
+            let belt = Belt::new(context.clone(), stations, outboxes, None)?;
+            chains.push((name, Chain { head, belt }));
+        }
+        Ok(Run { chains, meters })
+    }
+}
+
+/// For each stage at which streams meet, the way in; by edge, the way there.
+fn meetings(plan: &Plan) -> (HashMap<usize, Sender>, HashMap<usize, Receiver>) {
+    let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
+    for (index, stage) in plan.stages.iter().enumerate() {
+        if stage.inputs.len() > 1 {
+            let (ways, receiver) = meeting(&stage.inputs);
+            senders.extend(stage.inputs.iter().copied().zip(ways));
+            receivers.insert(index, receiver);
+        }
+    }
+    (senders, receivers)
+}
+
+impl Run {
+    /// Counters that can be read while the loops run and after.
+    pub fn meters(&self) -> Meters {
+        self.meters.clone()
+    }
+
+    /// Runs all loops on the current runtime until they end. Cancelling `stop` ends the sources and drains
+    /// the rest. When one loop fails, the others are stopped in the same way; the first failure is told.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+        let halt = stop.child_token();
+        let mut loops = JoinSet::new();
+        let mut names = HashMap::new();
+        for (name, chain) in self.chains {
+            let handle = loops.spawn(chain.run(halt.clone()));
+            names.insert(handle.id(), name);
+        }
+        let mut first: Option<RunError> = None;
+        while let Some(ended) = loops.join_next().await {
+            let error = match ended {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error,
+                Err(broke) => {
+                    let stage = names.get(&broke.id()).cloned().unwrap_or_default();
+                    RunError::Broke { stage, why: broke.to_string() }
+                }
+            };
+            halt.cancel();
+            // A closed edge is the shadow of another loop's failure, which may be told later.
+            if first.is_none() || matches!(first, Some(RunError::Closed { .. })) {
+                first = Some(error);
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,50 @@
+//! Conversions between what neighbours say: typed rows and JSON, one type of column and another, columns and
+//! keys.
+//!
+//! The plan decides where one is needed and shows it. Everything here is pure, works on whole batches, and
+//! gives back the rows that it cannot convert, one by one, so that the rest goes on.
+//!
+//! **Typed rows as JSON** ([`JsonWriter`]): one object a row, the columns in their order. A null is written
+//! as `null`, so that every row has the same keys and a reader that samples sees all of them. Timestamps are
+//! instants and written as RFC 3339 in UTC, dates as `YYYY-MM-DD`, bytes as standard base64, columns that
+//! hold JSON as that JSON, numbers that JSON cannot say (NaN, infinities) as `null`.
+//!
+//! **JSON as typed rows** ([`JsonReader`]): the inverse. A field that is absent is null; one that is not in
+//! the schema is treated as `unknown:` says; a record that is not JSON is refused as `bad-json`, one that
+//! does not fit as `bad-row`.
+
+mod calendar;
+mod cast;
+mod json_read;
+mod json_scan;
+mod json_write;
+mod keys;
+pub mod text;
+
+pub use cast::{CastError, can_cast, cast_array, cast_column};
+pub use json_read::{JsonReader, JsonReaderError, REST, RowError, from_json};
+pub use json_scan::{Scalar, is_json, members};
+pub use json_write::{JsonWriter, to_json};
+pub use keys::{PointerError, keys_of_column, keys_of_pointer};
+
+/// The record is not JSON, or no JSON object where one is needed.
+pub const BAD_JSON: &str = "bad-json";
+/// The record does not fit its schema.
+pub const BAD_ROW: &str = "bad-row";
+/// A column's value cannot be cast to what a stage wants.
+pub const BAD_CAST: &str = "bad-cast";
+
+/// How much of a value a message shows.
+const SHOWN_CHARS_MAX: usize = 40;
+
+/// A value as a message shows it: cut, and always text.
+pub fn shown(value: &[u8]) -> String {
+    let cut = &value[..value.len().min(SHOWN_CHARS_MAX * 4)];
+    let text = String::from_utf8_lossy(cut);
+    let mut shown: String =
+        text.chars().take(SHOWN_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if shown.len() < value.len() && text.chars().count() > SHOWN_CHARS_MAX {
+        shown.push_str("...");
+    }
+    shown
+}

@@ -1,0 +1,490 @@
+//! The way down: what flows where, asked stage by stage from the sources on, and checked.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+
+use super::backward::{Draft, DraftEdge, DraftPort, DraftStage};
+use super::{Conversion, Form, Plan, Stream, declared_schema};
+use crate::convert::can_cast;
+use crate::diagnostics::{Diagnostic, Diagnostics, Span};
+use crate::fields::{FieldSpec, Kind};
+use crate::limits;
+use crate::manifest::suggest::nearest;
+use crate::manifest::{KeyFrom, Pipeline, Role, Stage, TimeFrom};
+use crate::stage::{SinkPlan, TransformPlan};
+
+/// Which stage to ask, and what comes into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Index into the pipeline's stages.
+    pub stage: usize,
+    /// Every column that comes, for a stage of tables.
+    pub fields: Option<Vec<FieldSpec>>,
+}
+
+/// What a stage said.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// A source: what it can give.
+    Source(Stream),
+    Transform(TransformPlan),
+    Sink(SinkPlan),
+    /// A built-in sink. `columns`: whether it reads them at all.
+    BuiltInSink {
+        columns: bool,
+    },
+    /// The stage cannot work so: with its config, or with the fields that come. The pointer says which key
+    /// of `with` is to blame; empty for all of it.
+    Refused {
+        pointer: String,
+        message: String,
+        help: String,
+    },
+}
+
+/// Asks and checks; see the module's head.
+pub struct Planner<'p> {
+    pipeline: &'p Pipeline,
+    forms: Vec<Form>,
+    /// Stages in an order in which inputs come first.
+    order: Vec<usize>,
+    at: usize,
+    stages: Vec<Option<DraftStage>>,
+    waiting: Option<DraftStage>,
+    edges: Vec<DraftEdge>,
+    problems: Vec<Diagnostic>,
+    keeps_all: bool,
+}
+
+impl<'p> Planner<'p> {
+    /// `forms[i]`: which form stage `i` takes. It says nothing for a source.
+    pub fn new(pipeline: &'p Pipeline, forms: Vec<Form>) -> Self {
+        let order = order(pipeline);
+        let stages = pipeline.stages.iter().map(|_| None).collect();
+        Self {
+            pipeline,
+            forms,
+            order,
+            at: 0,
+            stages,
+            waiting: None,
+            edges: Vec::new(),
+            problems: Vec::new(),
+            keeps_all: false,
+        }
+    }
+
+    /// Lets every column through, wanted or not, for whoever looks at what leaves each stage.
+    #[must_use]
+    pub fn keeping_all(mut self) -> Self {
+        self.keeps_all = true;
+        self
+    }
+
+    /// The next stage to ask; none when all that can be asked have been.
+    pub fn next(&mut self) -> Option<Ask> {
+        while self.waiting.is_none() {
+            let &index = self.order.get(self.at)?;
+            self.at += 1;
+            self.waiting = self.prepare(index);
+        }
+        self.waiting.as_ref().map(|draft| Ask { stage: draft.index, fields: draft.fields.clone() })
+    }
+
+    /// Takes what the stage of the last [`Ask`] said.
+    pub fn answer(&mut self, answer: Answer) {
+        let Some(mut draft) = self.waiting.take() else { return };
+        let stage = &self.pipeline.stages[draft.index];
+        let before = self.problems.len();
+        match answer {
+            Answer::Refused { pointer, message, help } => {
+                let message = format!("stage `{}` refuses: {message}", *stage.name);
+                let refusal = Diagnostic::new("plan::refused", message);
+                self.problems.push(refusal.label(stage.with.span_of(&pointer), "this").help(help));
+            }
+            Answer::Source(stream) => self.take_source(&mut draft, stage, stream),
+            Answer::Transform(plan) => self.take_transform(&mut draft, stage, plan),
+            Answer::Sink(plan) => {
+                self.check_wanted(&draft, stage, &plan.wanted);
+                draft.sink = Some(plan);
+            }
+            Answer::BuiltInSink { columns } => draft.reads_all = columns,
+        }
+        if self.problems.len() == before {
+            let index = draft.index;
+            self.stages[index] = Some(draft);
+        }
+    }
+
+    /// The plan, once [`Planner::next`] has no more to ask.
+    pub fn finish(mut self) -> Result<Plan, Diagnostics> {
+        self.check_ports_are_read();
+        if !self.problems.is_empty() {
+            return Err(self.pipeline.diagnostics(self.problems));
+        }
+        let stages = self.stages.into_iter().flatten().collect();
+        Ok(Draft {
+            pipeline: self.pipeline,
+            order: self.order,
+            stages,
+            edges: self.edges,
+            keeps_all: self.keeps_all,
+        }
+        .into_plan())
+    }
+
+    /// What comes into a stage. None where something in front of it is wrong already, or this is.
+    fn prepare(&mut self, index: usize) -> Option<DraftStage> {
+        let pipeline = self.pipeline;
+        let stage = &pipeline.stages[index];
+        let before = self.problems.len();
+        let mut missing = false;
+        let mut offered: Option<Stream> = None;
+        let mut inputs = Vec::new();
+        for input in &stage.from {
+            let Some(from) = &self.stages[input.stage] else {
+                missing = true;
+                continue;
+            };
+            let wanted = input.port.as_ref().map(|port| port.as_str());
+            let Some(port) = from.ports.iter().position(|p| wanted.is_none_or(|name| p.name == name)) else {
+                let port = wanted.unwrap_or_default();
+                let names: Vec<&str> = from.ports.iter().map(|p| p.name.as_str()).collect();
+                let name = &*pipeline.stages[input.stage].name;
+                self.problems.push(unknown_port(name.as_str(), port, &names, input.span));
+                continue;
+            };
+            let Some((stream, conversion)) = self.convert(index, input.stage, port, input.span) else {
+                continue;
+            };
+            match &offered {
+                None => offered = Some(stream),
+                Some(first) => match meet(first, &stream) {
+                    Ok(both) => offered = Some(both),
+                    Err(why) => self.problems.push(streams_differ(stage, input.span, &why)),
+                },
+            }
+            inputs.push(self.edges.len());
+            self.edges.push(DraftEdge { from: input.stage, port, to: index, conversion });
+        }
+        if missing || self.problems.len() > before {
+            return None;
+        }
+        self.check_schema_is_read(stage, &inputs);
+        let offered = offered.unwrap_or(Stream::Opaque);
+        let form = self.forms[index];
+        let fields = match (&offered, form) {
+            (Stream::Rows(schema), Form::Table) => {
+                Some(schema.fields().iter().map(|f| FieldSpec::of(f)).collect())
+            }
+            _ => None,
+        };
+        let mut draft = DraftStage::new(index, form, offered, fields, inputs);
+        if *stage.role != Role::Source {
+            draft.key = self.key(stage, &draft.offered);
+        }
+        (self.problems.len() == before).then_some(draft)
+    }
+
+    /// What comes by an edge once the host has converted it for the stage.
+    fn convert(&mut self, to: usize, from: usize, port: usize, span: Span) -> Option<(Stream, Conversion)> {
+        let stage = &self.pipeline.stages[to];
+        let stream = self.stages[from].as_ref()?.ports[port].offered.clone();
+        match (&stream, self.forms[to]) {
+            (Stream::Rows(_), Form::Bytes) => Some((Stream::Opaque, Conversion::RowsToJson)),
+            (Stream::Opaque, Form::Table) => {
+                let sender = &*self.pipeline.stages[from].name;
+                if stage.schema.columns.is_empty() {
+                    self.problems.push(no_schema(stage, sender.as_str(), span));
+                    return None;
+                }
+                let declared = match declared_schema(&stage.schema.columns) {
+                    Ok(schema) => schema,
+                    Err(column) => {
+                        self.problems.push(infers_opaque(&column.name, column.name.span));
+                        return None;
+                    }
+                };
+                let unknown = stage.unknown.value;
+                let conversion =
+                    Conversion::JsonToRows { schema: declared.clone(), declared: declared.clone(), unknown };
+                Some((Stream::Rows(declared), conversion))
+            }
+            _ => Some((stream, Conversion::None)),
+        }
+    }
+
+    /// A schema that nothing parses by would be a wish that is not heard.
+    fn check_schema_is_read(&mut self, stage: &Stage, inputs: &[usize]) {
+        let parses = |&edge: &usize| matches!(self.edges[edge].conversion, Conversion::JsonToRows { .. });
+        if *stage.role == Role::Source || inputs.iter().any(parses) {
+            return;
+        }
+        if let Some(span) = stage.schema.span {
+            let message =
+                format!("`schema` of `{}` has no effect: nothing that comes is parsed here", *stage.name);
+            let problem = Diagnostic::new("plan::schema-unused", message).label(span, "not read");
+            self.problems
+                .push(problem.help("remove it; rows that come typed have the fields of their source"));
+        }
+    }
+
+    fn take_source(&mut self, draft: &mut DraftStage, stage: &Stage, stream: Stream) {
+        if let Some(schema) = stream.schema() {
+            if schema.fields().len() > limits::COLUMNS_MAX {
+                let message = format!(
+                    "`{}` has {} columns, the most is {}",
+                    *stage.name,
+                    schema.fields().len(),
+                    limits::COLUMNS_MAX
+                );
+                self.problems.push(
+                    Diagnostic::new("plan::columns", message).label(stage.reference.span, "this source"),
+                );
+            }
+            if let Some(twice) = duplicate(schema.fields().iter().map(|field| field.name().as_str())) {
+                let message = format!("`{}` has two columns of the name `{twice}`", *stage.name);
+                let problem =
+                    Diagnostic::new("plan::column-twice", message).label(stage.reference.span, "this source");
+                self.problems.push(problem.help("rename one of them in the data"));
+            }
+        }
+        if let TimeFrom::Column(column) = &stage.time.value {
+            self.check_time(stage, column, &stream);
+        }
+        draft.key = self.key(stage, &stream);
+        draft.ports = vec![DraftPort { name: "out".to_owned(), offered: stream, columns: Vec::new() }];
+    }
+
+    fn check_time(&mut self, stage: &Stage, column: &str, stream: &Stream) {
+        let problem = match stream {
+            Stream::Opaque => Some("its records are opaque: there are no columns".to_owned()),
+            Stream::Rows(schema) => match schema.field_with_name(column) {
+                Err(_) => Some(no_column(column, schema)),
+                Ok(field) if !can_cast(field.data_type(), Kind::Times) => {
+                    Some(format!("`{column}` is {}, which is no time", field.data_type()))
+                }
+                Ok(_) => None,
+            },
+        };
+        if let Some(problem) = problem {
+            let message = format!("`{}` cannot take its time from `{column}`: {problem}", *stage.name);
+            let problem = Diagnostic::new("plan::time", message).label(stage.time.span, "this column");
+            self.problems.push(problem.help("name a column of type timestamp or date, or leave `time` away"));
+        }
+    }
+
+    fn key(&mut self, stage: &Stage, stream: &Stream) -> Option<super::Key> {
+        let key = stage.key.as_ref()?;
+        let problem = match (&key.value, stream) {
+            (KeyFrom::Pointer(pointer), Stream::Opaque) => return Some(super::Key::Pointer(pointer.clone())),
+            (KeyFrom::Column(column), Stream::Rows(schema)) => match schema.index_of(column) {
+                Ok(index) => return Some(super::Key::Column(index)),
+                Err(_) => no_column(column, schema),
+            },
+            (KeyFrom::Pointer(_), Stream::Rows(_)) => "these are typed rows: name a column".to_owned(),
+            (KeyFrom::Column(_), Stream::Opaque) => {
+                "these are opaque records: give a JSON pointer, such as `/id`".to_owned()
+            }
+        };
+        let message = format!("`{}` cannot take its key so: {problem}", *stage.name);
+        self.problems.push(Diagnostic::new("plan::key", message).label(key.span, "this key"));
+        None
+    }
+
+    fn take_transform(&mut self, draft: &mut DraftStage, stage: &Stage, plan: TransformPlan) {
+        if plan.outputs.is_empty() || plan.outputs.len() > limits::PORTS_MAX {
+            let message = format!(
+                "`{}` has {} ports, it may have 1 to {}",
+                *stage.name,
+                plan.outputs.len(),
+                limits::PORTS_MAX
+            );
+            self.problems
+                .push(Diagnostic::new("plan::ports", message).label(stage.reference.span, "this component"));
+        }
+        if let Some(twice) = duplicate(plan.outputs.iter().map(|output| output.name.as_str())) {
+            let message = format!("`{}` has two ports of the name `{twice}`", *stage.name);
+            self.problems.push(
+                Diagnostic::new("plan::port-twice", message).label(stage.reference.span, "this component"),
+            );
+        }
+        self.check_wanted(draft, stage, &plan.wanted);
+        let schema = match &draft.offered {
+            Stream::Opaque => None,
+            Stream::Rows(schema) => Some(schema.clone()),
+        };
+        for output in &plan.outputs {
+            let Some(schema) = &schema else {
+                draft.ports.push(DraftPort {
+                    name: output.name.clone(),
+                    offered: Stream::Opaque,
+                    columns: Vec::new(),
+                });
+                continue;
+            };
+            match DraftPort::of_table(schema, output) {
+                Ok(port) => draft.ports.push(port),
+                Err(why) => {
+                    let message = format!("port `{}` of `{}` does not fit: {why}", output.name, *stage.name);
+                    let problem =
+                        Diagnostic::new("plan::output", message).label(stage.with.span, "with this config");
+                    self.problems
+                        .push(problem.help("check the columns that it is configured to select and set"));
+                }
+            }
+        }
+        draft.transform = Some(plan);
+    }
+
+    fn check_wanted(&mut self, draft: &DraftStage, stage: &Stage, wanted: &[FieldSpec]) {
+        let Stream::Rows(schema) = &draft.offered else { return };
+        for spec in wanted {
+            let problem = match schema.field_with_name(&spec.name) {
+                Err(_) => no_column(&spec.name, schema),
+                Ok(field) if !can_cast(field.data_type(), spec.kind) => {
+                    format!("`{}` is {}, which cannot be cast to {}", spec.name, field.data_type(), spec.kind)
+                }
+                Ok(_) => continue,
+            };
+            let message = format!("`{}` wants column `{}`: {problem}", *stage.name, spec.name);
+            let problem =
+                Diagnostic::new("plan::wanted", message).label(stage.with.span, "wanted with this config");
+            self.problems.push(problem.help("name a column that comes, or change the stage in front of it"));
+        }
+    }
+
+    /// A port that nobody reads would drop records without anybody having said so.
+    fn check_ports_are_read(&mut self) {
+        for (index, draft) in self.stages.iter().enumerate() {
+            let Some(draft) = draft else { continue };
+            let stage = &self.pipeline.stages[index];
+            for (at, port) in draft.ports.iter().enumerate() {
+                let named = |from: &crate::manifest::Input| match &from.port {
+                    None => at == 0,
+                    Some(name) => name.as_str() == port.name,
+                };
+                let mut froms = self.pipeline.stages.iter().flat_map(|stage| &stage.from);
+                if !froms.any(|from| from.stage == index && named(from)) {
+                    let message = format!("nothing reads port `{}` of `{}`", port.name, *stage.name);
+                    let problem =
+                        Diagnostic::new("plan::port-unread", message).label(stage.name.span, "this stage");
+                    let help = format!(
+                        "add `from: {}.{}` to a stage; `sink: discard` drops its records",
+                        *stage.name, port.name
+                    );
+                    self.problems.push(problem.help(help));
+                }
+            }
+        }
+    }
+}
+
+/// Stages so that inputs come first; within that, in the order of the manifest. The manifest has no cycle.
+fn order(pipeline: &Pipeline) -> Vec<usize> {
+    let mut order = Vec::with_capacity(pipeline.stages.len());
+    let mut placed = HashSet::new();
+    while order.len() < pipeline.stages.len() {
+        let before = order.len();
+        for (index, stage) in pipeline.stages.iter().enumerate() {
+            let ready = stage.from.iter().all(|input| placed.contains(&input.stage));
+            if ready && placed.insert(index) {
+                order.push(index);
+            }
+        }
+        if order.len() == before {
+            break;
+        }
+    }
+    order
+}
+
+/// One stream out of two that meet: the same names and types, in the order of the first.
+fn meet(a: &Stream, b: &Stream) -> Result<Stream, String> {
+    let (a, b) = match (a, b) {
+        (Stream::Opaque, Stream::Opaque) => return Ok(Stream::Opaque),
+        (Stream::Rows(a), Stream::Rows(b)) => (a, b),
+        (Stream::Opaque, Stream::Rows(_)) => {
+            return Err("this one has typed rows, the others opaque records".into());
+        }
+        (Stream::Rows(_), Stream::Opaque) => {
+            return Err("this one has opaque records, the others typed rows".into());
+        }
+    };
+    let mut fields = Vec::with_capacity(a.fields().len());
+    for field in a.fields() {
+        let Ok(other) = b.field_with_name(field.name()) else {
+            return Err(format!("this one has no column `{}`", field.name()));
+        };
+        if other.data_type() != field.data_type() {
+            return Err(format!(
+                "`{}` is {} here and {} before",
+                field.name(),
+                other.data_type(),
+                field.data_type()
+            ));
+        }
+        fields.push(field.as_ref().clone().with_nullable(field.is_nullable() || other.is_nullable()));
+    }
+    if let Some(more) = b.fields().iter().find(|field| a.field_with_name(field.name()).is_err()) {
+        return Err(format!("this one has a column `{}` that the others do not have", more.name()));
+    }
+    Ok(Stream::Rows(Arc::new(Schema::new(fields))))
+}
+
+fn duplicate<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = HashSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
+}
+
+/// Says that a column is not there, which one may be meant, and which ones there are.
+fn no_column(name: &str, schema: &SchemaRef) -> String {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    match nearest(name, names.iter().copied()) {
+        Some(near) => format!("no such column comes; did you mean `{near}`?"),
+        None => format!("no such column comes; there are {}", listed(&names)),
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    const SHOWN: usize = 20;
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("`{name}`")).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+fn unknown_port(stage: &str, port: &str, names: &[&str], span: Span) -> Diagnostic {
+    let problem = Diagnostic::new("plan::unknown-port", format!("`{stage}` has no port `{port}`"));
+    let help = match nearest(port, names.iter().copied()) {
+        Some(near) => format!("did you mean `{stage}.{near}`?"),
+        None => format!("its ports are {}", listed(names)),
+    };
+    problem.label(span, "no such port").help(help)
+}
+
+fn streams_differ(stage: &Stage, span: Span, why: &str) -> Diagnostic {
+    let message = format!("streams that meet in `{}` have different fields: {why}", *stage.name);
+    let problem = Diagnostic::new("plan::streams-differ", message).label(span, "this one");
+    problem.help("bring them to the same fields first, for example with a `project` stage")
+}
+
+fn no_schema(stage: &Stage, sender: &str, span: Span) -> Diagnostic {
+    let message = format!("`{}` takes typed rows, `{sender}` sends opaque records", *stage.name);
+    let problem = Diagnostic::new("plan::no-schema", message).label(span, "opaque records come from here");
+    let help = format!(
+        "say what is in them with `schema: {{ column: type }}` on `{}`, and they are parsed as JSON",
+        *stage.name
+    );
+    problem.help(help)
+}
+
+fn infers_opaque(column: &str, span: Span) -> Diagnostic {
+    let message = format!("the type of `{column}` cannot be inferred from a stream");
+    let problem = Diagnostic::new("plan::no-type", message).label(span, "this column");
+    problem.help("name its type: bool, int, float, text, timestamp, date, bytes or json")
+}
