@@ -99,6 +99,7 @@ shows! {
     stages_that_nothing_reads: "pipeline: p\nstages:\n  in: { source: stdin }\n  mid: { transform: ./mid, from: in }\n  out: { sink: stdout, from: in }\n";
 
     keys_of_another_role: "pipeline: p\nstages:\n  in: { source: stdin, buffer: memory, limits: { memory: 1MiB } }\n  out: { sink: stdout, from: in, schema: infer, key: id, limits: { record-bytes: 1KiB } }\n";
+    unknown_fields_of_no_schema: with_lines("unknown: ignore");
     a_bad_schema: source_with("schema: { amount: number, id: int, x: }\nunknown: keep\ntime: [a]");
     a_schema_that_is_a_text: source_with("schema: auto");
     bad_limits: with_lines("limits: { memory: 64mb, fuel-per-record: lots, batch-time: 250, fuel: 1 }");

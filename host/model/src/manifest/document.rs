@@ -54,11 +54,12 @@ struct Stage {
     from: Option<OneOrMany<String>>,
     /// Config, handed to the stage's `open`.
     with: Option<BTreeMap<String, Value>>,
-    /// Sources: the columns that are known beforehand, or `infer`. The rest is taken as found.
+    /// Of a source: the columns that are known beforehand, or `infer`; the rest is taken as found. Of any
+    /// other stage: the columns that are in the opaque records that come to it.
     schema: Option<Columns>,
     /// Sources: event time, a column or `now`.
     time: Option<String>,
-    /// Sources: what becomes of a field that is not in the schema.
+    /// Goes with `schema`: what becomes of a field that is not in it.
     unknown: Option<Unknown>,
     /// The column, or the JSON pointer, that sets a record's key.
     key: Option<Scalar>,

@@ -54,6 +54,7 @@ pub(super) fn draft(reader: &mut Reader, context: &Context<'_>, entry: &Entry) -
     draft.reference = draft.role.and_then(|role| reference(reader, context, &fields, role));
     draft.from = from(reader, &fields, draft.role, &known);
     misplaced(reader, &fields, draft.role);
+    unknown_alone(reader, &fields, draft.role);
     later(reader, &fields);
     let built_in = matches!(draft.reference.as_deref(), Some(StageRef::BuiltIn(_)));
     let place = draft.reference.as_ref().map_or(draft.written.span, |reference| reference.span);
@@ -252,6 +253,17 @@ fn misplaced(reader: &mut Reader, fields: &Fields<'_>, role: Option<Spanned<Role
                     .help(format!("remove it, or move it to {owners}")),
             );
         }
+    }
+}
+
+/// Away from a source, `unknown` is about records that are parsed, and without a schema none is.
+fn unknown_alone(reader: &mut Reader, fields: &Fields<'_>, role: Option<Spanned<Role>>) {
+    let elsewhere = role.is_some_and(|role| role.value != Role::Source);
+    if let Some(entry) = fields.get("unknown").filter(|_| elsewhere && fields.get("schema").is_none()) {
+        let message = format!("`unknown` goes with `schema`, and {} has none", fields.of);
+        let diagnostic = Diagnostic::new("manifest::misplaced-key", message);
+        let help = "remove it, or say with `schema` which fields the records have";
+        reader.report(diagnostic.label(entry.key.span, "has nothing to do").help(help));
     }
 }
 
