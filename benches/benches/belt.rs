@@ -1,15 +1,100 @@
-use std::time::Instant;
-fn main() {
-    let batches = benches::workload::batches();
-    let mut native = benches::native::Native::default();
-    for _ in 0..5 {
-        let t = Instant::now();
-        let mut n = 0;
-        let mut kept = 0;
-        while t.elapsed().as_millis() < 300 {
-            for b in &batches { kept += native.run(b); n += b.len(); }
-        }
-        println!("{:.1} M/s kept {}", n as f64 / t.elapsed().as_secs_f64() / 1e6, kept as f64 / n as f64);
+//! `cargo bench -p benches --bench belt`: how fast three small stages are, in native Rust, in Conveyor, behind
+//! gRPC, and behind an ABI of lists of records.
+
+use anyhow::{Result, ensure};
+use arrow::array::BinaryArray;
+use benches::grpc::{Client, Records};
+use benches::list_record::{self, Message};
+use benches::measure::{self, Contender, compare, repeat};
+use benches::native::Native;
+use benches::report::Table;
+use benches::sidecars::{self, Sidecars};
+use benches::{guests, workload};
+use tokio::runtime::Runtime;
+
+fn main() -> Result<()> {
+    if sidecars::serve_if_asked()? {
+        return Ok(());
     }
+    let core = measure::pin_to_one_core()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let batches = workload::batches();
+    println!("core {core}");
+    let sidecars = Sidecars::start()?;
+    let mut contenders =
+        vec![native(&batches)?, grpc(&runtime, &sidecars, &batches)?, list_of_records(&runtime, &batches)?];
+    let rates = compare(&mut contenders)?;
+    let mut table = Table::new(["row", "million records/s", "slowest and fastest round", "of native"]);
+    for row in &rates {
+        let (slowest, fastest) = row.spread();
+        table.row([
+            row.name.to_owned(),
+            format!("{:.2}", row.median() / 1e6),
+            format!("{:.2} to {:.2}", slowest / 1e6, fastest / 1e6),
+            format!("{:.4}", row.median() / rates[0].median()),
+        ]);
+    }
+    println!("{table}");
+    Ok(())
 }
-use arrow::array::Array;
+
+fn native(batches: &[BinaryArray]) -> Result<Contender<'_>> {
+    let mut native = Native::default();
+    ensure!(
+        native.checksum(batches) == workload::expected(batches),
+        "native Rust lets other records through"
+    );
+    let mut next = batches.iter().cycle();
+    Ok(Contender {
+        name: "native Rust",
+        round: Box::new(move || {
+            repeat(|| {
+                for batch in next.by_ref().take(256) {
+                    std::hint::black_box(native.run(std::hint::black_box(batch)));
+                }
+                Ok((256 * workload::BATCH_RECORDS) as u64)
+            })
+        }),
+    })
+}
+
+fn grpc<'a>(runtime: &'a Runtime, sidecars: &Sidecars, batches: &[BinaryArray]) -> Result<Contender<'a>> {
+    let records: Vec<_> = batches.iter().map(Records::new).collect();
+    let mut client = runtime.block_on(Client::connect(&sidecars.addresses))?;
+    let found = runtime.block_on(client.checksum(&records))?;
+    ensure!(found == workload::expected(batches), "the sidecars let other records through");
+    Ok(Contender {
+        name: "three gRPC sidecars",
+        round: Box::new(move || {
+            repeat(|| {
+                runtime.block_on(async {
+                    for batch in &records {
+                        client.run(batch).await?;
+                    }
+                    Ok(records.iter().map(|batch| batch.len() as u64).sum())
+                })
+            })
+        }),
+    })
+}
+
+fn list_of_records<'a>(runtime: &'a Runtime, batches: &[BinaryArray]) -> Result<Contender<'a>> {
+    let prepared: Vec<Vec<Message>> = batches.iter().map(list_record::messages).collect();
+    let component = guests::component("list-record")?;
+    let mut stages = runtime.block_on(list_record::Stages::start(&component))?;
+    let found = runtime.block_on(stages.checksum(&prepared))?;
+    ensure!(found == workload::expected(batches), "`list<record>` lets other records through");
+    Ok(Contender {
+        name: "`list<record>` ABI",
+        round: Box::new(move || {
+            repeat(|| {
+                runtime.block_on(async {
+                    for batch in &prepared {
+                        stages.run(batch).await?;
+                    }
+                    Ok(prepared.iter().map(|batch| batch.len() as u64).sum())
+                })
+            })
+        }),
+    })
+}

@@ -1,6 +1,12 @@
 //! What Conveyor is measured against, and how. The rows of the tables are printed by `benches/belt.rs` and
 //! `benches/csv.rs`; `docs/performance.md` holds what they printed.
 
+pub mod grpc;
+pub mod guests;
+pub mod list_record;
+pub mod measure;
 pub mod native;
+pub mod report;
+pub mod sidecars;
 pub mod stages;
 pub mod workload;
