@@ -1,0 +1,35 @@
+//! Builds every guest to a component in `<cache>/guests/`:
+//!
+//! - `<package>.wasm` for each library of the workspace `guests/`;
+//! - `contract/{c,go,js,py,rust}-{bytes,table}.wasm`, the proof of the contract in five languages.
+//!
+//! What has not changed is not built again. Tests find the directory in `CONVEYOR_GUESTS`.
+
+mod bindings;
+mod component;
+mod contract;
+mod fresh;
+mod rust;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::places::Places;
+use crate::{setup, step};
+
+pub use fresh::digest;
+
+/// Tells tests where the components are.
+pub const DIRECTORY: &str = "CONVEYOR_GUESTS";
+
+/// Builds them all, and answers with the directory of the components.
+pub fn build(places: &Places) -> Result<PathBuf> {
+    let toolchains = setup::toolchains(places)?;
+    let contract = places.guests.join("contract");
+    std::fs::create_dir_all(&contract).with_context(|| format!("cannot create {}", contract.display()))?;
+    rust::build(places, toolchains.wasm)?;
+    contract::build(places, &toolchains)?;
+    step::note(format!("components are in {}", places.guests.display()));
+    Ok(places.guests.clone())
+}

@@ -1,0 +1,103 @@
+//! Debian's packages. A machine without `apt-get` is told what to install by its own means.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Once;
+
+use anyhow::{Result, bail};
+
+use crate::step;
+
+const PINS: &str = include_str!("../../pins/debian.txt");
+
+/// Installs the packages of one purpose, where one of the programs that they bring is missing.
+pub fn ensure(purpose: &str, programs: &[&str]) -> Result<()> {
+    if programs.iter().all(|program| find(program).is_some()) {
+        return Ok(());
+    }
+    install(purpose)
+}
+
+/// A program on the path, or the one that an absolute path names.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let program = Path::new(program);
+    if program.is_absolute() {
+        return program.is_file().then(|| program.to_path_buf());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join(program)).find(|found| found.is_file())
+}
+
+pub fn install(purpose: &str) -> Result<()> {
+    let packages = packages(PINS, purpose);
+    if packages.is_empty() {
+        bail!("xtask/pins/debian.txt names no packages for `{purpose}`: add the line");
+    }
+    let list = packages.join(" ");
+    if find("apt-get").is_none() {
+        bail!(
+            "what Debian calls {list} is missing, and there is no apt-get to install it: install it by hand"
+        );
+    }
+    static UPDATED: Once = Once::new();
+    let mut updated = Ok(());
+    UPDATED.call_once(|| {
+        updated = step::run("apt-get update", apt().args(["update", "-q"]));
+    });
+    updated?;
+    let step = format!("apt-get install {list}");
+    step::run(&step, apt().args(["install", "-y", "-q", "--no-install-recommends"]).args(packages))
+}
+
+/// `apt-get`, by `sudo` where this user may not install.
+fn apt() -> Command {
+    let mut command = if is_root() || find("sudo").is_none() {
+        Command::new("apt-get")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["--non-interactive", "--preserve-env=DEBIAN_FRONTEND", "apt-get"]);
+        sudo
+    };
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|id| id.stdout.trim_ascii() == b"0")
+}
+
+/// The packages that a line `purpose: package package` names.
+fn packages<'a>(pins: &'a str, purpose: &str) -> Vec<&'a str> {
+    let lines = pins.lines().filter_map(|line| line.split_once(':'));
+    let found = lines.into_iter().find(|(name, _)| *name == purpose);
+    found.map(|(_, packages)| packages.split_whitespace().collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_found_by_their_purpose_alone() {
+        let pins = "# a: comment\na: one two\nb: three\n";
+        assert_eq!(packages(pins, "a"), ["one", "two"]);
+        assert_eq!(packages(pins, "b"), ["three"]);
+        assert!(packages(pins, "c").is_empty());
+    }
+
+    #[test]
+    fn every_purpose_that_is_asked_for_has_packages() {
+        for purpose in ["linker", "python", "wasm"] {
+            assert!(!packages(PINS, purpose).is_empty(), "{purpose}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_found_on_the_path_or_by_its_own() {
+        assert!(find("sh").is_some());
+        assert!(find("/bin/sh").is_some());
+        assert_eq!(find("no-such-program-here"), None);
+        assert_eq!(find("/no/such/program"), None);
+    }
+}
