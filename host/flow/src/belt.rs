@@ -12,7 +12,7 @@ use model::batch::{Batch, Column};
 use model::convert::{JsonWriter, to_json};
 use model::ids::RecordId;
 use model::manifest::OnError;
-use model::outcome::{Rejection, Tally, apply};
+use model::outcome::{Applied, Rejection, Tally, apply};
 use model::plan::{Edge, Plan, PlannedStage, TransformWork, Work};
 
 use crate::connector::{ConnectError, Pulled, Refused, Sink};
@@ -39,7 +39,10 @@ pub(crate) struct Context {
 /// What runs a stage.
 pub(crate) enum Station {
     /// The lease is kept while records flow.
-    Transform { pool: Pool, lease: Option<Lease> },
+    Transform {
+        pool: Pool,
+        lease: Option<Box<Lease>>,
+    },
     Sink(Box<dyn Sink>),
     /// A sink of which only the tap is watched.
     Nowhere,
@@ -126,13 +129,15 @@ impl Belt {
             if batch.is_empty() {
                 continue;
             }
-            if let Some(outbox) = self.outboxes.get(&index) {
-                let sent = outbox.send(batch).await;
-                let edge = || self.context.plan.edges[index].name.to_string();
-                sent.map_err(|_| RunError::Closed { edge: edge() })?;
-                continue;
+            match self.outboxes.get(&index) {
+                // The loop over there is gone: it ended well, or its own failure ends the run.
+                Some(outbox) => {
+                    if outbox.send(batch).await.is_err() {
+                        self.outboxes.remove(&index);
+                    }
+                }
+                None => self.cross(index, batch).await?,
             }
-            self.cross(index, batch).await?;
         }
         Ok(())
     }
@@ -140,17 +145,20 @@ impl Belt {
     async fn cross(&mut self, index: usize, batch: Batch) -> Result<(), RunError> {
         let plan = self.context.plan.clone();
         let edge: &Edge = &plan.edges[index];
-        let Some(crossing) = self.crossings.get_mut(&index) else {
-            let why = "a batch came by an edge that does not end here".to_owned();
-            return Err(RunError::Broke { stage: plan.stages[edge.to].name.to_string(), why });
-        };
+        // What lies behind an edge without a crossing was once here and has ended.
+        let Some(crossing) = self.crossings.get_mut(&index) else { return Ok(()) };
         let came = batch.clone();
-        let (batch, rejections) = crossing.cross(batch).map_err(|error| feed_error(&plan, edge.to, &came, error))?;
+        let (batch, rejections) =
+            crossing.cross(batch).map_err(|error| feed_error(&plan, edge.to, &came, error))?;
         if !rejections.is_empty() {
             let refused = rejections.len() as u64;
             self.refuse(edge.to, &came, rejections)?;
             let tally = Tally { rejected: refused, ..Tally::default() };
-            self.context.meters.stages[edge.to].count(&BatchCount { records_in: refused, tally, ..BatchCount::default() });
+            self.context.meters.stages[edge.to].count(&BatchCount {
+                records_in: refused,
+                tally,
+                ..BatchCount::default()
+            });
         }
         if batch.is_empty() {
             return Ok(());
@@ -179,7 +187,8 @@ impl Belt {
         let planned = &plan.stages[stage];
         let Work::Transform(work) = &planned.work else { return Err(not_a(planned, "transform")) };
         let came = batch.rows() as u64;
-        let fed = feed(batch.clone(), &work.feed, &planned.input).map_err(|error| feed_error(&plan, stage, &batch, error))?;
+        let fed = feed(batch.clone(), &work.feed, &planned.input)
+            .map_err(|error| feed_error(&plan, stage, &batch, error))?;
         let mut refused = fed.rejections.len() as u64;
         if !fed.rejections.is_empty() {
             self.refuse(stage, &batch, fed.rejections)?;
@@ -187,14 +196,18 @@ impl Belt {
         let batch = fed.batch;
         if batch.is_empty() {
             let tally = Tally { rejected: refused, ..Tally::default() };
-            let count = BatchCount { records_in: came, tally, took: started.elapsed(), ..BatchCount::default() };
+            let count =
+                BatchCount { records_in: came, tally, took: started.elapsed(), ..BatchCount::default() };
             self.context.meters.stages[stage].count(&count);
             return Ok(());
         }
         let (outcome, fuel) = self.call(stage, work, &batch, &fed.columns).await?;
-        let (batches, rejections, mut tally) = apply(&batch, &work.outputs, outcome).map_err(|error| {
-            RunError::Outcome { stage: planned.name.to_string(), records: Records::of(&batch), error: Box::new(error) }
+        let applied = apply(&batch, &work.outputs, outcome).map_err(|error| RunError::Outcome {
+            stage: planned.name.to_string(),
+            records: Records::of(&batch),
+            error: Box::new(error),
         })?;
+        let Applied { batches, rejections, mut tally } = applied;
         refused += tally.rejected;
         tally.rejected = refused;
         let records_out = batches.iter().map(|(_, batch)| batch.rows() as u64).sum();
@@ -222,7 +235,10 @@ impl Belt {
         };
         let mut leased = match lease.take() {
             Some(leased) => leased,
-            None => pool.lease().await.map_err(|error| RunError::Start { stage: name(), error: Box::new(error) })?,
+            None => {
+                let started = pool.lease().await;
+                Box::new(started.map_err(|error| RunError::Start { stage: name(), error: Box::new(error) })?)
+            }
         };
         let parts = batch.parts();
         let call = Call {
@@ -255,8 +271,10 @@ impl Belt {
             true => (0..batch.rows()).map(|row| batch.lineage().id(row)).collect(),
             false => Vec::new(),
         };
-        let refusals = sink.write(&batch, &ids).await;
-        let refusals = refusals.map_err(|error| connect_error(&self.context.plan, stage, error))?;
+        let refusals = match sink.write(&batch, &ids).await {
+            Ok(refusals) => refusals,
+            Err(error) => return self.close(stage, error),
+        };
         let (rows, rejected) = (batch.rows() as u64, refusals.len() as u64);
         let records_out = rows.saturating_sub(rejected);
         let tally = Tally { forwarded: records_out, rejected, ..Tally::default() };
@@ -266,6 +284,22 @@ impl Belt {
             return Ok(());
         }
         self.refuse(stage, &batch, refusals)
+    }
+
+    /// A sink that nobody reads any more ends well, and what comes for it goes nowhere; any other error is
+    /// the run's.
+    fn close(&mut self, stage: usize, error: ConnectError) -> Result<(), RunError> {
+        if !error.is_closed() {
+            return Err(connect_error(&self.context.plan, stage, error));
+        }
+        self.stations.insert(stage, Station::Nowhere);
+        Ok(())
+    }
+
+    /// Whether nobody is left behind this belt to whom a record could go.
+    pub fn is_over(&self) -> bool {
+        let sink = |station: &Station| matches!(station, Station::Sink(_));
+        self.outboxes.is_empty() && !self.stations.values().any(sink)
     }
 
     /// Puts a batch on every edge of a port; the first edge is worked off first.
@@ -297,7 +331,8 @@ impl Belt {
         let plan = self.context.plan.clone();
         let Work::Source(work) = &plan.stages[source].work else { return Ok(Some(batch)) };
         let Some(key) = &work.key else { return Ok(Some(batch)) };
-        let (keyed, rejections) = set_key(batch.clone(), key).map_err(|error| feed_error(&plan, source, &batch, error))?;
+        let (keyed, rejections) =
+            set_key(batch.clone(), key).map_err(|error| feed_error(&plan, source, &batch, error))?;
         if rejections.is_empty() {
             return Ok(Some(keyed));
         }
@@ -379,13 +414,15 @@ impl Belt {
 
     /// What sinks have buffered becomes visible.
     pub async fn flush(&mut self) -> Result<(), RunError> {
+        let mut failed = Vec::new();
         for (&stage, station) in &mut self.stations {
-            if let Station::Sink(sink) = station {
-                let flushed = sink.flush().await;
-                flushed.map_err(|error| connect_error(&self.context.plan, stage, error))?;
+            if let Station::Sink(sink) = station
+                && let Err(error) = sink.flush().await
+            {
+                failed.push((stage, error));
             }
         }
-        Ok(())
+        failed.into_iter().try_for_each(|(stage, error)| self.close(stage, error))
     }
 
     /// Gives instances back and lets go of them: an idle pipeline holds none.
@@ -411,6 +448,7 @@ impl Belt {
             if let Station::Sink(sink) = station {
                 match sink.prepare(CHECKPOINT).await {
                     Ok(token) => tokens.push((stage, token)),
+                    Err(error) if error.is_closed() => {}
                     Err(error) => first = first.and(Err(connect_error(&plan, stage, error))),
                 }
             }
@@ -420,6 +458,7 @@ impl Belt {
         for (stage, token) in tokens {
             if let Some(Station::Sink(sink)) = self.stations.get_mut(&stage)
                 && let Err(error) = sink.commit(&token).await
+                && !error.is_closed()
             {
                 first = first.and(Err(connect_error(&plan, stage, error)));
             }

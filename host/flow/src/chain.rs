@@ -47,8 +47,12 @@ struct SourceHead {
     limits: PullLimits,
 }
 
-async fn drive_source(belt: &mut Belt, mut head: SourceHead, stop: &CancellationToken) -> Result<(), RunError> {
-    while !stop.is_cancelled() {
+async fn drive_source(
+    belt: &mut Belt,
+    mut head: SourceHead,
+    stop: &CancellationToken,
+) -> Result<(), RunError> {
+    while !stop.is_cancelled() && !belt.is_over() {
         let pull = head.source.pull(head.limits);
         let pulled: Option<Pulled> = match wait(belt, pull, Some(stop)).await? {
             Some(pulled) => pulled.map_err(|error| RunError::Connect { stage: head.name.clone(), error })?,
@@ -65,7 +69,7 @@ async fn drive_source(belt: &mut Belt, mut head: SourceHead, stop: &Cancellation
 }
 
 async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), RunError> {
-    loop {
+    while !belt.is_over() {
         match wait(belt, receiver.recv(), None).await? {
             // The room that the batch takes up on the edge is free once it is worked off.
             Some(Some(parcel)) => {
@@ -75,6 +79,7 @@ async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), Ru
             Some(None) | None => return Ok(()),
         }
     }
+    Ok(())
 }
 
 /// Waits for the next batch. While there is none, what sinks have buffered becomes visible, and after a

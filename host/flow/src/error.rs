@@ -19,7 +19,9 @@ pub enum RunError {
     Start { stage: String, error: Box<CallError> },
     #[error("stage `{stage}` answered {records} against the contract: {error}; its author has to mend it")]
     Outcome { stage: String, records: Records, error: Box<OutcomeError> },
-    #[error("stage `{stage}` refused {records} as `{code}`: {message}; with `on-error: dead-letter` the run would go on")]
+    #[error(
+        "stage `{stage}` refused {records} as `{code}`: {message}; with `on-error: dead-letter` the run would go on"
+    )]
     Refused { stage: String, records: Records, code: String, message: String },
     #[error("stage `{stage}`: {error}")]
     Connect { stage: String, error: ConnectError },
@@ -29,14 +31,11 @@ pub enum RunError {
     Letters(#[from] LettersError),
     #[error("the loop of stage `{stage}` broke: {why}; this is a defect of Conveyor")]
     Broke { stage: String, why: String },
-    /// The loop behind an edge is gone; its own error says why.
-    #[error("the loop behind edge `{edge}` is gone")]
-    Closed { edge: String },
 }
 
 impl RunError {
     /// The guest's frames at its death, where there are any.
-    pub fn backtrace(&self) -> Option<&engine::Backtrace> {
+    pub fn backtrace(&self) -> Option<&engine::GuestBacktrace> {
         match self {
             Self::Call { error, .. } | Self::Start { error, .. } => error.backtrace(),
             _ => None,
@@ -47,29 +46,31 @@ impl RunError {
 /// The source records from the first to the last of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Records {
-    pub first: Origin,
-    pub last: Origin,
+    /// The first and the last.
+    ends: Box<(Origin, Origin)>,
 }
 
 impl Records {
     /// Of a batch with rows.
     pub fn of(batch: &Batch) -> Self {
         let lineage = batch.lineage();
-        Self { first: lineage.origin(0), last: lineage.origin(batch.rows().saturating_sub(1)) }
+        let last = lineage.origin(batch.rows().saturating_sub(1));
+        Self { ends: Box::new((lineage.origin(0), last)) }
     }
 
     pub fn one(origin: Origin) -> Self {
-        Self { first: origin.clone(), last: origin }
+        Self { ends: Box::new((origin.clone(), origin)) }
     }
 }
 
 impl fmt::Display for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Origin { source, split, offset } = &self.first;
-        if self.first == self.last {
+        let (first, last) = &*self.ends;
+        let Origin { source, split, offset } = first;
+        if first == last {
             write!(f, "record {offset}")?;
         } else {
-            write!(f, "records {offset} to {}", self.last.offset)?;
+            write!(f, "records {offset} to {}", last.offset)?;
         }
         write!(f, " of `{split}` (source `{source}`)")
     }

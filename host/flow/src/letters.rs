@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use model::lineage::Origin;
 use base64::Engine as _;
+use model::lineage::Origin;
 use serde::Serialize;
 
 /// A record that a stage refused, or that did not fit what a stage takes.
@@ -80,9 +80,13 @@ pub trait Letters: Send {
 /// Why a refused record could not be kept. The pipeline stops: a record would be lost otherwise.
 #[derive(thiserror::Error, Debug)]
 pub enum LettersError {
-    #[error("dead letters cannot be written to {path}: {error}; free the disk or name another file with `--dead-letters`")]
+    #[error(
+        "dead letters cannot be written to {path}: {error}; free the disk or name another file with `--dead-letters`"
+    )]
     Io { path: String, error: io::Error },
-    #[error("{path} holds {bytes} bytes of dead letters, the most is {max}; look at its codes, mend the stage or the data, and run again")]
+    #[error(
+        "{path} holds {bytes} bytes of dead letters, the most is {max}; look at its codes, mend the stage or the data, and run again"
+    )]
     Full { path: String, bytes: u64, max: u64 },
 }
 

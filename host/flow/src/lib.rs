@@ -5,6 +5,7 @@
 
 mod belt;
 mod chain;
+pub mod component;
 pub mod connector;
 mod edge;
 pub mod error;
@@ -12,6 +13,7 @@ mod feed;
 pub mod letters;
 pub mod meters;
 pub mod run;
+pub mod trial;
 
 pub use error::RunError;
 pub use run::{Job, Part, Run};

@@ -90,7 +90,9 @@ impl Meters {
             name: stage.name.clone(),
             role: stage.role,
             counts: Counts::default(),
-            times: Mutex::new(Histogram::new_with_max(BATCH_US_MAX, 2).expect("the bounds of the histogram are sane")),
+            times: Mutex::new(
+                Histogram::new_with_max(BATCH_US_MAX, 2).expect("the bounds of the histogram are sane"),
+            ),
         });
         Self { pipeline: plan.pipeline.clone(), stages: stages.collect() }
     }

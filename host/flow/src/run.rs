@@ -46,7 +46,8 @@ impl Job {
         let Self { plan, parts, on_error, letters } = self;
         let meters = Meters::new(&plan);
         let letters = Arc::new(Mutex::new(letters));
-        let context = Context { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
+        let context =
+            Context { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         let (mut senders, mut receivers) = meetings(&plan);
         let mut chains = Vec::with_capacity(plan.chains.len());
@@ -57,7 +58,9 @@ impl Job {
             for &stage in &chain.stages {
                 let name = plan.stages[stage].name.to_string();
                 match parts.get_mut(stage).and_then(Option::take) {
-                    Some(Part::Source { source, limits }) => head = Some(Head::Source { stage, name, source, limits }),
+                    Some(Part::Source { source, limits }) => {
+                        head = Some(Head::Source { stage, name, source, limits })
+                    }
                     Some(Part::Transform(pool)) => {
                         stations.insert(stage, Station::Transform { pool, lease: None });
                     }
@@ -65,7 +68,10 @@ impl Job {
                         stations.insert(stage, Station::Sink(sink));
                     }
                     None => {
-                        return Err(RunError::Broke { stage: name, why: "nothing was given to run it".to_owned() });
+                        return Err(RunError::Broke {
+                            stage: name,
+                            why: "nothing was given to run it".to_owned(),
+                        });
                     }
                 }
                 for edge in plan.stages[stage].ports.iter().flat_map(|port| &port.edges) {
@@ -127,10 +133,7 @@ impl Run {
                 }
             };
             halt.cancel();
-            // A closed edge is the shadow of another loop's failure, which may be told later.
-            if first.is_none() || matches!(first, Some(RunError::Closed { .. })) {
-                first = Some(error);
-            }
+            first = first.or(Some(error));
         }
         first.map_or(Ok(()), Err)
     }

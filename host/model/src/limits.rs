@@ -116,7 +116,7 @@ pub const FUEL_MAX: u64 = 1_000_000_000_000;
 
 /// Instances of one process that can live at once. A slot is four GiB of address space, and memory only
 /// once it is used.
-pub const INSTANCES_MAX: u32 = 2000;
+pub const INSTANCES_MAX: u32 = 1000;
 /// Core modules that one component may bring: an interpreter with its libraries has about thirty.
 pub const CORE_INSTANCES_MAX: u32 = 64;
 /// Linear memories of one component; `STAGE_MEMORY_BYTES` bounds their sum.

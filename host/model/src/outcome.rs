@@ -122,12 +122,17 @@ pub enum OutcomeError {
     Arrow(#[from] ArrowError),
 }
 
-/// The batches that follow from an answer, one per emission with rows, and what became of the input.
-pub fn apply(
-    input: &Batch,
-    outputs: &[OutputShape],
-    outcome: Outcome,
-) -> Result<(Vec<(u32, Batch)>, Vec<Rejection>, Tally), OutcomeError> {
+/// What follows from an answer.
+#[derive(Debug)]
+pub struct Applied {
+    /// One per emission with rows, with its port.
+    pub batches: Vec<(u32, Batch)>,
+    pub rejections: Vec<Rejection>,
+    pub tally: Tally,
+}
+
+/// Checks an answer and does what it says.
+pub fn apply(input: &Batch, outputs: &[OutputShape], outcome: Outcome) -> Result<Applied, OutcomeError> {
     let rows = input.rows();
     check(input, outputs, &outcome)?;
     let tally = tally(rows, &outcome)?;
@@ -139,7 +144,7 @@ pub fn apply(
             batches.push((port, batch));
         }
     }
-    Ok((batches, outcome.rejections, tally))
+    Ok(Applied { batches, rejections: outcome.rejections, tally })
 }
 
 fn check(input: &Batch, outputs: &[OutputShape], outcome: &Outcome) -> Result<(), OutcomeError> {

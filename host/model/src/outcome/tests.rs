@@ -63,7 +63,7 @@ fn forwarded_rows_keep_their_buffers() {
     let (input, outputs) = opaque();
     let emission = Emission { forwarded: Forwarded::These(vec![1, 3]), ..Emission::default() };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let (batches, _, tally) = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, tally, .. } = apply(&input, &outputs, outcome).expect("a good answer");
     let (port, batch) = &batches[0];
     assert_eq!((*port, values(batch)), (0, vec!["b".to_owned(), "d".to_owned()]));
     assert!(Arc::ptr_eq(batch.columns()[0].values(), input.columns()[0].values()), "the values were copied");
@@ -81,7 +81,7 @@ fn forwarded_and_made_rows_leave_in_the_order_of_their_origins() {
         ..Emission::default()
     };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let (batches, _, tally) = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, tally, .. } = apply(&input, &outputs, outcome).expect("a good answer");
     assert_eq!(values(&batches[0].1), ["a", "A1", "A2", "B", "c", "D"]);
     let keys = batches[0].1.parts().keys.as_ref().expect("keys").flat().expect("flat");
     assert_eq!(*keys, *blobs(&["0", "0", "0", "1", "2", "3"]), "a made record has its origin's key");
@@ -100,7 +100,7 @@ fn made_rows_may_bring_keys_of_their_own() {
         ..Emission::default()
     };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let (batches, _, _) = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, .. } = apply(&input, &outputs, outcome).expect("a good answer");
     let keys = batches[0].1.parts().keys.as_ref().expect("keys").flat().expect("flat");
     assert_eq!(*keys, *blobs(&["own", "3"]));
 }
@@ -116,7 +116,7 @@ fn a_table_joins_selected_and_set_columns() {
         ..Emission::default()
     };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let (batches, _, _) = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, .. } = apply(&input, &outputs, outcome).expect("a good answer");
     let flat = batches[0].1.to_arrow().expect("flat");
     assert_eq!(**flat.column(0), *texts(&["one", "three", "3 again"]));
     assert_eq!(**flat.column(1), Int64Array::from(vec![1, 3, 3]));
@@ -129,7 +129,7 @@ fn rejected_rows_are_counted_once_and_not_as_filtered() {
     let emission = Emission { forwarded: Forwarded::These(vec![0]), ..Emission::default() };
     let outcome =
         Outcome { emissions: vec![emission], rejections: vec![rejection(1), rejection(1)], held: 1 };
-    let (_, rejections, tally) = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { rejections, tally, .. } = apply(&input, &outputs, outcome).expect("a good answer");
     assert_eq!(rejections.len(), 2);
     assert_eq!(tally, Tally { forwarded: 1, rejected: 1, held: 1, filtered: 1, ..Tally::default() });
 }

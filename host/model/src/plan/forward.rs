@@ -42,6 +42,8 @@ pub enum Answer {
         message: String,
         help: String,
     },
+    /// The stage cannot be asked, for a reason that is being told elsewhere. There will be no plan.
+    Reported,
 }
 
 /// Asks and checks; see the module's head.
@@ -55,6 +57,8 @@ pub struct Planner<'p> {
     waiting: Option<DraftStage>,
     edges: Vec<DraftEdge>,
     problems: Vec<Diagnostic>,
+    /// Whether a stage could not be asked.
+    incomplete: bool,
     keeps_all: bool,
 }
 
@@ -72,6 +76,7 @@ impl<'p> Planner<'p> {
             waiting: None,
             edges: Vec::new(),
             problems: Vec::new(),
+            incomplete: false,
             keeps_all: false,
         }
     }
@@ -84,7 +89,7 @@ impl<'p> Planner<'p> {
     }
 
     /// The next stage to ask; none when all that can be asked have been.
-    pub fn next(&mut self) -> Option<Ask> {
+    pub fn next_ask(&mut self) -> Option<Ask> {
         while self.waiting.is_none() {
             let &index = self.order.get(self.at)?;
             self.at += 1;
@@ -111,6 +116,10 @@ impl<'p> Planner<'p> {
                 draft.sink = Some(plan);
             }
             Answer::BuiltInSink { columns } => draft.reads_all = columns,
+            Answer::Reported => {
+                self.incomplete = true;
+                return;
+            }
         }
         if self.problems.len() == before {
             let index = draft.index;
@@ -118,10 +127,10 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// The plan, once [`Planner::next`] has no more to ask.
+    /// The plan, once [`Planner::next_ask`] has no more to ask.
     pub fn finish(mut self) -> Result<Plan, Diagnostics> {
         self.check_ports_are_read();
-        if !self.problems.is_empty() {
+        if self.incomplete || !self.problems.is_empty() {
             return Err(self.pipeline.diagnostics(self.problems));
         }
         let stages = self.stages.into_iter().flatten().collect();

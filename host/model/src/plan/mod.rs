@@ -1,6 +1,6 @@
 //! A pipeline with what its stages say of themselves, made into a checked graph that can run.
 //!
-//! Planning is a conversation: [`Planner::next`] says which stage to ask and what comes into it,
+//! Planning is a conversation: [`Planner::next_ask`] says which stage to ask and what comes into it,
 //! [`Planner::answer`] takes what the stage said, and [`Planner::finish`] gives the [`Plan`] or everything
 //! that is wrong, over the manifest's text. Whoever drives it does the asking (an instance of a component, a
 //! look at the head of a file), so nothing in here waits for anything.

@@ -42,7 +42,7 @@ impl Script {
     }
 
     fn drive(&self, mut planner: Planner<'_>, pipeline: &Pipeline) -> Result<Plan, Diagnostics> {
-        while let Some(ask) = planner.next() {
+        while let Some(ask) = planner.next_ask() {
             let name = pipeline.stages[ask.stage].name.as_str();
             let answer = self.answers.get(name).cloned();
             planner.answer(answer.unwrap_or(Answer::BuiltInSink { columns: true }));

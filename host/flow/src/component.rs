@@ -1,0 +1,179 @@
+//! Sources and sinks that are components, driven as if they were built in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine::{Call, CallError, PullBounds, PulledBatch, SinkDriver, SourceDriver, SplitStart};
+use model::batch::{Batch, Column, Parts};
+use model::ids::RecordId;
+use model::lineage::{Lineage, Offsets, SourceRows};
+use model::plan::{Feed, Stream};
+
+use crate::connector::{ConnectError, PullLimits, Pulled, Refusals, Refused, Sink, Source};
+use crate::feed::feed;
+
+/// How long the host waits before it asks a source again that had nothing. A guest without a clock cannot
+/// wait by itself and answers at once.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
+
+/// A component that was opened as a source and got its splits.
+pub struct ComponentSource {
+    driver: SourceDriver,
+    pipeline: Arc<str>,
+    stage: Arc<str>,
+    stream: Stream,
+    /// By index of assignment.
+    splits: Vec<Arc<str>>,
+    ended: Vec<bool>,
+}
+
+impl ComponentSource {
+    /// Gives the source its splits. `stream`: what leaves it, with the wanted columns alone.
+    pub async fn start(
+        mut driver: SourceDriver,
+        pipeline: Arc<str>,
+        stage: Arc<str>,
+        stream: Stream,
+        splits: &[String],
+    ) -> Result<Self, CallError> {
+        let starts: Vec<SplitStart> =
+            splits.iter().map(|name| SplitStart { name: name.clone(), cursor: None }).collect();
+        driver.assign(&starts).await?;
+        let ended = vec![false; splits.len()];
+        let splits = splits.iter().map(|name| name.as_str().into()).collect();
+        Ok(Self { driver, pipeline, stage, stream, splits, ended })
+    }
+
+    fn take(&mut self, pulled: PulledBatch) -> Result<Pulled, ConnectError> {
+        let PulledBatch { rows, times, keys, headers, columns, split, offsets, refused, ended, .. } = pulled;
+        let name = self.splits.get(split).cloned().unwrap_or_else(|| split.to_string().into());
+        if ended && let Some(gone) = self.ended.get_mut(split) {
+            *gone = true;
+        }
+        let refused = refused.into_iter().map(|refused| Refused {
+            split: name.clone(),
+            offset: refused.offset,
+            code: refused.code,
+            message: refused.message,
+            raw: refused.raw,
+        });
+        let refused = refused.collect();
+        if rows == 0 {
+            return Ok(Pulled { batch: None, refused });
+        }
+        let lineage = Lineage::of_source(SourceRows {
+            pipeline: self.pipeline.clone(),
+            source: self.stage.clone(),
+            split: name,
+            offsets: Offsets::These(offsets.into()),
+        });
+        let parts = Parts {
+            times: times.map(Column::new),
+            keys: keys.map(Column::new),
+            headers: headers.map(Column::new),
+        };
+        let columns = columns.into_iter().map(Column::new).collect();
+        let batch = Batch::new(self.stream.batch_schema(), rows, columns, parts, lineage);
+        let batch = batch.map_err(|error| {
+            ConnectError::failed(&*self.stage, error, "its author has to mend the source")
+        })?;
+        Ok(Pulled { batch: Some(batch), refused })
+    }
+}
+
+#[async_trait]
+impl Source for ComponentSource {
+    async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError> {
+        let bounds = PullBounds {
+            records_max: u32::try_from(limits.records_max).unwrap_or(u32::MAX),
+            bytes_max: u32::try_from(limits.bytes_max).unwrap_or(u32::MAX),
+            wait: limits.delay,
+        };
+        while self.ended.contains(&false) {
+            match self.driver.pull(bounds).await.map_err(died)? {
+                Some(pulled) => {
+                    let pulled = self.take(pulled)?;
+                    if pulled.batch.is_some() || !pulled.refused.is_empty() {
+                        return Ok(Some(pulled));
+                    }
+                }
+                None => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A component that was opened as a sink.
+pub struct ComponentSink {
+    driver: SinkDriver,
+    feed: Feed,
+    input: Stream,
+    ids: bool,
+}
+
+impl ComponentSink {
+    /// `input`: what comes, as planned; `feed`: what of it the sink gets.
+    pub fn new(driver: SinkDriver, feed: Feed, input: Stream, ids: bool) -> Self {
+        Self { driver, feed, input, ids }
+    }
+}
+
+#[async_trait]
+impl Sink for ComponentSink {
+    async fn write(&mut self, batch: &Batch, ids: &[RecordId]) -> Result<Refusals, ConnectError> {
+        let fed = feed(batch.clone(), &self.feed, &self.input);
+        let fed =
+            fed.map_err(|error| ConnectError::failed("its input", error, "check the fields that come"))?;
+        let kept = crate::feed::rows_without(batch.rows(), &fed.rejections);
+        let mut refusals = fed.rejections;
+        if fed.batch.is_empty() {
+            return Ok(refusals);
+        }
+        let kept_ids: Vec<RecordId> = match self.ids {
+            true => kept.iter().filter_map(|&row| ids.get(row as usize).copied()).collect(),
+            false => Vec::new(),
+        };
+        let parts = fed.batch.parts();
+        let call = Call {
+            rows: fed.batch.rows(),
+            times: parts.times.as_ref().filter(|_| self.feed.times),
+            keys: parts.keys.as_ref().filter(|_| self.feed.keys),
+            headers: parts.headers.as_ref().filter(|_| self.feed.headers),
+            columns: &fed.columns,
+        };
+        let refused = self.driver.write(call, &kept_ids).await.map_err(died)?;
+        // The sink counts the rows that it got; the belt those that came.
+        refusals.extend(refused.into_iter().map(|mut rejection| {
+            rejection.row = kept[rejection.row as usize];
+            rejection
+        }));
+        Ok(refusals)
+    }
+
+    fn wants_ids(&self) -> bool {
+        self.ids
+    }
+
+    /// A component has no such call: what it writes, it writes.
+    async fn flush(&mut self) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    async fn prepare(&mut self, checkpoint: u64) -> Result<Vec<u8>, ConnectError> {
+        self.driver.prepare(checkpoint).await.map_err(died)
+    }
+
+    async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        self.driver.commit(token).await.map_err(died)
+    }
+}
+
+fn died(error: CallError) -> ConnectError {
+    let why = match error.backtrace() {
+        Some(backtrace) => format!("{error}\n{backtrace}"),
+        None => error.to_string(),
+    };
+    ConnectError::failed("its component", why, "mend the component, or give it more with `limits`")
+}

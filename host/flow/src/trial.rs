@@ -1,0 +1,91 @@
+//! Runs a few records through a plan without its sources and sinks, and tells what left where.
+//!
+//! It is the same belt that `run` uses, with every stage on one loop, so that a test of a manifest tests
+//! what will run.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use engine::Pool;
+use model::batch::Batch;
+use model::manifest::OnError;
+use model::plan::Plan;
+
+use crate::belt::{Belt, Context, Station, Tap};
+use crate::error::RunError;
+use crate::letters::{DeadLetter, Letters, LettersError};
+use crate::meters::Meters;
+
+/// What to try. A plan for it keeps all columns, see `Planner::keeping_all`.
+pub struct Trial {
+    pub plan: Arc<Plan>,
+    /// By stage; none for sources and sinks.
+    pub pools: Vec<Option<Pool>>,
+    /// Batches for stages: what a source would have read, or what would have come into any other stage, in
+    /// the form of its planned input.
+    pub feeds: Vec<(usize, Batch)>,
+}
+
+/// What was seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Batches that left a stage by a port, or that reached a sink (no port), in order.
+    pub batches: Vec<(usize, Option<usize>, Batch)>,
+    pub letters: Vec<SeenLetter>,
+}
+
+/// A record that a stage refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenLetter {
+    pub stage: String,
+    pub code: String,
+    pub message: String,
+}
+
+struct Kept(Arc<Mutex<Seen>>);
+
+impl Letters for Kept {
+    fn put(&mut self, letter: &DeadLetter) -> Result<(), LettersError> {
+        let DeadLetter { stage, code, message, .. } = letter;
+        let letter = SeenLetter { stage: stage.clone(), code: code.clone(), message: message.clone() };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).letters.push(letter);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), LettersError> {
+        Ok(())
+    }
+}
+
+impl Trial {
+    /// Runs the feeds one after the other.
+    pub async fn run(self) -> Result<Seen, RunError> {
+        let Self { plan, pools, feeds } = self;
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let watched = seen.clone();
+        let tap: Tap = Box::new(move |stage, port, batch| {
+            let mut seen = watched.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.batches.push((stage, port, batch.clone()));
+        });
+        let context = Context {
+            plan: plan.clone(),
+            on_error: plan.stages.iter().map(|_| OnError::DeadLetter).collect(),
+            meters: Meters::new(&plan),
+            letters: Arc::new(Mutex::new(Box::new(Kept(seen.clone())))),
+        };
+        let station = |pool: Option<Pool>| match pool {
+            Some(pool) => Station::Transform { pool, lease: None },
+            None => Station::Nowhere,
+        };
+        let stations: HashMap<usize, Station> = pools.into_iter().map(station).enumerate().collect();
+        let mut belt = Belt::new(context, stations, HashMap::new(), Some(tap))?;
+        for (stage, batch) in feeds {
+            match plan.stages[stage].inputs.is_empty() {
+                true => belt.send(stage, 0, batch).await?,
+                false => belt.enter(stage, batch).await?,
+            }
+        }
+        drop(belt);
+        Ok(std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
