@@ -18,7 +18,7 @@ mod sink;
 mod source;
 mod state;
 
-pub use compile::{Component, ConfigProblem, Digest};
+pub use compile::{Component, ConfigProblem, Digest, componentize};
 pub use data::Call;
 pub use engine::{Engine, EngineOptions};
 pub use error::{

@@ -18,7 +18,7 @@ const MODULE: u32 = 1;
 const COMPONENT: u32 = 0x0001_000d;
 
 /// A component as it is, a core module wrapped into one.
-pub(crate) fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
+pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     if bytes.len() > limits::COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge { bytes: bytes.len() });
     }

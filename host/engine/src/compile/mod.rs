@@ -24,6 +24,7 @@ use crate::plan;
 use crate::state::State;
 use cache::{Entry, Hit};
 use fit::{Functions, Names};
+pub use componentize::componentize;
 pub use schema::ConfigProblem;
 use schema::ConfigSchema;
 
@@ -204,7 +205,7 @@ impl Engine {
         let shared = self.shared.clone();
         // Seconds of work for an interpreter: not on the executor.
         let compiling = tokio::task::spawn_blocking(move || {
-            let component = componentize::componentize(&bytes)?;
+            let component = componentize(&bytes)?;
             let wasm = wasmtime::component::Component::from_binary(&shared.wasm, &component);
             let wasm = wasm.map_err(|error| LoadError::Invalid { why: format!("{error:#}") })?;
             let names = Names::of(&wasm);
