@@ -22,6 +22,7 @@ pub fn test(places: &Places) -> Result<()> {
     }
     tidy::run(places)?;
     let components = guests::build(places)?;
+    format_of_go(places)?;
     step::run(
         "lints of the host",
         at(&places.root, places).args([
@@ -70,7 +71,20 @@ fn verdict(counts: Counts, all_passed: bool) -> Result<()> {
 pub fn format(places: &Places) -> Result<()> {
     setup::host()?;
     step::run("format the host", at(&places.root, places).args(["fmt", "--all"]))?;
-    step::run("format guests", at(&places.guests_source(), places).args(["fmt", "--all"]))
+    step::run("format guests", at(&places.guests_source(), places).args(["fmt", "--all"]))?;
+    let gofmt = setup::pypi::ensure(places)?.gofmt();
+    step::run("format Go", { gofmt }.arg("-w").arg(places.guests_source()))
+}
+
+fn format_of_go(places: &Places) -> Result<()> {
+    let step = "format of Go (mend it by `cargo xtask fmt`)";
+    step::say(step);
+    let mut gofmt = setup::pypi::ensure(places)?.gofmt();
+    let listed = step::quiet(step, gofmt.arg("-l").arg(places.guests_source()))?;
+    if !listed.is_empty() {
+        bail!("{step}: these files differ\n{}", String::from_utf8_lossy(&listed));
+    }
+    Ok(())
 }
 
 /// Cargo in a workspace, building into the cache.

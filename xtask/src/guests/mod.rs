@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::places::Places;
+use crate::setup::rust::Wasm;
 use crate::{setup, step};
 
 pub use fresh::digest;
@@ -26,10 +27,15 @@ pub const DIRECTORY: &str = "CONVEYOR_GUESTS";
 /// Builds them all, and answers with the directory of the components.
 pub fn build(places: &Places) -> Result<PathBuf> {
     let toolchains = setup::toolchains(places)?;
-    let contract = places.guests.join("contract");
-    std::fs::create_dir_all(&contract).with_context(|| format!("cannot create {}", contract.display()))?;
-    rust::build(places, toolchains.wasm)?;
+    build_rust(places, toolchains.wasm)?;
     contract::build(places, &toolchains)?;
     step::note(format!("components are in {}", places.guests.display()));
     Ok(places.guests.clone())
+}
+
+/// Builds those in Rust alone, which need no toolchain but Rust's.
+pub fn build_rust(places: &Places, wasm: Wasm) -> Result<()> {
+    let contract = places.guests.join("contract");
+    std::fs::create_dir_all(&contract).with_context(|| format!("cannot create {}", contract.display()))?;
+    rust::build(places, wasm)
 }

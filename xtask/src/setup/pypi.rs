@@ -22,10 +22,24 @@ pub struct Python {
     site: PathBuf,
 }
 
+/// All of them.
 pub fn ensure(places: &Places) -> Result<Python> {
-    let venv = places.tool("pypi", PINS);
+    environment(&places.tool("pypi", PINS), PINS)
+}
+
+/// At least Node, which is a tenth of the whole: where nothing else is wanted.
+pub fn ensure_node(places: &Places) -> Result<Python> {
+    let everything = places.tool("pypi", PINS);
+    if everything.join("ready").is_file() {
+        return environment(&everything, PINS);
+    }
+    let node = PINS.lines().find(|line| line.starts_with("nodejs-")).context("pypi.txt pins no Node")?;
+    environment(&places.tool("node", node), node)
+}
+
+fn environment(venv: &Path, pins: &str) -> Result<Python> {
     if !venv.join("ready").is_file() {
-        install(&venv)?;
+        install(venv, pins)?;
     }
     let lib = venv.join("lib");
     let versions = std::fs::read_dir(&lib).with_context(|| format!("cannot read {}", lib.display()))?;
@@ -34,10 +48,10 @@ pub fn ensure(places: &Places) -> Result<Python> {
         .find(|path| path.is_dir());
     let site =
         site.with_context(|| format!("{} has no site-packages: remove it and try again", lib.display()))?;
-    Ok(Python { venv, site })
+    Ok(Python { venv: venv.to_path_buf(), site })
 }
 
-fn install(venv: &Path) -> Result<()> {
+fn install(venv: &Path, pinned: &str) -> Result<()> {
     let works = |python: &str| step::succeeds(Command::new(python).args(["-c", PYTHON]));
     // Debian's own last: another one may lack `venv` or be too old.
     let candidates = ["python3", "/usr/bin/python3"];
@@ -57,9 +71,9 @@ fn install(venv: &Path) -> Result<()> {
     }
     step::run("create the Python environment", Command::new(python).args(["-m", "venv"]).arg(venv))?;
     let pins = venv.join("pins.txt");
-    std::fs::write(&pins, PINS)?;
+    std::fs::write(&pins, pinned)?;
     step::run(
-        &format!("pip install {}", listed()),
+        &format!("pip install {}", listed(pinned)),
         Command::new(venv.join("bin/python"))
             .args([
                 "-m",
@@ -72,12 +86,12 @@ fn install(venv: &Path) -> Result<()> {
             ])
             .arg(&pins),
     )?;
-    std::fs::write(venv.join("ready"), PINS)?;
+    std::fs::write(venv.join("ready"), pinned)?;
     Ok(())
 }
 
-fn listed() -> String {
-    PINS.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ")
+fn listed(pins: &str) -> String {
+    pins.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join(" ")
 }
 
 impl Python {
@@ -122,7 +136,7 @@ impl Python {
     }
 
     pub fn packages(&self) -> String {
-        listed()
+        listed(PINS)
     }
 
     fn node_home(&self) -> PathBuf {
@@ -136,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned_to_one_version() {
-        for pin in listed().split(' ') {
+        for pin in listed(PINS).split(' ') {
             let (name, version) = pin.split_once("==").expect(pin);
             assert!(!name.is_empty() && version.split('.').all(|part| part.parse::<u32>().is_ok()), "{pin}");
         }
