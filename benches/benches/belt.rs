@@ -1,16 +1,26 @@
 //! `cargo bench -p benches --bench belt`: how fast three small stages are, in native Rust, in Conveyor, behind
 //! gRPC, and behind an ABI of lists of records.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use arrow::array::BinaryArray;
 use benches::grpc::{Client, Records};
 use benches::list_record::{self, Message};
-use benches::measure::{self, Contender, compare, repeat};
+use benches::measure::{self, Contender, Round, compare, repeat};
 use benches::native::Native;
+use benches::pipeline::{self, Planned};
+use benches::prepared::{self, Count, Prepared, Seen, Sum};
 use benches::report::Table;
 use benches::sidecars::{self, Sidecars};
 use benches::{guests, workload};
+use model::batch::Batch;
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+/// Batches that one run of a pipeline carries.
+const RUN_BATCHES: usize = 4_096;
 
 fn main() -> Result<()> {
     if sidecars::serve_if_asked()? {
@@ -21,8 +31,12 @@ fn main() -> Result<()> {
     let batches = workload::batches();
     println!("core {core}");
     let sidecars = Sidecars::start()?;
-    let mut contenders =
-        vec![native(&batches)?, grpc(&runtime, &sidecars, &batches)?, list_of_records(&runtime, &batches)?];
+    let mut contenders = vec![
+        native(&batches)?,
+        conveyor(&runtime, &batches)?,
+        grpc(&runtime, &sidecars, &batches)?,
+        list_of_records(&runtime, &batches)?,
+    ];
     let rates = compare(&mut contenders)?;
     let mut table = Table::new(["row", "million records/s", "slowest and fastest round", "of native"]);
     for row in &rates {
@@ -54,6 +68,32 @@ fn native(batches: &[BinaryArray]) -> Result<Contender<'_>> {
                 }
                 Ok((256 * workload::BATCH_RECORDS) as u64)
             })
+        }),
+    })
+}
+
+fn conveyor<'a>(runtime: &'a Runtime, values: &[BinaryArray]) -> Result<Contender<'a>> {
+    let planned =
+        runtime.block_on(async { Planned::new(&pipeline::engine()?, &pipeline::manifest()).await })?;
+    let batches: Arc<[Batch]> = prepared::batches(values)?.into();
+    let seen = Seen::default();
+    let source = Prepared::new(batches.clone(), batches.len(), &seen);
+    let run = planned.run(Box::new(source), Box::new(Sum(seen.clone())))?;
+    runtime.block_on(run.run(CancellationToken::new()))?;
+    ensure!(seen.checksum() == workload::expected(values), "Conveyor lets other records through");
+    Ok(Contender {
+        name: "Conveyor",
+        round: Box::new(move || {
+            let (mut records, mut time) = (0, Duration::ZERO);
+            while time < measure::ROUND {
+                let seen = Seen::default();
+                let source = Prepared::new(batches.clone(), RUN_BATCHES, &seen);
+                let run = planned.run(Box::new(source), Box::new(Count(seen.clone())))?;
+                runtime.block_on(run.run(CancellationToken::new()))?;
+                time += seen.since_first_pull();
+                records += (RUN_BATCHES * workload::BATCH_RECORDS) as u64;
+            }
+            Ok(Round { records, time })
         }),
     })
 }

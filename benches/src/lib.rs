@@ -7,6 +7,8 @@ pub mod guests;
 pub mod list_record;
 pub mod measure;
 pub mod native;
+pub mod pipeline;
+pub mod prepared;
 pub mod report;
 pub mod sidecars;
 pub mod stages;
