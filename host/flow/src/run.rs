@@ -138,3 +138,6 @@ impl Run {
         first.map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,3 +145,5 @@ pub const CONFIG_PROBLEMS_MAX: usize = 20;
 pub const DEAD_LETTER_FILE_BYTES_MAX: u64 = 1 << 30;
 /// How long a chain waits for records before it gives its instances back: an idle pipeline holds none.
 pub const IDLE_AFTER: Duration = Duration::from_secs(1);
+/// Codes of rejections that a run counts one by one, over all its stages: stages make them up.
+pub const REJECTION_CODES_COUNTED_MAX: usize = 200;

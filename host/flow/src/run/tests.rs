@@ -1,0 +1,282 @@
+//! Whole runs with sources and sinks that a test holds in its hands.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{Array, AsArray, BinaryArray};
+use async_trait::async_trait;
+use model::batch::{Batch, Parts};
+use model::ids::RecordId;
+use model::lineage::{Lineage, Offsets, SourceRows};
+use model::manifest::{self, Context as ManifestContext};
+use model::plan::{Answer, Form, Planner, Stream};
+use model::stage::Role;
+
+use super::*;
+use crate::connector::{ConnectError, Pulled, Refusals, Refused};
+use crate::letters::{DeadLetter, LettersError};
+
+/// Gives what it was given; then ends, fails, or waits for ever.
+struct Scripted {
+    name: &'static str,
+    pulls: VecDeque<Vec<&'static str>>,
+    offset: u64,
+    then: Then,
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    End,
+    Fail,
+    Wait,
+}
+
+#[async_trait]
+impl Source for Scripted {
+    async fn pull(&mut self, _: PullLimits) -> Result<Option<Pulled>, ConnectError> {
+        let Some(values) = self.pulls.pop_front() else {
+            return match self.then {
+                Then::End => Ok(None),
+                Then::Fail => Err(ConnectError::failed("the disk", "it is on fire", "run")),
+                Then::Wait => std::future::pending().await,
+            };
+        };
+        let lineage = Lineage::of_source(SourceRows {
+            pipeline: "p".into(),
+            source: self.name.into(),
+            split: "0".into(),
+            offsets: Offsets::From(self.offset),
+        });
+        self.offset += values.len() as u64;
+        let (bad, good): (Vec<&str>, Vec<&str>) = values.into_iter().partition(|value| value.starts_with('!'));
+        let refused = bad.iter().map(|raw| Refused {
+            split: "0".into(),
+            offset: 0,
+            code: "bad".into(),
+            message: "no".into(),
+            raw: raw.as_bytes().into(),
+        });
+        let values = BinaryArray::from_iter_values(good);
+        let batch = Batch::from_values(values, Parts::default(), lineage).expect("a batch");
+        Ok(Some(Pulled { batch: (!batch.is_empty()).then_some(batch), refused: refused.collect() }))
+    }
+}
+
+/// What a sink was asked to do, in order.
+type Log = Arc<Mutex<Vec<String>>>;
+
+struct Recording {
+    log: Log,
+    ids: Arc<Mutex<Vec<RecordId>>>,
+    /// Its reader goes away after so many batches.
+    open_for: usize,
+}
+
+impl Recording {
+    fn say(&self, what: impl Into<String>) {
+        self.log.lock().expect("the log").push(what.into());
+    }
+}
+
+#[async_trait]
+impl Sink for Recording {
+    async fn write(&mut self, batch: &Batch, ids: &[RecordId]) -> Result<Refusals, ConnectError> {
+        if self.open_for == 0 {
+            return Err(ConnectError::closed("stdout"));
+        }
+        self.open_for -= 1;
+        self.ids.lock().expect("the ids").extend_from_slice(ids);
+        let values = batch.columns()[0].flat().expect("flat");
+        for value in values.as_binary::<i32>().iter().flatten() {
+            self.say(String::from_utf8_lossy(value));
+        }
+        Ok(Vec::new())
+    }
+
+    fn wants_ids(&self) -> bool {
+        true
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectError> {
+        self.say("flush");
+        Ok(())
+    }
+
+    async fn prepare(&mut self, _: u64) -> Result<Vec<u8>, ConnectError> {
+        self.say("prepare");
+        Ok(b"token".to_vec())
+    }
+
+    async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        assert_eq!(token, b"token");
+        self.say("commit");
+        Ok(())
+    }
+}
+
+#[derive(Clone, Default)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Letters for Counted {
+    fn put(&mut self, letter: &DeadLetter) -> Result<(), LettersError> {
+        assert_eq!(letter.code, "bad");
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), LettersError> {
+        Ok(())
+    }
+}
+
+struct Bench {
+    plan: Arc<Plan>,
+    logs: Vec<Log>,
+    ids: Vec<Arc<Mutex<Vec<RecordId>>>>,
+    letters: Counted,
+    run: Run,
+}
+
+impl Bench {
+    /// A pipeline of built-in sources and sinks; sources read `pulls` in the order of the manifest.
+    fn new(stages: &str, pulls: Vec<(Vec<Vec<&'static str>>, Then)>, open_for: usize, on_error: OnError) -> Self {
+        let context = ManifestContext { sources: &["stdin"], sinks: &["stdout"], env: &|_| None };
+        let text = format!("pipeline: p\nstages:\n{stages}");
+        let pipeline = manifest::parse("p.yaml", &text, &context).expect("a manifest");
+        let mut planner = Planner::new(&pipeline, vec![Form::Any; pipeline.stages.len()]);
+        while let Some(ask) = planner.next_ask() {
+            planner.answer(match *pipeline.stages[ask.stage].role {
+                Role::Source => Answer::Source(Stream::Opaque),
+                _ => Answer::BuiltInSink { columns: true },
+            });
+        }
+        let plan = Arc::new(planner.finish().expect("a plan"));
+        let mut pulls: VecDeque<_> = pulls.into();
+        let (mut logs, mut ids, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        let limits = PullLimits { records_max: 1024, bytes_max: 1 << 20, delay: std::time::Duration::ZERO };
+        for stage in &plan.stages {
+            parts.push(match stage.role {
+                Role::Source => {
+                    let (pulls, then) = pulls.pop_front().expect("pulls for each source");
+                    let name = if stage.name.as_ref() == "a" { "a" } else { "b" };
+                    let source = Scripted { name, pulls: pulls.into(), offset: 0, then };
+                    Part::Source { source: Box::new(source), limits }
+                }
+                _ => {
+                    let sink = Recording { log: Log::default(), ids: Arc::default(), open_for };
+                    logs.push(sink.log.clone());
+                    ids.push(sink.ids.clone());
+                    Part::Sink(Box::new(sink))
+                }
+            });
+        }
+        let letters = Counted::default();
+        let job = Job {
+            plan: plan.clone(),
+            parts,
+            on_error: vec![on_error; plan.stages.len()],
+            letters: Box::new(letters.clone()),
+        };
+        let run = job.build().expect("loops");
+        Self { plan, logs, ids, letters, run }
+    }
+
+    fn log(logs: &[Log], sink: usize) -> Vec<String> {
+        logs[sink].lock().expect("the log").iter().filter(|line| *line != "flush").cloned().collect()
+    }
+}
+
+const FAN_OUT: &str = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n  y: { sink: stdout, from: a }\n";
+const FAN_IN: &str = "  a: { source: stdin }\n  b: { source: stdin }\n  x: { sink: stdout, from: [a, b] }\n";
+
+#[tokio::test]
+async fn each_sink_behind_a_fan_out_gets_all_and_commits_once() {
+    let bench = Bench::new(FAN_OUT, vec![(vec![vec!["1", "2"], vec!["3"]], Then::End)], 99, OnError::DeadLetter);
+    let meters = bench.run.meters();
+    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    for sink in 0..2 {
+        assert_eq!(Bench::log(&bench.logs, sink), ["1", "2", "3", "prepare", "commit"]);
+    }
+    let report = meters.report();
+    assert_eq!((report[0].records_in, report[0].records_out), (3, 3));
+    assert_eq!((report[1].records_in, report[1].batches), (3, 2));
+}
+
+#[tokio::test]
+async fn streams_meet_in_one_sink_which_ends_when_both_have() {
+    let pulls = vec![(vec![vec!["a1"], vec!["a2"]], Then::End), (vec![vec!["b1"]], Then::End)];
+    let bench = Bench::new(FAN_IN, pulls, 99, OnError::DeadLetter);
+    assert_eq!(bench.plan.chains.len(), 3, "two sources and the place where they meet");
+    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    let mut log = Bench::log(&bench.logs, 0);
+    assert_eq!(log.split_off(3), ["prepare", "commit"], "the sink commits once, at the end");
+    let place = |record: &str| log.iter().position(|line| line == record).expect(record);
+    assert!(place("a1") < place("a2"), "the order of one source is kept");
+    assert_eq!(place("b1") + place("a1") + place("a2"), 3);
+}
+
+#[tokio::test]
+async fn a_stop_ends_sources_that_wait_and_delivers_what_was_read() {
+    let pulls = vec![(vec![vec!["a1"]], Then::Wait), (vec![vec!["b1"]], Then::Wait)];
+    let bench = Bench::new(FAN_IN, pulls, 99, OnError::DeadLetter);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(bench.run.run(stop.clone()));
+    while Bench::log(&bench.logs, 0).len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    running.await.expect("it ends").expect("a stop is no failure");
+    assert_eq!(Bench::log(&bench.logs, 0)[2..], ["prepare", "commit"]);
+}
+
+#[tokio::test]
+async fn what_was_written_before_a_failure_is_made_durable() {
+    let pulls = vec![(vec![vec!["a1"]], Then::Fail), (vec![vec!["b1"]], Then::Wait)];
+    let bench = Bench::new(FAN_IN, pulls, 99, OnError::DeadLetter);
+    let error = bench.run.run(CancellationToken::new()).await.expect_err("a source fails");
+    assert_eq!(error.to_string(), "stage `a`: the disk: it is on fire; run");
+    let log = Bench::log(&bench.logs, 0);
+    assert!(log.contains(&"a1".to_owned()), "what came before the failure is lost: {log:?}");
+    assert_eq!(log[log.len() - 2..], ["prepare", "commit"]);
+}
+
+#[tokio::test]
+async fn a_sink_that_nobody_reads_any_more_ends_the_run_well() {
+    let pulls = (0..1000).map(|_| vec!["x"]).collect();
+    let bench = Bench::new("  a: { source: stdin }\n  x: { sink: stdout, from: a }\n", vec![(pulls, Then::Wait)], 3, OnError::DeadLetter);
+    bench.run.run(CancellationToken::new()).await.expect("a closed reader is no failure");
+    assert_eq!(Bench::log(&bench.logs, 0), ["x", "x", "x"]);
+}
+
+#[tokio::test]
+async fn refused_records_go_where_on_error_says() {
+    let one = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n";
+    let pulls = || vec![(vec![vec!["1", "!", "2"], vec!["!"]], Then::End)];
+    let bench = Bench::new(one, pulls(), 99, OnError::DeadLetter);
+    let meters = bench.run.meters();
+    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    assert_eq!(Bench::log(&bench.logs, 0), ["1", "2", "prepare", "commit"]);
+    assert_eq!(bench.letters.0.load(Ordering::Relaxed), 2);
+    let report = meters.report().swap_remove(0);
+    assert_eq!((report.records_in, report.records_out, report.rejected), (4, 2, 2));
+
+    let bench = Bench::new(one, pulls(), 99, OnError::Drop);
+    let meters = bench.run.meters();
+    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    assert_eq!(bench.letters.0.load(Ordering::Relaxed), 0);
+    assert_eq!(meters.report()[0].dropped, 2);
+
+    let bench = Bench::new(one, pulls(), 99, OnError::Fail);
+    let error = bench.run.run(CancellationToken::new()).await.expect_err("a refused record ends the run");
+    assert!(error.to_string().contains("stage `a` refused record 0 of `0`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_record_has_one_id_in_every_branch_that_stays_apart() {
+
+    let bench = Bench::new(FAN_OUT, vec![(vec![vec!["1"]], Then::End)], 99, OnError::DeadLetter);
+    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    let first = bench.ids[0].lock().expect("the ids").clone();
+    assert_eq!(first, *bench.ids[1].lock().expect("the ids"));
+    assert_eq!(first, [RecordId::of_source("p", "a", "0", 0)]);
+}
