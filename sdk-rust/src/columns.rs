@@ -211,6 +211,21 @@ impl ColumnBuilder {
         self.length == 0 && (self.wrong.is_none() || self.field.kind == Kind::Opaque)
     }
 
+    fn add_many(&mut self, kind: Kind, values: usize, push: impl FnOnce(&mut Building)) {
+        if self.field.kind != kind {
+            self.wrong = Some(kind);
+            return;
+        }
+        if self.unwanted {
+            return;
+        }
+        if self.nulls > 0 {
+            (0..values).for_each(|value| self.valid.note(self.length + value, true));
+        }
+        push(&mut self.data);
+        self.length += values;
+    }
+
     #[inline(always)]
     fn add(&mut self, kind: Kind, push: impl FnOnce(&mut Building, usize)) {
         if self.field.kind != kind {
@@ -227,7 +242,7 @@ impl ColumnBuilder {
 }
 
 macro_rules! pushes {
-    ($($push:ident $value:ty, $kind:ident, $building:ident, $get:expr;)*) => {
+    ($($push:ident $extend:ident $value:ty, $kind:ident, $building:ident, $get:expr;)*) => {
         impl ColumnBuilder {
             $(
                 #[inline(always)]
@@ -237,19 +252,27 @@ macro_rules! pushes {
                         _ => {}
                     });
                 }
+
+                /// Adds many values that are all there, in one go.
+                pub fn $extend(&mut self, values: &[$value]) {
+                    self.add_many(Kind::$kind, values.len(), |data| match data {
+                        Building::$building(to) => to.extend(values.iter().copied().map($get)),
+                        _ => {}
+                    });
+                }
             )*
         }
     };
 }
 
 pushes! {
-    push_i32 i32, S32s, I32, |value| value;
-    push_i64 i64, S64s, I64, |value| value;
-    push_u64 u64, U64s, U64, |value| value;
-    push_f32 f32, F32s, F32, |value| value;
-    push_f64 f64, F64s, F64, |value| value;
-    push_time crate::row::Time, Times, I64, |value: crate::row::Time| value.0;
-    push_day crate::row::Day, Days, I32, |value: crate::row::Day| value.0;
+    push_i32 extend_i32 i32, S32s, I32, |value| value;
+    push_i64 extend_i64 i64, S64s, I64, |value| value;
+    push_u64 extend_u64 u64, U64s, U64, |value| value;
+    push_f32 extend_f32 f32, F32s, F32, |value| value;
+    push_f64 extend_f64 f64, F64s, F64, |value| value;
+    push_time extend_time crate::row::Time, Times, I64, |value: crate::row::Time| value.0;
+    push_day extend_day crate::row::Day, Days, I32, |value: crate::row::Day| value.0;
 }
 
 impl Building {
