@@ -1,1 +1,196 @@
+//! Built-in sources and sinks, one file each.
+//!
+//! All of them go the same two steps. [`plan_source`] and [`plan_sink`] read what stands under `with:`, look
+//! at what is there, and say what will flow, without starting anything; `open` then takes what the plan made
+//! of it, and gives a [`flow::connector::Source`] or [`flow::connector::Sink`]. What somebody typed wrong
+//! comes out of the first step.
 
+mod csv;
+mod decode;
+mod discard;
+mod file_sink;
+mod file_source;
+mod format;
+mod generate;
+mod infer;
+mod input;
+mod options;
+mod parquet_source;
+mod read;
+mod stdin;
+mod stdout;
+mod stream;
+mod template;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use flow::connector::{ConnectError, Sink, Source};
+use model::manifest::{ColumnType, TimeFrom, UnknownFields};
+use model::plan::{Form, Stream};
+use schemars::Schema;
+use serde_json::{Map, Value};
+
+pub use discard::{Discard, Totals};
+pub use options::OptionsError;
+
+/// The sources that there are, by the names that a manifest uses.
+pub const SOURCES: [&str; 3] = ["file", "generate", "stdin"];
+/// The sinks that there are.
+pub const SINKS: [&str; 3] = ["discard", "file", "stdout"];
+
+/// A source as the manifest has it.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    pub pipeline: Arc<str>,
+    pub stage: Arc<str>,
+    /// One of [`SOURCES`].
+    pub connector: String,
+    /// What stands under `with:`.
+    pub with: Map<String, Value>,
+    /// Declared columns; none of a type is as found.
+    pub schema: Vec<(String, Option<ColumnType>)>,
+    pub time: TimeFrom,
+    pub unknown: UnknownFields,
+    /// What relative paths are relative to: the directory of the manifest.
+    pub base: PathBuf,
+}
+
+/// A sink as the manifest has it.
+#[derive(Clone, Debug)]
+pub struct SinkSpec {
+    pub stage: Arc<str>,
+    /// One of [`SINKS`].
+    pub connector: String,
+    /// What stands under `with:`.
+    pub with: Map<String, Value>,
+    /// What relative paths are relative to: the directory of the manifest.
+    pub base: PathBuf,
+}
+
+/// Why a source or a sink cannot be planned.
+#[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
+pub enum SpecError {
+    #[error("there is no built-in {role} `{name}`; there are {known}")]
+    Unknown { role: &'static str, name: String, known: String },
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// What of a source's records is needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Indices into the stream's columns; only these are decoded, in this order. None: all of them.
+    pub columns: Option<Vec<usize>>,
+    /// Whether records carry their event time.
+    pub times: bool,
+}
+
+/// A source that was looked at and not started.
+pub struct PlannedSource {
+    stream: Stream,
+    opener: Box<dyn OpenSource>,
+}
+
+/// A sink whose options were read.
+pub struct PlannedSink {
+    form: Form,
+    reads_columns: bool,
+    opener: Box<dyn OpenSink>,
+}
+
+pub(crate) trait OpenSource: Send {
+    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError>;
+}
+
+pub(crate) trait OpenSink: Send {
+    fn open(self: Box<Self>, input: &Stream) -> Result<Box<dyn Sink>, ConnectError>;
+}
+
+impl PlannedSource {
+    pub(crate) fn new(stream: Stream, opener: impl OpenSource + 'static) -> Self {
+        Self { stream, opener: Box::new(opener) }
+    }
+
+    /// What it gives: opaque records, or rows of these columns.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// Starts it. What flows has the wanted columns alone.
+    pub fn open(self, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
+        self.opener.open(wanted)
+    }
+}
+
+impl PlannedSink {
+    pub(crate) fn new(form: Form, opener: impl OpenSink + 'static) -> Self {
+        Self { form, reads_columns: true, opener: Box::new(opener) }
+    }
+
+    pub(crate) fn reading_columns(self, reads_columns: bool) -> Self {
+        Self { reads_columns, ..self }
+    }
+
+    /// What it takes; the plan converts what comes otherwise.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Whether it looks at the columns of rows. One that only counts does not, and nothing is decoded for it.
+    pub fn reads_columns(&self) -> bool {
+        self.reads_columns
+    }
+
+    /// Opens what it writes to: what cannot be written is found out here, before anything runs.
+    pub fn open(self, input: &Stream) -> Result<Box<dyn Sink>, ConnectError> {
+        self.opener.open(input)
+    }
+}
+
+/// Reads the options of a source and looks at what it would read.
+pub fn plan_source(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
+    match spec.connector.as_str() {
+        "file" => file_source::plan(spec),
+        "generate" => generate::plan(spec),
+        "stdin" => stdin::plan(spec),
+        name => Err(unknown("source", name, &SOURCES)),
+    }
+}
+
+/// Reads the options of a sink.
+pub fn plan_sink(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
+    match spec.connector.as_str() {
+        "discard" => discard::plan(spec),
+        "file" => file_sink::plan(spec),
+        "stdout" => stdout::plan(spec),
+        name => Err(unknown("sink", name, &SINKS)),
+    }
+}
+
+/// The JSON Schema of what a source takes under `with:`.
+pub fn source_options(name: &str) -> Option<Schema> {
+    Some(match name {
+        "file" => schemars::schema_for!(file_source::Options),
+        "generate" => schemars::schema_for!(generate::Options),
+        "stdin" => schemars::schema_for!(stdin::Options),
+        _ => return None,
+    })
+}
+
+/// The JSON Schema of what a sink takes under `with:`.
+pub fn sink_options(name: &str) -> Option<Schema> {
+    Some(match name {
+        "discard" => schemars::schema_for!(discard::Options),
+        "file" => schemars::schema_for!(file_sink::Options),
+        "stdout" => schemars::schema_for!(stdout::Options),
+        _ => return None,
+    })
+}
+
+fn unknown(role: &'static str, name: &str, known: &[&str]) -> SpecError {
+    SpecError::Unknown { role, name: name.to_owned(), known: known.join(", ") }
+}

@@ -22,19 +22,18 @@ pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of a refused record that travel with the refusal, and that a dead letter holds of it.
 pub const REFUSED_BYTES_MAX: usize = 64 << 10;
-/// Refused records that one pull of a source may bring: a file that is refused row by row flows in portions,
-/// as a good one does.
-pub const REFUSED_PER_PULL_MAX: usize = 1024;
 
 /// What a source reads of its input at a time. Large enough that handing it from the reading thread to the
 /// belt costs nothing, small enough that it is still in the cache when it is decoded.
-pub const READ_BYTES: usize = 512 << 10;
+pub const READ_BYTES: usize = 256 << 10;
 /// Pieces of input that were read and are not decoded yet.
-pub const READ_AHEAD: usize = 4;
+pub const READ_AHEAD: usize = 2;
 /// What a file sink gathers before it hands it to its writing thread.
 pub const WRITE_BYTES: usize = 256 << 10;
 /// Pieces of output that were handed over and are not written yet.
 pub const WRITE_BEHIND: usize = 4;
+/// What a Parquet sink gathers of a row group before it is written.
+pub const PARQUET_GROUP_BYTES_MAX: usize = 64 << 20;
 
 /// What an inferring source reads of its input, all files together.
 pub const INFER_BYTES_MAX: usize = 4 << 20;

@@ -1,0 +1,239 @@
+//! One wanted column of many rows: fields into values, all the way down before the next column.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, NullBufferBuilder, PrimitiveArray, StringArray};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
+use arrow::datatypes::{ArrowPrimitiveType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use model::convert::{is_json, text};
+use model::manifest::ColumnType;
+
+use super::field::Field;
+use super::index::Index;
+use super::rows::Rows;
+
+/// What a column is read as.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) column_type: ColumnType,
+    /// Whether the type was found and not declared: a message then says how to declare it.
+    pub(crate) inferred: bool,
+}
+
+/// Good rows of a piece of input, column by column.
+pub(super) struct Portion<'a> {
+    pub(super) data: &'a [u8],
+    pub(super) index: &'a Index,
+    pub(super) rows: &'a Rows,
+    pub(super) fields: usize,
+    pub(super) quote: Option<u8>,
+    /// The text that stands for a null. Without one, an empty field is a null even in a column of text.
+    pub(super) null: Option<&'a [u8]>,
+}
+
+/// The values of a column, and the rows whose field is none; those have a null or nothing there.
+pub(super) struct Read {
+    pub(super) values: ArrayRef,
+    pub(super) failed: Vec<u32>,
+}
+
+impl<'a> Portion<'a> {
+    #[inline]
+    pub(super) fn field(&self, row: usize, position: usize) -> Field<'a> {
+        let (start, end) = self.index.field(self.rows.first_fields[row] as usize + position);
+        Field::of(self.data, start, end, position + 1 == self.fields, self.quote)
+    }
+
+    #[inline]
+    pub(super) fn is_null(&self, field: Field<'_>, of_text: bool) -> bool {
+        match (self.null, field.plain()) {
+            (_, None) => false,
+            (None, Some(raw)) => raw.is_empty(),
+            (Some(null), Some(raw)) => raw == null || !of_text && raw.is_empty(),
+        }
+    }
+
+    pub(super) fn read(&self, position: usize, column_type: ColumnType) -> Read {
+        match column_type {
+            ColumnType::Int => self.read_numbers::<Int64Type>(position, text::int),
+            ColumnType::Float => self.read_numbers::<Float64Type>(position, text::float),
+            ColumnType::Timestamp => self.read_numbers::<TimestampMicrosecondType>(position, text::timestamp),
+            ColumnType::Date => self.read_numbers::<Date32Type>(position, text::date),
+            ColumnType::Bool => self.read_bools(position),
+            ColumnType::Text => self.read_texts(position, |_| true),
+            ColumnType::Json => self.read_texts(position, is_json),
+            ColumnType::Bytes => self.read_bytes(position),
+        }
+    }
+
+    fn read_numbers<T: ArrowPrimitiveType>(
+        &self,
+        position: usize,
+        parse: impl Fn(&[u8]) -> Option<T::Native>,
+    ) -> Read {
+        let count = self.rows.len();
+        let mut values = Vec::with_capacity(count);
+        let mut valid = NullBufferBuilder::new(count);
+        let mut failed = Vec::new();
+        for row in 0..count {
+            let field = self.field(row, position);
+            let value = match field.plain() {
+                Some(raw) if !raw.is_empty() => parse(raw),
+                _ => parse(&field.bytes()),
+            };
+            if let Some(value) = value {
+                // A null text may well be a number, such as -1.
+                if self.null.is_none() || !self.is_null(field, false) {
+                    values.push(value);
+                    valid.append_non_null();
+                    continue;
+                }
+            } else if !self.is_null(field, false) {
+                failed.push(row as u32);
+            }
+            values.push(T::default_value());
+            valid.append_null();
+        }
+        Read { values: Arc::new(PrimitiveArray::<T>::new(values.into(), valid.finish())), failed }
+    }
+
+    fn read_bools(&self, position: usize) -> Read {
+        let count = self.rows.len();
+        let mut valid = NullBufferBuilder::new(count);
+        let mut failed = Vec::new();
+        let values = BooleanBuffer::collect_bool(count, |row| {
+            let field = self.field(row, position);
+            let null = self.is_null(field, false);
+            let value = if null { None } else { text::boolean(&field.bytes()) };
+            if value.is_none() && !null {
+                failed.push(row as u32);
+            }
+            valid.append(value.is_some());
+            value.unwrap_or_default()
+        });
+        Read { values: Arc::new(BooleanArray::new(values, valid.finish())), failed }
+    }
+
+    /// All texts at once, checked at once; only where one is no UTF-8, or not `fit`, one by one.
+    fn read_texts(&self, position: usize, fit: impl Fn(&[u8]) -> bool) -> Read {
+        let mut varlen = self.read_varlen(position);
+        let mut failed = varlen.oversize.clone();
+        let bytes = &varlen.bytes;
+        let is_text = std::str::from_utf8(bytes)
+            .is_ok_and(|text| varlen.ends.iter().all(|&end| text.is_char_boundary(end as usize)));
+        let fits = |row: usize| {
+            let value = &bytes[varlen.ends[row] as usize..varlen.ends[row + 1] as usize];
+            varlen.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+                || std::str::from_utf8(value).is_ok() && fit(value)
+        };
+        // `fit` of nothing tells whether there is anything to check.
+        if !is_text || !fit(b"") {
+            failed.extend((0..self.rows.len()).filter(|&row| !fits(row)).map(|row| row as u32));
+            failed.sort_unstable();
+            failed.dedup();
+        }
+        if !is_text {
+            varlen.blank(&failed);
+        }
+        let values = StringArray::try_new(varlen.offsets(), Buffer::from_vec(varlen.bytes), varlen.nulls);
+        Read {
+            values: Arc::new(values.expect("texts were checked, and those that are none blanked")),
+            failed,
+        }
+    }
+
+    fn read_bytes(&self, position: usize) -> Read {
+        let varlen = self.read_varlen(position);
+        let failed = varlen.oversize.clone();
+        let values = BinaryArray::new(varlen.offsets(), Buffer::from_vec(varlen.bytes), varlen.nulls);
+        Read { values: Arc::new(values), failed }
+    }
+
+    fn read_varlen(&self, position: usize) -> Varlen {
+        let count = self.rows.len();
+        let mut varlen = Varlen::with_capacity(count);
+        let mut valid = NullBufferBuilder::new(count);
+        for row in 0..count {
+            let field = self.field(row, position);
+            let fitted = match field.plain() {
+                Some(raw) => varlen.push_short(self.data, raw),
+                None => varlen.push(&field.bytes()),
+            };
+            if !fitted {
+                varlen.oversize.push(row as u32);
+            }
+            valid.append(!self.is_null(field, true));
+        }
+        varlen.bytes.truncate(varlen.len);
+        varlen.nulls = valid.finish();
+        varlen
+    }
+}
+
+/// Values of varying length while they are gathered. `bytes` is longer than what is used of it, so that short
+/// values can be copied as whole registers.
+struct Varlen {
+    bytes: Vec<u8>,
+    len: usize,
+    ends: Vec<i32>,
+    nulls: Option<NullBuffer>,
+    /// Rows for which offsets of 32 bits are too few.
+    oversize: Vec<u32>,
+}
+
+/// What one register copies.
+const SHORT: usize = 16;
+
+impl Varlen {
+    fn with_capacity(rows: usize) -> Self {
+        let mut ends = Vec::with_capacity(rows + 1);
+        ends.push(0);
+        Self { bytes: vec![0; rows * SHORT + SHORT], len: 0, ends, nulls: None, oversize: Vec::new() }
+    }
+
+    /// `value` is a part of `data`, so that what stands behind it may be copied with it.
+    #[inline]
+    fn push_short(&mut self, data: &[u8], value: &[u8]) -> bool {
+        let start = value.as_ptr() as usize - data.as_ptr() as usize;
+        let source = data.get(start..).and_then(|rest| rest.first_chunk::<SHORT>());
+        let target = self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut::<SHORT>());
+        match (source, target) {
+            (Some(source), Some(target)) if value.len() <= SHORT && self.len < i32::MAX as usize - SHORT => {
+                *target = *source;
+                self.len += value.len();
+                self.ends.push(self.len as i32);
+                true
+            }
+            _ => self.push(value),
+        }
+    }
+
+    /// Whether there was room for it.
+    fn push(&mut self, value: &[u8]) -> bool {
+        let end = self.len + value.len();
+        if end > i32::MAX as usize {
+            self.ends.push(self.len as i32);
+            return false;
+        }
+        if end + SHORT > self.bytes.len() {
+            self.bytes.resize((end + SHORT).max(self.bytes.len() * 2), 0);
+        }
+        self.bytes[self.len..end].copy_from_slice(value);
+        self.len = end;
+        self.ends.push(end as i32);
+        true
+    }
+
+    fn offsets(&self) -> OffsetBuffer<i32> {
+        OffsetBuffer::new(self.ends.clone().into())
+    }
+
+    /// Puts spaces where a value is no text.
+    fn blank(&mut self, rows: &[u32]) {
+        for &row in rows {
+            let (start, end) = (self.ends[row as usize], self.ends[row as usize + 1]);
+            self.bytes[start as usize..end as usize].fill(b' ');
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! From pieces of input to records, whatever the format: what a decoder is to the source that drives it.
+//!
+//! A decoder looks at a window of the input, says how many records are whole in it, and takes them in
+//! portions. Nothing in here waits or reads.
+
+mod lines;
+mod whole;
+mod window;
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use flow::connector::{ConnectError, PullLimits, Refused};
+use model::limits::REFUSED_BYTES_MAX;
+use model::lineage::Offsets;
+
+pub(crate) use lines::{JsonLines, LineDecoder, LineRows, PlainLines};
+pub(crate) use whole::WholeDecoder;
+pub(crate) use window::{Chunk, HEADROOM, Window};
+
+/// A record is longer than the source takes.
+pub(crate) const RECORD_TOO_LARGE: &str = "record-too-large";
+
+/// Takes records out of the input of one split.
+pub(crate) trait Decoder: Send {
+    /// Looks at the input again, which has grown, or ended. An error is one of the whole split.
+    fn scan(&mut self, input: &mut Window, ended: bool) -> Result<(), ConnectError>;
+
+    /// Records that can be taken, good or refused.
+    fn ready(&self) -> usize;
+
+    /// Takes the next portion off the input. Nothing may have been added to it since the last scan.
+    fn take(&mut self, input: &mut Window, limits: &PullLimits) -> Taken;
+}
+
+/// A portion of records.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) rows: usize,
+    pub(crate) columns: Vec<ArrayRef>,
+    pub(crate) offsets: Offsets,
+    pub(crate) refused: Vec<Refusal>,
+}
+
+impl Default for Taken {
+    fn default() -> Self {
+        Self { rows: 0, columns: Vec::new(), offsets: Offsets::From(0), refused: Vec::new() }
+    }
+}
+
+/// A record that does not become one.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) offset: u64,
+    code: &'static str,
+    message: String,
+    raw: Vec<u8>,
+}
+
+impl Refusal {
+    pub(crate) fn new(offset: u64, code: &'static str, message: String, raw: &[u8]) -> Self {
+        let raw = raw.strip_suffix(b"\n").unwrap_or(raw);
+        let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
+        Self { offset, code, message, raw: raw[..raw.len().min(REFUSED_BYTES_MAX)].to_vec() }
+    }
+
+    pub(crate) fn of_split(self, split: &Arc<str>) -> Refused {
+        let Self { offset, code, message, raw } = self;
+        Refused { split: split.clone(), offset, code: code.to_owned(), message, raw }
+    }
+}
+
+/// What is said of a record that is too long.
+pub(crate) fn oversize(max: usize) -> String {
+    let max = model::manifest::Bytes(max as u64);
+    format!("the record is longer than {max}; raise `record-bytes-max` if it is meant to be")
+}

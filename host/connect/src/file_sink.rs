@@ -1,0 +1,201 @@
+//! The sink `file`: lines, bytes, JSON lines, CSV and Parquet, plain or packed, in one file or a row of them.
+
+use std::time::Duration;
+
+use flow::connector::{ConnectError, Sink};
+use model::convert::JsonWriter;
+use model::plan::{Form, Stream};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::format::Format;
+use crate::input::Compression;
+use crate::options::{self, OptionsError};
+use crate::write::{
+    CsvEncoder, CsvStyle, EncodedSink, Encoder, FileOutput, IfExists, Packing, Rotation, Writer,
+};
+use crate::{OpenSink, PlannedSink, SinkSpec, SpecError};
+
+/// What stands under `with:`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Options {
+    /// The file, relative to the manifest. Directories that are missing are made.
+    path: String,
+    /// By default what the name ends with: .csv, .tsv, .jsonl, .ndjson, .parquet, .txt, .log, each maybe with
+    /// .gz or .zst behind it.
+    format: Option<Format>,
+    /// How the file is packed. By default what the name ends with: .gz or .zst.
+    #[serde(default)]
+    compression: Compression,
+    /// What to do where the file is there already: replace it (the default), append to it, or fail. With
+    /// `rotate`, files of earlier runs are kept, and `fail` refuses to begin beside them.
+    if_exists: Option<IfExists>,
+    /// Begin a new file by size or by time.
+    rotate: Option<RotateOptions>,
+    /// CSV: whether to begin with the names of the columns. Yes, unless this is false.
+    header: Option<bool>,
+    /// CSV: what stands between fields. A comma by default, a tab for .tsv.
+    delimiter: Option<String>,
+    /// CSV: what a null is written as. An empty field by default.
+    null: Option<String>,
+}
+
+/// When to begin a new file.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct RotateOptions {
+    /// When the file has this size on the disk, such as `64MiB`.
+    #[serde(default, deserialize_with = "options::bytes")]
+    #[schemars(with = "Option<String>")]
+    size: Option<u64>,
+    /// When the file is this old, such as `1h`.
+    #[serde(default, deserialize_with = "options::duration")]
+    #[schemars(with = "Option<String>")]
+    every: Option<Duration>,
+}
+
+struct FileSink {
+    spec: SinkSpec,
+    path: String,
+    shape: Shape,
+    compression: Compression,
+    if_exists: IfExists,
+    rotation: Option<Rotation>,
+}
+
+pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
+    let options: Options = options::read(&spec.with, "file")?;
+    let path = options.path;
+    let format = options.format.or_else(|| Format::of_name(&path)).ok_or_else(|| {
+        let message = format!("the name `{path}` does not say what to write");
+        OptionsError::new("/path", message, "set `format` to lines, bytes, jsonl, csv or parquet")
+    })?;
+    let sink = SinkOptions { header: options.header, delimiter: options.delimiter, null: options.null };
+    let shape = sink.check(format, path.to_ascii_lowercase().contains(".tsv"))?;
+    let compression = match options.compression {
+        Compression::Auto => Compression::of_name(&path),
+        said => said,
+    };
+    if format == Format::Parquet && compression != Compression::None {
+        let message = "Parquet packs its own pages and is not packed again";
+        return Err(OptionsError::new("/path", message, "let the name end with .parquet").into());
+    }
+    let rotation = options.rotate.map(|rotate| Rotation { size: rotate.size, every: rotate.every });
+    if let Some(Rotation { size: None | Some(0), every: None | Some(Duration::ZERO) }) = rotation {
+        let message = "`rotate` says neither when a file is large enough nor when it is old enough";
+        return Err(OptionsError::new(
+            "/rotate",
+            message,
+            "set `size`, such as 64MiB, or `every`, such as 1h",
+        )
+        .into());
+    }
+    if options.if_exists == Some(IfExists::Append) && matches!(format, Format::Parquet | Format::Csv) {
+        let message = format!("nothing can be appended to a file of format {}", format.as_str());
+        return Err(
+            OptionsError::new("/if-exists", message, "set `if-exists: replace`, or use `rotate`").into()
+        );
+    }
+    if options.if_exists == Some(IfExists::Replace) && rotation.is_some() {
+        let message = "with `rotate` no file is ever replaced: each has a number of its own";
+        return Err(OptionsError::new("/if-exists", message, "remove it, or set `if-exists: fail`").into());
+    }
+    let form = shape.form();
+    let if_exists = options.if_exists.unwrap_or_default();
+    let sink = FileSink { spec: spec.clone(), path, shape, compression, if_exists, rotation };
+    Ok(PlannedSink::new(form, sink))
+}
+
+impl OpenSink for FileSink {
+    fn open(self: Box<Self>, input: &Stream) -> Result<Box<dyn Sink>, ConnectError> {
+        let (encoder, header) = self.shape.encoder(input);
+        let packing = match (&encoder, self.compression) {
+            (Encoder::Rows, _) => Packing::Parquet(input.batch_schema()),
+            (_, Compression::Gzip) => Packing::Gzip,
+            (_, Compression::Zstd) => Packing::Zstd,
+            _ => Packing::None,
+        };
+        let path = self.spec.base.join(&self.path);
+        let output = FileOutput::open(path, self.if_exists, packing, header, self.rotation)?;
+        let writer = Writer::spawn(output)?;
+        Ok(Box::new(EncodedSink::new(encoder, writer, self.rotation.is_some())))
+    }
+}
+
+/// The options of the formats, as `file` and `stdout` have them in common.
+#[derive(Debug)]
+pub(crate) struct SinkOptions {
+    pub(crate) header: Option<bool>,
+    pub(crate) delimiter: Option<String>,
+    pub(crate) null: Option<String>,
+}
+
+/// A format with its options, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    format: Format,
+    style: CsvStyle,
+}
+
+impl SinkOptions {
+    pub(crate) fn check(self, format: Format, tabs: bool) -> Result<Shape, OptionsError> {
+        let csv_only = [
+            ("/header", self.header.is_some()),
+            ("/delimiter", self.delimiter.is_some()),
+            ("/null", self.null.is_some()),
+        ];
+        if let Some((pointer, _)) = csv_only.iter().find(|(_, given)| *given && format != Format::Csv) {
+            let message = format!("`{}` is an option of CSV", &pointer[1..]);
+            return Err(OptionsError::new(pointer, message, "remove it, or set `format: csv`"));
+        }
+        let delimiter = match self.delimiter.as_deref() {
+            None => {
+                if tabs {
+                    b'\t'
+                } else {
+                    b','
+                }
+            }
+            Some(text) => crate::read::one_byte("/delimiter", text)?,
+        };
+        if delimiter == b'"' {
+            let message = "fields are enclosed in `\"`, which cannot stand between them";
+            return Err(OptionsError::new("/delimiter", message, "use another character"));
+        }
+        let (header, null) = (self.header.unwrap_or(true), self.null.unwrap_or_default());
+        Ok(Shape { format, style: CsvStyle { delimiter, header, null } })
+    }
+}
+
+impl Shape {
+    /// Rows as JSON lines, opaque records as lines.
+    pub(crate) fn natural(input: &Stream) -> Self {
+        let format = if *input == Stream::Opaque { Format::Lines } else { Format::Jsonl };
+        Self { format, style: CsvStyle { delimiter: b',', header: true, null: String::new() } }
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        match self.format {
+            Format::Lines | Format::Bytes => Form::Bytes,
+            Format::Jsonl => Form::Any,
+            Format::Csv | Format::Parquet => Form::Table,
+        }
+    }
+
+    /// What encodes `input`, and what each file begins with.
+    pub(crate) fn encoder(&self, input: &Stream) -> (Encoder, Vec<u8>) {
+        match (self.format, input) {
+            (Format::Lines, _) => (Encoder::Lines, Vec::new()),
+            (Format::Bytes, _) => (Encoder::Bytes, Vec::new()),
+            (Format::Jsonl, Stream::Opaque) => (Encoder::JsonText, Vec::new()),
+            (Format::Jsonl, Stream::Rows(schema)) => (Encoder::JsonRows(JsonWriter::new(schema)), Vec::new()),
+            (Format::Csv, _) => {
+                let encoder = CsvEncoder::new(self.style.clone());
+                let header = encoder.header(&input.batch_schema());
+                (Encoder::Csv(encoder), header)
+            }
+            (Format::Parquet, _) => (Encoder::Rows, Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The source `file`: lines, whole files, JSON lines, CSV and Parquet, from one file or many, packed or not,
+//! read once or followed as they grow.
+
+use std::time::Duration;
+
+use flow::connector::{ConnectError, Source};
+use model::limits::FOLLOW_POLL;
+use model::manifest::TimeFrom;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::format::Format;
+use crate::infer::sample_files;
+use crate::input::{Compression, Follow, Found, Input, find};
+use crate::options::{self, OneOrMany, OptionsError};
+use crate::parquet_source;
+use crate::read::{Described, ReadOptions, Reading, time_column};
+use crate::stream::StreamSource;
+use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
+
+/// What stands under `with:`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Options {
+    /// A file, a pattern such as `data/*.csv`, or a list of them; relative to the manifest. Each file is a
+    /// split, and they are read in the order of their names.
+    path: OneOrMany,
+    /// By default what the name ends with: .csv, .tsv, .jsonl, .ndjson, .parquet, .txt, .log, each maybe with
+    /// .gz or .zst behind it.
+    format: Option<Format>,
+    /// How the files are packed. By default what they begin with says it.
+    #[serde(default)]
+    compression: Compression,
+    /// CSV: whether the first row has the names of the columns. It has, unless this is false.
+    header: Option<bool>,
+    /// CSV without header: the names of the columns. By default column_1, column_2 and so on.
+    columns: Option<Vec<String>>,
+    /// CSV: what stands between fields. A comma by default, a tab for .tsv.
+    delimiter: Option<String>,
+    /// CSV: what encloses fields. `"` by default; empty for nothing.
+    quote: Option<String>,
+    /// CSV: the text that stands for a null, such as `NA`. By default an empty field does; with this, an
+    /// empty field of a text column is an empty text.
+    null: Option<String>,
+    /// Go on with new lines and new files until the pipeline is stopped.
+    #[serde(default)]
+    follow: bool,
+    /// How often to look for new lines and files.
+    #[serde(default, deserialize_with = "options::duration")]
+    #[schemars(with = "Option<String>")]
+    poll: Option<Duration>,
+    /// The longest record; a longer one is refused and the rest goes on. 16MiB by default.
+    #[serde(default, deserialize_with = "options::bytes")]
+    #[schemars(with = "Option<String>")]
+    record_bytes_max: Option<u64>,
+}
+
+struct FileSource {
+    spec: SourceSpec,
+    reading: Reading,
+    described: Described,
+    input: Input,
+}
+
+pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
+    let options: Options = options::read(&spec.with, "file")?;
+    let paths = options.path.to_vec();
+    let Some(first) = paths.first() else {
+        let message = "`path` names no file";
+        return Err(
+            OptionsError::new("/path", message, "name a file or a pattern such as `data/*.csv`").into()
+        );
+    };
+    let format = options.format.or_else(|| Format::of_name(first)).ok_or_else(|| {
+        let message = format!("the name `{first}` does not say what is in the file");
+        let help = "set `format` to lines, bytes, jsonl, csv or parquet";
+        OptionsError::new("/path", message, help)
+    })?;
+    let (follow, poll) = (options.follow, options.poll.unwrap_or(FOLLOW_POLL));
+    let compression = options.compression;
+    let read = ReadOptions {
+        header: options.header,
+        columns: options.columns,
+        delimiter: options.delimiter,
+        quote: options.quote,
+        null: options.null,
+        record_bytes_max: options.record_bytes_max,
+    };
+    let tabs = first.to_ascii_lowercase().contains(".tsv");
+    let reading = read.check(format, tabs)?;
+    if follow {
+        check_follow(format, compression, &paths, poll)?;
+    } else if options.poll.is_some() {
+        let help = "set `follow: true` beside it, or remove it";
+        return Err(
+            OptionsError::new("/poll", "`poll` is how often a followed file is looked at", help).into()
+        );
+    }
+    let Found { files } = find(&spec.base, &paths, follow)?;
+    if format == Format::Parquet {
+        return parquet_source::plan(spec, files);
+    }
+    let samples = if reading.needs_sample(spec) {
+        let there: Vec<_> = files.iter().filter(|file| file.path.is_file()).cloned().collect();
+        sample_files(&there, compression)?
+    } else {
+        Vec::new()
+    };
+    let described = reading.describe(spec, &samples)?;
+    if let TimeFrom::Column(name) = &spec.time {
+        time_column(&described.stream, name)?;
+    }
+    let input = if follow {
+        Input::Follow(Follow { base: spec.base.clone(), paths, poll })
+    } else {
+        Input::Files { files, compression }
+    };
+    let stream = described.stream.clone();
+    Ok(PlannedSource::new(stream, FileSource { spec: spec.clone(), reading, described, input }))
+}
+
+fn check_follow(
+    format: Format,
+    compression: Compression,
+    paths: &[String],
+    poll: Duration,
+) -> Result<(), OptionsError> {
+    let help = "remove `follow`, or follow the file that is written before it is packed";
+    if matches!(format, Format::Parquet | Format::Bytes) {
+        let message = format!("a file of format {} does not grow and cannot be followed", format.as_str());
+        return Err(OptionsError::new("/follow", message, help));
+    }
+    let packed = |path: &String| Compression::of_name(path) != Compression::None;
+    if matches!(compression, Compression::Gzip | Compression::Zstd)
+        || compression == Compression::Auto && paths.iter().any(packed)
+    {
+        return Err(OptionsError::new("/follow", "a packed file cannot be followed", help));
+    }
+    if poll.is_zero() {
+        return Err(OptionsError::new(
+            "/poll",
+            "`poll` is longer than nothing",
+            "use for example `poll: 200ms`",
+        ));
+    }
+    Ok(())
+}
+
+impl OpenSource for FileSource {
+    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
+        let (make, output) = self.reading.decoders(&self.spec, &self.described, wanted)?;
+        Ok(Box::new(StreamSource::open(self.input, output, make)?))
+    }
+}

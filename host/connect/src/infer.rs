@@ -1,0 +1,276 @@
+//! Types of columns, guessed from the beginning of the input.
+//!
+//! A guess is the narrowest type that every sampled value fits; what nothing is known of is text (JSON in
+//! JSON lines, where it takes anything). Numbers with leading zeros are text: they are codes, and the zeros
+//! are part of them.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use flow::connector::ConnectError;
+use memchr::memchr_iter;
+use model::convert::{Scalar, members, shown, text};
+use model::limits::{INFER_BYTES_MAX, INFER_FILES_MAX, INFER_ROWS_MAX};
+use model::manifest::ColumnType;
+
+use crate::csv::{Dialect, Field, Index, read_header};
+use crate::input::{Compression, InputFile, failed, open, read_some};
+
+/// The beginning of one input.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) name: String,
+    pub(crate) data: Vec<u8>,
+    /// Whether that is all of it.
+    pub(crate) ended: bool,
+}
+
+/// Reads the beginnings of files, within the bounds of `model::limits`.
+pub(crate) fn sample_files(
+    files: &[InputFile],
+    compression: Compression,
+) -> Result<Vec<Sample>, ConnectError> {
+    let mut samples = Vec::new();
+    let mut left = INFER_BYTES_MAX;
+    for file in files.iter().take(INFER_FILES_MAX) {
+        if left == 0 {
+            break;
+        }
+        let mut reader = open(&file.path, &file.name, compression)?;
+        let (data, ended) = sample_reader(&mut *reader, &file.name, left, false)?;
+        left -= data.len();
+        samples.push(Sample { name: file.name.to_string(), data, ended });
+    }
+    Ok(samples)
+}
+
+/// Reads up to `max` bytes; `live` stops as soon as there is a line, so that nobody waits for a trickle.
+pub(crate) fn sample_reader(
+    reader: &mut dyn Read,
+    name: &str,
+    max: usize,
+    live: bool,
+) -> Result<(Vec<u8>, bool), ConnectError> {
+    const STEP: usize = 64 << 10;
+    let mut data = Vec::new();
+    while data.len() < max {
+        let before = data.len();
+        data.resize(before + STEP.min(max - before), 0);
+        let count = read_some(reader, &mut data[before..]).map_err(|error| failed(name, &error))?;
+        data.truncate(before + count);
+        if count == 0 {
+            return Ok((data, true));
+        }
+        // A header alone says nothing of the types below it.
+        if live && memchr_iter(b'\n', &data).nth(1).is_some() {
+            break;
+        }
+    }
+    Ok((data, false))
+}
+
+/// Which types all values of a column could have.
+#[derive(Clone, Copy, Debug)]
+struct Guess {
+    any: bool,
+    bool: bool,
+    int: bool,
+    float: bool,
+    date: bool,
+    timestamp: bool,
+}
+
+impl Default for Guess {
+    fn default() -> Self {
+        Self { any: false, bool: true, int: true, float: true, date: true, timestamp: true }
+    }
+}
+
+impl Guess {
+    fn see(&mut self, value: &[u8]) {
+        self.any = true;
+        let number = value.trim_ascii();
+        let digits = number.strip_prefix(b"-").unwrap_or(number);
+        let plain =
+            digits.first().is_some_and(u8::is_ascii_digit) && !matches!(digits, [b'0', b'0'..=b'9', ..]);
+        self.bool = self.bool && text::boolean(value).is_some();
+        self.int = self.int && plain && text::int(value).is_some();
+        self.float = self.float && plain && text::float(value).is_some();
+        self.date = self.date && text::date(value).is_some();
+        self.timestamp = self.timestamp && text::timestamp(value).is_some();
+    }
+
+    fn column_type(&self) -> ColumnType {
+        match self {
+            Self { any: false, .. } => ColumnType::Text,
+            Self { bool: true, .. } => ColumnType::Bool,
+            Self { int: true, .. } => ColumnType::Int,
+            Self { float: true, .. } => ColumnType::Float,
+            Self { date: true, .. } => ColumnType::Date,
+            Self { timestamp: true, .. } => ColumnType::Timestamp,
+            _ => ColumnType::Text,
+        }
+    }
+}
+
+/// The columns of a CSV source and their types. `names` are those of a source without header.
+pub(crate) fn infer_csv(
+    samples: &[Sample],
+    dialect: Dialect,
+    header: bool,
+    names: Option<&[String]>,
+    null: Option<&[u8]>,
+) -> Result<Vec<(String, ColumnType)>, ConnectError> {
+    let mut columns: Vec<(String, Guess)> = Vec::new();
+    let mut rows_left = INFER_ROWS_MAX;
+    for sample in samples {
+        let data = &sample.data[..];
+        let start = if data.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        if data.starts_with(b"\xff\xfe") || data.starts_with(b"\xfe\xff") {
+            let next = "convert it to UTF-8, for example with `iconv -f UTF-16 -t UTF-8`";
+            return Err(ConnectError::failed(&*sample.name, "this is UTF-16, not UTF-8", next));
+        }
+        let mut index = Index::default();
+        index.scan(data, start, sample.ended, dialect);
+        if index.rows() == 0 && !data.is_empty() {
+            // One long line, or a quote that never closes: what there is of it says what it is.
+            index.scan(data, start, true, Dialect { quote: None, ..dialect });
+        }
+        let filled = |row: &usize| !matches!(&data[index.row_start(*row)..index.row_end(*row)], [] | [b'\r']);
+        let Some(first) = (0..index.rows()).find(filled) else { continue };
+        let found = if header {
+            read_header(&index, first, data, dialect, &sample.name)?
+        } else {
+            read_header(&index, first, data, dialect, &sample.name).map(|_| ()).or_else(only_not_text)?;
+            match names {
+                Some(names) => names.to_vec(),
+                None => (1..=index.fields(first)).map(|place| format!("column_{place}")).collect(),
+            }
+        };
+        if columns.is_empty() {
+            columns = found.iter().map(|name| (name.clone(), Guess::default())).collect();
+        }
+        let places: HashMap<&str, usize> =
+            found.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        let body = if header { first + 1 } else { first };
+        let rows: Vec<usize> = (body..index.rows()).filter(filled).take(rows_left).collect();
+        rows_left -= rows.len();
+        for row in rows {
+            if index.fields(row) != found.len() {
+                continue;
+            }
+            for (name, guess) in &mut columns {
+                let Some(&place) = places.get(name.as_str()) else { continue };
+                let (start, end) = index.field(index.first_field(row) + place);
+                let field = Field::of(data, start, end, place + 1 == found.len(), dialect.quote);
+                if field.is_absent() || !field.is_quoted() && field.plain() == null {
+                    continue;
+                }
+                guess.see(&field.bytes());
+            }
+        }
+    }
+    Ok(columns.into_iter().map(|(name, guess)| (name, guess.column_type())).collect())
+}
+
+/// Without a header the first row is data, and may hold the same value twice.
+fn only_not_text(error: ConnectError) -> Result<(), ConnectError> {
+    if error.why.contains("binary") { Err(error) } else { Ok(()) }
+}
+
+/// What was seen of a field of JSON.
+#[derive(Clone, Copy, Debug, Default)]
+struct JsonGuess {
+    bool: bool,
+    int: bool,
+    float: bool,
+    text: bool,
+    other: bool,
+    texts: Guess,
+}
+
+impl JsonGuess {
+    fn see(&mut self, value: Scalar<'_>) {
+        match value {
+            Scalar::Null => {}
+            Scalar::Bool(_) => self.bool = true,
+            Scalar::Number(digits) if text::int(digits.as_bytes()).is_some() => self.int = true,
+            // A whole number that is too large for one would lose digits as a float.
+            Scalar::Number(digits) if digits.bytes().all(|byte| byte != b'.' && byte | 0x20 != b'e') => {
+                self.other = true
+            }
+            Scalar::Number(_) => self.float = true,
+            Scalar::Text(quoted) => {
+                self.text = true;
+                if let Some(text) = quoted.text() {
+                    self.texts.see(text.as_bytes());
+                }
+            }
+            Scalar::Nested(_) => self.other = true,
+        }
+    }
+
+    fn column_type(&self) -> ColumnType {
+        match (self.bool, self.int || self.float, self.text, self.other) {
+            (true, false, false, false) => ColumnType::Bool,
+            (false, true, false, false) => {
+                if self.float {
+                    ColumnType::Float
+                } else {
+                    ColumnType::Int
+                }
+            }
+            (false, false, true, false) => match self.texts.column_type() {
+                found @ (ColumnType::Date | ColumnType::Timestamp) => found,
+                _ => ColumnType::Text,
+            },
+            _ => ColumnType::Json,
+        }
+    }
+}
+
+/// The fields of JSON lines and their types, in the order in which they are first seen.
+pub(crate) fn infer_jsonl(samples: &[Sample]) -> Result<Vec<(String, ColumnType)>, ConnectError> {
+    let mut fields: Vec<(String, JsonGuess)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let (mut rows_left, mut good, mut problem) = (INFER_ROWS_MAX, 0, None);
+    for sample in samples {
+        let data = sample.data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&sample.data);
+        let mut lines: Vec<&[u8]> = data.split(|&byte| byte == b'\n').collect();
+        if !sample.ended {
+            lines.pop();
+        }
+        for line in lines.into_iter().filter(|line| !line.trim_ascii().is_empty()).take(rows_left) {
+            rows_left -= 1;
+            let read = std::str::from_utf8(line).map_err(|_| "invalid UTF-8".to_owned()).and_then(|line| {
+                let mut row = Vec::new();
+                let each = |name: std::borrow::Cow<'_, str>, value| {
+                    row.push((name.into_owned(), value));
+                    true
+                };
+                members(line, each).map_err(|error| error.to_string()).map(|()| row)
+            });
+            match read {
+                Ok(row) => {
+                    good += 1;
+                    for (name, value) in row {
+                        let place = *places.entry(name).or_insert_with_key(|name| {
+                            fields.push((name.clone(), JsonGuess::default()));
+                            fields.len() - 1
+                        });
+                        fields[place].1.see(value);
+                    }
+                }
+                Err(error) => {
+                    let name = &sample.name;
+                    problem.get_or_insert_with(|| (name.clone(), format!("{error}: {}", shown(line))));
+                }
+            }
+        }
+    }
+    if let (0, Some((name, why))) = (good, problem) {
+        let why = format!("none of its first lines is a JSON object ({why})");
+        return Err(ConnectError::failed(name, why, "give JSON lines, or name the file's `format`"));
+    }
+    Ok(fields.into_iter().map(|(name, guess)| (name, guess.column_type())).collect())
+}

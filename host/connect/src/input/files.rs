@@ -1,0 +1,80 @@
+//! The files that a path or a pattern names.
+
+use std::path::{Path, PathBuf};
+
+use flow::connector::ConnectError;
+use model::limits::GLOB_FILES_MAX;
+
+use super::InputFile;
+
+/// What was found, sorted by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) files: Vec<InputFile>,
+}
+
+/// Whether the path is a pattern.
+pub(crate) fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// The files of `paths`, each relative to `base`. One that matches nothing is an error, unless more may come.
+pub(crate) fn find(base: &Path, paths: &[String], may_be_none: bool) -> Result<Found, ConnectError> {
+    let mut files: Vec<InputFile> = Vec::new();
+    for path in paths {
+        let full = base.join(path);
+        // A file of exactly that name wins over what the name would mean as a pattern.
+        if !is_pattern(path) || full.is_file() {
+            if !may_be_none {
+                check_is_file(&full, path)?;
+            }
+            files.push(InputFile { path: full, name: path.as_str().into() });
+            continue;
+        }
+        let matched = matches(base, path)?;
+        if matched.is_empty() && !may_be_none {
+            let next = "check the pattern; it is relative to the manifest";
+            return Err(ConnectError::failed(path, "no file matches it", next));
+        }
+        files.extend(matched);
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files.dedup_by(|a, b| a.path == b.path);
+    if files.len() > GLOB_FILES_MAX {
+        let why = format!("{} files match, more than {GLOB_FILES_MAX}", files.len());
+        return Err(ConnectError::failed(paths.join(", "), why, "split them over several sources"));
+    }
+    Ok(Found { files })
+}
+
+fn matches(base: &Path, pattern: &str) -> Result<Vec<InputFile>, ConnectError> {
+    // Only the pattern is one: what the directory of the manifest is called is taken as it is.
+    let escaped = glob::Pattern::escape(&base.to_string_lossy());
+    let full = if Path::new(pattern).is_absolute() {
+        PathBuf::from(pattern)
+    } else {
+        Path::new(&escaped).join(pattern)
+    };
+    let bad = |why: String| ConnectError::failed(pattern, why, "`*`, `?`, `[a-z]` and `**` are known");
+    let found =
+        glob::glob(&full.to_string_lossy()).map_err(|error| bad(format!("it is no pattern: {error}")))?;
+    let mut files = Vec::new();
+    for path in found.take(GLOB_FILES_MAX + 1) {
+        let path = path.map_err(|error| bad(format!("a directory cannot be read: {error}")))?;
+        if path.is_file() {
+            let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy().as_ref().into();
+            files.push(InputFile { path, name });
+        }
+    }
+    Ok(files)
+}
+
+/// Says what is wrong with a path before anything runs.
+fn check_is_file(path: &Path, name: &str) -> Result<(), ConnectError> {
+    let found = std::fs::File::open(path).and_then(|file| file.metadata());
+    let metadata = found.map_err(|error| super::failed(name, &error))?;
+    if metadata.is_dir() {
+        return Err(super::failed(name, &std::io::ErrorKind::IsADirectory.into()));
+    }
+    Ok(())
+}

@@ -1,0 +1,224 @@
+//! Where bytes come from: files, one after the other or followed as they grow, and standard input.
+//!
+//! Reading blocks, so that it has a thread of its own, which hands pieces over through a bounded channel. The
+//! thread ends when its input does, or when nobody takes its pieces any more.
+
+mod compression;
+mod files;
+mod follow;
+
+use std::io::{ErrorKind, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc as sync;
+use std::thread;
+
+use flow::connector::ConnectError;
+use model::limits::{READ_AHEAD, READ_BYTES};
+use tokio::sync::mpsc;
+
+pub(crate) use compression::{Compression, open, open_stream};
+pub(crate) use files::{Found, find};
+pub(crate) use follow::Follow;
+
+use crate::decode::{Chunk, HEADROOM};
+
+/// What standard input is called.
+const STDIN: &str = "stdin";
+
+/// What a reading thread says.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// A split begins. Lanes are numbered anew for each.
+    Open {
+        lane: u64,
+        split: Arc<str>,
+    },
+    Data {
+        lane: u64,
+        chunk: Chunk,
+    },
+    End {
+        lane: u64,
+    },
+    Failed(ConnectError),
+}
+
+/// A file of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InputFile {
+    pub(crate) path: PathBuf,
+    /// As the manifest names it, which is how records are named after it.
+    pub(crate) name: Arc<str>,
+}
+
+/// What to read.
+pub(crate) enum Input {
+    Files {
+        files: Vec<InputFile>,
+        compression: Compression,
+    },
+    Follow(Follow),
+    Stdin {
+        compression: Compression,
+    },
+    /// Standard input of which the beginning was read already, and stands in front again.
+    Stream(Box<dyn Read + Send>),
+}
+
+/// The receiving end of a reading thread.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pub(crate) pieces: mpsc::Receiver<Piece>,
+    spent: sync::SyncSender<Vec<u8>>,
+}
+
+impl Pieces {
+    pub(crate) fn read(input: Input) -> Result<Self, ConnectError> {
+        let (sender, pieces) = mpsc::channel(READ_AHEAD);
+        let (spent, buffers) = sync::sync_channel(READ_AHEAD + 2);
+        let feeder = Feeder { pieces: sender, buffers };
+        let name = "source-input".to_owned();
+        let spawned = thread::Builder::new().name(name).spawn(move || feeder.run(input));
+        spawned.map_err(|error| {
+            ConnectError::failed("the reading thread", error, "free some memory or threads")
+        })?;
+        Ok(Self { pieces, spent })
+    }
+
+    /// Gives a buffer back to be filled again. One too many is simply dropped.
+    pub(crate) fn give_back(&self, buffer: Vec<u8>) {
+        let _ = self.spent.try_send(buffer);
+    }
+}
+
+/// The sending end, on the thread.
+pub(crate) struct Feeder {
+    pieces: mpsc::Sender<Piece>,
+    buffers: sync::Receiver<Vec<u8>>,
+}
+
+/// Nobody listens any more.
+pub(crate) struct Gone;
+
+impl Feeder {
+    fn run(self, input: Input) {
+        let done = match input {
+            Input::Files { files, compression } => self.read_files(&files, compression),
+            Input::Follow(follow) => follow.run(&self),
+            Input::Stdin { compression } => open_stream(std::io::stdin(), STDIN, compression)
+                .map_err(Stop::from)
+                .and_then(|r| self.read_stream(r)),
+            Input::Stream(reader) => self.read_stream(reader),
+        };
+        if let Err(Stop::Failed(error)) = done {
+            let _ = self.send(Piece::Failed(error));
+        }
+    }
+
+    fn read_files(&self, files: &[InputFile], compression: Compression) -> Result<(), Stop> {
+        for (lane, file) in files.iter().enumerate() {
+            let lane = lane as u64;
+            let mut reader = open(&file.path, &file.name, compression)?;
+            self.send(Piece::Open { lane, split: file.name.clone() })?;
+            while let Some(chunk) = self.fill(&mut *reader, &file.name)? {
+                self.send(Piece::Data { lane, chunk })?;
+            }
+            self.send(Piece::End { lane })?;
+        }
+        Ok(())
+    }
+
+    /// What comes is handed over as it comes: whoever types waits for an answer.
+    fn read_stream(&self, mut reader: Box<dyn Read + Send>) -> Result<(), Stop> {
+        self.send(Piece::Open { lane: 0, split: STDIN.into() })?;
+        loop {
+            let mut chunk = self.chunk();
+            let count = read_some(&mut *reader, &mut chunk.data[HEADROOM..])
+                .map_err(|error| failed(STDIN, &error))?;
+            if count == 0 {
+                break;
+            }
+            chunk.end = HEADROOM + count;
+            self.send(Piece::Data { lane: 0, chunk })?;
+        }
+        self.send(Piece::End { lane: 0 })?;
+        Ok(())
+    }
+
+    /// As much as fits into a piece. None at the end.
+    pub(crate) fn fill(&self, reader: &mut dyn Read, name: &str) -> Result<Option<Chunk>, Stop> {
+        let mut chunk = self.chunk();
+        let mut end = HEADROOM;
+        while end < chunk.data.len() {
+            match read_some(reader, &mut chunk.data[end..]).map_err(|error| failed(name, &error))? {
+                0 => break,
+                count => end += count,
+            }
+        }
+        chunk.end = end;
+        Ok((end > HEADROOM).then_some(chunk))
+    }
+
+    fn chunk(&self) -> Chunk {
+        let size = HEADROOM + READ_BYTES;
+        let mut data = self.buffers.try_recv().unwrap_or_default();
+        data.resize(size, 0);
+        Chunk { data, end: HEADROOM }
+    }
+
+    pub(crate) fn send(&self, piece: Piece) -> Result<(), Gone> {
+        self.pieces.blocking_send(piece).map_err(|_| Gone)
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.pieces.is_closed()
+    }
+}
+
+/// Why a reading thread ends early.
+pub(crate) enum Stop {
+    Gone,
+    Failed(ConnectError),
+}
+
+impl From<Gone> for Stop {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<ConnectError> for Stop {
+    fn from(error: ConnectError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub(crate) fn read_some(reader: &mut dyn Read, into: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match reader.read(into) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
+    }
+}
+
+pub(crate) fn failed(name: &str, error: &std::io::Error) -> ConnectError {
+    let (why, next) = match error.kind() {
+        ErrorKind::NotFound => ("there is no such file", "check the path; it is relative to the manifest"),
+        ErrorKind::PermissionDenied => ("permission denied", "let this user read it, or run as one who may"),
+        ErrorKind::IsADirectory => ("it is a directory", "name the files in it, for example with `*.csv`"),
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
+            let next = "the file is damaged or cut off: fetch it again";
+            return ConnectError::failed(name, format!("it cannot be unpacked: {error}"), next);
+        }
+        _ => {
+            return ConnectError::failed(
+                name,
+                format!("it cannot be read: {error}"),
+                "check the file and its disk",
+            );
+        }
+    };
+    ConnectError::failed(name, why, next)
+}

@@ -1,0 +1,269 @@
+//! Parquet files: only the wanted columns are read from the disk, and only their pages are unpacked.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::thread;
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use flow::connector::{ConnectError, PullLimits, Pulled, Source};
+use model::convert::{BAD_CAST, cast_array};
+use model::fields::{FieldSpec, Kind};
+use model::limits::{BATCH_RECORDS, READ_AHEAD};
+use model::lineage::Offsets;
+use model::manifest::{TimeFrom, UnknownFields};
+use model::plan::{Stream, declared_field};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use tokio::sync::mpsc;
+
+use crate::decode::{Refusal, Taken};
+use crate::input::{InputFile, failed};
+use crate::read::{output, time_column};
+use crate::stream::Output;
+use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
+
+/// Files that were looked at.
+struct ParquetFiles {
+    spec: SourceSpec,
+    files: Vec<InputFile>,
+    /// As they are in the files.
+    found: SchemaRef,
+    stream: Stream,
+}
+
+pub(crate) fn plan(spec: &SourceSpec, files: Vec<InputFile>) -> Result<PlannedSource, SpecError> {
+    let mut found: Option<SchemaRef> = None;
+    for file in &files {
+        let (_, metadata) = open(file)?;
+        let schema = metadata.schema();
+        let Some(first) = &found else {
+            found = Some(Arc::new(Schema::new(schema.fields().clone())));
+            continue;
+        };
+        check_same(&files[0], first, file, schema, spec.unknown)?;
+    }
+    let Some(found) = found else {
+        let why = "no file matches";
+        return Err(ConnectError::failed(
+            &*spec.stage,
+            why,
+            "check the pattern; it is relative to the manifest",
+        )
+        .into());
+    };
+    if spec.unknown == UnknownFields::Rest {
+        let why = "`unknown: rest` is for formats whose rows bring their own fields";
+        return Err(ConnectError::failed(&*files[0].name, why, "use `unknown: ignore`").into());
+    }
+    for (name, _) in &spec.schema {
+        if found.field_with_name(name).is_err() {
+            let why = format!("it has no column `{name}`, which `schema` declares");
+            return Err(ConnectError::failed(&*files[0].name, why, "correct the name under `schema`").into());
+        }
+    }
+    let field = |field: &Arc<Field>| match spec.schema.iter().find(|(name, _)| name == field.name()) {
+        Some((name, Some(column_type))) => Arc::new(declared_field(name, *column_type)),
+        _ => field.clone(),
+    };
+    let stream = Stream::Rows(Arc::new(Schema::new(found.fields().iter().map(field).collect::<Vec<_>>())));
+    if let TimeFrom::Column(name) = &spec.time {
+        time_column(&stream, name)?;
+    }
+    let planned = ParquetFiles { spec: spec.clone(), files, found, stream: stream.clone() };
+    Ok(PlannedSource::new(stream, planned))
+}
+
+fn check_same(
+    first: &InputFile,
+    expected: &SchemaRef,
+    file: &InputFile,
+    schema: &SchemaRef,
+    unknown: UnknownFields,
+) -> Result<(), ConnectError> {
+    let next = format!("give all files the columns of {}, or read them as sources of their own", first.name);
+    for field in expected.fields() {
+        let why = match schema.field_with_name(field.name()) {
+            Ok(found) if found.data_type() == field.data_type() => continue,
+            Ok(found) => {
+                format!("its column `{}` is {}, not {}", field.name(), found.data_type(), field.data_type())
+            }
+            Err(_) => format!("it has no column `{}`", field.name()),
+        };
+        return Err(ConnectError::failed(&*file.name, why, next));
+    }
+    let extra = schema.fields().iter().find(|field| expected.field_with_name(field.name()).is_err());
+    match extra {
+        Some(field) if unknown == UnknownFields::Reject => {
+            let why = format!("its column `{}` is not in the schema", field.name());
+            Err(ConnectError::failed(&*file.name, why, format!("set `unknown: ignore`, or {next}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn open(file: &InputFile) -> Result<(File, ArrowReaderMetadata), ConnectError> {
+    let opened = File::open(&file.path).map_err(|error| failed(&file.name, &error))?;
+    let metadata = ArrowReaderMetadata::load(&opened, ArrowReaderOptions::default()).map_err(|error| {
+        let why = format!("it is not Parquet, or damaged: {error}");
+        ConnectError::failed(&*file.name, why, "check the file, or name its `format`")
+    })?;
+    Ok((opened, metadata))
+}
+
+enum Piece {
+    Rows { split: Arc<str>, offset: u64, rows: RecordBatch },
+    Failed(ConnectError),
+}
+
+/// Reads on a thread of its own, one piece ahead of the belt.
+struct ParquetSource {
+    pieces: mpsc::Receiver<Piece>,
+    /// A piece of which some rows are out already.
+    current: Option<(Arc<str>, u64, RecordBatch)>,
+    /// What the decoded columns are cast to, where the manifest declares another type.
+    casts: Vec<Option<(String, Kind)>>,
+    output: Output,
+}
+
+impl OpenSource for ParquetFiles {
+    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
+        let (indices, output) = output(&self.spec, &self.stream, wanted)?;
+        let Stream::Rows(schema) = &self.stream else {
+            return Err(ConnectError::failed(
+                &*self.spec.stage,
+                "it has no columns",
+                "name another `format`",
+            ));
+        };
+        let cast = |&index: &usize| {
+            let (from, to) = (self.found.field(index), schema.field(index));
+            (from.data_type() != to.data_type()).then(|| (to.name().clone(), FieldSpec::of(to).kind))
+        };
+        let casts = indices.iter().map(cast).collect();
+        let names: Vec<String> =
+            indices.iter().map(|&index| self.found.field(index).name().clone()).collect();
+        let (sender, pieces) = mpsc::channel(READ_AHEAD);
+        let files = self.files;
+        let read = move || {
+            for file in &files {
+                if let Err(Some(error)) = read_file(file, &names, &sender) {
+                    let _ = sender.blocking_send(Piece::Failed(error));
+                    return;
+                }
+                if sender.is_closed() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("source-parquet".to_owned()).spawn(read).map_err(|error| {
+            ConnectError::failed("the reading thread", error, "free some memory or threads")
+        })?;
+        Ok(Box::new(ParquetSource { pieces, current: None, casts, output }))
+    }
+}
+
+/// An error of none: nobody listens any more.
+fn read_file(
+    file: &InputFile,
+    names: &[String],
+    sender: &mpsc::Sender<Piece>,
+) -> Result<(), Option<ConnectError>> {
+    let broken = |error: &dyn std::fmt::Display| {
+        ConnectError::failed(&*file.name, format!("it is damaged: {error}"), "fetch the file again")
+    };
+    let (opened, metadata) = open(file)?;
+    let roots: Vec<usize> = names.iter().filter_map(|name| metadata.schema().index_of(name).ok()).collect();
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata);
+    let rows = builder.with_projection(mask).with_batch_size(BATCH_RECORDS).build();
+    let mut offset = 0;
+    for rows in rows.map_err(|error| Some(broken(&error)))? {
+        let rows = rows.map_err(|error| Some(broken(&error)))?;
+        // The reader keeps the order of the file.
+        let order: Option<Vec<usize>> = names.iter().map(|name| rows.schema().index_of(name).ok()).collect();
+        let order = order.ok_or_else(|| Some(broken(&"a column is missing")))?;
+        let rows = rows.project(&order).map_err(|error| Some(broken(&error)))?;
+        let count = rows.num_rows() as u64;
+        sender.blocking_send(Piece::Rows { split: file.name.clone(), offset, rows }).map_err(|_| None)?;
+        offset += count;
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Source for ParquetSource {
+    async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError> {
+        loop {
+            if self.current.is_none() {
+                match self.pieces.recv().await {
+                    None => return Ok(None),
+                    Some(Piece::Failed(error)) => return Err(error),
+                    Some(Piece::Rows { split, offset, rows }) => self.current = Some((split, offset, rows)),
+                }
+            }
+            let Some((split, offset, rows)) = self.current.take() else { continue };
+            if rows.num_rows() == 0 {
+                continue;
+            }
+            let count = rows.num_rows().min(portion(&rows, &limits));
+            let rest = rows.num_rows() - count;
+            if rest > 0 {
+                self.current = Some((split.clone(), offset + count as u64, rows.slice(count, rest)));
+            }
+            let taken = self.cast(offset, rows.slice(0, count))?;
+            return self.output.pulled(taken, &split).map(Some);
+        }
+    }
+}
+
+/// How many rows make a batch.
+fn portion(rows: &RecordBatch, limits: &PullLimits) -> usize {
+    let each = (rows.get_array_memory_size() / rows.num_rows().max(1)).max(1);
+    limits.records_max.min((limits.bytes_max / each).max(1)).max(1)
+}
+
+impl ParquetSource {
+    fn cast(&self, offset: u64, rows: RecordBatch) -> Result<Taken, ConnectError> {
+        let count = rows.num_rows();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.casts.len());
+        let mut refused: Vec<(u32, String)> = Vec::new();
+        for (column, cast) in rows.columns().iter().zip(&self.casts) {
+            let Some((name, kind)) = cast else {
+                columns.push(column.clone());
+                continue;
+            };
+            let (cast, failed) = cast_array(column, *kind).map_err(|error| {
+                ConnectError::failed(
+                    format!("column `{name}`"),
+                    error,
+                    "declare another type for it, or none",
+                )
+            })?;
+            columns.push(cast);
+            refused.extend(
+                failed.into_iter().map(|row| (row, format!("column `{name}`: the value is no {kind}"))),
+            );
+        }
+        if refused.is_empty() {
+            return Ok(Taken { rows: count, columns, offsets: Offsets::From(offset), refused: Vec::new() });
+        }
+        refused.sort_by_key(|(row, _)| *row);
+        refused.dedup_by_key(|(row, _)| *row);
+        let is_refused = |row: &u32| refused.binary_search_by_key(row, |(row, _)| *row).is_ok();
+        let keep: Vec<u32> = (0..count as u32).filter(|row| !is_refused(row)).collect();
+        let offsets = Offsets::These(keep.iter().map(|&row| offset + u64::from(row)).collect());
+        let rows = keep.len();
+        let keep = UInt32Array::from(keep);
+        let columns = columns.iter().map(|column| take(column, &keep, None)).collect::<Result<_, _>>();
+        let columns =
+            columns.map_err(|error| ConnectError::failed("the rows", error, "declare other types"))?;
+        let refusal = |(row, message)| Refusal::new(offset + u64::from(row), BAD_CAST, message, &[]);
+        Ok(Taken { rows, columns, offsets, refused: refused.into_iter().map(refusal).collect() })
+    }
+}

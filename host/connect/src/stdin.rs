@@ -1,0 +1,102 @@
+//! The source `stdin`: lines, JSON lines, CSV, or all of it as one record.
+//!
+//! Where columns have to be found out, the first lines are read when the pipeline is planned, and kept.
+
+use std::io::{Cursor, IsTerminal as _, Read};
+
+use flow::connector::{ConnectError, Source};
+use model::limits::INFER_BYTES_MAX;
+use model::manifest::TimeFrom;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::format::Format;
+use crate::infer::{Sample, sample_reader};
+use crate::input::{Compression, Input, open_stream};
+use crate::options::{self, OptionsError};
+use crate::read::{Described, ReadOptions, Reading, time_column};
+use crate::stream::StreamSource;
+use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
+
+/// What stands under `with:`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Options {
+    /// lines (which is the default), bytes, jsonl or csv.
+    format: Option<Format>,
+    /// How it is packed. By default what it begins with says it.
+    #[serde(default)]
+    compression: Compression,
+    /// CSV: whether the first row has the names of the columns. It has, unless this is false.
+    header: Option<bool>,
+    /// CSV without header: the names of the columns.
+    columns: Option<Vec<String>>,
+    /// CSV: what stands between fields. A comma by default.
+    delimiter: Option<String>,
+    /// CSV: what encloses fields. `"` by default; empty for nothing.
+    quote: Option<String>,
+    /// CSV: the text that stands for a null.
+    null: Option<String>,
+    /// The longest record; a longer one is refused and the rest goes on. 16MiB by default.
+    #[serde(default, deserialize_with = "options::bytes")]
+    #[schemars(with = "Option<String>")]
+    record_bytes_max: Option<u64>,
+}
+
+struct StdinSource {
+    spec: SourceSpec,
+    reading: Reading,
+    described: Described,
+    input: Input,
+}
+
+pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
+    let options: Options = options::read(&spec.with, "stdin")?;
+    let format = options.format.unwrap_or(Format::Lines);
+    if format == Format::Parquet {
+        let message = "Parquet is read from its end, which standard input does not have";
+        return Err(OptionsError::new("/format", message, "use the source `file`").into());
+    }
+    let compression = options.compression;
+    let read = ReadOptions {
+        header: options.header,
+        columns: options.columns,
+        delimiter: options.delimiter,
+        quote: options.quote,
+        null: options.null,
+        record_bytes_max: options.record_bytes_max,
+    };
+    let reading = read.check(format, false)?;
+    let (samples, input) = if reading.needs_sample(spec) {
+        if std::io::stdin().is_terminal() {
+            let why = "its columns are found from its first lines, and a terminal has none yet";
+            return Err(
+                ConnectError::failed("stdin", why, "pipe something in, for example `< data.csv`").into()
+            );
+        }
+        let (sample, reader) = sample_stdin(compression)?;
+        (vec![sample], Input::Stream(reader))
+    } else {
+        (Vec::new(), Input::Stdin { compression })
+    };
+    let described = reading.describe(spec, &samples)?;
+    if let TimeFrom::Column(name) = &spec.time {
+        time_column(&described.stream, name)?;
+    }
+    let stream = described.stream.clone();
+    Ok(PlannedSource::new(stream, StdinSource { spec: spec.clone(), reading, described, input }))
+}
+
+fn sample_stdin(compression: Compression) -> Result<(Sample, Box<dyn Read + Send>), ConnectError> {
+    let mut reader = open_stream(std::io::stdin(), "stdin", compression)?;
+    let (data, ended) = sample_reader(&mut *reader, "stdin", INFER_BYTES_MAX, true)?;
+    let again = Cursor::new(data.clone()).chain(reader);
+    Ok((Sample { name: "stdin".to_owned(), data, ended }, Box::new(again)))
+}
+
+impl OpenSource for StdinSource {
+    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
+        let (make, output) = self.reading.decoders(&self.spec, &self.described, wanted)?;
+        Ok(Box::new(StreamSource::open(self.input, output, make)?))
+    }
+}

@@ -1,0 +1,60 @@
+//! The sink `stdout`: lines, JSON lines or CSV.
+//!
+//! When whoever reads it goes away, as `head` does, that is a clean end: the error that comes back says
+//! [`flow::connector::ConnectErrorKind::Closed`].
+
+use flow::connector::{ConnectError, Sink};
+use model::plan::{Form, Stream};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::file_sink::{Shape, SinkOptions};
+use crate::format::Format;
+use crate::options;
+use crate::write::{EncodedSink, StdoutOutput, Writer};
+use crate::{OpenSink, PlannedSink, SinkSpec, SpecError};
+
+/// What stands under `with:`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) struct Options {
+    /// lines, bytes, jsonl or csv. By default rows are written as jsonl and opaque records as lines.
+    format: Option<Format>,
+    /// CSV: whether to begin with the names of the columns. Yes, unless this is false.
+    header: Option<bool>,
+    /// CSV: what stands between fields. A comma by default.
+    delimiter: Option<String>,
+    /// CSV: what a null is written as. An empty field by default.
+    null: Option<String>,
+}
+
+struct Stdout {
+    shape: Option<Shape>,
+}
+
+pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
+    let options: Options = options::read(&spec.with, "stdout")?;
+    if options.format == Some(Format::Parquet) {
+        let message = "Parquet is not written to standard output";
+        return Err(crate::OptionsError::new("/format", message, "use the sink `file`").into());
+    }
+    let sink = SinkOptions { header: options.header, delimiter: options.delimiter, null: options.null };
+    let shape = match options.format {
+        Some(format) => Some(sink.check(format, false)?),
+        None => {
+            sink.check(Format::Lines, false)?;
+            None
+        }
+    };
+    let form = shape.as_ref().map_or(Form::Any, Shape::form);
+    Ok(PlannedSink::new(form, Stdout { shape }))
+}
+
+impl OpenSink for Stdout {
+    fn open(self: Box<Self>, input: &Stream) -> Result<Box<dyn Sink>, ConnectError> {
+        let shape = self.shape.unwrap_or_else(|| Shape::natural(input));
+        let (encoder, header) = shape.encoder(input);
+        let writer = Writer::spawn(StdoutOutput::new(header))?;
+        Ok(Box::new(EncodedSink::new(encoder, writer, false)))
+    }
+}

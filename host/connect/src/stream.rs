@@ -1,0 +1,241 @@
+//! A source of records in text or bytes: pieces of input from the reading thread, through a decoder for each
+//! split, to batches.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::array::{Array, ArrayRef, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use flow::connector::{ConnectError, PullLimits, Pulled, Source};
+use model::batch::{Batch, Column, Parts};
+use model::convert::{BAD_ROW, cast_array};
+use model::fields::Kind;
+use model::lineage::{Lineage, Offsets, SourceRows};
+use tokio::time::{Instant, timeout_at};
+
+use crate::decode::{Decoder, Refusal, Taken, Window};
+use crate::input::{Input, Piece, Pieces};
+
+/// What of the decoded columns becomes a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Output {
+    pub(crate) pipeline: Arc<str>,
+    pub(crate) stage: Arc<str>,
+    /// The wanted columns.
+    pub(crate) schema: SchemaRef,
+    pub(crate) times: Times,
+}
+
+/// Where event times come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Nobody asks.
+    Unwanted,
+    Now,
+    /// A decoded column, by its index; those from `schema.len()` on are decoded for this alone.
+    Column {
+        index: usize,
+        name: String,
+    },
+}
+
+/// Makes a decoder for a split, which it is told the name of.
+pub(crate) type MakeDecoder = Box<dyn Fn(&Arc<str>) -> Box<dyn Decoder> + Send>;
+
+/// Drives one decoder for each split that is being read.
+pub(crate) struct StreamSource {
+    pieces: Pieces,
+    make: MakeDecoder,
+    lanes: BTreeMap<u64, Lane>,
+    output: Output,
+    /// When the first record came that is waiting for more.
+    waiting_since: Option<Instant>,
+    ended: bool,
+    failed: Option<ConnectError>,
+}
+
+struct Lane {
+    split: Arc<str>,
+    window: Window,
+    decoder: Box<dyn Decoder>,
+    ended: bool,
+}
+
+impl StreamSource {
+    pub(crate) fn open(input: Input, output: Output, make: MakeDecoder) -> Result<Self, ConnectError> {
+        Ok(Self {
+            pieces: Pieces::read(input)?,
+            make,
+            lanes: BTreeMap::new(),
+            output,
+            waiting_since: None,
+            ended: false,
+            failed: None,
+        })
+    }
+
+    /// Takes in what the reading thread says. Everything happens here, between two waits.
+    fn accept(&mut self, piece: Option<Piece>) -> Result<(), ConnectError> {
+        match piece {
+            None => self.ended = true,
+            Some(Piece::Failed(error)) => {
+                self.failed = Some(error);
+                self.ended = true;
+            }
+            Some(Piece::Open { lane, split }) => {
+                let decoder = (self.make)(&split);
+                self.lanes.insert(lane, Lane { split, window: Window::default(), decoder, ended: false });
+            }
+            Some(Piece::Data { lane, chunk }) => {
+                if let Some(lane) = self.lanes.get_mut(&lane) {
+                    if let Some(spent) = lane.window.append(chunk) {
+                        self.pieces.give_back(spent);
+                    }
+                    lane.decoder.scan(&mut lane.window, false)?;
+                }
+            }
+            Some(Piece::End { lane }) => {
+                if let Some(lane) = self.lanes.get_mut(&lane) {
+                    lane.ended = true;
+                    lane.decoder.scan(&mut lane.window, true)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A lane whose records should go now. `hurry`: also those that could wait for more.
+    fn pick_lane(&mut self, limits: &PullLimits, hurry: bool) -> Result<Option<u64>, ConnectError> {
+        let mut over = Vec::new();
+        let mut picked = None;
+        for (&id, lane) in &mut self.lanes {
+            // At the end of a split, what one look leaves over is looked at again.
+            while lane.ended && lane.decoder.ready() == 0 && !lane.window.is_empty() {
+                lane.decoder.scan(&mut lane.window, true)?;
+            }
+            let ready = lane.decoder.ready();
+            if ready == 0 && lane.ended {
+                over.push(id);
+                continue;
+            }
+            // A batch that is a little short is better than copying its rows in front of the next piece.
+            let enough = ready >= limits.records_max.div_ceil(4)
+                || lane.window.len() >= limits.bytes_max
+                || lane.ended
+                || self.ended
+                || hurry;
+            if ready > 0 && enough {
+                picked = Some(id);
+                break;
+            }
+            if ready > 0 {
+                self.waiting_since.get_or_insert_with(Instant::now);
+            }
+        }
+        for id in over {
+            self.lanes.remove(&id);
+        }
+        Ok(picked)
+    }
+
+    fn take_from(&mut self, lane: u64, limits: &PullLimits) -> Result<Option<Pulled>, ConnectError> {
+        self.waiting_since = None;
+        let Some(lane) = self.lanes.get_mut(&lane) else { return Ok(None) };
+        let taken = lane.decoder.take(&mut lane.window, limits);
+        if taken.rows == 0 && taken.refused.is_empty() {
+            return Ok(None);
+        }
+        self.output.pulled(taken, &lane.split).map(Some)
+    }
+}
+
+#[async_trait]
+impl Source for StreamSource {
+    async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError> {
+        let mut hurry = false;
+        loop {
+            while let Some(lane) = self.pick_lane(&limits, hurry)? {
+                if let Some(pulled) = self.take_from(lane, &limits)? {
+                    return Ok(Some(pulled));
+                }
+            }
+            if self.ended {
+                // What had been read before an error is out, so that it comes last.
+                return self.failed.take().map_or(Ok(None), Err);
+            }
+            let piece = match self.waiting_since {
+                None => self.pieces.pieces.recv().await,
+                Some(since) => match timeout_at(since + limits.delay, self.pieces.pieces.recv()).await {
+                    Ok(piece) => piece,
+                    Err(_) => {
+                        hurry = true;
+                        continue;
+                    }
+                },
+            };
+            self.accept(piece)?;
+        }
+    }
+}
+
+impl Output {
+    /// The batch of a portion, with lineage and times.
+    pub(crate) fn pulled(&self, taken: Taken, split: &Arc<str>) -> Result<Pulled, ConnectError> {
+        let Taken { mut rows, mut columns, mut offsets, mut refused } = taken;
+        let mut times = None;
+        match &self.times {
+            Times::Unwanted => {}
+            Times::Now => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let now = TimestampMicrosecondArray::from_value(now.as_micros() as i64, rows);
+                times = Some(Arc::new(now) as ArrayRef);
+            }
+            Times::Column { index, name } if rows > 0 => {
+                let (found, _) =
+                    cast_array(&columns[*index], Kind::Times).map_err(|error| self.broken(error))?;
+                if found.logical_null_count() > 0 {
+                    let keep: Vec<u32> =
+                        (0..rows as u32).filter(|&row| found.is_valid(row as usize)).collect();
+                    let lost = (0..rows).filter(|&row| found.is_null(row));
+                    let message =
+                        format!("column `{name}`, which `time:` names, has no timestamp in this row");
+                    refused
+                        .extend(lost.map(|row| Refusal::new(offsets.at(row), BAD_ROW, message.clone(), &[])));
+                    refused.sort_by_key(|refusal| refusal.offset);
+                    offsets = Offsets::These(keep.iter().map(|&row| offsets.at(row as usize)).collect());
+                    rows = keep.len();
+                    let keep = UInt32Array::from(keep);
+                    let picked =
+                        columns.iter().map(|column| take(column, &keep, None)).collect::<Result<_, _>>();
+                    columns = picked.map_err(|error| self.broken(error))?;
+                    times = Some(take(&found, &keep, None).map_err(|error| self.broken(error))?);
+                } else {
+                    times = Some(found);
+                }
+            }
+            Times::Column { .. } => {}
+        }
+        let refused = refused.into_iter().map(|refusal| refusal.of_split(split)).collect();
+        if rows == 0 {
+            return Ok(Pulled { batch: None, refused });
+        }
+        columns.truncate(self.schema.fields().len());
+        let columns = columns.into_iter().map(Column::new).collect();
+        let parts = Parts { times: times.map(Column::new), ..Parts::default() };
+        let lineage = Lineage::of_source(SourceRows {
+            pipeline: self.pipeline.clone(),
+            source: self.stage.clone(),
+            split: split.clone(),
+            offsets,
+        });
+        let batch = Batch::new(self.schema.clone(), rows, columns, parts, lineage);
+        Ok(Pulled { batch: Some(batch.map_err(|error| self.broken(error))?), refused })
+    }
+
+    fn broken(&self, error: impl ToString) -> ConnectError {
+        ConnectError::failed(&*self.stage, error, "this is a defect of the connector: please report it")
+    }
+}
