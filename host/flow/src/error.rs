@@ -61,6 +61,14 @@ impl Records {
     pub fn one(origin: Origin) -> Self {
         Self { ends: Box::new((origin.clone(), origin)) }
     }
+
+    pub fn first(&self) -> &Origin {
+        &self.ends.0
+    }
+
+    pub fn last(&self) -> &Origin {
+        &self.ends.1
+    }
 }
 
 impl fmt::Display for Records {
