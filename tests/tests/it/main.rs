@@ -1,0 +1,8 @@
+//! What only shows when the parts are together: one binary, one file for each part and property.
+
+mod contract;
+mod engine_bytes;
+mod engine_limits;
+mod engine_load;
+mod engine_table;
+mod guests;
