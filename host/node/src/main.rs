@@ -1,1 +1,7 @@
-fn main() {}
+//! `conveyor`: see `node::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    node::cli::main()
+}

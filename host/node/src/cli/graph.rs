@@ -1,0 +1,52 @@
+//! `conveyor graph FILE`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::exit::Result;
+use crate::graph::{self, Picture};
+use crate::terminal;
+use crate::wiring::Workshop;
+
+/// Shows what a pipeline does: stages, chains, the fields and wanted columns of every edge, conversions
+#[derive(Debug, Args)]
+pub(super) struct Graph {
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Put a value into a stage's config
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    set: Vec<String>,
+    /// Build stages that are directories
+    #[arg(long)]
+    build: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For Graphviz: conveyor graph FILE --format dot | dot -Tsvg
+    Dot,
+    /// For Markdown
+    Mermaid,
+    /// For programs
+    Json,
+}
+
+impl Graph {
+    pub(super) fn execute(self) -> Result {
+        let workshop = Workshop::new(self.build)?;
+        let wired = super::wire(&workshop, &self.file, &self.set)?;
+        let picture = Picture::of(&wired);
+        match self.format {
+            Format::Text => terminal::print(&graph::text(&picture)),
+            Format::Dot => terminal::print(&graph::dot(&picture)),
+            Format::Mermaid => terminal::print(&graph::mermaid(&picture)),
+            Format::Json => terminal::print_json(&graph::json(&picture)),
+        }
+    }
+}

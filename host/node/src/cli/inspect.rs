@@ -1,0 +1,67 @@
+//! `conveyor inspect STAGE`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use clap::Args;
+
+use super::Output;
+use crate::exit::{Failure, Result};
+use crate::report::component;
+use crate::wiring::{self, Workshop};
+use crate::{build, terminal};
+
+/// Shows what a stage is: its kind, config, needs, imports, size and digest
+///
+/// STAGE is a `.wasm` file, a directory (with --build), or the name of a built-in connector.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Inspect {
+    stage: String,
+    /// Build the directory first
+    #[arg(long)]
+    build: bool,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Inspect {
+    pub(super) fn execute(self) -> Result {
+        if let Some(connector) = wiring::describe_connector(&self.stage) {
+            return match self.output {
+                Output::Json => terminal::print_json(&connector),
+                Output::Text => terminal::print(&component::connector_text(&connector)),
+            };
+        }
+        let path = PathBuf::from(&self.stage);
+        let bytes = self.bytes(&path)?;
+        let size = bytes.len();
+        let workshop = Workshop::new(false)?;
+        let stage = super::block_on(workshop.engine.load(bytes))?;
+        let stage =
+            stage.map_err(|error| Failure::Input(anyhow!("{} is not a stage: {error}", path.display())))?;
+        match self.output {
+            Output::Json => terminal::print_json(&component::json(&stage, size)),
+            Output::Text => terminal::print(&component::text(&stage, size)),
+        }
+    }
+
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
+        if path.is_dir() {
+            if !self.build {
+                return Err(Failure::Input(anyhow!(
+                    "{} is a directory, and nothing is built unless you say so: add `--build`",
+                    path.display()
+                )));
+            }
+            return build::component(path).map_err(Failure::Ran);
+        }
+        wiring::read_component(path).map_err(|error| {
+            Failure::Input(anyhow!(
+                "{} cannot be read: {error}; name a `.wasm` file, or one of the built-in connectors {}",
+                path.display(),
+                wiring::connectors().join(", ")
+            ))
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! The command line: one verb, one file, each a clap struct with `execute(self)`.
+
+mod build;
+mod completions;
+mod doctor;
+mod graph;
+mod inspect;
+mod new;
+mod run;
+mod test;
+mod validate;
+
+use std::future::Future;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::exit::{Failure, Result};
+use crate::logging;
+use crate::wiring::{self, Wired, Workshop};
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done; 1 it ran and failed; 2 the input or the command line is wrong.
+Human words go to stderr, data to stdout. CONVEYOR_LOG filters the log (`warn,stage=info` unless set),
+NO_COLOR=1 turns colours off.";
+
+/// Runs data pipelines whose stages are WebAssembly components.
+#[derive(Debug, Parser)]
+#[command(name = "conveyor", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    New(new::New),
+    Build(build::Build),
+    Inspect(inspect::Inspect),
+    Validate(validate::Validate),
+    Graph(graph::Graph),
+    Run(run::Run),
+    Test(test::Test),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+}
+
+/// How a verb prints its data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What the binary does.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data that were asked for; a closed stdout is the reader's will.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    logging::start();
+    match cli.verb.execute() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+impl Verb {
+    fn execute(self) -> Result {
+        match self {
+            Self::New(verb) => verb.execute(),
+            Self::Build(verb) => verb.execute(),
+            Self::Inspect(verb) => verb.execute(),
+            Self::Validate(verb) => verb.execute(),
+            Self::Graph(verb) => verb.execute(),
+            Self::Run(verb) => verb.execute(),
+            Self::Test(verb) => verb.execute(),
+            Self::Doctor(verb) => verb.execute(),
+            Self::Completions(verb) => verb.execute(),
+        }
+    }
+}
+
+/// Waits for something that a verb needs once; `run` has executors of its own.
+fn block_on<T>(what: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(Failure::ran)?.block_on(what))
+}
+
+/// Reads, loads and plans one manifest.
+fn wire(workshop: &Workshop, file: &Path, sets: &[String]) -> Result<Wired> {
+    let mut draft = wiring::read(file)?;
+    draft.set(sets)?;
+    Ok(block_on(workshop.wire(draft))??)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

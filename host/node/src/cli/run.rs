@@ -1,0 +1,67 @@
+//! `conveyor run FILE...`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Args;
+
+use super::Output;
+use crate::exit::{Code, Failure, Result};
+use crate::running::{Options, Session};
+
+/// Runs pipelines here and now, until their sources end
+///
+/// SIGINT and SIGTERM end the sources; what is on its way is drained, the sinks commit, and the exit code is
+/// 0. A second signal, or ten seconds without an end, cuts everything off, with exit code 1. When one of
+/// several pipelines fails, the others are drained in the same way and commit, and the exit code is 1.
+///
+/// What is found to be wrong before anything flows (a manifest, a file that it names) has exit code 2.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Run {
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Put a value into a stage's config; every pipeline that has the stage gets it
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    set: Vec<String>,
+    /// Build stages that are directories
+    #[arg(long)]
+    build: bool,
+    /// Keep cursors and state here and go on from there (not in this version)
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Serve /metrics, /livez and /readyz on this address, for example 127.0.0.1:9100
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
+    /// Where refused records go; PIPELINE.dead-letters.jsonl in this directory unless set
+    #[arg(long, value_name = "FILE")]
+    dead_letters: Option<PathBuf>,
+    /// Threads that run stages; one for each core unless set
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// How the summary is printed: a table on stderr, or data on stdout
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> Result {
+        if self.state.is_some() {
+            return Err(Failure::Input(anyhow!(
+                "`--state` is not in this version: there are no checkpoints yet, so nothing could be resumed; leave \
+                 it out, and every run reads its sources from the start"
+            )));
+        }
+        let options = Options {
+            builds: self.build,
+            metrics: self.metrics,
+            dead_letters: self.dead_letters,
+            threads: self.threads.map(usize::from),
+            data_on_stdout: self.output == Output::Json,
+        };
+        let session = Session::prepare(&self.files, &self.set, options)?;
+        let all_done = session.run()?;
+        if all_done { Ok(()) } else { Err(Failure::Told(Code::Failed)) }
+    }
+}

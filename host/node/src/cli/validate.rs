@@ -1,0 +1,61 @@
+//! `conveyor validate FILE...`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::Output;
+use crate::exit::{Code, Failure, Result};
+use crate::terminal;
+use crate::wiring::{Wired, Workshop};
+
+/// Checks manifests, with everything that their stages say, without running them
+#[derive(Debug, Args)]
+pub(super) struct Validate {
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Put a value into a stage's config
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    set: Vec<String>,
+    /// Build stages that are directories
+    #[arg(long)]
+    build: bool,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Validate {
+    pub(super) fn execute(self) -> Result {
+        let workshop = Workshop::new(self.build)?;
+        let mut data = Vec::new();
+        let mut wrong = false;
+        for file in &self.files {
+            let wired = super::wire(&workshop, file, &self.set);
+            match (wired, self.output) {
+                (Ok(wired), Output::Text) => terminal::say(&fine(file, &wired)),
+                (Ok(wired), Output::Json) => data.push(json!({
+                    "file": file.display().to_string(), "count": 0, "diagnostics": [], "pipeline": wired.name(),
+                })),
+                (Err(Failure::Manifest(all)), Output::Json) => {
+                    wrong = true;
+                    data.extend(all.iter().map(|diagnostics| diagnostics.to_json()));
+                }
+                (Err(failure), _) => {
+                    wrong = true;
+                    failure.tell();
+                }
+            }
+        }
+        if self.output == Output::Json {
+            terminal::print_json(&json!({ "files": data }))?;
+        }
+        if wrong { Err(Failure::Told(Code::Wrong)) } else { Ok(()) }
+    }
+}
+
+fn fine(file: &std::path::Path, wired: &Wired) -> String {
+    let (stages, chains) = (wired.plan.stages.len(), wired.plan.chains.len());
+    let plural = |n: usize, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
+    format!("{}: fine, {} in {}", file.display(), plural(stages, "stage"), plural(chains, "chain"))
+}

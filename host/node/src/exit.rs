@@ -1,0 +1,69 @@
+//! How a verb ends: 0 done, 1 it ran and failed, 2 the input or the command line is wrong.
+
+use std::process::ExitCode;
+
+use model::diagnostics::Diagnostics;
+
+use crate::terminal;
+
+/// Why a verb did not end well. Printed once, in `cli::main`.
+#[derive(Debug)]
+pub enum Failure {
+    /// The command line, a manifest, or a file that one of them names is wrong.
+    Input(anyhow::Error),
+    /// Problems of manifests, with their places.
+    Manifest(Vec<Diagnostics>),
+    /// It was tried and did not work.
+    Ran(anyhow::Error),
+    /// It failed, and has said so itself.
+    Told(Code),
+    /// Nobody reads the data that it prints any more, which is no failure.
+    ReaderGone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    Failed = 1,
+    Wrong = 2,
+}
+
+pub type Result<T = ()> = std::result::Result<T, Failure>;
+
+impl Failure {
+    pub fn input(why: impl Into<anyhow::Error>) -> Self {
+        Self::Input(why.into())
+    }
+
+    pub fn ran(why: impl Into<anyhow::Error>) -> Self {
+        Self::Ran(why.into())
+    }
+
+    /// Prints what is to be said, and gives the code of the process.
+    pub fn tell(self) -> ExitCode {
+        let code = match self {
+            Self::Input(why) => {
+                terminal::error(&format!("{why:#}"));
+                Code::Wrong
+            }
+            Self::Ran(why) => {
+                terminal::error(&format!("{why:#}"));
+                Code::Failed
+            }
+            Self::Manifest(all) => {
+                for diagnostics in &all {
+                    terminal::diagnostics(diagnostics);
+                }
+                Code::Wrong
+            }
+            Self::Told(code) => code,
+            Self::ReaderGone => return ExitCode::SUCCESS,
+        };
+        ExitCode::from(code as u8)
+    }
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(diagnostics: Diagnostics) -> Self {
+        Self::Manifest(vec![diagnostics])
+    }
+}

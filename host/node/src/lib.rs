@@ -1,0 +1,18 @@
+//! The node: what stands behind the `conveyor` binary. Command line, wiring and everything that speaks to
+//! people live here; what a pipeline is and how it runs is decided below.
+//!
+//! `cli` has one file for each verb. `wiring` leads from a manifest to a job that can run. The rest is what
+//! verbs need: `build` and `scaffold` for stages, `graph` and `report` for people, `serve` for machines.
+
+mod build;
+pub mod cli;
+mod exit;
+mod graph;
+mod logging;
+mod places;
+mod report;
+mod running;
+mod scaffold;
+mod serve;
+mod terminal;
+pub mod wiring;

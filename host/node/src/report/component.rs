@@ -1,0 +1,154 @@
+//! What `inspect` and `build` tell of a component.
+
+use std::fmt::Write as _;
+
+use engine::Component;
+use serde_json::{Value, json};
+
+/// As programs read it.
+pub fn json(stage: &Component, bytes: usize) -> Value {
+    let about = stage.about();
+    json!({
+        "kind": stage.kind().interface(),
+        "role": stage.kind().role().as_str(),
+        "name": about.name,
+        "version": about.version,
+        "summary": about.summary,
+        "config-schema": schema(&about.config_schema),
+        "needs": about.needs,
+        "hints": about.hints.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>(),
+        "exports": stage.exports(),
+        "imports": stage.imports(),
+        "bytes": bytes,
+        "digest": stage.digest().to_string(),
+    })
+}
+
+/// As people read it.
+pub fn text(stage: &Component, bytes: usize) -> String {
+    let about = stage.about();
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            // Writing into a string does not fail.
+            let _ = writeln!(out, "{name:<10}{value}");
+        }
+    };
+    line("stage", &format!("{} {}", about.name, about.version));
+    line("summary", &about.summary);
+    line("kind", &format!("{} (stands as `{}:`)", stage.kind(), stage.kind().role()));
+    line("size", &size(bytes));
+    line("digest", &stage.digest().to_string());
+    line("needs", &about.needs.join(", "));
+    line("exports", &stage.exports().join(", "));
+    line("imports", &stage.imports().join(", "));
+    let hints: Vec<String> = about.hints.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    line("hints", &hints.join(", "));
+    line("config", if about.config_schema.trim().is_empty() { "anything: it gives no schema" } else { "" });
+    if !about.config_schema.trim().is_empty() {
+        out.push_str(&options("config", &schema(&about.config_schema)));
+    }
+    out
+}
+
+/// A built-in connector: what it takes as a source, and as a sink.
+pub fn connector_text(connector: &Value) -> String {
+    let mut out = format!("connector {}\n", connector["connector"].as_str().unwrap_or_default());
+    for (role, schema) in connector["config-schema"].as_object().into_iter().flatten() {
+        out.push_str(&options(&format!("as a {role}"), schema));
+    }
+    out
+}
+
+/// Bytes, as people count them.
+pub fn size(bytes: usize) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+fn schema(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
+}
+
+/// The properties of a schema, one a line: name, type, whether it must be there, what it is for.
+fn options(title: &str, schema: &Value) -> String {
+    let required: Vec<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let Some(properties) = schema["properties"].as_object().filter(|properties| !properties.is_empty())
+    else {
+        return format!("{title}: nothing to set\n");
+    };
+    let mut out = format!("{title}:\n");
+    for (name, property) in properties {
+        let must = if required.contains(&name.as_str()) { ", required" } else { "" };
+        let _ = write!(out, "  {name} ({}{must})", type_of(property, schema));
+        let about = property["description"].as_str().unwrap_or_default().replace('\n', " ");
+        out.push_str(if about.is_empty() { "" } else { ": " });
+        out.push_str(&about);
+        out.push('\n');
+    }
+    out
+}
+
+/// The type that a property names, its alternatives joined; references are followed once.
+fn type_of(property: &Value, schema: &Value) -> String {
+    let follow = |property: &Value| -> Option<Value> {
+        let name = property["$ref"].as_str()?.rsplit('/').next()?.to_owned();
+        Some(schema["$defs"][name].clone())
+    };
+    let property = &follow(property).unwrap_or_else(|| property.clone());
+    let join = |values: Vec<String>| {
+        let mut seen = Vec::new();
+        for value in values {
+            if value != "null" && !seen.contains(&value) {
+                seen.push(value);
+            }
+        }
+        seen.join(" or ")
+    };
+    let literal =
+        |value: &Value| value.as_str().map_or_else(|| value.to_string(), |text| format!("`{text}`"));
+    if let Some(choices) = property["enum"].as_array() {
+        return join(choices.iter().map(literal).collect());
+    }
+    if property.get("const").is_some() {
+        return literal(&property["const"]);
+    }
+    match (&property["type"], property["anyOf"].as_array().or(property["oneOf"].as_array())) {
+        (Value::String(of), _) => of.clone(),
+        (Value::Array(of), _) => join(of.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+        (_, Some(any)) => join(any.iter().map(|one| type_of(one, schema)).collect()),
+        _ => "anything".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_told_with_type_and_purpose() {
+        let schema = json!({
+            "properties": {
+                "path": { "anyOf": [{ "type": "string" }, { "type": "array" }], "description": "A file" },
+                "format": { "anyOf": [{ "$ref": "#/$defs/Format" }, { "type": "null" }] },
+                "rows": { "type": ["integer", "null"] },
+            },
+            "required": ["path"],
+            "$defs": { "Format": { "oneOf": [{ "const": "csv" }, { "const": "lines" }] } },
+        });
+        let text = options("config", &schema);
+        assert!(text.contains("  path (string or array, required): A file\n"), "{text}");
+        assert!(text.contains("  format (`csv` or `lines`)\n"), "{text}");
+        assert!(text.contains("  rows (integer)\n"), "{text}");
+        assert_eq!(options("config", &json!({})), "config: nothing to set\n");
+    }
+
+    #[test]
+    fn sizes_are_in_the_unit_that_fits() {
+        assert_eq!([size(12), size(2048), size(3 << 20)], ["12 B", "2.0 KiB", "3.0 MiB"]);
+    }
+}

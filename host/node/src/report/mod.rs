@@ -1,0 +1,12 @@
+//! What a run, a stage and a failure look like to people and to programs.
+
+pub mod component;
+mod failure;
+mod letters;
+mod progress;
+mod table;
+
+pub use failure::{explain, failure_json};
+pub use letters::{Counted, Tally, Written};
+pub use progress::Progress;
+pub use table::{rate, stage_table};

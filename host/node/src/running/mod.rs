@@ -1,0 +1,171 @@
+//! One or several pipelines, from their manifests to the summary at the end.
+//!
+//! Stages run on an executor of their own. Signals, metrics and the display have another, so that none of
+//! them ever waits behind a stage.
+
+mod prepare;
+mod stopping;
+mod summary;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use flow::meters::Meters;
+use flow::{Run, RunError};
+use tokio::runtime::Runtime;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::Result;
+use crate::report::{Progress, Tally};
+use crate::serve::{Bound, Ready};
+use stopping::{Signals, Stop};
+
+/// What `run` is asked for beside its manifests.
+#[derive(Debug, Default)]
+pub struct Options {
+    pub builds: bool,
+    pub metrics: Option<SocketAddr>,
+    pub dead_letters: Option<PathBuf>,
+    pub threads: Option<usize>,
+    /// Whether the summary goes to stdout, as data.
+    pub data_on_stdout: bool,
+}
+
+/// Pipelines that are opened, with everything bound that they need.
+pub struct Session {
+    control: Runtime,
+    stages: Runtime,
+    pipelines: Vec<Pipeline>,
+    metrics: Option<Bound>,
+    signals: Signals,
+    shows_progress: bool,
+    data_on_stdout: bool,
+}
+
+/// One pipeline of a session.
+struct Pipeline {
+    name: String,
+    /// Taken when it is spawned.
+    run: Option<Run>,
+    meters: Meters,
+    letters: Tally,
+    end: End,
+    took: Duration,
+}
+
+/// How a pipeline ended.
+enum End {
+    Running,
+    /// Its sources ended.
+    Done,
+    /// It was asked to stop, and drained.
+    Stopped,
+    Failed(RunError),
+    /// It did not drain in time.
+    CutOff,
+}
+
+impl Session {
+    /// Runs everything to its end and prints the summary. Says whether all went well.
+    pub fn run(mut self) -> Result<bool> {
+        let control = &self.control;
+        let started = Instant::now();
+        let ready = self.metrics.as_ref().map(Bound::ready).unwrap_or_default();
+        let meters: Vec<Meters> = self.pipelines.iter().map(|pipeline| pipeline.meters.clone()).collect();
+        if let Some(bound) = self.metrics.take() {
+            control.spawn(bound.serve(meters.clone()));
+        }
+        let progress = self.shows_progress.then(|| Progress::start(&meters));
+        let watch = Watch { signals: self.signals, ready, progress, started };
+        control.block_on(watch.until_all_end(&mut self.pipelines, &self.stages));
+        let cut_off = self.pipelines.iter().any(|pipeline| matches!(pipeline.end, End::CutOff));
+        if cut_off {
+            // A stage that does not come back must not hold the process.
+            self.stages.shutdown_background();
+        }
+        summary::print(&self.pipelines, self.data_on_stdout)?;
+        Ok(self.pipelines.iter().all(|pipeline| matches!(pipeline.end, End::Done | End::Stopped)))
+    }
+}
+
+/// What goes on beside the stages while they run.
+struct Watch {
+    signals: Signals,
+    ready: Ready,
+    progress: Option<Progress>,
+    started: Instant,
+}
+
+impl Watch {
+    async fn until_all_end(mut self, pipelines: &mut [Pipeline], stages: &Runtime) {
+        let stop = CancellationToken::new();
+        let mut loops: JoinSet<(usize, std::result::Result<(), RunError>)> = JoinSet::new();
+        let mut spawned: Vec<Id> = Vec::with_capacity(pipelines.len());
+        for (index, pipeline) in pipelines.iter_mut().enumerate() {
+            let Some(run) = pipeline.run.take() else { continue };
+            let stop = stop.clone();
+            let handle = loops.spawn_on(async move { (index, run.run(stop).await) }, stages.handle());
+            spawned.push(handle.id());
+        }
+        self.ready.set(true);
+        let mut stopping = Stop::new(stop.clone());
+        let mut ticks = interval(Progress::EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ended = loops.join_next() => match ended {
+                    None => break,
+                    Some(ended) => {
+                        let (index, end) = self.end_of(ended, &spawned, stopping.asked());
+                        pipelines[index].took = self.started.elapsed();
+                        if matches!(end, End::Failed(_)) {
+                            self.ready.set(false);
+                            stopping.drain();
+                        }
+                        pipelines[index].end = end;
+                    }
+                },
+                () = self.signals.next() => {
+                    self.ready.set(false);
+                    if stopping.ask() {
+                        break;
+                    }
+                }
+                () = stopping.grace_is_over() => break,
+                _ = ticks.tick(), if self.progress.is_some() => self.draw(),
+            }
+        }
+        self.draw();
+        for pipeline in pipelines.iter_mut().filter(|pipeline| matches!(pipeline.end, End::Running)) {
+            pipeline.end = End::CutOff;
+            pipeline.took = self.started.elapsed();
+        }
+        loops.abort_all();
+    }
+
+    fn draw(&mut self) {
+        if let Some(progress) = &mut self.progress {
+            progress.draw();
+        }
+    }
+
+    fn end_of(
+        &self,
+        ended: std::result::Result<(usize, std::result::Result<(), RunError>), JoinError>,
+        spawned: &[Id],
+        asked: bool,
+    ) -> (usize, End) {
+        match ended {
+            Ok((index, Ok(()))) => (index, if asked { End::Stopped } else { End::Done }),
+            Ok((index, Err(error))) => (index, End::Failed(error)),
+            Err(broke) => {
+                let index = spawned.iter().position(|id| *id == broke.id()).unwrap_or(0);
+                let why = broke.to_string();
+                (index, End::Failed(RunError::Broke { stage: String::new(), why }))
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Everything that can be wrong before anything flows.
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+
+use super::stopping::Signals;
+use super::{End, Options, Pipeline, Session};
+use crate::exit::{Failure, Result};
+use crate::report::{Counted, Written};
+use crate::wiring::{self, Draft, Wired, Workshop};
+use crate::{serve, terminal};
+
+impl Session {
+    /// Reads, loads, plans and opens all pipelines, and binds what they need.
+    pub fn prepare(files: &[PathBuf], sets: &[String], options: Options) -> Result<Self> {
+        let drafts = drafts(files, sets)?;
+        let control = runtime("control", 1)?;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let stages = runtime("stage", options.threads.unwrap_or_else(cores))?;
+        let (signals, metrics) = control.block_on(async {
+            let metrics = match options.metrics {
+                Some(address) => Some(serve::bind(address).await.map_err(Failure::Ran)?),
+                None => None,
+            };
+            Ok::<_, Failure>((Signals::listen().map_err(Failure::Ran)?, metrics))
+        })?;
+        if let Some(bound) = &metrics {
+            let address = bound.address().map_err(Failure::Ran)?;
+            terminal::say(&format!("metrics are on http://{address}/metrics"));
+        }
+        let workshop = Arc::new(Workshop::new(options.builds)?);
+        let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
+        let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
+        let letters = options.dead_letters.as_deref();
+        let opened = stages.handle().spawn(open_all(wired, letters.map(Path::to_owned)));
+        let pipelines = control.block_on(opened).map_err(Failure::ran)??;
+        // Where records and the display would share a terminal, records win.
+        let mixes = writes_stdout && std::io::stdout().is_terminal();
+        let shows_progress = terminal::is_terminal() && !mixes;
+        let data_on_stdout = options.data_on_stdout;
+        Ok(Self { control, stages, pipelines, metrics, signals, shows_progress, data_on_stdout })
+    }
+}
+
+fn runtime(name: &str, threads: usize) -> Result<Runtime> {
+    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build();
+    runtime.map_err(|error| Failure::Ran(anyhow!("threads cannot be started: {error}")))
+}
+
+/// All manifests, or what is wrong with all of them.
+fn drafts(files: &[PathBuf], sets: &[String]) -> Result<Vec<Draft>> {
+    let mut drafts: Vec<Draft> = Vec::with_capacity(files.len());
+    let mut problems = Vec::new();
+    for file in files {
+        match wiring::read(file) {
+            Ok(draft) => drafts.push(draft),
+            Err(Failure::Manifest(found)) => problems.extend(found),
+            Err(other) => return Err(other),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Failure::Manifest(problems));
+    }
+    let mut names: HashMap<String, String> = HashMap::new();
+    for draft in &drafts {
+        let (name, file) = (draft.pipeline.name.to_string(), draft.pipeline.text.name.to_string());
+        if let Some(first) = names.insert(name.clone(), file.clone()) {
+            return Err(Failure::Input(anyhow!(
+                "{first} and {file} both name their pipeline `{name}`: give each a name of its own"
+            )));
+        }
+    }
+    for set in sets {
+        set_where_it_fits(&mut drafts, set)?;
+    }
+    Ok(drafts)
+}
+
+/// An assignment goes to every pipeline that has the stage; there has to be one.
+fn set_where_it_fits(drafts: &mut [Draft], set: &str) -> Result {
+    let stage = set.split('.').next().unwrap_or_default();
+    let all = drafts.iter().all(|draft| draft.pipeline.index_of(stage).is_none());
+    for draft in drafts.iter_mut().filter(|draft| all || draft.pipeline.index_of(stage).is_some()) {
+        draft.set(std::slice::from_ref(&set.to_owned()))?;
+    }
+    Ok(())
+}
+
+/// Loads and plans all pipelines at once, on the executor of stages, since stages are asked.
+async fn wire_all(workshop: Arc<Workshop>, drafts: Vec<Draft>, stages: &Runtime) -> Result<Vec<Wired>> {
+    let mut wiring = JoinSet::new();
+    for (index, draft) in drafts.into_iter().enumerate() {
+        let workshop = workshop.clone();
+        wiring.spawn_on(async move { (index, workshop.wire(draft).await) }, stages.handle());
+    }
+    let mut all = Vec::new();
+    let mut problems = Vec::new();
+    while let Some(wired) = wiring.join_next().await {
+        match wired.map_err(Failure::ran)? {
+            (index, Ok(wired)) => all.push((index, wired)),
+            (_, Err(found)) => problems.push(found),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Failure::Manifest(problems));
+    }
+    all.sort_by_key(|(index, _)| *index);
+    Ok(all.into_iter().map(|(_, wired)| wired).collect())
+}
+
+/// stdin has one reader, and stdout is for records or for the summary. Says whether records go to stdout.
+fn check_streams(all: &[Wired], data_on_stdout: bool) -> Result<bool> {
+    let users = |name: &str| -> Vec<String> {
+        let of = |wired: &Wired| -> Vec<String> {
+            wired
+                .stages_of(name)
+                .into_iter()
+                .map(|stage| format!("`{stage}` of `{}`", wired.name()))
+                .collect()
+        };
+        all.iter().flat_map(of).collect()
+    };
+    let readers = users("stdin");
+    if readers.len() > 1 {
+        let readers = readers.join(" and ");
+        return Err(Failure::Input(anyhow!(
+            "{readers} all read stdin, which can be read once: leave it to one of them"
+        )));
+    }
+    let writers = users("stdout");
+    if data_on_stdout && let Some(writer) = writers.first() {
+        return Err(Failure::Input(anyhow!(
+            "{writer} writes records to stdout, where `--output json` would print the summary: let it write to a \
+             file, or leave out `--output json`"
+        )));
+    }
+    Ok(!writers.is_empty())
+}
+
+/// Opens everything, so that what cannot be opened is told before anything flows.
+async fn open_all(all: Vec<Wired>, dead_letters: Option<PathBuf>) -> Result<Vec<Pipeline>> {
+    let shared = dead_letters.map(|path| (Written::to(&path), path));
+    let mut pipelines = Vec::with_capacity(all.len());
+    let mut problems = Vec::new();
+    for wired in all {
+        let name = wired.name().to_owned();
+        let (file, path) = shared.clone().unwrap_or_else(|| {
+            let path = PathBuf::from(format!("{name}.dead-letters.jsonl"));
+            (Written::to(&path), path)
+        });
+        let letters = Counted::new(file, &path);
+        let tally = letters.tally();
+        match wired.open(Box::new(letters)).await {
+            Ok(job) => {
+                let run = job.build().map_err(Failure::ran)?;
+                let meters = run.meters();
+                let (run, end, took) = (Some(run), End::Running, Duration::ZERO);
+                pipelines.push(Pipeline { name, run, meters, letters: tally, end, took });
+            }
+            Err(Failure::Manifest(found)) => problems.extend(found),
+            Err(other) => return Err(other),
+        }
+    }
+    if problems.is_empty() { Ok(pipelines) } else { Err(Failure::Manifest(problems)) }
+}

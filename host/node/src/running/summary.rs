@@ -1,0 +1,74 @@
+//! The end of a run: a table per pipeline for people, or one object for programs.
+
+use serde_json::{Value, json};
+
+use super::{End, Pipeline};
+use crate::exit::Result;
+use crate::report::{explain, failure_json, rate, stage_table};
+use crate::terminal;
+
+pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
+    for pipeline in pipelines {
+        if !as_data {
+            terminal::say(&text(pipeline));
+        }
+        match &pipeline.end {
+            End::Failed(error) => terminal::error(&explain(&pipeline.name, error)),
+            End::CutOff => terminal::error(&format!(
+                "pipeline `{}` did not drain in time and was cut off: what the sinks had not committed may be \
+                 missing or written in part\n  next: run it again; if it hangs, look at the stage with the longest \
+                 batches and bound it with `limits.batch-time`",
+                pipeline.name
+            )),
+            End::Running | End::Done | End::Stopped => {}
+        }
+        if let Some(line) = pipeline.letters.line() {
+            terminal::say(&line);
+        }
+    }
+    if as_data {
+        let all: Vec<Value> = pipelines.iter().map(data).collect();
+        terminal::print_json(&json!({ "pipelines": all }))?;
+    }
+    Ok(())
+}
+
+fn text(pipeline: &Pipeline) -> String {
+    let stages = pipeline.meters.report();
+    let read: u64 = stages.iter().filter(|stage| stage.role == "source").map(|stage| stage.records_in).sum();
+    let seconds = pipeline.took.as_secs_f64();
+    let head = format!(
+        "pipeline {}: {} in {seconds:.2} s, {} read, {}",
+        pipeline.name,
+        pipeline.end.word(),
+        read,
+        rate(read, pipeline.took)
+    );
+    format!("{head}\n{}", stage_table(&stages))
+}
+
+fn data(pipeline: &Pipeline) -> Value {
+    let mut data = json!({
+        "pipeline": pipeline.name,
+        "end": pipeline.end.word(),
+        "seconds": pipeline.took.as_secs_f64(),
+        "stages": pipeline.meters.report(),
+        "dead-letters": pipeline.letters.json(),
+    });
+    if let End::Failed(error) = &pipeline.end {
+        data["error"] = failure_json(error);
+    }
+    data
+}
+
+impl End {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Stopped => "stopped",
+            Self::Failed(_) => "failed",
+            Self::CutOff => "cut off",
+        }
+    }
+}

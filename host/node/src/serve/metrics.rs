@@ -1,0 +1,94 @@
+//! The meters of the belt in the text format of OpenMetrics
+//! (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>), read when asked for.
+
+use std::fmt::Error;
+
+use flow::meters::{Meters, StageReport};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug)]
+pub struct StageMetrics(Registry);
+
+impl StageMetrics {
+    pub fn new(pipelines: Vec<Meters>) -> Self {
+        let mut registry = Registry::with_prefix("conveyor");
+        registry.register_collector(Box::new(Stages(pipelines)));
+        Self(registry)
+    }
+
+    pub fn text(&self) -> Result<String, Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.0)?;
+        Ok(text)
+    }
+}
+
+#[derive(Debug)]
+struct Stages(Vec<Meters>);
+
+type Count = (&'static str, &'static str, fn(&StageReport) -> u64);
+
+const COUNTS: [Count; 10] = [
+    ("stage_batches", "Batches that a stage took", |report| report.batches),
+    ("stage_records_in", "Records that came into a stage, or that a source read", |report| report.records_in),
+    ("stage_records_out", "Records that left a stage", |report| report.records_out),
+    ("stage_records_forwarded", "Records that a stage let through as they came", |report| report.forwarded),
+    ("stage_records_made", "Records that a stage made", |report| report.made),
+    ("stage_records_filtered", "Records that a stage took out", |report| report.filtered),
+    ("stage_records_rejected", "Records that a stage refused", |report| report.rejected),
+    ("stage_records_dropped", "Refused records that nobody keeps", |report| report.dropped),
+    ("stage_records_held", "Records that a stage keeps for later", |report| report.held),
+    ("stage_fuel", "Fuel that a stage used up", |report| report.fuel),
+];
+
+const MICROS: f64 = 1e6;
+
+impl Collector for Stages {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let reports: Vec<(String, StageReport)> = self
+            .0
+            .iter()
+            .flat_map(|meters| {
+                meters.report().into_iter().map(|report| (meters.pipeline.to_string(), report))
+            })
+            .collect();
+        for (name, help, count) in COUNTS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (pipeline, report) in &reports {
+                let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
+                ConstCounter::new(count(report)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let mut busy = encoder.encode_descriptor(
+            "stage_busy_seconds",
+            "Time that batches took",
+            None,
+            MetricType::Counter,
+        )?;
+        for (pipeline, report) in &reports {
+            let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
+            ConstCounter::new(report.busy_ms as f64 / 1e3).encode(busy.encode_family(&labels)?)?;
+        }
+        let help = "Time that one batch took, since the start";
+        let mut batch = encoder.encode_descriptor("stage_batch_seconds", help, None, MetricType::Gauge)?;
+        for (pipeline, report) in &reports {
+            for (quantile, us) in [("0.5", report.batch_p50_us), ("0.99", report.batch_p99_us)] {
+                let labels = [
+                    ("pipeline", pipeline.as_str()),
+                    ("stage", report.stage.as_str()),
+                    ("quantile", quantile),
+                ];
+                ConstGauge::new(us as f64 / MICROS).encode(batch.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}

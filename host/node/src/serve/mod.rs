@@ -1,0 +1,80 @@
+//! What a run answers over HTTP: metrics for Prometheus, and whether it lives and is ready.
+
+mod metrics;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use flow::meters::Meters;
+use tokio::net::TcpListener;
+
+use metrics::StageMetrics;
+
+/// A socket that is bound and answers nobody yet.
+pub struct Bound {
+    listener: TcpListener,
+    ready: Ready,
+}
+
+/// Whether records flow: not before all is opened, and not while it drains.
+#[derive(Clone, Debug, Default)]
+pub struct Ready(Arc<AtomicBool>);
+
+impl Ready {
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Listens on exactly this address.
+pub async fn bind(address: SocketAddr) -> Result<Bound> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| {
+        format!("metrics cannot be served on {address}: name an address of this machine that nobody uses with `--metrics`")
+    })?;
+    Ok(Bound { listener, ready: Ready::default() })
+}
+
+impl Bound {
+    /// The address, with the port that the system chose where 0 was asked for.
+    pub fn address(&self) -> Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// What `/readyz` tells.
+    pub fn ready(&self) -> Ready {
+        self.ready.clone()
+    }
+
+    /// Answers until it is dropped.
+    pub async fn serve(self, pipelines: Vec<Meters>) -> Result<()> {
+        let Self { listener, ready } = self;
+        let metrics = Arc::new(StageMetrics::new(pipelines));
+        let app = Router::new()
+            .route("/metrics", get(async move || answer(&metrics)))
+            .route("/livez", get(async || "alive\n"))
+            .route("/readyz", get(async move || readiness(&ready)));
+        Ok(axum::serve(listener, app).await?)
+    }
+}
+
+fn answer(metrics: &StageMetrics) -> impl IntoResponse + use<> {
+    match metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn readiness(ready: &Ready) -> (StatusCode, &'static str) {
+    if ready.get() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+}

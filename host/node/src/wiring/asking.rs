@@ -1,0 +1,92 @@
+//! The planning conversation: the planner says whom to ask, components answer through the engine, built-in
+//! connectors by themselves.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use engine::{CallError, Component, Failure};
+use model::diagnostics::{Diagnostic, Diagnostics};
+use model::manifest::{Pipeline, Stage};
+use model::plan::{Answer, Ask, Form, Plan, Planner, Stream};
+use model::stage::{SourcePlan, StagePlan};
+
+use super::{Code, stage_limits};
+
+/// What came of the conversation.
+pub(super) struct Asked {
+    pub plan: Plan,
+    /// By stage; of sources that are components.
+    pub splits: Vec<Vec<String>>,
+}
+
+/// Plans the pipeline, or tells all that is wrong with it: `problems` were found before.
+pub(super) async fn plan(
+    pipeline: &Pipeline,
+    codes: &[Option<Code>],
+    mut problems: Vec<Diagnostic>,
+    keeps_all: bool,
+) -> Result<Asked, Diagnostics> {
+    let forms = codes.iter().map(|code| code.as_ref().map_or(Form::Any, form)).collect();
+    let mut planner = Planner::new(pipeline, forms);
+    if keeps_all {
+        planner = planner.keeping_all();
+    }
+    let mut splits = vec![Vec::new(); pipeline.stages.len()];
+    while let Some(ask) = planner.next_ask() {
+        let stage = &pipeline.stages[ask.stage];
+        let answer = match &codes[ask.stage] {
+            None => Answer::Reported,
+            Some(Code::BuiltIn(built_in)) => built_in.answer(),
+            Some(Code::Component(component)) => {
+                answer_of(component, stage, &ask, &mut splits[ask.stage]).await
+            }
+        };
+        planner.answer(answer);
+    }
+    let planned = planner.finish();
+    match planned {
+        Ok(plan) if problems.is_empty() => Ok(Asked { plan, splits }),
+        Ok(_) => Err(pipeline.diagnostics(problems)),
+        Err(more) => {
+            problems.extend(more.iter().cloned());
+            Err(pipeline.diagnostics(problems))
+        }
+    }
+}
+
+fn form(code: &Code) -> Form {
+    match code {
+        Code::BuiltIn(built_in) => built_in.form(),
+        Code::Component(component) if component.kind().is_table() => Form::Table,
+        Code::Component(_) => Form::Bytes,
+    }
+}
+
+async fn answer_of(component: &Component, stage: &Stage, ask: &Ask, splits: &mut Vec<String>) -> Answer {
+    let config = serde_json::Value::Object(stage.with.value.clone());
+    let fields = ask.fields.as_deref().unwrap_or_default();
+    match component.plan(&config, fields, &stage_limits(stage)).await {
+        Ok(StagePlan::Transform(plan)) => Answer::Transform(plan),
+        Ok(StagePlan::Sink(plan)) => Answer::Sink(plan),
+        Ok(StagePlan::Source(SourcePlan { schema, splits: found })) => {
+            *splits = found;
+            match schema.map(|fields| fields.iter().map(|field| field.to_arrow()).collect::<Option<Vec<_>>>())
+            {
+                None => Answer::Source(Stream::Opaque),
+                Some(Some(fields)) => Answer::Source(Stream::Rows(Arc::new(Schema::new(fields)))),
+                Some(None) => refused("its schema has a column that is opaque".to_owned(), MEND),
+            }
+        }
+        Err(CallError::Failure(Failure::Invalid(why))) => refused(why, "change its config under `with`"),
+        Err(error) => {
+            let backtrace = error.backtrace().map(|backtrace| format!("\n{backtrace}")).unwrap_or_default();
+            refused(format!("asked for its plan, {error}{backtrace}"), MEND)
+        }
+    }
+}
+
+const MEND: &str = "mend the component, or ask its author to";
+
+fn refused(message: String, help: &str) -> Answer {
+    Answer::Refused { pointer: String::new(), message, help: help.to_owned() }
+}

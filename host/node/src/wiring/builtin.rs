@@ -1,0 +1,156 @@
+//! Built-in connectors, as wiring sees them.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use connect::{PlannedSink, PlannedSource, SinkSpec, SourceSpec, SpecError, Wanted};
+use flow::connector::{ConnectError, Sink, Source};
+use model::diagnostics::Diagnostic;
+use model::manifest::{Pipeline, Role, Stage};
+use model::plan::{Answer, Form, SourceWork, Stream};
+use serde_json::{Map, Value};
+
+/// A connector that read its config and looked at what is there. Opening takes it out; the locks are never
+/// waited for, and make a wired pipeline something that tasks can look at.
+pub enum BuiltIn {
+    Source(Mutex<Option<PlannedSource>>),
+    Sink(Mutex<Option<PlannedSink>>),
+}
+
+/// The key under `with` that `limits.record-bytes` stands for.
+const RECORD_BYTES: &str = "record-bytes-max";
+
+/// Plans the connector `name` for a stage, or says what is wrong with it.
+pub(super) fn plan(
+    stage: &Stage,
+    name: &str,
+    pipeline: &Pipeline,
+    home: &Path,
+) -> Result<BuiltIn, Diagnostic> {
+    let planned = match *stage.role {
+        Role::Source => {
+            let columns = stage.schema.columns.iter();
+            let declared = |column: &model::manifest::ColumnDecl| {
+                (column.name.value.clone(), column.column_type.map(|column_type| column_type.value))
+            };
+            let spec = SourceSpec {
+                pipeline: Arc::from(pipeline.name.as_str()),
+                stage: Arc::from(stage.name.as_str()),
+                connector: name.to_owned(),
+                with: config_of_source(stage, name),
+                schema: columns.map(declared).collect(),
+                time: stage.time.value.clone(),
+                unknown: stage.unknown.value,
+                base: home.to_owned(),
+            };
+            connect::plan_source(&spec).map(|planned| BuiltIn::Source(Mutex::new(Some(planned))))
+        }
+        _ => {
+            let spec = SinkSpec {
+                stage: Arc::from(stage.name.as_str()),
+                connector: name.to_owned(),
+                with: stage.with.value.clone(),
+                base: home.to_owned(),
+            };
+            connect::plan_sink(&spec).map(|planned| BuiltIn::Sink(Mutex::new(Some(planned))))
+        }
+    };
+    planned.map_err(|error| cannot_plan(stage, error))
+}
+
+/// `limits.record-bytes` bounds the records of a source that reads them from somewhere.
+fn config_of_source(stage: &Stage, name: &str) -> Map<String, Value> {
+    let mut with = stage.with.value.clone();
+    if let Some(bytes) = stage.limits.record_bytes
+        && name != "generate"
+    {
+        with.entry(RECORD_BYTES).or_insert_with(|| bytes.value.0.into());
+    }
+    with
+}
+
+fn cannot_plan(stage: &Stage, error: SpecError) -> Diagnostic {
+    match error {
+        SpecError::Options(error) => {
+            let message = format!("`{}` does not take this config: {}", *stage.name, error.message);
+            let span = stage.with.span_of(&error.pointer);
+            Diagnostic::new("connector::config", message).label(span, "this").help(error.help)
+        }
+        SpecError::Connect(error) => cannot_open(stage, &error),
+        SpecError::Unknown { .. } => {
+            let problem = Diagnostic::new("connector::unknown", error.to_string());
+            problem.label(stage.reference.span, "no such connector").help("name one of those that there are")
+        }
+    }
+}
+
+/// A connector that cannot get at its file, with the key that names the file.
+fn cannot_open(stage: &Stage, error: &ConnectError) -> Diagnostic {
+    let message = format!("`{}` cannot be opened: {}: {}", *stage.name, error.what, error.why);
+    let span = stage.with.span_of("/path");
+    Diagnostic::new("connector::open", message).label(span, "this").help(error.next.clone())
+}
+
+impl BuiltIn {
+    pub(super) fn form(&self) -> Form {
+        match self {
+            Self::Sink(planned) => {
+                let planned = planned.lock().unwrap_or_else(PoisonError::into_inner);
+                planned.as_ref().map_or(Form::Any, PlannedSink::form)
+            }
+            Self::Source(_) => Form::Any,
+        }
+    }
+
+    pub(super) fn answer(&self) -> Answer {
+        match self {
+            Self::Source(planned) => match &*planned.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(planned) => Answer::Source(planned.stream().clone()),
+                None => Answer::Reported,
+            },
+            Self::Sink(planned) => match &*planned.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(planned) => Answer::BuiltInSink { columns: planned.reads_columns() },
+                None => Answer::Reported,
+            },
+        }
+    }
+
+    pub(super) fn open_source(
+        &self,
+        stage: &Stage,
+        work: &SourceWork,
+    ) -> Result<Box<dyn Source>, Diagnostic> {
+        let Self::Source(planned) = self else { return Err(taken(stage)) };
+        let planned = planned.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let wanted = Wanted { columns: work.wanted.clone(), times: work.times };
+        let planned = planned.ok_or_else(|| taken(stage))?;
+        planned.open(&wanted).map_err(|error| cannot_open(stage, &error))
+    }
+
+    pub(super) fn open_sink(&self, stage: &Stage, input: &Stream) -> Result<Box<dyn Sink>, Diagnostic> {
+        let Self::Sink(planned) = self else { return Err(taken(stage)) };
+        let planned = planned.lock().unwrap_or_else(PoisonError::into_inner).take();
+        planned.ok_or_else(|| taken(stage))?.open(input).map_err(|error| cannot_open(stage, &error))
+    }
+}
+
+fn taken(stage: &Stage) -> Diagnostic {
+    let message = format!("`{}` is not a connector of this role, or was opened before", *stage.name);
+    Diagnostic::new("connector::role", message).label(stage.role.span, "as this")
+}
+
+/// The names of the built-in connectors, sources first.
+pub fn connectors() -> Vec<&'static str> {
+    let sinks = connect::SINKS.iter().filter(|name| !connect::SOURCES.contains(name));
+    connect::SOURCES.iter().chain(sinks).copied().collect()
+}
+
+/// What `inspect` shows of a connector: the schema of its config, by role. None where there is no such one.
+pub fn describe_connector(name: &str) -> Option<Value> {
+    let options = [("source", connect::source_options(name)), ("sink", connect::sink_options(name))];
+    let there: Map<String, Value> = options
+        .into_iter()
+        .filter_map(|(role, schema)| Some((role.to_owned(), schema?.to_value())))
+        .collect();
+    (!there.is_empty()).then(|| serde_json::json!({ "connector": name, "config-schema": there }))
+}

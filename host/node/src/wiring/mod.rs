@@ -1,0 +1,111 @@
+//! From a manifest on disk to a job that can run.
+//!
+//! [`read`] makes a [`Draft`] of a file; [`Workshop::wire`] loads what the stages name, asks them for their
+//! plans and gives a [`Wired`] pipeline, or everything that is wrong with it at once; [`Wired::open`]
+//! opens what the stages stand for. Each step is the last one to know what came before it.
+
+mod asking;
+mod builtin;
+mod components;
+mod manifest;
+mod opening;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use engine::{Component, Engine, EngineOptions, StageLimits};
+use model::diagnostics::Diagnostics;
+use model::manifest::{Pipeline, Stage};
+use model::plan::Plan;
+
+use crate::exit::{Failure, Result};
+use crate::places;
+
+pub use builtin::{BuiltIn, connectors, describe_connector};
+pub use components::read as read_component;
+pub use manifest::{Draft, read};
+
+/// What wiring needs beside the manifest: an engine, and whether directories are built.
+pub struct Workshop {
+    pub engine: Engine,
+    /// Whether a stage that is a directory is built. Without it, it is refused: building runs what the
+    /// directory says, which running does not.
+    pub builds: bool,
+}
+
+/// What stands behind a stage.
+pub enum Code {
+    BuiltIn(BuiltIn),
+    Component(Component),
+}
+
+/// A pipeline in which everything fits together, not yet opened.
+pub struct Wired {
+    pub pipeline: Pipeline,
+    /// The directory of the manifest: paths in it are relative to it.
+    pub home: PathBuf,
+    /// By stage.
+    pub codes: Vec<Code>,
+    /// By stage; the splits of sources that are components.
+    splits: Vec<Vec<String>>,
+    pub plan: Arc<Plan>,
+}
+
+impl Workshop {
+    pub fn new(builds: bool) -> Result<Self> {
+        let cache_dir = places::code();
+        let engine = Engine::new(EngineOptions { cache_dir, ..EngineOptions::default() });
+        Ok(Self { engine: engine.map_err(Failure::ran)?, builds })
+    }
+
+    /// Loads, checks and plans.
+    pub async fn wire(&self, draft: Draft) -> std::result::Result<Wired, Diagnostics> {
+        self.wire_with(draft, false).await
+    }
+
+    /// The same with every column kept, wanted or not, for those who look at what leaves each stage.
+    pub async fn wire_keeping_all(&self, draft: Draft) -> std::result::Result<Wired, Diagnostics> {
+        self.wire_with(draft, true).await
+    }
+
+    async fn wire_with(&self, draft: Draft, keeps_all: bool) -> std::result::Result<Wired, Diagnostics> {
+        let Draft { pipeline, home } = draft;
+        let (codes, problems) = self.load(&pipeline, &home).await;
+        let asked = asking::plan(&pipeline, &codes, problems, keeps_all).await?;
+        let codes = codes.into_iter().flatten().collect();
+        Ok(Wired { codes, splits: asked.splits, plan: Arc::new(asked.plan), pipeline, home })
+    }
+}
+
+impl Wired {
+    pub fn name(&self) -> &str {
+        self.pipeline.name.as_str()
+    }
+
+    /// The component behind a stage, where there is one.
+    pub fn component(&self, stage: usize) -> Option<&Component> {
+        match self.codes.get(stage)? {
+            Code::Component(component) => Some(component),
+            Code::BuiltIn(_) => None,
+        }
+    }
+
+    /// Names of the stages that are the built-in connector `name`.
+    pub fn stages_of(&self, name: &str) -> Vec<&str> {
+        let stages = self.pipeline.stages.iter();
+        let named = stages.filter(|stage| stage.reference.value.to_string() == name);
+        named.map(|stage| stage.name.as_str()).collect()
+    }
+}
+
+/// The limits of a stage as the engine takes them.
+pub fn stage_limits(stage: &Stage) -> StageLimits {
+    let (given, default) = (&stage.limits, StageLimits::default());
+    StageLimits {
+        memory_bytes: given.memory.map_or(default.memory_bytes, |memory| memory.value.0 as usize),
+        fuel_per_record: given.fuel_per_record.map_or(default.fuel_per_record, |fuel| fuel.value.0),
+        fuel_per_call: given.fuel_per_batch.map_or(default.fuel_per_call, |fuel| fuel.value.0),
+        batch_time: given.batch_time.map_or(default.batch_time, |time| time.value.0),
+        ..default
+    }
+}

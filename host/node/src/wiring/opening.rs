@@ -1,0 +1,154 @@
+//! A wired pipeline becomes a job: connectors are opened, and of every component one instance is started, so
+//! that what cannot start is told before anything flows.
+
+use std::sync::Arc;
+
+use engine::{Component, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, SourceSetup, StageSetup};
+use flow::component::{ComponentSink, ComponentSource};
+use flow::connector::PullLimits;
+use flow::letters::Letters;
+use flow::{Job, Part};
+use model::diagnostics::Diagnostic;
+use model::fields::FieldSpec;
+use model::manifest::Stage;
+use model::plan::{PlannedStage, SinkWork, SourceWork, TransformWork, Work};
+use serde_json::Value;
+
+use super::{Code, Wired, stage_limits};
+use crate::exit::Result;
+
+/// Why a stage could not be opened, as a problem with its line in the manifest.
+type Opened<T> = std::result::Result<T, Diagnostic>;
+
+impl Wired {
+    /// Opens everything, once. All stages are tried, so that all that cannot be opened is told at once.
+    pub async fn open(&self, letters: Box<dyn Letters>) -> Result<Job> {
+        let mut parts = Vec::with_capacity(self.codes.len());
+        let mut problems = Vec::new();
+        for index in 0..self.codes.len() {
+            match self.part(index).await {
+                Ok(part) => parts.push(part),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(self.pipeline.diagnostics(problems).into());
+        }
+        let on_error = self.pipeline.stages.iter().map(|stage| stage.on_error.value).collect();
+        Ok(Job { plan: self.plan.clone(), parts, on_error, letters })
+    }
+
+    /// The pool of a transform; none for other stages.
+    pub fn pool(&self, index: usize) -> Option<Pool> {
+        match (&self.plan.stages[index].work, &self.codes[index]) {
+            (Work::Transform(work), Code::Component(component)) => {
+                Some(self.pool_of(&self.pipeline.stages[index], work, component))
+            }
+            _ => None,
+        }
+    }
+
+    async fn part(&self, index: usize) -> Opened<Part> {
+        let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
+        let component = match &self.codes[index] {
+            Code::BuiltIn(built_in) => {
+                return match &planned.work {
+                    Work::Source(work) => {
+                        let source = built_in.open_source(stage, work)?;
+                        Ok(Part::Source { source, limits: pull_limits(stage) })
+                    }
+                    _ => Ok(Part::Sink(built_in.open_sink(stage, &planned.input)?)),
+                };
+            }
+            Code::Component(component) => component,
+        };
+        match &planned.work {
+            Work::Source(work) => self.component_source(index, work, component).await,
+            Work::Transform(work) => {
+                let pool = self.pool_of(stage, work, component);
+                let lease = pool.lease().await.map_err(|error| cannot_start(stage, &error))?;
+                lease.give_back();
+                Ok(Part::Transform(pool))
+            }
+            Work::Sink(work) => self.component_sink(stage, planned, work, component).await,
+        }
+    }
+
+    async fn component_source(&self, index: usize, work: &SourceWork, component: &Component) -> Opened<Part> {
+        let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
+        let port = &planned.ports[0];
+        let fields = |stream: &model::plan::Stream| match stream.schema() {
+            Some(schema) => schema.fields().iter().map(|field| FieldSpec::of(field)).collect(),
+            None => Vec::new(),
+        };
+        let wanted = work.wanted.iter().flatten();
+        let setup = SourceSetup {
+            pipeline: self.plan.pipeline.clone(),
+            stage: planned.name.clone(),
+            config: config(stage),
+            schema: fields(&port.offered),
+            wanted: wanted.filter_map(|&column| u32::try_from(column).ok()).collect(),
+            limits: stage_limits(stage),
+        };
+        let driver =
+            SourceDriver::open(component, setup).await.map_err(|error| cannot_start(stage, &error))?;
+        let (pipeline, name) = (self.plan.pipeline.clone(), planned.name.clone());
+        let source =
+            ComponentSource::start(driver, pipeline, name, port.stream.clone(), &self.splits[index]).await;
+        let source = source.map_err(|error| cannot_start(stage, &error))?;
+        Ok(Part::Source { source: Box::new(source), limits: pull_limits(stage) })
+    }
+
+    async fn component_sink(
+        &self,
+        stage: &Stage,
+        planned: &PlannedStage,
+        work: &SinkWork,
+        component: &Component,
+    ) -> Opened<Part> {
+        let Some(sink) = &work.component else {
+            let message = format!("`{}` was planned as a connector, and is a component", *stage.name);
+            return Err(Diagnostic::new("stage::role", message).label(stage.reference.span, "this"));
+        };
+        let setup = SinkSetup {
+            pipeline: self.plan.pipeline.clone(),
+            stage: planned.name.clone(),
+            config: config(stage),
+            input: sink.fields.clone().unwrap_or_default(),
+            plan: sink.plan.clone(),
+            context: SinkContext::default(),
+            limits: stage_limits(stage),
+        };
+        let driver = SinkDriver::open(component, setup).await.map_err(|error| cannot_start(stage, &error))?;
+        let ids = sink.plan.ids;
+        Ok(Part::Sink(Box::new(ComponentSink::new(driver, sink.feed.clone(), planned.input.clone(), ids))))
+    }
+
+    fn pool_of(&self, stage: &Stage, work: &TransformWork, component: &Component) -> Pool {
+        let setup = StageSetup {
+            pipeline: self.plan.pipeline.clone(),
+            stage: Arc::from(stage.name.as_str()),
+            config: config(stage),
+            input: work.fields.clone().unwrap_or_default(),
+            plan: work.plan.clone(),
+            limits: stage_limits(stage),
+        };
+        Pool::new(component.clone(), setup)
+    }
+}
+
+fn config(stage: &Stage) -> Value {
+    Value::Object(stage.with.value.clone())
+}
+
+fn pull_limits(stage: &Stage) -> PullLimits {
+    let batch = &stage.batch;
+    PullLimits { records_max: batch.records, bytes_max: batch.bytes.0 as usize, delay: batch.delay.0 }
+}
+
+fn cannot_start(stage: &Stage, error: &engine::CallError) -> Diagnostic {
+    let backtrace = error.backtrace().map(|backtrace| format!("\n{backtrace}")).unwrap_or_default();
+    let message = format!("`{}` cannot be started: {error}{backtrace}", *stage.name);
+    let problem = Diagnostic::new("stage::start", message).label(stage.reference.span, "this component");
+    problem.help("change its config, raise its `limits`, or mend the component")
+}
