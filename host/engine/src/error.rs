@@ -81,17 +81,15 @@ pub enum CallError {
     TimedOut { limit: Duration, backtrace: GuestBacktrace },
     #[error("out of memory: it asked for more than {limit_bytes} bytes; raise `limits.memory`")]
     OutOfMemory { limit_bytes: usize, backtrace: GuestBacktrace },
-    #[error(
-        "a call into the host did not return within {} s", limits::HOST_CALL_TIME.as_secs()
-    )]
-    HostCallTimedOut,
+    #[error("a call into the host did not return within {} ms", limit.as_millis())]
+    HostCallTimedOut { limit: Duration },
     #[error("{0}")]
     Failure(Failure),
     #[error("its answer breaks the contract: {0}")]
     BadAnswer(#[from] AnswerError),
     #[error("{0}")]
     Input(#[from] InputError),
-    #[error("every one of the {} instances of this process is taken", limits::INSTANCES_MAX)]
+    #[error("every instance that this process may have is taken; set more, or fewer stages")]
     NoRoom,
     #[error("it cannot be started: {0}")]
     Start(String),
@@ -105,7 +103,7 @@ impl CallError {
             Self::OutOfFuel { .. } => "out-of-fuel",
             Self::TimedOut { .. } => "timed-out",
             Self::OutOfMemory { .. } => "out-of-memory",
-            Self::HostCallTimedOut => "host-call-timed-out",
+            Self::HostCallTimedOut { .. } => "host-call-timed-out",
             Self::Failure(Failure::Retry { .. }) => "retry",
             Self::Failure(Failure::Invalid(_)) => "invalid",
             Self::Failure(Failure::Fatal(_)) => "fatal",
@@ -162,7 +160,7 @@ pub enum AnswerError {
     Kind { what: String, found: &'static str, expected: String },
     #[error("{what} has no value in row {row}, the plan says that it always has one")]
     Null { what: String, row: usize },
-    #[error("{what}: {found} columns, the plan says {expected}")]
+    #[error("{what}: there are {found}, the plan says {expected}")]
     Columns { what: String, found: usize, expected: usize },
     #[error("it emits by port {port}, its plan has {ports}")]
     Port { port: u32, ports: usize },

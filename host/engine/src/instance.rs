@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -23,11 +24,13 @@ pub(crate) struct Budget {
     pub fuel: u64,
     pub ticks: u64,
     pub time: Duration,
+    pub host_call_time: Duration,
 }
 
 impl Budget {
     pub(crate) fn of(limits: &StageLimits, rows: usize) -> Self {
-        Self { fuel: limits.fuel(rows), ticks: limits.ticks(), time: limits.batch_time }
+        let StageLimits { batch_time: time, host_call_time, .. } = *limits;
+        Self { fuel: limits.fuel(rows), ticks: limits.ticks(), time, host_call_time }
     }
 }
 
@@ -35,6 +38,7 @@ pub(crate) struct Instance {
     pub store: Store<State>,
     pub exports: wasmtime::component::Instance,
     pub last_fuel: u64,
+    beats: Arc<AtomicU64>,
 }
 
 /// What a call of the contract answers: a value, or the stage's own failure.
@@ -45,7 +49,7 @@ impl Instance {
     pub(crate) async fn start(
         component: &Compiled,
         limits: &StageLimits,
-        log: std::sync::Arc<StageLog>,
+        log: Arc<StageLog>,
     ) -> Result<Self, CallError> {
         let mut store = component.store(State::new(limits.memory_bytes, Voice::new(log)));
         store.limiter(|state| &mut state.memory);
@@ -55,14 +59,14 @@ impl Instance {
         store.set_max_component_handles(limits::RESOURCES_MAX);
         let budget = Budget::of(limits, 0);
         arm(&mut store, budget)?;
-        let beats = store.data().clock.beats();
+        let beats = store.data().clock.beats().clone();
         let started = {
             let start = pin!(component.pre().instantiate_async(&mut store));
-            watched(start, &beats).await?
+            watched(start, &beats, budget.host_call_time).await?
         };
         match started {
-            Ok(exports) => Ok(Self { store, exports, last_fuel: 0 }),
-            Err(error) => Err(explain(&store, error, budget)),
+            Ok(exports) => Ok(Self { store, exports, last_fuel: 0, beats }),
+            Err(error) => Err(explain(&store, error, budget, true)),
         }
     }
 
@@ -109,14 +113,13 @@ impl Instance {
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
         arm(&mut self.store, budget)?;
-        let beats = self.store.data().clock.beats();
         let answer = {
             let call = pin!(func.call_async(&mut self.store, params));
-            watched(call, &beats).await?
+            watched(call, &self.beats, budget.host_call_time).await?
         };
         let left = self.store.get_fuel().unwrap_or_default();
         self.last_fuel = budget.fuel.saturating_sub(left);
-        answer.map_err(|error| explain(&self.store, error, budget))
+        answer.map_err(|error| explain(&self.store, error, budget, false))
     }
 }
 
@@ -130,7 +133,7 @@ fn arm(store: &mut Store<State>, budget: Budget) -> Result<(), CallError> {
     Ok(())
 }
 
-fn explain(store: &Store<State>, error: wasmtime::Error, budget: Budget) -> CallError {
+fn explain(store: &Store<State>, error: wasmtime::Error, budget: Budget, starting: bool) -> CallError {
     let state = store.data();
     Failed {
         error,
@@ -138,6 +141,7 @@ fn explain(store: &Store<State>, error: wasmtime::Error, budget: Budget) -> Call
         fuel: budget.fuel,
         time: budget.time,
         last_words: state.voice.last_words(),
+        starting,
     }
     .explain()
 }
@@ -146,7 +150,8 @@ fn explain(store: &Store<State>, error: wasmtime::Error, budget: Budget) -> Call
 /// on, or waits inside a host function; that is given up after a while.
 async fn watched<T>(
     mut call: Pin<&mut impl Future<Output = T>>,
-    beats: &std::sync::atomic::AtomicU64,
+    beats: &AtomicU64,
+    host_call_time: Duration,
 ) -> Result<T, CallError> {
     let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     if let Poll::Ready(answer) = first {
@@ -154,11 +159,11 @@ async fn watched<T>(
     }
     loop {
         let before = beats.load(Ordering::Relaxed);
-        if let Ok(answer) = tokio::time::timeout(limits::HOST_CALL_TIME, call.as_mut()).await {
+        if let Ok(answer) = tokio::time::timeout(host_call_time, call.as_mut()).await {
             return Ok(answer);
         }
         if beats.load(Ordering::Relaxed) == before {
-            return Err(CallError::HostCallTimedOut);
+            return Err(CallError::HostCallTimedOut { limit: host_call_time });
         }
     }
 }

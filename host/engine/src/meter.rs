@@ -22,6 +22,8 @@ pub struct StageLimits {
     pub fuel_per_call: u64,
     /// The guest's own running time for one batch.
     pub batch_time: Duration,
+    /// The longest that one call of the guest into the host may take.
+    pub host_call_time: Duration,
 }
 
 impl Default for StageLimits {
@@ -31,6 +33,7 @@ impl Default for StageLimits {
             fuel_per_record: limits::FUEL_PER_RECORD,
             fuel_per_call: limits::FUEL_PER_CALL,
             batch_time: limits::BATCH_TIME,
+            host_call_time: limits::HOST_CALL_TIME,
         }
     }
 }
@@ -97,8 +100,8 @@ impl Clock {
         self.ticks_left = ticks;
     }
 
-    pub(crate) fn beats(&self) -> Arc<AtomicU64> {
-        self.beats.clone()
+    pub(crate) fn beats(&self) -> &Arc<AtomicU64> {
+        &self.beats
     }
 
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
@@ -182,12 +185,14 @@ pub(crate) struct Failed<'a> {
     pub fuel: u64,
     pub time: Duration,
     pub last_words: Option<String>,
+    /// Whether the instance was being made, so that there is no answer to blame.
+    pub starting: bool,
 }
 
 impl Failed<'_> {
     /// Which of its limits a call hit, or how else it ended.
     pub(crate) fn explain(self) -> CallError {
-        let Self { error, memory, fuel, time, last_words } = self;
+        let Self { error, memory, fuel, time, last_words, starting } = self;
         if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return CallError::NoRoom;
         }
@@ -201,10 +206,13 @@ impl Failed<'_> {
         if trap == Some(wasmtime::Trap::OutOfFuel) {
             return CallError::OutOfFuel { fuel, backtrace };
         }
-        if memory.refused && in_guest {
+        if memory.refused {
             return CallError::OutOfMemory { limit_bytes: memory.limit_bytes, backtrace };
         }
         let message = error.root_cause().to_string();
+        if !in_guest && starting {
+            return CallError::Start(message);
+        }
         if !in_guest {
             // Raised by the host itself while it took values over: a pointer out of bounds, text that is
             // no text, more bytes than the call may give.
@@ -226,10 +234,13 @@ fn frames(backtrace: &WasmBacktrace) -> GuestBacktrace {
             frames.push(Frame { module, function: name, file: None, line: None });
             continue;
         }
-        for symbol in frame.symbols() {
+        for (i, symbol) in frame.symbols().iter().enumerate() {
+            // The last is the function itself, whose name wasm knows with its path; those before it were
+            // inlined, and DWARF has their bare names.
+            let inlined = symbol.name().filter(|_| i + 1 < frame.symbols().len());
             frames.push(Frame {
                 module: module.clone(),
-                function: symbol.name().map_or_else(|| name.clone(), demangle),
+                function: inlined.map_or_else(|| name.clone(), demangle),
                 file: symbol.file().map(str::to_owned),
                 line: symbol.line(),
             });

@@ -1,8 +1,8 @@
 //! Bytes -> a component that is known to be a stage: compiled once per digest, asked once what it is, and
 //! shared by everybody who loads the same bytes.
 
+mod binary;
 mod cache;
-mod componentize;
 mod fit;
 mod schema;
 
@@ -19,12 +19,13 @@ use crate::engine::{Engine, Shared};
 use crate::error::LoadError;
 use crate::instance::Instance;
 use crate::link::log::StageLog;
+use crate::link::unknown;
 use crate::meter::StageLimits;
 use crate::plan;
 use crate::state::State;
+pub use binary::componentize;
 use cache::{Entry, Hit};
 use fit::{Functions, Names};
-pub use componentize::componentize;
 pub use schema::ConfigProblem;
 use schema::ConfigSchema;
 
@@ -122,7 +123,7 @@ impl Compiled {
         let (kind, functions) = fit::fit(wasm, names)?;
         let link = |error: wasmtime::Error| LoadError::Link { why: format!("{error:#}") };
         let mut linker = shared.linker(names.import_wasi()).map_err(link)?.clone();
-        linker.define_unknown_imports_as_traps(wasm).map_err(link)?;
+        unknown::define_as_traps(&mut linker, wasm).map_err(link)?;
         let pre = linker.instantiate_pre(wasm).map_err(link)?;
         Ok(Self { shared: shared.clone(), pre, kind, functions })
     }

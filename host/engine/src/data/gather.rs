@@ -128,7 +128,7 @@ fn collect<'a>(
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, BinaryArray, BooleanArray};
+    use arrow::array::{BinaryArray, BooleanArray};
 
     use super::*;
 

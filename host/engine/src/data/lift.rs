@@ -208,7 +208,7 @@ fn columns(
         return Ok(Vec::new());
     }
     if list.len() != specs.len() {
-        let what = format!("{place}s");
+        let what = place.to_string();
         return Err(AnswerError::Columns { what, found: list.len(), expected: specs.len() });
     }
     let at = |i| Place { column: Some(i), ..place };

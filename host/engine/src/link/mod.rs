@@ -3,6 +3,7 @@
 //! to a trap that names it, so that a component may import more than it uses.
 
 pub(crate) mod log;
+pub(crate) mod unknown;
 pub(crate) mod wasi;
 
 use wasmtime::component::Linker;

@@ -1,0 +1,97 @@
+//! Loading: what a component says of itself, its config, and the cache of compiled code.
+
+use engine::{Digest, Engine, EngineOptions, StageLimits};
+use model::stage::{StageKind, StagePlan};
+use serde_json::json;
+
+use crate::guests::{engine, guest, load};
+
+#[tokio::test]
+async fn a_component_says_what_it_is() {
+    let component = load("probe-bytes").await;
+    assert_eq!(component.kind(), StageKind::Transform);
+    let about = component.about();
+    assert_eq!(
+        (about.name.as_str(), about.needs.as_slice()),
+        ("probe-bytes", &["http api.example.com:443".to_owned()][..])
+    );
+    assert_eq!(about.hints, [("language".to_owned(), "rust".to_owned())]);
+    assert!(component.exports().contains(&"conveyor:stage/transform@0.1.0".to_owned()));
+    assert!(component.imports().contains(&"acme:weather/now@1.0.0".to_owned()));
+    assert_eq!(load("probe-table").await.kind(), StageKind::TableTransform);
+}
+
+#[tokio::test]
+async fn config_is_checked_against_the_schema_of_the_component() {
+    let component = load("probe-bytes").await;
+    assert!(component.check_config(&json!({ "do": "all" })).is_empty());
+    let problems = component.check_config(&json!({ "do": 7 }));
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert_eq!(problems[0].pointer, "/do");
+}
+
+#[tokio::test]
+async fn a_plan_that_cannot_be_is_told_by_what_is_wrong() {
+    let component = load("probe-bytes").await;
+    let cases = [
+        ("plan-no-ports", "has no output port"),
+        ("plan-twice", "output ports: `main` is there twice"),
+        ("plan-unnamed", "output ports: name 0 is empty"),
+        ("plan-many", "65 of them, at most 64"),
+        ("plan-long", "bytes of text"),
+        ("plan-panic", "it trapped"),
+        ("plan-invalid", "that is no config"),
+    ];
+    for (what, expected) in cases {
+        let plan = component.plan(&json!({ "do": what }), &[], &StageLimits::default()).await;
+        let error = plan.expect_err(what).to_string();
+        assert!(error.contains(expected), "{what}: {error}");
+    }
+    let plan = component.plan(&json!({ "do": "all" }), &[], &StageLimits::default()).await;
+    let StagePlan::Transform(plan) = plan.expect("a plan") else { panic!("a transform") };
+    let names: Vec<&str> = plan.outputs.iter().map(|port| port.name.as_str()).collect();
+    assert_eq!(names, ["main", "side"]);
+    assert!(!plan.times && plan.wanted.is_empty());
+}
+
+#[tokio::test]
+async fn bytes_that_are_loaded_twice_are_one_component() {
+    let engine = engine();
+    let first = engine.load(guest("probe-bytes")).await.expect("a stage");
+    let again = engine.load(guest("probe-bytes")).await.expect("a stage");
+    // The same allocation, not an equal one.
+    assert!(std::ptr::eq(first.about(), again.about()));
+    assert_eq!(first.digest(), Digest::of(&guest("probe-bytes")));
+}
+
+#[tokio::test]
+async fn compiled_code_is_found_by_its_digest_and_made_again_when_it_is_damaged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let options = || EngineOptions { cache_dir: Some(dir.path().join("code")), instances_max: 4 };
+    let digest = {
+        let engine = Engine::new(options()).expect("an engine");
+        let digest = Digest::of(&guest("probe-bytes"));
+        assert!(engine.load_cached(digest).await.expect("no error").is_none(), "found before it was made");
+        engine.load(guest("probe-bytes")).await.expect("a stage").digest()
+    };
+    let other = Engine::new(options()).expect("an engine");
+    let component = other.load_cached(digest).await.expect("no error").expect("it was not kept");
+    assert_eq!(component.about().name, "probe-bytes");
+    let plan = component.plan(&json!({ "do": "all" }), &[], &StageLimits::default()).await;
+    assert!(plan.is_ok(), "{plan:?}");
+
+    let files = std::fs::read_dir(dir.path().join("code")).expect("the cache");
+    let code = files
+        .map(|file| file.expect("a file").path())
+        .find(|path| path.extension().is_some_and(|e| e == "cwasm"));
+    let code = code.expect("compiled code");
+    let mut bytes = std::fs::read(&code).expect("the code");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&code, bytes).expect("damaged");
+    let third = Engine::new(options()).expect("an engine");
+    assert!(third.load_cached(digest).await.expect("no error").is_none(), "damaged code was loaded");
+    assert!(third.load(guest("probe-bytes")).await.is_ok());
+    let fourth = Engine::new(options()).expect("an engine");
+    assert!(fourth.load_cached(digest).await.expect("no error").is_some(), "it was not made again");
+}
