@@ -215,6 +215,17 @@ impl<'a> Blobs<'a> {
         self.valid
     }
 
+    /// Where the values are in `bytes`, for loops over whole columns: value `i` is
+    /// `bytes[offsets[i]..offsets[i + 1]]`. Empty where there are no values.
+    pub fn offsets(self) -> &'a [u32] {
+        self.offsets
+    }
+
+    /// The bytes of all values, one after the other.
+    pub fn bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The caller has checked `index`.
     #[inline(always)]
     #[allow(unsafe_code)]
@@ -241,6 +252,11 @@ impl<'a> Validity<'a> {
     #[inline(always)]
     pub fn is_all(self) -> bool {
         self.0.is_empty()
+    }
+
+    /// One bit a value, least significant first; empty where every value is there.
+    pub fn bitmap(self) -> &'a [u8] {
+        self.0
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::bindings::about::exports::conveyor::stage::about as wit;
 use crate::bindings::types::outcomes;
 use crate::config::{self, Config};
-use crate::{Failure, log};
+use crate::{Failure, Result, log};
 
 /// Where an exported stage keeps its one instance. Implemented by the export macros.
 pub trait Slot: 'static {
@@ -50,8 +50,16 @@ pub(crate) fn enter() {
     log::report_panics();
 }
 
-pub(crate) fn not_open(call: &str) -> outcomes::Failure {
-    Failure::fatal(format!("the host called `{call}` before `open`")).into()
+/// Runs `call` on the open instance.
+#[inline(always)]
+pub(crate) fn with_open<G: Slot, R>(
+    name: &str,
+    call: impl FnOnce(&mut G::Open) -> Result<R>,
+) -> Result<R, outcomes::Failure> {
+    G::with(|slot| match slot {
+        Some(open) => call(open).map_err(Failure::into),
+        None => Err(Failure::fatal(format!("the host called `{name}` before `open`")).into()),
+    })
 }
 
 #[doc(hidden)]
@@ -90,4 +98,9 @@ macro_rules! __export_stage {
 }
 
 #[doc(hidden)]
-pub use crate::{table_transform::OpenTableTransform, transform::OpenTransform};
+pub use crate::{
+    sink::{OpenSink, OpenTableSink},
+    source::{OpenSource, OpenTableSource},
+    table_transform::OpenTableTransform,
+    transform::OpenTransform,
+};

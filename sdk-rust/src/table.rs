@@ -233,6 +233,11 @@ impl<'a, T: Copy> Column<'a, T> {
 }
 
 impl<'a> Bools<'a> {
+    /// One bit a value, least significant first.
+    pub fn bits(self) -> &'a [u8] {
+        self.bits
+    }
+
     pub fn len(self) -> usize {
         self.rows
     }

@@ -1,5 +1,6 @@
 //! Stages of typed columns in, typed columns out.
 
+use crate::Result;
 use crate::bindings::table_transform::exports::conveyor::stage::table_transform as wit;
 use crate::bindings::types::{columns, outcomes, tables};
 use crate::config::{self, Config};
@@ -8,7 +9,6 @@ use crate::glue::{self, Exported, Slot};
 use crate::plan::TablePlan;
 use crate::table::Table;
 use crate::table_emitter::TableEmitter;
-use crate::{Failure, Result};
 
 /// A stage that looks at typed columns. It is exported with [`table_transform!`](crate::table_transform!).
 ///
@@ -83,10 +83,7 @@ where
     }
 
     fn process(input: tables::Table) -> Result<outcomes::TableOutcome, outcomes::Failure> {
-        G::with(|slot| match slot {
-            Some(open) => open.process(input).map_err(Failure::into),
-            None => Err(glue::not_open("process")),
-        })
+        glue::with_open::<G, _>("process", |open| open.process(input))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Stages of bytes in, bytes out.
 
+use crate::Result;
 use crate::batch::Batch;
 use crate::bindings::transform::exports::conveyor::stage::transform as wit;
 use crate::bindings::types::{outcomes, records};
@@ -7,7 +8,6 @@ use crate::config::{self, Config};
 use crate::emitter::Emitter;
 use crate::glue::{self, Exported, Slot};
 use crate::plan::{Parts, RecordPlan};
-use crate::{Failure, Result};
 
 /// A stage that looks at records as bytes. It is exported with [`transform!`](crate::transform!).
 ///
@@ -84,10 +84,7 @@ where
     }
 
     fn process(input: records::Batch) -> Result<outcomes::Outcome, outcomes::Failure> {
-        G::with(|slot| match slot {
-            Some(open) => open.process(input).map_err(Failure::into),
-            None => Err(glue::not_open("process")),
-        })
+        glue::with_open::<G, _>("process", |open| open.process(input))
     }
 }
 
