@@ -121,16 +121,24 @@ impl Checker<'_> {
         Ok(logic(operator, parts))
     }
 
-    /// Both sides, the one that is nothing but a column checked with what is known of the other.
+    /// Both sides, the one that is nothing but a column checked with what is known of the other, and a text
+    /// beside a timestamp or date read as one.
     fn pair(&mut self, left: &Tree, right: &Tree) -> Result<(Typed, Typed)> {
         let bare = |tree: &Tree| matches!(tree.what, What::Column(_));
-        if bare(left) && !bare(right) {
-            let right = self.check(right, None)?;
-            return Ok((self.check(left, as_hint(right.kind))?, right));
-        }
-        let left = self.check(left, None)?;
-        let right = self.check(right, as_hint(left.kind))?;
-        Ok((left, right))
+        let (first, second) = if bare(left) && !bare(right) {
+            let second = self.check(right, None)?;
+            (self.check(left, as_hint(second.kind))?, second)
+        } else {
+            let first = self.check(left, None)?;
+            let second = self.check(right, as_hint(first.kind))?;
+            (first, second)
+        };
+        let moment = |kind: Type| matches!(kind, Type::Time | Type::Day);
+        Ok(match (first.kind, second.kind) {
+            (kind, Type::Text) if moment(kind) => (first, read_moment(kind, &second, right.span)?),
+            (Type::Text, kind) if moment(kind) => (read_moment(kind, &first, left.span)?, second),
+            _ => (first, second),
+        })
     }
 
     fn is_null(&mut self, value: &Tree, negated: bool) -> Result<Typed> {
