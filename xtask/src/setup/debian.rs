@@ -42,11 +42,16 @@ pub fn install(purpose: &str) -> Result<()> {
     static UPDATED: Once = Once::new();
     let mut updated = Ok(());
     UPDATED.call_once(|| {
-        updated = step::run("apt-get update", apt().args(["update", "-q"]));
+        updated = step::run("apt-get update", apt().args(["update", "-qq"]));
     });
     updated?;
     let step = format!("apt-get install {list}");
-    step::run(&step, apt().args(["install", "-y", "-q", "--no-install-recommends"]).args(packages))
+    step::run(
+        &step,
+        apt()
+            .args(["install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"])
+            .args(packages),
+    )
 }
 
 /// `apt-get`, by `sudo` where this user may not install.

@@ -58,6 +58,7 @@ pub fn ensure(places: &Places, python: &Python, name: &str, pins: Pins) -> Resul
                 "--no-audit",
                 "--no-fund",
                 "--loglevel=error",
+                "--no-update-notifier",
                 "--prefix",
             ])
             .arg(&packages.directory)
