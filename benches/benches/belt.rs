@@ -2,13 +2,12 @@
 //! gRPC, and behind an ABI of lists of records.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use arrow::array::BinaryArray;
 use benches::grpc::{Client, Records};
 use benches::list_record::{self, Message};
-use benches::measure::{self, Contender, Round, compare, repeat};
+use benches::measure::{self, Contender, compare, repeat};
 use benches::native::Native;
 use benches::pipeline::{self, Planned};
 use benches::prepared::{self, Count, Prepared, Seen, Sum};
@@ -37,14 +36,21 @@ fn main() -> Result<()> {
         grpc(&runtime, &sidecars, &batches)?,
         list_of_records(&runtime, &batches)?,
     ];
+    // `-- conveyor` runs the rows with that word in their name, for a look with a profiler.
+    let word = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    if let Some(word) = word {
+        contenders.retain(|contender| contender.name.to_lowercase().contains(&word.to_lowercase()));
+    }
     let rates = compare(&mut contenders)?;
-    let mut table = Table::new(["row", "million records/s", "slowest and fastest round", "of native"]);
+    let mut table =
+        Table::new(["row", "million records/s", "slowest and fastest round", "busy", "of native"]);
     for row in &rates {
         let (slowest, fastest) = row.spread();
         table.row([
             row.name.to_owned(),
             format!("{:.2}", row.median() / 1e6),
             format!("{:.2} to {:.2}", slowest / 1e6, fastest / 1e6),
+            format!("{:.0}%", row.share() * 100.0),
             format!("{:.4}", row.median() / rates[0].median()),
         ]);
     }
@@ -62,7 +68,7 @@ fn native(batches: &[BinaryArray]) -> Result<Contender<'_>> {
     Ok(Contender {
         name: "native Rust",
         round: Box::new(move || {
-            repeat(|| {
+            repeat(&[], || {
                 for batch in next.by_ref().take(256) {
                     std::hint::black_box(native.run(std::hint::black_box(batch)));
                 }
@@ -84,16 +90,13 @@ fn conveyor<'a>(runtime: &'a Runtime, values: &[BinaryArray]) -> Result<Contende
     Ok(Contender {
         name: "Conveyor",
         round: Box::new(move || {
-            let (mut records, mut time) = (0, Duration::ZERO);
-            while time < measure::ROUND {
+            repeat(&[], || {
                 let seen = Seen::default();
                 let source = Prepared::new(batches.clone(), RUN_BATCHES, &seen);
-                let run = planned.run(Box::new(source), Box::new(Count(seen.clone())))?;
+                let run = planned.run(Box::new(source), Box::new(Count(seen)))?;
                 runtime.block_on(run.run(CancellationToken::new()))?;
-                time += seen.since_first_pull();
-                records += (RUN_BATCHES * workload::BATCH_RECORDS) as u64;
-            }
-            Ok(Round { records, time })
+                Ok((RUN_BATCHES * workload::BATCH_RECORDS) as u64)
+            })
         }),
     })
 }
@@ -101,12 +104,13 @@ fn conveyor<'a>(runtime: &'a Runtime, values: &[BinaryArray]) -> Result<Contende
 fn grpc<'a>(runtime: &'a Runtime, sidecars: &Sidecars, batches: &[BinaryArray]) -> Result<Contender<'a>> {
     let records: Vec<_> = batches.iter().map(Records::new).collect();
     let mut client = runtime.block_on(Client::connect(&sidecars.addresses))?;
+    let children = sidecars.pids();
     let found = runtime.block_on(client.checksum(&records))?;
     ensure!(found == workload::expected(batches), "the sidecars let other records through");
     Ok(Contender {
         name: "three gRPC sidecars",
         round: Box::new(move || {
-            repeat(|| {
+            repeat(&children, || {
                 runtime.block_on(async {
                     for batch in &records {
                         client.run(batch).await?;
@@ -127,7 +131,7 @@ fn list_of_records<'a>(runtime: &'a Runtime, batches: &[BinaryArray]) -> Result<
     Ok(Contender {
         name: "`list<record>` ABI",
         round: Box::new(move || {
-            repeat(|| {
+            repeat(&[], || {
                 runtime.block_on(async {
                     for batch in &prepared {
                         stages.run(batch).await?;

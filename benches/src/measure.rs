@@ -2,15 +2,19 @@
 //!
 //! All contenders run one round after the other before the first runs its second, so that a machine that is
 //! slow for a while is slow for everybody. A rate is the median over the rounds.
+//!
+//! What is counted is the time that the core worked, this process and its sidecars together: what others do on
+//! the same machine does not count. On a machine that does nothing else it is the time on the wall.
 
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 /// Rounds, of which the median counts.
 pub const ROUNDS: usize = 9;
-/// How long one contender runs in one round.
-pub const ROUND: Duration = Duration::from_millis(300);
+/// How long one contender works in one round.
+pub const ROUND: Duration = Duration::from_millis(200);
 
 /// Ties this process, with the threads and children that it starts from now on, to the last core that it may
 /// use; gives its number.
@@ -24,23 +28,61 @@ pub fn pin_to_one_core() -> std::io::Result<usize> {
 }
 
 /// What one round of one contender came to.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Round {
     pub records: u64,
-    pub time: Duration,
+    /// That the core worked.
+    pub busy: Duration,
+    /// That went by.
+    pub wall: Duration,
+}
+
+impl std::ops::AddAssign for Round {
+    fn add_assign(&mut self, more: Self) {
+        self.records += more.records;
+        self.busy += more.busy;
+        self.wall += more.wall;
+    }
+}
+
+/// Takes the time of a piece of work.
+#[derive(Debug)]
+pub struct Clock<'a> {
+    children: &'a [u32],
+    busy: Duration,
+    wall: Instant,
+}
+
+impl<'a> Clock<'a> {
+    /// `children`: processes that work for this one, each on one thread.
+    pub fn start(children: &'a [u32]) -> Self {
+        Self { children, busy: busy(children), wall: Instant::now() }
+    }
+
+    pub fn stop(&self, records: u64) -> Round {
+        Round { records, busy: busy(self.children).saturating_sub(self.busy), wall: self.wall.elapsed() }
+    }
+}
+
+fn busy(children: &[u32]) -> Duration {
+    let own = clock_gettime(ClockId::ProcessCPUTime);
+    let own = Duration::new(own.tv_sec.unsigned_abs(), own.tv_nsec.unsigned_abs() as u32);
+    // The first number is the nanoseconds that it ran. A child that is gone fails the call that waits for it.
+    let ran = |pid: &u32| -> Option<u64> {
+        std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?.split(' ').next()?.parse().ok()
+    };
+    own + Duration::from_nanos(children.iter().filter_map(ran).sum())
 }
 
 /// Repeats `pass`, which says how many records it took in, until the time of a round is over.
-pub fn repeat<E>(mut pass: impl FnMut() -> Result<u64, E>) -> Result<Round, E> {
-    let start = Instant::now();
-    let mut records = 0;
-    loop {
-        records += pass()?;
-        let time = start.elapsed();
-        if time >= ROUND {
-            return Ok(Round { records, time });
-        }
+pub fn repeat<E>(children: &[u32], mut pass: impl FnMut() -> Result<u64, E>) -> Result<Round, E> {
+    let mut round = Round::default();
+    while round.busy < ROUND {
+        let clock = Clock::start(children);
+        let records = pass()?;
+        round += clock.stop(records);
     }
+    Ok(round)
 }
 
 /// One way to do the same work.
@@ -49,16 +91,22 @@ pub struct Contender<'a> {
     pub round: Box<dyn FnMut() -> anyhow::Result<Round> + 'a>,
 }
 
-/// Records per second, round by round.
+/// Records per second of work, round by round.
 #[derive(Clone, Debug)]
 pub struct Rates {
     pub name: &'static str,
     rates: Vec<f64>,
+    total: Round,
 }
 
 impl Rates {
     pub fn median(&self) -> f64 {
         median(&self.rates)
+    }
+
+    /// Which share of the time that went by the core worked for this.
+    pub fn share(&self) -> f64 {
+        self.total.busy.as_secs_f64() / self.total.wall.as_secs_f64()
     }
 
     /// The slowest and the fastest round.
@@ -70,13 +118,18 @@ impl Rates {
 
 /// Runs all contenders in turn, `ROUNDS` times, after one round that does not count.
 pub fn compare(contenders: &mut [Contender<'_>]) -> anyhow::Result<Vec<Rates>> {
-    let mut all: Vec<Rates> =
-        contenders.iter().map(|contender| Rates { name: contender.name, rates: Vec::new() }).collect();
+    let rates = |contender: &Contender<'_>| Rates {
+        name: contender.name,
+        rates: Vec::new(),
+        total: Round::default(),
+    };
+    let mut all: Vec<Rates> = contenders.iter().map(rates).collect();
     for number in 0..=ROUNDS {
         for (contender, rates) in contenders.iter_mut().zip(&mut all) {
             let round = (contender.round)()?;
             if number > 0 {
-                rates.rates.push(round.records as f64 / round.time.as_secs_f64());
+                rates.rates.push(round.records as f64 / round.busy.as_secs_f64());
+                rates.total += round;
             }
         }
     }
@@ -111,7 +164,11 @@ mod tests {
                 move || {
                     order.borrow_mut().push(name);
                     let rank = order.borrow().len() as u64;
-                    Ok(Round { records: records * rank, time: Duration::from_secs(1) })
+                    Ok(Round {
+                        records: records * rank,
+                        busy: Duration::from_secs(1),
+                        wall: Duration::from_secs(2),
+                    })
                 }
             }),
         };
@@ -122,6 +179,7 @@ mod tests {
         assert_eq!(rates[0].median(), 11.0);
         assert_eq!(rates[0].spread(), (3.0, 19.0));
         assert_eq!(rates[1].median(), 120.0);
+        assert_eq!(rates[1].share(), 0.5);
     }
 
     #[test]
@@ -133,12 +191,35 @@ mod tests {
     }
 
     #[test]
-    fn a_round_lasts_as_long_as_it_should() {
-        let round = repeat(|| {
-            std::thread::sleep(ROUND / 4);
+    fn a_round_is_as_long_as_the_work_in_it() {
+        let mut passes = 0;
+        let round = repeat(&[], || {
+            passes += 1;
+            std::thread::sleep(Duration::from_millis(1));
+            let start = Clock::start(&[]);
+            while start.stop(0).busy < ROUND / 4 {
+                std::hint::spin_loop();
+            }
             Ok::<_, ()>(10)
         });
         let round = round.expect("runs");
-        assert!(round.time >= ROUND && round.records <= 40, "{round:?}");
+        assert!(round.busy >= ROUND && round.wall > round.busy / 2, "{round:?}");
+        assert_eq!(round.records, 10 * passes);
+        assert!(passes <= 5, "sleeping was counted as work: {passes} passes");
+    }
+
+    #[test]
+    fn the_work_of_children_counts() {
+        let mut child = std::process::Command::new("sh");
+        let mut child = child.args(["-c", "while :; do :; done"]).spawn().expect("a shell");
+        let clock_of_child = || Clock::start(&[child.id()]).busy - Clock::start(&[]).busy;
+        let start = Instant::now();
+        while clock_of_child() < Duration::from_millis(5) && start.elapsed() < Duration::from_secs(20) {
+            std::thread::yield_now();
+        }
+        let worked = clock_of_child();
+        child.kill().expect("ended");
+        child.wait().expect("gone");
+        assert!(worked >= Duration::from_millis(5), "{worked:?}");
     }
 }

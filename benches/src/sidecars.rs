@@ -36,6 +36,10 @@ impl Sidecars {
         }
         Ok(sidecars)
     }
+
+    pub fn pids(&self) -> Vec<u32> {
+        self.children.iter().map(Child::id).collect()
+    }
 }
 
 impl Drop for Sidecars {
