@@ -15,4 +15,5 @@ mod running;
 mod scaffold;
 mod serve;
 mod terminal;
+mod trying;
 pub mod wiring;

@@ -18,6 +18,9 @@ use crate::{build, terminal};
 #[command(verbatim_doc_comment)]
 pub(super) struct Inspect {
     stage: String,
+    /// A config, as JSON, under which it is asked for its ports
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    with: String,
     /// Build the directory first
     #[arg(long)]
     build: bool,
@@ -40,9 +43,17 @@ impl Inspect {
         let stage = super::block_on(workshop.engine.load(bytes))?;
         let stage =
             stage.map_err(|error| Failure::Input(anyhow!("{} is not a stage: {error}", path.display())))?;
+        let config = serde_json::from_str(&self.with).map_err(|error| {
+            Failure::Input(anyhow!("`--with` is not JSON: {error}; write it as '{{\"key\": 1}}'"))
+        })?;
+        let ports = super::block_on(component::ports(&stage, &config))?;
         match self.output {
-            Output::Json => terminal::print_json(&component::json(&stage, size)),
-            Output::Text => terminal::print(&component::text(&stage, size)),
+            Output::Json => {
+                let mut data = component::json(&stage, size);
+                data["ports"] = ports.into();
+                terminal::print_json(&data)
+            }
+            Output::Text => terminal::print(&component::text(&stage, size, ports)),
         }
     }
 

@@ -4,18 +4,80 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
+use serde_json::{Value, json};
 
-use crate::exit::{Failure, Result};
+use super::Output;
+use crate::exit::{Code, Failure, Result};
+use crate::terminal;
+use crate::trying::{self, Verdict};
+use crate::wiring::{self, Workshop};
 
-/// Runs the tests that a manifest holds
+/// Runs the tests that manifests hold
+///
+/// Each test feeds records to stages and looks at what leaves others, through the same loops that `run` uses.
+/// Sources are looked at and not read, and nothing is written.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct Test {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Put a value into a stage's config
+    #[arg(long, value_name = "STAGE.KEY=VALUE")]
+    set: Vec<String>,
+    /// Build stages that are directories
+    #[arg(long)]
+    build: bool,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
 }
 
 impl Test {
     pub(super) fn execute(self) -> Result {
-        Err(Failure::Input(anyhow!("not yet {:?}", self.files)))
+        let workshop = Workshop::new(self.build)?;
+        let mut data = Vec::new();
+        let (mut passed, mut failed) = (0, 0);
+        for file in &self.files {
+            let mut draft = wiring::read(file)?;
+            draft.set(&self.set)?;
+            if draft.pipeline.tests.is_empty() {
+                return Err(Failure::Input(anyhow!(
+                    "{} has no tests: add some under `tests:`, each with `name`, `feed` and `expect`",
+                    file.display()
+                )));
+            }
+            let wired = super::block_on(workshop.wire_keeping_all(draft))??;
+            let verdicts = super::block_on(trying::run(&wired))??;
+            for verdict in &verdicts {
+                if verdict.passes() {
+                    passed += 1
+                } else {
+                    failed += 1
+                }
+                match self.output {
+                    Output::Text => terminal::say(&text(verdict)),
+                    Output::Json => data.push(verdict_json(&file.display().to_string(), verdict)),
+                }
+            }
+        }
+        match self.output {
+            Output::Text => terminal::say(&format!("{passed} passed, {failed} failed")),
+            Output::Json => {
+                terminal::print_json(&json!({ "passed": passed, "failed": failed, "tests": data }))?;
+            }
+        }
+        if failed == 0 { Ok(()) } else { Err(Failure::Told(Code::Failed)) }
     }
+}
+
+fn text(verdict: &Verdict) -> String {
+    let mut text = format!("{}  {}", if verdict.passes() { "ok  " } else { "FAIL" }, verdict.name);
+    for line in verdict.problems.iter().flat_map(|problem| problem.lines()) {
+        text.push_str("\n      ");
+        text.push_str(line);
+    }
+    text
+}
+
+fn verdict_json(file: &str, verdict: &Verdict) -> Value {
+    json!({ "file": file, "name": verdict.name, "passes": verdict.passes(), "problems": verdict.problems })
 }

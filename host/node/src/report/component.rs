@@ -2,8 +2,17 @@
 
 use std::fmt::Write as _;
 
-use engine::Component;
+use engine::{Component, StageLimits};
+use model::stage::{Role, StagePlan};
 use serde_json::{Value, json};
+
+/// The output ports under a config; none where it cannot be asked without knowing the fields that come, or
+/// does not take the config.
+pub async fn ports(stage: &Component, config: &Value) -> Option<Vec<String>> {
+    let plan = stage.plan(config, &[], &StageLimits::default()).await.ok()?;
+    let StagePlan::Transform(plan) = plan else { return None };
+    Some(plan.outputs.into_iter().map(|port| port.name).collect())
+}
 
 /// As programs read it.
 pub fn json(stage: &Component, bytes: usize) -> Value {
@@ -25,7 +34,7 @@ pub fn json(stage: &Component, bytes: usize) -> Value {
 }
 
 /// As people read it.
-pub fn text(stage: &Component, bytes: usize) -> String {
+pub fn text(stage: &Component, bytes: usize, ports: Option<Vec<String>>) -> String {
     let about = stage.about();
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {
@@ -37,6 +46,13 @@ pub fn text(stage: &Component, bytes: usize) -> String {
     line("stage", &format!("{} {}", about.name, about.version));
     line("summary", &about.summary);
     line("kind", &format!("{} (stands as `{}:`)", stage.kind(), stage.kind().role()));
+    match ports {
+        Some(ports) => line("ports", &ports.join(", ")),
+        None if stage.kind().role() == Role::Transform => {
+            line("ports", "as its config and input say: give `--with`, or see `conveyor graph`");
+        }
+        None => {}
+    }
     line("size", &size(bytes));
     line("digest", &stage.digest().to_string());
     line("needs", &about.needs.join(", "));

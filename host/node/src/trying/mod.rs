@@ -1,0 +1,134 @@
+//! The tests of a manifest: records in, records out, through the belt and without connectors.
+
+mod compare;
+mod records;
+
+use flow::trial::{Seen, Trial};
+use model::diagnostics::{Diagnostic, Diagnostics};
+use model::manifest::{Expect, Test};
+use model::stage::Role;
+use serde_json::Value;
+
+use crate::wiring::Wired;
+
+/// How one test ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub name: String,
+    /// Empty where all is as expected.
+    pub problems: Vec<String>,
+}
+
+impl Verdict {
+    pub fn passes(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Runs all tests of a pipeline that was wired with all columns kept. What a test says that cannot be (a
+/// port that is not there, a record that does not fit) is a problem of the manifest.
+pub async fn run(wired: &Wired) -> Result<Vec<Verdict>, Diagnostics> {
+    let tests = &wired.pipeline.tests;
+    let mut problems = Vec::new();
+    let mut ready = Vec::with_capacity(tests.len());
+    for test in tests {
+        match (feeds(wired, test, &mut problems), places(wired, test, &mut problems)) {
+            (Some(feeds), Some(places)) => ready.push((test, feeds, places)),
+            _ => continue,
+        }
+    }
+    Diagnostics::check(wired.pipeline.text.clone(), problems)?;
+    let mut verdicts = Vec::with_capacity(ready.len());
+    for (test, feeds, places) in ready {
+        let pools = (0..wired.plan.stages.len()).map(|stage| wired.pool(stage)).collect();
+        let problems = match (Trial { plan: wired.plan.clone(), pools, feeds }).run().await {
+            Ok(seen) => compared(test, &places, &seen),
+            Err(error) => {
+                let backtrace =
+                    error.backtrace().map(|backtrace| format!("\n{backtrace}")).unwrap_or_default();
+                vec![format!("{error}{backtrace}")]
+            }
+        };
+        verdicts.push(Verdict { name: test.name.value.clone(), problems });
+    }
+    Ok(verdicts)
+}
+
+type Feeds = Vec<(usize, model::batch::Batch)>;
+
+fn feeds(wired: &Wired, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<Feeds> {
+    let mut feeds = Vec::with_capacity(test.feed.len());
+    let before = problems.len();
+    for feed in &test.feed {
+        let stage = feed.stage.value;
+        let planned = &wired.plan.stages[stage];
+        let stream = match planned.role {
+            Role::Source => planned.ports.first().map_or(&planned.input, |port| &port.stream),
+            _ => &planned.input,
+        };
+        match records::batch(stream, &wired.plan.pipeline, &planned.name, &feed.records) {
+            Ok(Some(batch)) => feeds.push((stage, batch)),
+            Ok(None) => {}
+            Err(bad) => {
+                let message = format!("`{}` cannot be fed with this: {}", planned.name, bad.why);
+                let at = bad.record.map_or(feed.stage.span, |record| feed.records[record].span);
+                let help = "`conveyor graph` shows the columns that come";
+                problems.push(Diagnostic::new("test::feed", message).label(at, "this").help(help));
+            }
+        }
+    }
+    (problems.len() == before).then_some(feeds)
+}
+
+/// For each expectation, the port to look at; none for a sink.
+fn places(wired: &Wired, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<Vec<Option<usize>>> {
+    let before = problems.len();
+    let mut places = Vec::with_capacity(test.expect.len());
+    for Expect { stage, port, .. } in &test.expect {
+        let planned = &wired.plan.stages[stage.value];
+        if planned.role == Role::Sink {
+            places.push(None);
+            continue;
+        }
+        let named = |name: &str| planned.ports.iter().position(|port| &*port.name == name);
+        match port.as_ref().map_or(Some(0), |port| named(port.as_str())) {
+            Some(at) => places.push(Some(at)),
+            None => {
+                let ports: Vec<&str> = planned.ports.iter().map(|port| &*port.name).collect();
+                let name = port.as_ref().map(|port| port.as_str()).unwrap_or_default();
+                let message = format!("`{}` has no port `{name}`", planned.name);
+                let problem = Diagnostic::new("test::port", message).label(stage.span, "no such port");
+                problems.push(problem.help(format!("its ports are {}", ports.join(", "))));
+            }
+        }
+    }
+    (problems.len() == before).then_some(places)
+}
+
+fn compared(test: &Test, places: &[Option<usize>], seen: &Seen) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (expect, place) in test.expect.iter().zip(places) {
+        let left =
+            seen.batches.iter().filter(|(stage, port, _)| *stage == expect.stage.value && port == place);
+        let mut found = Vec::new();
+        for (_, _, batch) in left {
+            match records::values(batch) {
+                Ok(values) => found.extend(values),
+                Err(error) => problems.push(format!("what left cannot be shown: {error}")),
+            }
+        }
+        let expected: Vec<&Value> = expect.records.iter().map(|record| &record.value).collect();
+        problems.extend(compare::difference(&place_name(expect), &expected, &found));
+    }
+    if !problems.is_empty() {
+        let refused = seen.letters.iter();
+        problems.extend(
+            refused.map(|letter| format!("{} refused: {}: {}", letter.stage, letter.code, letter.message)),
+        );
+    }
+    problems
+}
+
+fn place_name(expect: &Expect) -> String {
+    expect.port.as_ref().map_or_else(|| "what was expected".to_owned(), |port| format!("port `{port}`"))
+}
