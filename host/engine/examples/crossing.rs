@@ -1,6 +1,6 @@
 //! What it costs to cross into a stage and back, by itself: no belt, no source, no sink.
 //!
-//! `cargo run --release -p engine --example crossing`, after `cargo xtask guests`.
+//! `cargo run --release -p engine --example crossing [throughput|latency|starts]`, after `cargo xtask guests`.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -26,9 +26,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::new(options.clone())?;
     let bytes = engine.load(std::fs::read(guest("probe-bytes")?)?).await?;
     let table = engine.load(std::fs::read(guest("probe-table")?)?).await?;
-    throughput(&bytes, &table).await?;
-    latency(&bytes).await?;
-    starts(&bytes, options).await
+    let only = std::env::args().nth(1);
+    let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    if wants("throughput") {
+        throughput(&bytes, &table).await?;
+    }
+    if wants("latency") {
+        latency(&bytes).await?;
+    }
+    if wants("starts") {
+        starts(&bytes, options).await?;
+    }
+    Ok(())
 }
 
 fn guest(name: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
@@ -156,7 +165,7 @@ async fn starts(bytes: &Component, options: EngineOptions) -> Result<(), Box<dyn
     println!("\n{:<44} {:>12} {:>12}", "starts", "p50 us", "p99 us");
     let warm = pool(bytes, "all", &[]).await?;
     let mut took = Vec::new();
-    for _ in 0..2000 {
+    for _ in 0..10_000 {
         let start = Instant::now();
         black_box(warm.lease().await?);
         took.push(start.elapsed());
@@ -165,8 +174,6 @@ async fn starts(bytes: &Component, options: EngineOptions) -> Result<(), Box<dyn
     let columns = [Column::new(values(1))];
     let call = Call { rows: 1, columns: &columns, ..Call::default() };
     let (mut engines, mut loads, mut firsts) = (Vec::new(), Vec::new(), Vec::new());
-    let setup_of = pool(bytes, "all", &[]).await?;
-    drop(setup_of);
     for _ in 0..20 {
         let start = Instant::now();
         let engine = Engine::new(options.clone())?;

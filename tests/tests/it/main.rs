@@ -2,6 +2,7 @@
 
 mod contract;
 mod engine_bytes;
+mod engine_ends;
 mod engine_limits;
 mod engine_load;
 mod engine_table;
