@@ -101,26 +101,22 @@ fn check(input: &[Field]) -> Result<&Field, Failure> {
 }
 
 #[derive(Default)]
-struct Texts(Varlen);
+struct Texts {
+    offsets: Vec<u32>,
+    bytes: Vec<u8>,
+}
 
 impl Texts {
     fn push(&mut self, text: impl Iterator<Item = u8>) {
-        let Varlen { offsets, bytes } = &mut self.0;
-        if offsets.is_empty() {
-            offsets.push(0);
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
         }
-        bytes.extend(text);
-        offsets.push(bytes.len() as u32);
+        self.bytes.extend(text);
+        self.offsets.push(self.bytes.len() as u32);
     }
 
     fn column(self) -> Column {
-        Column { valid: vec![], data: Data::Texts(self.0) }
-    }
-}
-
-impl Default for Varlen {
-    fn default() -> Self {
-        Varlen { offsets: vec![], bytes: vec![] }
+        Column { valid: vec![], data: Data::Texts(Varlen { offsets: self.offsets, bytes: self.bytes }) }
     }
 }
 
@@ -135,12 +131,12 @@ fn process(minimum: f64, input: &Table) -> Result<TableOutcome, Failure> {
     let (mut large, mut small, mut rejections) = (vec![], vec![], vec![]);
     let (mut regions, mut made_regions) = (Texts::default(), Texts::default());
     let (mut origins, mut times) = (vec![], vec![]);
-    for i in 0..input.rows as usize {
+    for (i, &amount) in amounts.iter().enumerate() {
         let of = i as u32;
-        let is_large = amounts[i] >= minimum;
+        let is_large = amount >= minimum;
         if !is_valid(amounts_valid, i) {
             rejections.push(Rejection { of, code: "no-amount".into(), message: "amount is null".into() });
-        } else if amounts[i] < 0.0 {
+        } else if amount < 0.0 {
             let (code, message) = ("negative-amount".into(), "amount is negative".into());
             rejections.push(Rejection { of, code, message });
         } else if !is_large {
