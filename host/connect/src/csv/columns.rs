@@ -39,7 +39,7 @@ pub(super) struct Read {
 }
 
 impl<'a> Portion<'a> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn field(&self, row: usize, position: usize) -> Field<'a> {
         let (start, end) = self.index.field(self.rows.first_fields[row] as usize + position);
         Field::of(self.data, start, end, position + 1 == self.fields, self.quote)
@@ -76,15 +76,16 @@ impl<'a> Portion<'a> {
         let mut values = Vec::with_capacity(count);
         let mut valid = NullBufferBuilder::new(count);
         let mut failed = Vec::new();
+        // The text of a null may well be a number, such as -1; `NA` is none, and need not be looked for.
+        let null_is_number = self.null.is_some_and(|null| parse(null).is_some());
         for row in 0..count {
             let field = self.field(row, position);
             let value = match field.plain() {
-                Some(raw) if !raw.is_empty() => parse(raw),
-                _ => parse(&field.bytes()),
+                Some(raw) => parse(raw),
+                None => parse(&field.bytes()),
             };
             if let Some(value) = value {
-                // A null text may well be a number, such as -1.
-                if self.null.is_none() || !self.is_null(field, false) {
+                if !null_is_number || !self.is_null(field, false) {
                     values.push(value);
                     valid.append_non_null();
                     continue;
@@ -144,7 +145,7 @@ impl<'a> Portion<'a> {
     }
 
     fn read_bytes(&self, position: usize) -> Read {
-        let varlen = self.read_varlen(position);
+        let mut varlen = self.read_varlen(position);
         let failed = varlen.oversize.clone();
         let values = BinaryArray::new(varlen.offsets(), Buffer::from_vec(varlen.bytes), varlen.nulls);
         Read { values: Arc::new(values), failed }
@@ -225,8 +226,8 @@ impl Varlen {
         true
     }
 
-    fn offsets(&self) -> OffsetBuffer<i32> {
-        OffsetBuffer::new(self.ends.clone().into())
+    fn offsets(&mut self) -> OffsetBuffer<i32> {
+        OffsetBuffer::new(std::mem::take(&mut self.ends).into())
     }
 
     /// Puts spaces where a value is no text.

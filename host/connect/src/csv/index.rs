@@ -21,8 +21,10 @@ pub(crate) struct Dialect {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     /// Ends of fields. In front stands the place before the first byte, so that each field begins behind its
-    /// predecessor's end.
+    /// predecessor's end. Longer than what is used of it, so that a block is written without looking whether
+    /// there is room for each.
     ends: Vec<u32>,
+    len: usize,
     /// For each row, the place in `ends` of its last field's end.
     rows: Vec<u32>,
     /// Whether a field has a line break in it, so that rows and lines are counted differently.
@@ -47,15 +49,33 @@ impl Index {
         let fields = self.rows.last().map_or(0, |&last| last as usize);
         let row_start = self.ends[fields].wrapping_add(1) as usize;
         if ended && !self.open_quote && row_start < data.len() {
-            self.ends.push(data.len() as u32);
-            self.rows.push(self.ends.len() as u32 - 1);
+            self.push_row_end(data.len());
+        }
+    }
+
+    fn push_end(&mut self, at: usize) {
+        self.reserve();
+        self.ends[self.len] = at as u32;
+        self.len += 1;
+    }
+
+    fn push_row_end(&mut self, at: usize) {
+        self.push_end(at);
+        self.rows.push(self.len as u32 - 1);
+    }
+
+    /// Makes room for the ends of one block.
+    #[inline]
+    fn reserve(&mut self) {
+        if self.ends.len() < self.len + BLOCK {
+            self.ends.resize((self.ends.len() * 2).max(64 * BLOCK), 0);
         }
     }
 
     fn clear(&mut self, start: usize) {
-        self.ends.clear();
+        self.len = 0;
         self.rows.clear();
-        self.ends.push((start as u32).wrapping_sub(1));
+        self.push_end(start.wrapping_sub(1));
         self.broken_lines = false;
         self.open_quote = false;
     }
@@ -108,8 +128,9 @@ impl Index {
 
     #[inline]
     fn mark(&mut self, base: usize, separators: u64, newlines: u64) {
-        let before = self.ends.len() as u32;
-        let mut places = [0u32; BLOCK];
+        self.reserve();
+        let before = self.len as u32;
+        let Some(places) = self.ends[self.len..].first_chunk_mut::<BLOCK>() else { return };
         let (mut bits, mut count) = (separators, 0);
         while bits != 0 {
             // Four at a time: the branch is then taken about as often in every block, and predicted.
@@ -119,7 +140,7 @@ impl Index {
             }
             count += 4;
         }
-        self.ends.extend_from_slice(&places[..separators.count_ones() as usize]);
+        self.len += separators.count_ones() as usize;
         let mut bits = newlines;
         while bits != 0 {
             let below = separators & ((bits & bits.wrapping_neg()) - 1);
@@ -186,12 +207,11 @@ impl Index {
                 }
                 State::Begin | State::Closed if is_quote => State::Quoted,
                 _ if byte == b'\n' => {
-                    self.ends.push(at as u32);
-                    self.rows.push(self.ends.len() as u32 - 1);
+                    self.push_row_end(at);
                     State::Begin
                 }
                 _ if byte == dialect.delimiter => {
-                    self.ends.push(at as u32);
+                    self.push_end(at);
                     State::Begin
                 }
                 _ => State::Plain,

@@ -13,33 +13,41 @@ const POWERS: [f64; 23] = [
 ];
 
 /// A whole number: an optional sign and digits.
+#[inline]
 pub fn int(text: &[u8]) -> Option<i64> {
-    let text = text.trim_ascii();
+    short_int(text).or_else(|| long_int(text))
+}
+
+/// Without spaces, and of so few digits that they fit.
+#[inline]
+fn short_int(text: &[u8]) -> Option<i64> {
     let (negative, digits) = sign(text);
-    if digits.is_empty() {
+    if digits.is_empty() || digits.len() > 18 {
         return None;
     }
-    if digits.len() <= 18 {
-        let mut value = 0i64;
-        for byte in digits {
-            let digit = byte.wrapping_sub(b'0');
-            if digit > 9 {
-                return None;
-            }
-            value = value * 10 + i64::from(digit);
+    let mut value = 0i64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
         }
-        return Some(if negative { -value } else { value });
+        value = value * 10 + i64::from(digit);
     }
-    std::str::from_utf8(text).ok()?.parse().ok()
+    Some(if negative { -value } else { value })
+}
+
+#[cold]
+fn long_int(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
 }
 
 /// A number: anything that Rust reads as one, so also `NaN`, `inf` and `1e-3`.
+#[inline]
 pub fn float(text: &[u8]) -> Option<f64> {
-    let text = text.trim_ascii();
     let (negative, digits) = sign(text);
     match short_decimal(digits) {
         Some(value) => Some(if negative { -value } else { value }),
-        None => std::str::from_utf8(text).ok()?.parse().ok(),
+        None => std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok(),
     }
 }
 
