@@ -20,6 +20,8 @@ mod source;
 mod table;
 mod table_emitter;
 mod table_transform;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 mod transform;
 mod varlen;
 

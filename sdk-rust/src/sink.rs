@@ -181,9 +181,27 @@ impl TableSinkPlan {
         self.plan = self.plan.commits();
         self
     }
+}
 
+#[cfg(not(target_arch = "wasm32"))]
+impl SinkPlan {
+    pub(crate) fn parts(&self) -> Parts {
+        self.parts
+    }
+
+    pub(crate) fn wants_ids(&self) -> bool {
+        self.ids
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl TableSinkPlan {
     pub(crate) fn wanted(&self) -> &[Field] {
         &self.wanted
+    }
+
+    pub(crate) fn records(&self) -> SinkPlan {
+        self.plan
     }
 }
 

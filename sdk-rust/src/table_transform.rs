@@ -51,6 +51,11 @@ impl<S: TableTransform> OpenTableTransform<S> {
         Ok(OpenTableTransform { stage: S::open(config, &input)?, times: plan.times, keys: plan.keys, out })
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn stage(&self) -> &S {
+        &self.stage
+    }
+
     pub(crate) fn process(&mut self, wire: tables::Table) -> Result<outcomes::TableOutcome> {
         let table = Table::new(wire, self.times, self.keys)?;
         self.out.start(table.len() as u32);

@@ -52,6 +52,11 @@ impl<S: Transform> OpenTransform<S> {
         Ok(OpenTransform { stage: S::open(config)?, parts: plan.parts(), out })
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn stage(&self) -> &S {
+        &self.stage
+    }
+
     pub(crate) fn process(&mut self, wire: records::Batch) -> Result<outcomes::Outcome> {
         let batch = Batch::new(wire, self.parts)?;
         self.out.start(batch.len() as u32);

@@ -137,11 +137,6 @@ impl BlobBuilder {
         self.values.reserve(values, bytes);
     }
 
-    #[inline(always)]
-    pub(crate) fn len(&self) -> usize {
-        self.values.len()
-    }
-
     pub(crate) fn bytes_len(&self) -> usize {
         self.values.bytes_len()
     }
