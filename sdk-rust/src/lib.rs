@@ -1,3 +1,5 @@
+#![doc = include_str!("../README.md")]
+
 mod batch;
 #[allow(unsafe_code)]
 #[doc(hidden)]

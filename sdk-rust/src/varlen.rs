@@ -187,7 +187,7 @@ mod tests {
     fn a_bitmap_appears_with_the_first_absent_value() {
         let mut blobs = BlobBuilder::default();
         (0..10).for_each(|_| blobs.push(Some(b"x")));
-        assert_eq!(blobs.clone().finish().valid, []);
+        assert!(blobs.clone().finish().valid.is_empty());
         blobs.push(None);
         blobs.push(Some(b"yz"));
         let column = blobs.finish();

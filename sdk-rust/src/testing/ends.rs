@@ -112,7 +112,6 @@ macro_rules! source_test {
 }
 
 /// An open source.
-#[derive(Debug)]
 pub struct SourceTest<S> {
     source: OpenSource<S>,
     config: String,
@@ -120,7 +119,6 @@ pub struct SourceTest<S> {
 }
 
 /// An open table source.
-#[derive(Debug)]
 pub struct TableSourceTest<S> {
     source: OpenTableSource<S>,
     config: String,
@@ -158,7 +156,6 @@ source_test!(TableSourceTest, OpenTableSource, TableSource, TestRow, PulledRow, 
 });
 
 /// An open sink. Records get the ids 0, 1, 2, and on, as numbers of 16 bytes with the most significant first.
-#[derive(Debug)]
 pub struct SinkTest<S> {
     sink: OpenSink<S>,
     parts: Parts,
@@ -166,7 +163,6 @@ pub struct SinkTest<S> {
 }
 
 /// An open table sink, as [`SinkTest`] for rows.
-#[derive(Debug)]
 pub struct TableSinkTest<S> {
     sink: OpenTableSink<S>,
     plan: TableSinkPlan,

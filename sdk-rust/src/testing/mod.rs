@@ -55,6 +55,19 @@ impl From<crate::bindings::types::outcomes::Rejection> for Rejection {
     }
 }
 
+/// So that `unwrap_err` works on what opens a stage, whether or not the stage can be printed.
+macro_rules! opaque {
+    ($($test:ident),*) => {
+        $(impl<S> std::fmt::Debug for $test<S> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($test)).finish_non_exhaustive()
+            }
+        })*
+    };
+}
+
+opaque!(TransformTest, TableTransformTest, SourceTest, TableSourceTest, SinkTest, TableSinkTest);
+
 /// The input records that go on by a port, then those that are made from them, in the order in which they
 /// leave: `(origin, index of the made one)`.
 fn leaving(

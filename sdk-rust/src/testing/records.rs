@@ -106,7 +106,6 @@ impl RecordOutcome {
 }
 
 /// An open stage.
-#[derive(Debug)]
 pub struct TransformTest<S> {
     open: OpenTransform<S>,
     parts: Parts,

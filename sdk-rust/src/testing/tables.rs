@@ -95,7 +95,6 @@ impl TableOutcome {
 }
 
 /// An open stage.
-#[derive(Debug)]
 pub struct TableTransformTest<S> {
     open: OpenTableTransform<S>,
     plan: TablePlan,
