@@ -100,7 +100,7 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     if format == Format::Parquet {
         return parquet_source::plan(spec, files);
     }
-    let samples = if reading.needs_sample(spec) {
+    let samples = if reading.needs_sample() {
         let there: Vec<_> = files.iter().filter(|file| file.path.is_file()).cloned().collect();
         sample_files(&there, compression)?
     } else {

@@ -194,3 +194,6 @@ pub fn sink_options(name: &str) -> Option<Schema> {
 fn unknown(role: &'static str, name: &str, known: &[&str]) -> SpecError {
     SpecError::Unknown { role, name: name.to_owned(), known: known.join(", ") }
 }
+
+#[cfg(test)]
+mod tests;

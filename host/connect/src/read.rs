@@ -123,15 +123,10 @@ pub(crate) struct Described {
 }
 
 impl Reading {
-    /// Whether the beginning of the input has to be looked at: for a header, or for types.
-    pub(crate) fn needs_sample(&self, spec: &SourceSpec) -> bool {
-        match self.format {
-            Format::Csv => true,
-            Format::Jsonl => {
-                spec.schema.is_empty() || spec.schema.iter().any(|(_, of_type)| of_type.is_none())
-            }
-            Format::Lines | Format::Bytes | Format::Parquet => false,
-        }
+    /// Whether the beginning of the input has to be looked at: for a header, or for the columns and types that
+    /// the manifest does not declare.
+    pub(crate) fn needs_sample(&self) -> bool {
+        matches!(self.format, Format::Csv | Format::Jsonl)
     }
 
     /// What comes out of it, from the samples and the declaration.

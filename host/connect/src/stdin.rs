@@ -67,7 +67,7 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         record_bytes_max: options.record_bytes_max,
     };
     let reading = read.check(format, false)?;
-    let (samples, input) = if reading.needs_sample(spec) {
+    let (samples, input) = if reading.needs_sample() {
         if std::io::stdin().is_terminal() {
             let why = "its columns are found from its first lines, and a terminal has none yet";
             return Err(

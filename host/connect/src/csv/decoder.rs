@@ -109,7 +109,7 @@ impl CsvDecoder {
     }
 
     /// Takes the header off the rows that were just found.
-    fn take_header(&mut self, input: &Window) -> Result<(), ConnectError> {
+    fn take_header(&mut self, input: &mut Window) -> Result<(), ConnectError> {
         if !self.layout.header {
             self.places = Some(self.place(&self.layout.names)?);
             return Ok(());
@@ -117,14 +117,17 @@ impl CsvDecoder {
         while self.next_row < self.index.rows() {
             let row = self.next_row;
             self.next_row += 1;
-            if is_blank(&input.data()[self.index.row_start(row)..self.index.row_end(row)]) {
-                continue;
+            let (start, end) = (self.index.row_start(row), self.index.row_end(row));
+            let blank = is_blank(&input.data()[start..end]);
+            if !blank {
+                let header = read_header(&self.index, row, input.data(), self.layout.dialect, &self.file)?;
+                self.places = Some(self.place(&header)?);
             }
-            let header = read_header(&self.index, row, input.data(), self.layout.dialect, &self.file)?;
-            self.places = Some(self.place(&header)?);
-            let used = self.index.row_start(row)..self.index.row_end(row);
-            self.lines += 1 + count_lines(&input.data()[used]);
-            break;
+            self.lines += 1 + count_lines(&input.data()[start..end]);
+            input.consume_to(end + 1);
+            if !blank {
+                break;
+            }
         }
         Ok(())
     }

@@ -79,7 +79,10 @@ impl Window {
     /// At the beginning of a file: skips the mark of UTF-8. `false` where there is too little to tell.
     pub(crate) fn skip_mark(&mut self, ended: bool, file: &str) -> Result<bool, ConnectError> {
         let rest = &self.data()[self.start..];
-        if rest.len() < 3 && !ended {
+        if !ended
+            && rest.len() < 3
+            && [&b"\xef\xbb\xbf"[..], b"\xff\xfe", b"\xfe\xff"].iter().any(|m| m.starts_with(rest))
+        {
             return Ok(false);
         }
         if rest.starts_with(&[0xff, 0xfe]) || rest.starts_with(&[0xfe, 0xff]) {

@@ -47,3 +47,14 @@ fn failed(error: std::io::Error) -> ConnectError {
     }
     ConnectError::failed("stdout", error, "check where standard output leads")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_goes_away_is_a_clean_end() {
+        assert!(failed(ErrorKind::BrokenPipe.into()).is_closed());
+        assert!(!failed(ErrorKind::StorageFull.into()).is_closed());
+    }
+}

@@ -1,0 +1,274 @@
+use std::fs;
+use std::sync::Arc;
+
+use arrow::array::BinaryArray;
+use flow::connector::Sink;
+use model::batch::Parts;
+use model::lineage::{Lineage, Offsets, SourceRows};
+use model::manifest::ColumnType;
+use model::plan::{Form, Stream};
+use serde_json::json;
+use tempfile::tempdir;
+
+use super::*;
+use crate::{Discard, SinkSpec, plan_sink};
+
+fn sink_spec(directory: &Path, connector: &str, with: serde_json::Value) -> SinkSpec {
+    let with = with.as_object().cloned().expect("a map");
+    SinkSpec { stage: "out".into(), connector: connector.to_owned(), with, base: directory.to_owned() }
+}
+
+fn open(directory: &Path, with: serde_json::Value, input: &Stream) -> Box<dyn Sink> {
+    let planned = plan_sink(&sink_spec(directory, "file", with)).expect("a plan");
+    planned.open(input).expect("a sink")
+}
+
+fn opaque(records: &[&str]) -> Batch {
+    let lineage = Lineage::of_source(SourceRows {
+        pipeline: "p".into(),
+        source: "in".into(),
+        split: "0".into(),
+        offsets: Offsets::From(0),
+    });
+    let values = BinaryArray::from_iter_values(records.iter().map(|record| record.as_bytes()));
+    Batch::from_values(values, Parts::default(), lineage).expect("a batch")
+}
+
+/// Writes all batches and ends as a pipeline does; what was refused.
+fn write_all(sink: &mut dyn Sink, batches: &[Batch]) -> Vec<(u32, String)> {
+    runtime().block_on(async {
+        let mut refused = Vec::new();
+        for batch in batches {
+            let refusals = sink.write(batch, &[]).await.expect("written");
+            refused.extend(refusals.into_iter().map(|refusal| (refusal.row, refusal.code)));
+        }
+        let token = sink.prepare(1).await.expect("prepared");
+        sink.commit(&token).await.expect("committed");
+        sink.commit(&token).await.expect("a second time");
+        refused
+    })
+}
+
+/// Rows of every type that CSV can bring, one column a JSON text, with nulls and awkward texts.
+fn rows(directory: &Path) -> (Stream, Vec<Batch>) {
+    let text = "i,f,b,d,t,s,j\n1,0.1,true,2020-01-02,2020-01-02T03:04:05.000006Z,\"a,\"\"b\"\"\n\u{e9}\",\"{\"\"x\"\":[1,null]}\"\n\
+                ,,,,,,\n-2,1e300,false,1969-12-31,1969-12-31T23:59:59Z,\"\",\"[\"\"q\"\"]\"\n";
+    write_file(directory, "rows.csv", text);
+    let spec = declare(spec(directory, "file", json!({ "path": "rows.csv" })), &[("j", ColumnType::Json)]);
+    let planned = plan_source(&spec).expect("a plan");
+    let stream = planned.stream().clone();
+    let mut source = planned.open(&Wanted::default()).expect("a source");
+    let pulled = runtime().block_on(source.pull(LIMITS)).expect("rows").expect("rows");
+    let batch = pulled.batch.expect("rows");
+    // A selection as well: sinks get forwarded rows as they are.
+    let picked = batch.pick(&Arc::from([2, 0]));
+    (stream, vec![batch, picked])
+}
+
+#[test]
+fn every_format_reads_back_as_it_was_written() {
+    let directory = tempdir().expect("a directory");
+    let (stream, batches) = rows(directory.path());
+    let expected: Vec<String> = batches.iter().flat_map(texts).collect();
+    assert_eq!(expected.len(), 5);
+    for name in [
+        "o.csv",
+        "o.tsv",
+        "o.csv.gz",
+        "o.jsonl",
+        "o.jsonl.gz",
+        "o.ndjson.zst",
+        "o.parquet",
+        "new/deep/o.csv.zst",
+    ] {
+        let mut sink = open(directory.path(), json!({ "path": name }), &stream);
+        assert_eq!(write_all(&mut *sink, &batches), []);
+        let declared =
+            declare(spec(directory.path(), "file", json!({ "path": name })), &[("j", ColumnType::Json)]);
+        let output = read(&declared).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(output.refused, [], "{name}");
+        assert_eq!(output.records, expected, "{name}");
+    }
+}
+
+#[test]
+fn parquet_reads_only_what_is_wanted_and_casts_what_is_declared() {
+    let directory = tempdir().expect("a directory");
+    let (stream, batches) = rows(directory.path());
+    write_all(&mut *open(directory.path(), json!({ "path": "o.parquet" }), &stream), &batches[..1]);
+    let plain = spec(directory.path(), "file", json!({ "path": "o.parquet" }));
+    let wanted = Wanted { columns: Some(vec![5, 0]), times: false };
+    let output = read_wanted(&plain, &wanted).expect("rows");
+    assert_eq!(output.records[0], r#"{"s":"a,\"b\"\né","i":1}"#);
+    assert_eq!(output.origins[2], ("o.parquet".to_owned(), 2));
+
+    // `s` is no number in the first row, null in the second, empty in the third.
+    let output = read(&declare(plain.clone(), &[("s", ColumnType::Int)])).expect("rows");
+    let codes: Vec<_> = output.refusals().iter().map(|(code, offset, _)| (*code, *offset)).collect();
+    assert_eq!(codes, [("bad-cast", 0), ("bad-cast", 2)]);
+    assert_eq!(output.records.len(), 1);
+    assert_eq!(
+        read_wanted(
+            &declare(plain, &[("s", ColumnType::Int)]),
+            &Wanted { columns: Some(vec![0]), times: false }
+        )
+        .expect("rows")
+        .records
+        .len(),
+        3
+    );
+}
+
+#[test]
+fn opaque_records_are_written_if_the_format_can_say_them() {
+    let directory = tempdir().expect("a directory");
+    let records = opaque(&["plain", "{\"a\":\n1}", ""]);
+    type Case<'a> = (&'a str, serde_json::Value, &'a str, &'a [(u32, &'a str)]);
+    let cases: [Case<'_>; 3] = [
+        ("o.txt", json!({}), "plain\n\n", &[(1, "newline-in-value")]),
+        ("o.bin", json!({ "format": "bytes" }), "plain{\"a\":\n1}", &[]),
+        ("o.jsonl", json!({}), "{\"a\": 1}\n", &[(0, "bad-json"), (2, "bad-json")]),
+    ];
+    for (name, options, expected, refused) in cases {
+        let mut with = json!({ "path": name });
+        with.as_object_mut().expect("a map").extend(options.as_object().cloned().expect("a map"));
+        let mut sink = open(directory.path(), with, &Stream::Opaque);
+        let found = write_all(&mut *sink, std::slice::from_ref(&records));
+        let found: Vec<(u32, &str)> = found.iter().map(|(row, code)| (*row, code.as_str())).collect();
+        assert_eq!(found, refused, "{name}");
+        assert_eq!(fs::read_to_string(directory.path().join(name)).expect("a file"), expected, "{name}");
+    }
+}
+
+#[test]
+fn sinks_say_which_form_they_take() {
+    let cases = [
+        ("file", json!({ "path": "o.txt" }), Form::Bytes),
+        ("file", json!({ "path": "o.csv" }), Form::Table),
+        ("file", json!({ "path": "o.parquet" }), Form::Table),
+        ("file", json!({ "path": "o.jsonl" }), Form::Any),
+        ("stdout", json!({}), Form::Any),
+        ("stdout", json!({ "format": "csv" }), Form::Table),
+        ("discard", json!({}), Form::Any),
+    ];
+    for (connector, with, form) in cases {
+        let planned = plan_sink(&sink_spec(Path::new("."), connector, with.clone())).expect("a plan");
+        assert_eq!(planned.form(), form, "{connector} {with}");
+        assert_eq!(planned.reads_columns(), connector != "discard", "{connector} {with}");
+    }
+}
+
+#[test]
+fn an_existing_file_is_replaced_or_appended_to() {
+    let directory = tempdir().expect("a directory");
+    let path = directory.path().join("o.txt");
+    let contents = || fs::read_to_string(&path).expect("a file");
+    for (if_exists, expected) in [("replace", "new\n"), ("append", "a longer old line\nnew\n")] {
+        fs::write(&path, "a longer old line\n").expect("a file");
+        let mut sink =
+            open(directory.path(), json!({ "path": "o.txt", "if-exists": if_exists }), &Stream::Opaque);
+        assert_eq!(contents(), "a longer old line\n", "an old file is left alone until something is written");
+        write_all(&mut *sink, &[opaque(&["new"])]);
+        assert_eq!(contents(), expected, "{if_exists}");
+    }
+    fs::write(&path, "old\n").expect("a file");
+    write_all(&mut *open(directory.path(), json!({ "path": "o.txt" }), &Stream::Opaque), &[]);
+    assert_eq!(contents(), "", "a run that ends without a record leaves an empty file");
+}
+
+#[test]
+fn what_was_written_stays_when_more_comes_after_a_checkpoint() {
+    let directory = tempdir().expect("a directory");
+    for name in ["o.txt", "o.txt.gz"] {
+        let mut sink = open(directory.path(), json!({ "path": name }), &Stream::Opaque);
+        write_all(&mut *sink, &[opaque(&["one"])]);
+        write_all(&mut *sink, &[opaque(&["two"])]);
+        let output = read(&spec(directory.path(), "file", json!({ "path": name }))).expect("lines");
+        assert_eq!(output.records, ["one", "two"], "{name}");
+    }
+}
+
+#[test]
+fn flushed_records_can_be_read_at_once() {
+    let directory = tempdir().expect("a directory");
+    let mut sink = open(directory.path(), json!({ "path": "o.txt" }), &Stream::Opaque);
+    runtime().block_on(async {
+        sink.write(&opaque(&["seen"]), &[]).await.expect("written");
+        sink.flush().await.expect("flushed");
+    });
+    assert_eq!(fs::read_to_string(directory.path().join("o.txt")).expect("a file"), "seen\n");
+}
+
+#[test]
+fn files_are_rotated_by_size_and_never_overwritten() {
+    let directory = tempdir().expect("a directory");
+    let with = json!({ "path": "out/o.txt", "rotate": { "size": 10 } });
+    let batches: Vec<Batch> = ["12345", "67890", "abc"].iter().map(|text| opaque(&[text])).collect();
+    for run in 0..2 {
+        let mut sink = open(directory.path(), with.clone(), &Stream::Opaque);
+        write_all(&mut *sink, &batches);
+        let read =
+            |number: usize| fs::read_to_string(directory.path().join(format!("out/o-{number:06}.txt")));
+        assert_eq!(read(run * 2 + 1).expect("the first file"), "12345\n67890\n");
+        assert_eq!(read(run * 2 + 2).expect("the second file"), "abc\n");
+    }
+    let count = fs::read_dir(directory.path().join("out")).expect("a directory").count();
+    assert_eq!(count, 4);
+}
+
+#[test]
+fn files_are_rotated_by_time_each_whole_by_itself() {
+    let directory = tempdir().expect("a directory");
+    let (stream, batches) = rows(directory.path());
+    let with = json!({ "path": "out/o.csv.gz", "rotate": { "every": "1us" } });
+    write_all(&mut *open(directory.path(), with, &stream), &batches);
+    let source = spec(directory.path(), "file", json!({ "path": "out/o-*T*Z-*.csv.gz" }));
+    let output = read(&declare(source, &[("j", ColumnType::Json), ("s", ColumnType::Text)])).expect("rows");
+    assert_eq!(output.records.len(), 5);
+    let splits: std::collections::BTreeSet<_> =
+        output.origins.iter().map(|(split, _)| split.clone()).collect();
+    assert_eq!(splits.len(), 2, "each file has its own header: {splits:?}");
+}
+
+#[test]
+fn the_token_names_what_was_made_durable() {
+    let directory = tempdir().expect("a directory");
+    let mut sink = open(directory.path(), json!({ "path": "o.txt" }), &Stream::Opaque);
+    let token = runtime().block_on(async {
+        sink.write(&opaque(&["abc"]), &[]).await.expect("written");
+        sink.prepare(1).await.expect("prepared")
+    });
+    let token: serde_json::Value = serde_json::from_slice(&token).expect("JSON");
+    assert_eq!(token[0]["bytes"], 4, "{token}");
+    assert!(token[0]["path"].as_str().is_some_and(|path| path.ends_with("o.txt")), "{token}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_that_is_said_again() {
+    let mut sink = open(Path::new("/"), json!({ "path": "/dev/full", "format": "lines" }), &Stream::Opaque);
+    runtime().block_on(async {
+        sink.write(&opaque(&["x"]), &[]).await.expect("it is only gathered");
+        let first = sink.flush().await.expect_err("nothing fits there");
+        assert!(first.to_string().contains("free some space"), "{first}");
+        assert_eq!(sink.prepare(1).await.expect_err("it has failed for good"), first);
+    });
+}
+
+#[test]
+fn discard_counts_and_compares() {
+    let (first, second) = (opaque(&["a", "b"]), opaque(&["b", "a"]));
+    let sums: Vec<_> = [
+        &[first.clone()][..],
+        &[second][..],
+        &[first.pick(&Arc::from([0])), first.pick(&Arc::from([1]))][..],
+    ]
+    .into_iter()
+    .map(|batches| {
+        let (mut sink, totals) = Discard::new(&Stream::Opaque, true);
+        write_all(&mut sink, batches);
+        (totals.records(), totals.checksum())
+    })
+    .collect();
+    assert!(sums[0].1 != 0 && sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
+}

@@ -1,0 +1,180 @@
+use model::convert::{BAD_JSON, BAD_ROW};
+use model::manifest::{ColumnType, TimeFrom, UnknownFields};
+use serde_json::json;
+use tempfile::tempdir;
+
+use super::*;
+use crate::decode::RECORD_TOO_LARGE;
+
+#[test]
+fn lines_are_records_whatever_they_are_packed_in() {
+    let text = b"one\r\n\ntwo\nlast";
+    // Gzip files can be put one behind the other.
+    let members = [gzip(b"one\r\n\ntw"), gzip(b"o\nlast")].concat();
+    let zstd = zstd::encode_all(&text[..], 1).expect("memory");
+    let cases: [(&str, &[u8]); 5] = [
+        ("a.txt", text),
+        ("a.log.gz", &members),
+        ("a.txt.zst", &zstd),
+        ("misnamed.txt", &members),
+        ("b.log", text),
+    ];
+    for (name, contents) in cases {
+        let directory = tempdir().expect("a directory");
+        write_file(directory.path(), name, contents);
+        let output = read(&spec(directory.path(), "file", json!({ "path": name }))).expect("lines");
+        assert_eq!(output.records, ["one", "", "two", "last"], "{name}");
+        assert_eq!(output.origins[3], (name.to_owned(), 3));
+    }
+}
+
+#[test]
+fn a_pattern_is_read_in_the_order_of_names_each_file_a_split() {
+    let directory = tempdir().expect("a directory");
+    for name in ["logs/b.txt", "logs/a.txt", "logs/deep/c.txt", "other.txt"] {
+        write_file(directory.path(), name, format!("{name}\n"));
+    }
+    let output = read(&spec(directory.path(), "file", json!({ "path": ["logs/**/*.txt", "other.txt"] })))
+        .expect("lines");
+    assert_eq!(output.records, ["logs/a.txt", "logs/b.txt", "logs/deep/c.txt", "other.txt"]);
+    assert!(
+        output
+            .origins
+            .iter()
+            .zip(&output.records)
+            .all(|((split, offset), record)| split == record && *offset == 0)
+    );
+    assert_eq!(output.batches, 4, "a batch is of one split");
+}
+
+#[test]
+fn a_file_can_be_one_record() {
+    let directory = tempdir().expect("a directory");
+    write_file(directory.path(), "1.bin", b"a\nb\n");
+    write_file(directory.path(), "2.bin", vec![b'x'; 3 << 20]);
+    write_file(directory.path(), "3.bin", b"");
+    let with = json!({ "path": "*.bin", "format": "bytes", "record-bytes-max": "1MiB" });
+    let output = read(&spec(directory.path(), "file", with)).expect("records");
+    assert_eq!(output.records, ["a\nb\n", ""]);
+    assert_eq!((output.refused[0].code.as_str(), &*output.refused[0].split), (RECORD_TOO_LARGE, "2.bin"));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_refused_and_the_rest_goes_on() {
+    let directory = tempdir().expect("a directory");
+    let long = "y".repeat(3 << 20);
+    write_file(directory.path(), "a.txt", format!("one\n{long}\ntwo\n"));
+    let with = json!({ "path": "a.txt", "record-bytes-max": "512KiB" });
+    let output = read(&spec(directory.path(), "file", with)).expect("lines");
+    assert_eq!(output.records, ["one", "two"]);
+    assert_eq!((output.refused[0].code.as_str(), output.refused[0].offset), (RECORD_TOO_LARGE, 1));
+    assert_eq!(output.origins[1].1, 2);
+}
+
+#[test]
+fn json_lines_are_rows_with_the_fields_that_were_found() {
+    let directory = tempdir().expect("a directory");
+    let text = "{\"a\":1,\"t\":\"2020-01-01T00:00:00Z\",\"n\":{\"x\":[1, 2]}}\n\n{\"b\":1.5,\"a\":2,\"m\":\"s\"}\r\n{\"b\":2,\"m\":3}\n";
+    write_file(directory.path(), "in.jsonl", text);
+    let output = read(&spec(directory.path(), "file", json!({ "path": "in.jsonl" }))).expect("rows");
+    assert_eq!(
+        output.records,
+        [
+            r#"{"a":1,"t":"2020-01-01T00:00:00Z","n":{"x":[1, 2]},"b":null,"m":null}"#,
+            r#"{"a":2,"t":null,"n":null,"b":1.5,"m":"s"}"#,
+            r#"{"a":null,"t":null,"n":null,"b":2.0,"m":3}"#,
+        ]
+    );
+}
+
+#[test]
+fn json_lines_that_do_not_fit_are_refused_one_by_one() {
+    // What comes behind the sampled rows is not part of what was found.
+    const SAMPLED: usize = model::limits::INFER_ROWS_MAX;
+    let directory = tempdir().expect("a directory");
+    let mut text = "{\"a\":1}\n".repeat(SAMPLED).into_bytes();
+    text.extend_from_slice(b"nonsense\n{\"a\":\"x\"}\n{\"a\":2,\"b\":1}\n{\"a\":\"\xff\"}\n{\"a\":5}");
+    write_file(directory.path(), "in.jsonl", text);
+    let mut spec =
+        declare(spec(directory.path(), "file", json!({ "path": "in.jsonl" })), &[("a", ColumnType::Int)]);
+    let output = read(&spec).expect("rows");
+    assert_eq!(output.records[SAMPLED - 1..], [r#"{"a":1}"#, r#"{"a":5}"#]);
+    let codes: Vec<_> =
+        output.refusals().iter().map(|(code, offset, _)| (*code, *offset as usize - SAMPLED)).collect();
+    assert_eq!(codes, [(BAD_JSON, 0), (BAD_ROW, 1), (BAD_ROW, 2), (BAD_JSON, 3)]);
+    assert_eq!(output.refused[0].raw, b"nonsense");
+    let message = output.refusals()[1].2;
+    assert!(message.starts_with("line 20002: field `a` is a text"), "{message}");
+
+    spec.unknown = UnknownFields::Rest;
+    let output = read(&spec).expect("rows");
+    assert_eq!(output.records[SAMPLED - 1..][1], r#"{"a":2,"rest":{"b":1}}"#);
+}
+
+#[test]
+fn batches_keep_to_their_limits() {
+    let directory = tempdir().expect("a directory");
+    let text: String = (0..3000).map(|i| format!("line number {i}\n")).collect();
+    write_file(directory.path(), "a.txt", &text);
+    write_file(directory.path(), "a.csv", format!("text\n{text}"));
+    for (path, limits, batches) in [
+        ("a.txt", PullLimits { records_max: 100, ..LIMITS }, 30),
+        ("a.csv", PullLimits { records_max: 100, ..LIMITS }, 30),
+        ("a.txt", PullLimits { bytes_max: 1, ..LIMITS }, 3000),
+        ("a.csv", PullLimits { bytes_max: 1, ..LIMITS }, 3000),
+    ] {
+        let planned = plan_source(&spec(directory.path(), "file", json!({ "path": path }))).expect("a plan");
+        let mut source = planned.open(&Wanted::default()).expect("a source");
+        let (output, error) = drain(&mut *source, limits);
+        assert_eq!((error, output.records.len(), output.batches), (None, 3000, batches), "{path} {limits:?}");
+    }
+}
+
+#[test]
+fn what_was_read_before_an_error_is_delivered() {
+    let directory = tempdir().expect("a directory");
+    let mut packed = gzip("good line\n".repeat(1000).as_bytes());
+    let whole = packed.len();
+    packed.extend_from_slice(&gzip("lost\n".repeat(100_000).as_bytes())[..40]);
+    assert!(packed.len() > whole);
+    write_file(directory.path(), "cut.txt.gz", &packed);
+    let planned =
+        plan_source(&spec(directory.path(), "file", json!({ "path": "cut.txt.gz" }))).expect("a plan");
+    let mut source = planned.open(&Wanted::default()).expect("a source");
+    let (_, error) = drain(&mut *source, LIMITS);
+    let error = error.expect("the file is cut off");
+    assert!(error.to_string().contains("cut.txt.gz: it cannot be unpacked"), "{error}");
+}
+
+#[test]
+fn records_have_the_time_at_which_they_were_read() {
+    let directory = tempdir().expect("a directory");
+    write_file(directory.path(), "a.txt", "x\ny\n");
+    let planned = plan_source(&spec(directory.path(), "file", json!({ "path": "a.txt" }))).expect("a plan");
+    let mut source = planned.open(&Wanted { columns: None, times: true }).expect("a source");
+    let pulled = runtime().block_on(source.pull(LIMITS)).expect("lines").expect("lines");
+    let times = pulled.batch.expect("lines").parts().times.as_ref().map(model::batch::Column::len);
+    assert_eq!(times, Some(2));
+    assert_eq!(TimeFrom::default(), TimeFrom::Now);
+}
+
+#[test]
+fn a_dropped_pull_has_taken_nothing() {
+    let directory = tempdir().expect("a directory");
+    write_file(directory.path(), "a.log", "one\ntwo\n");
+    let with = json!({ "path": "a.log", "follow": true, "poll": "1ms" });
+    let planned = plan_source(&spec(directory.path(), "file", with)).expect("a plan");
+    let mut source = planned.open(&Wanted::default()).expect("a source");
+    let patient = PullLimits { delay: Duration::from_millis(20), ..LIMITS };
+    let runtime = runtime();
+    let records = runtime.block_on(async {
+        // Dropped again and again while it waits for more, until what waits is due.
+        for _ in 0..1000 {
+            if let Ok(pulled) = tokio::time::timeout(Duration::from_millis(1), source.pull(patient)).await {
+                return texts(&pulled.expect("no error").expect("no end").batch.expect("lines"));
+            }
+        }
+        Vec::new()
+    });
+    assert_eq!(records, ["one", "two"]);
+}
