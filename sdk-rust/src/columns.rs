@@ -112,9 +112,10 @@ impl ColumnBuilder {
     }
 
     pub fn push_bool(&mut self, value: bool) {
-        self.add(Kind::Bools, |data, index| match data {
-            Building::Bits(bits) => push_bit(bits, index, value),
-            _ => {}
+        self.add(Kind::Bools, |data, index| {
+            if let Building::Bits(bits) = data {
+                push_bit(bits, index, value)
+            }
         });
     }
 
@@ -131,18 +132,20 @@ impl ColumnBuilder {
 
     #[inline(always)]
     pub fn push_blob(&mut self, value: &[u8]) {
-        self.add(Kind::Blobs, |data, _| match data {
-            Building::Varlen(values) => values.push(value),
-            _ => {}
+        self.add(Kind::Blobs, |data, _| {
+            if let Building::Varlen(values) = data {
+                values.push(value)
+            }
         });
     }
 
     /// JSON text. That it is JSON is for the stage to know.
     #[inline(always)]
     pub fn push_json(&mut self, value: Json<'_>) {
-        self.add(Kind::Jsons, |data, _| match data {
-            Building::Varlen(values) => values.push(value.0.as_bytes()),
-            _ => {}
+        self.add(Kind::Jsons, |data, _| {
+            if let Building::Varlen(values) = data {
+                values.push(value.0.as_bytes())
+            }
         });
     }
 
@@ -247,18 +250,12 @@ macro_rules! pushes {
             $(
                 #[inline(always)]
                 pub fn $push(&mut self, value: $value) {
-                    self.add(Kind::$kind, |data, _| match data {
-                        Building::$building(values) => values.push($get(value)),
-                        _ => {}
-                    });
+                    self.add(Kind::$kind, |data, _| { if let Building::$building(values) = data { values.push($get(value)) } });
                 }
 
                 /// Adds many values that are all there, in one go.
                 pub fn $extend(&mut self, values: &[$value]) {
-                    self.add_many(Kind::$kind, values.len(), |data| match data {
-                        Building::$building(to) => to.extend(values.iter().copied().map($get)),
-                        _ => {}
-                    });
+                    self.add_many(Kind::$kind, values.len(), |data| { if let Building::$building(to) = data { to.extend(values.iter().copied().map($get)) } });
                 }
             )*
         }

@@ -114,7 +114,7 @@ mod tests {
                 r#"{"minimum":1,"inner":{"depth":300}}"#,
                 "config: `inner.depth`: invalid value: integer `300`, expected u8",
             ),
-            ("[", "config: `[0]`: EOF while parsing a list"),
+            ("[", "config: EOF while parsing a list"),
         ] {
             match parse::<Limits>(text) {
                 Err(Failure::Invalid(found)) => assert_eq!(found, message, "for {text}"),

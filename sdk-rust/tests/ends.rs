@@ -1,4 +1,5 @@
 //! Sources and sinks, native and under test.
+#![allow(clippy::unwrap_used)]
 
 use conveyor_sdk::testing::{self, json, record, row};
 use conveyor_sdk::{

@@ -1,4 +1,5 @@
 //! Stages of bytes: what they see of a batch, and what becomes of what they say of it.
+#![allow(clippy::unwrap_used)]
 
 use conveyor_sdk::testing::{self, OutRecord, TestRecord, TransformTest, deletion, json, record};
 use conveyor_sdk::{Batch, Emitter, Failure, NoConfig, Port, RecordPlan, Result, Transform};

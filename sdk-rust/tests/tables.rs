@@ -1,4 +1,5 @@
 //! Stages of typed columns: what they see of a table, and what becomes of what they say of it.
+#![allow(clippy::unwrap_used)]
 
 use conveyor_sdk::testing::{self, TableTransformTest, Value, json, row};
 use conveyor_sdk::{

@@ -1,4 +1,5 @@
 //! The contract that this crate is built on is the project's.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -32,9 +32,9 @@ pub fn push(column: &mut ColumnBuilder, field: &Field, value: &Value) -> bool {
         Kind::Days => {
             integer().and_then(|value| value.try_into().ok()).map(|value| column.push_day(Day(value)))
         }
-        Kind::Texts | Kind::Dictionaries => Some(column.push_text(&text)),
-        Kind::Blobs => Some(column.push_blob(text.as_bytes())),
-        Kind::Jsons => Some(column.push_json(Json(&value.to_string()))),
+        Kind::Texts | Kind::Dictionaries => Some(&text).map(|text| column.push_text(text)),
+        Kind::Blobs => Some(&text).map(|text| column.push_blob(text.as_bytes())),
+        Kind::Jsons => Some(value.to_string()).map(|json| column.push_json(Json(&json))),
         Kind::Opaque => None,
     };
     if pushed.is_none() {
