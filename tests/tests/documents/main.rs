@@ -1,0 +1,101 @@
+//! Every command of the documents is run, in the order in which a reader meets it, and prints what the document
+//! says.
+//!
+//! In README.md and docs/*.md, a block ```` ```sh ```` is run by bash; the blocks of one document share a directory
+//! and an environment. A block ```` ```text ```` right behind it is what it prints: its lines come in this order,
+//! `...` stands for any lines or, inside a line, for any characters. Blocks of other languages are not run.
+
+mod blocks;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use blocks::{Block, blocks, mismatch};
+
+/// Commands that run the tests (and so this one), or that put something into the reader's home. `cargo xtask test`
+/// runs the demo itself.
+const NOT_HERE: [&str; 3] = ["cargo xtask demo", "cargo xtask test", "cargo xtask install"];
+
+fn clone() -> PathBuf {
+    let clone = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the clone");
+    clone.to_owned()
+}
+
+/// The directory of the binary under test, for the documents' `PATH`.
+fn binaries() -> PathBuf {
+    let binary = snapbox::cmd::cargo_bin("conveyor");
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build --release --workspace --bin conveyor`",
+        binary.display()
+    );
+    binary.parent().expect("a binary is in a directory").to_owned()
+}
+
+fn run(document: &Path) {
+    let text = fs::read_to_string(document).unwrap_or_else(|error| panic!("{}: {error}", document.display()));
+    let blocks = blocks(&text);
+    let home = tempfile::tempdir().expect("a directory");
+    // The reader stands in the clone, which is called `conveyor`, and may go beside it.
+    std::os::unix::fs::symlink(clone(), home.path().join("conveyor")).expect("a link to the clone");
+    let state = home.path().join(".state");
+    fs::write(&state, "cd conveyor\n").expect("a file");
+    for block in blocks {
+        let output = run_block(&block, home.path(), &state, document);
+        if let Some(expected) = &block.prints
+            && let Some(problem) = mismatch(expected, &output)
+        {
+            panic!("{}:{}: {problem}\n--- printed:\n{output}", document.display(), block.line);
+        }
+    }
+}
+
+/// Runs one block where the last one left off, with the directory and variables that it left.
+fn run_block(block: &Block, home: &Path, state: &Path, document: &Path) -> String {
+    let lines = block
+        .commands
+        .lines()
+        .filter(|line| !NOT_HERE.contains(&line.split(" #").next().unwrap_or(line).trim()));
+    let commands: Vec<&str> = lines.collect();
+    let script = format!(
+        "set -eu\n. {state}\n{commands}\n{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {state}\n",
+        state = state.display(),
+        commands = commands.join("\n"),
+    );
+    let path = format!("{}:{}", binaries().display(), std::env::var("PATH").unwrap_or_default());
+    let ran = Command::new("bash")
+        .args(["-c", &format!("exec 2>&1\n{script}")])
+        .current_dir(home)
+        .env("PATH", path)
+        .env("NO_COLOR", "1")
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("CARGO_MANIFEST_DIR")
+        .output()
+        .expect("bash runs");
+    let output = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let place = format!("{}:{}", document.display(), block.line);
+    assert!(ran.status.success(), "{place}: a command failed ({})\n--- printed:\n{output}", ran.status);
+    output
+}
+
+#[test]
+fn the_readme_can_be_followed_word_for_word() {
+    run(&clone().join("README.md"));
+}
+
+#[test]
+fn the_guides_can_be_followed_word_for_word() {
+    let mut guides: Vec<PathBuf> = fs::read_dir(clone().join("docs"))
+        .expect("docs/")
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        // Its commands are benchmarks, which take long and are no tests.
+        .filter(|path| path.file_name().is_some_and(|name| name != "performance.md"))
+        .collect();
+    guides.sort();
+    assert!(!guides.is_empty(), "there are no guides in docs/");
+    for guide in guides {
+        run(&guide);
+    }
+}
