@@ -74,6 +74,12 @@ impl Library {
             let bytes = std::fs::read(&module)?;
             let component = component::from_core(&bytes)
                 .with_context(|| format!("{} does not become a component", module.display()))?;
+            if component::exports(&component)?.is_empty() {
+                bail!(
+                    "the guest `{}` exports nothing: does it name its stage to the SDK's macro?",
+                    self.package
+                );
+            }
             Ok(std::fs::write(output, component)?)
         })
     }
