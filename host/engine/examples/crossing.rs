@@ -1,6 +1,6 @@
 //! What it costs to cross into a stage and back, by itself: no belt, no source, no sink.
 //!
-//! `cargo run --release -p engine --example crossing [throughput|latency|starts]`, after `cargo xtask guests`.
+//! `cargo run --release -p engine --example crossing [throughput|latency|starts|memory]`, after `cargo xtask guests`.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -36,6 +36,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if wants("starts") {
         starts(&bytes, options).await?;
+    }
+    if wants("memory") {
+        memory(&bytes).await?;
     }
     Ok(())
 }
@@ -188,5 +191,33 @@ async fn starts(bytes: &Component, options: EngineOptions) -> Result<(), Box<dyn
     show("an engine", engines);
     show("a component from the cache", loads);
     show("the same, planned, to its first record out", firsts);
+    Ok(())
+}
+
+/// KiB of this process that are in memory.
+fn resident_kib() -> Result<f64, Box<dyn std::error::Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no VmRSS in /proc/self/status")?;
+    Ok(kib.parse()?)
+}
+
+async fn memory(bytes: &Component) -> Result<(), Box<dyn std::error::Error>> {
+    println!("\n{:<44} {:>12}", "memory of one of 300 pipelines", "KiB");
+    let columns = [Column::new(values(ROWS))];
+    let call = Call { rows: ROWS, columns: &columns, ..Call::default() };
+    let before = resident_kib()?;
+    let mut pools = Vec::new();
+    for _ in 0..300 {
+        let pool = pool(bytes, "half", &[]).await?;
+        let mut lease = pool.lease().await?;
+        black_box(lease.process(call).await?);
+        lease.give_back();
+        pools.push(pool);
+    }
+    let each = |now: f64| (now - before) / pools.len() as f64;
+    println!("{:<44} {:>12.1}", "with one warm instance", each(resident_kib()?));
+    pools.iter().for_each(Pool::cool);
+    println!("{:<44} {:>12.1}", "cooled, its slots kept for the next ones", each(resident_kib()?));
     Ok(())
 }

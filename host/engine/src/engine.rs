@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use model::limits;
 use wasmtime::component::Linker;
-use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+};
 
 use crate::compile::Loaded;
 use crate::error::EngineError;
@@ -112,6 +114,8 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_memory_size(limits::STAGE_MEMORY_BYTES_MAX)
         .linear_memory_keep_resident(limits::SLOT_RESIDENT_BYTES)
         .table_keep_resident(limits::SLOT_RESIDENT_BYTES)
-        .max_unused_warm_slots(limits::WARM_SLOTS_MAX);
+        .max_unused_warm_slots(limits::WARM_SLOTS_MAX)
+        // Where the kernel can say which pages were written, only those are wiped.
+        .pagemap_scan(Enabled::Auto);
     pool
 }

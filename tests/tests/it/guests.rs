@@ -1,11 +1,12 @@
 //! Where the stages are that the tests run, and how the engine's tests get hold of them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use engine::{Component, Engine, EngineOptions, Pool, StageLimits, StageSetup};
 use model::fields::FieldSpec;
 use model::stage::{StagePlan, TransformPlan};
+use tempfile::TempDir;
 
 /// The bytes of a stage of `guests/`, as `cargo xtask guests` built it.
 pub fn guest(name: &str) -> Vec<u8> {
@@ -31,8 +32,14 @@ pub fn engine() -> Engine {
     Engine::new(EngineOptions { instances_max: 16, ..EngineOptions::default() }).expect("an engine")
 }
 
+/// A stage from an engine that all tests share, so that each component is compiled once.
 pub async fn load(name: &str) -> Component {
-    engine().load(guest(name)).await.expect("a stage")
+    static SHARED: LazyLock<(TempDir, Engine)> = LazyLock::new(|| {
+        let dir = TempDir::new().expect("a directory");
+        let cache_dir = Some(dir.path().join("code"));
+        (dir, Engine::new(EngineOptions { cache_dir, instances_max: 256 }).expect("an engine"))
+    });
+    SHARED.1.load(guest(name)).await.expect("a stage")
 }
 
 /// A transform with `config`, planned for `input`.

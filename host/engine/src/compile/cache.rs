@@ -9,7 +9,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use model::stage::About;
@@ -70,8 +70,19 @@ impl Entry {
         self.dir.join(format!("{}.{extension}", self.stem))
     }
 
+    /// Whether nobody but this user (and root) can put files there.
+    fn is_ours(&self) -> io::Result<bool> {
+        let dir = fs::metadata(&self.dir)?;
+        let owner = dir.uid();
+        Ok((owner == 0 || owner == rustix::process::geteuid().as_raw()) && dir.mode() & 0o022 == 0)
+    }
+
     /// The code and what it said of itself; none where there is none, or none that can be trusted.
     pub(crate) fn load(&self, engine: &wasmtime::Engine) -> Option<Hit> {
+        if !self.is_ours().ok()? {
+            tracing::warn!(dir = %self.dir.display(), "others can write to the cache of compiled code: not used");
+            return None;
+        }
         let sidecar: Sidecar = serde_json::from_slice(&fs::read(self.path("json")).ok()?).ok()?;
         if sidecar.format != FORMAT {
             return None;
@@ -92,6 +103,10 @@ impl Entry {
     /// Keeps `wasm`. The file that names the code is written last, so that a crash leaves no entry.
     pub(crate) fn save(&self, wasm: &Component, names: &Names, about: &About) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        if !self.is_ours()? {
+            let why = format!("others can write to {}; `chmod go-w` it", self.dir.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
         let code = wasm.serialize().map_err(|e| io::Error::other(e.to_string()))?;
         let sidecar = Sidecar {
             format: FORMAT,
@@ -192,6 +207,16 @@ mod tests {
             fs::write(&path, bytes).expect("written");
             assert!(entry.load(&engine).is_none(), "{what} was damaged, and it was loaded");
         }
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_not_used() {
+        let Kept { engine, entry, _dir } = kept();
+        fs::set_permissions(&entry.dir, fs::Permissions::from_mode(0o777)).expect("set");
+        assert!(entry.load(&engine).is_none(), "code that anybody may have put there was loaded");
+        let wasm = Component::new(&engine, wat::parse_str("(component)").expect("text")).expect("compiles");
+        let saved = entry.save(&wasm, &Names::default(), &About::default());
+        assert_eq!(saved.map_err(|error| error.kind()), Err(io::ErrorKind::PermissionDenied));
     }
 
     #[test]
