@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
@@ -23,7 +24,7 @@ impl OptionsError {
 }
 
 /// Reads `with:` and names the key that does not fit.
-pub(crate) fn read<T: DeserializeOwned>(
+pub(crate) fn read<T: DeserializeOwned + JsonSchema>(
     with: &Map<String, Value>,
     connector: &str,
 ) -> Result<T, OptionsError> {
@@ -48,9 +49,16 @@ pub(crate) fn read<T: DeserializeOwned>(
         } else {
             format!("`{key}`: {message}")
         };
-        let help = format!("`conveyor inspect {connector}` lists what `{connector}` takes");
+        let help = format!("`{connector}` takes {}", keys_of::<T>());
         OptionsError { pointer, message, help }
     })
+}
+
+fn keys_of<T: JsonSchema>() -> String {
+    let schema = schemars::schema_for!(T);
+    let keys = schema.get("properties").and_then(Value::as_object);
+    let keys: Vec<&str> = keys.into_iter().flat_map(|keys| keys.keys().map(String::as_str)).collect();
+    if keys.is_empty() { "no options".to_owned() } else { keys.join(", ") }
 }
 
 /// `64MiB`, or a number of bytes.
@@ -85,7 +93,7 @@ where
 }
 
 /// One text, or a list of them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum OneOrMany {
     One(String),

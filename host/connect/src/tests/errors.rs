@@ -46,6 +46,8 @@ fn what_cannot_be_read_is_said_before_anything_runs() {
         (json!({ "path": "x.csv.gz", "follow": true }), "a packed file cannot be followed"),
         (json!({ "path": "x.parquet", "follow": true }), "does not grow"),
         (json!({}), "missing field `path`"),
+        (json!({ "file": "x" }), "`file` takes "),
+        (json!({ "file": "x" }), "record-bytes-max"),
     ];
     for (with, expected) in cases {
         let error = plan_source(&spec(directory.path(), "file", with.clone())).err();
