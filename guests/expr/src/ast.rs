@@ -19,14 +19,38 @@ pub enum What {
     Not(Box<Tree>),
     Logic(Logic, Vec<Tree>),
     Compare(Comparison, Box<Tree>, Box<Tree>),
-    IsNull { value: Box<Tree>, negated: bool },
-    In { value: Box<Tree>, list: Vec<Tree>, negated: bool },
-    Between { value: Box<Tree>, low: Box<Tree>, high: Box<Tree>, negated: bool },
-    Like { value: Box<Tree>, pattern: Box<Tree>, negated: bool, any_case: bool },
+    IsNull {
+        value: Box<Tree>,
+        negated: bool,
+    },
+    In {
+        value: Box<Tree>,
+        list: Vec<Tree>,
+        negated: bool,
+    },
+    Between {
+        value: Box<Tree>,
+        low: Box<Tree>,
+        high: Box<Tree>,
+        negated: bool,
+    },
+    Like {
+        value: Box<Tree>,
+        pattern: Box<Tree>,
+        negated: bool,
+        any_case: bool,
+    },
     Arithmetic(Operator, Box<Tree>, Box<Tree>),
     Negate(Box<Tree>),
-    Call { name: String, name_span: Span, arguments: Vec<Tree> },
-    Case { whens: Vec<(Tree, Tree)>, otherwise: Option<Box<Tree>> },
+    Call {
+        name: String,
+        name_span: Span,
+        arguments: Vec<Tree>,
+    },
+    Case {
+        whens: Vec<(Tree, Tree)>,
+        otherwise: Option<Box<Tree>>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,7 +17,8 @@ pub struct Input<'a> {
 impl<'a> Input<'a> {
     /// The wanted columns of a table: `wanted` is what the plan said, the first of them at `first`.
     pub fn of_table(table: &'a Table, wanted: &[Field], first: usize) -> Self {
-        let columns = wanted.iter().enumerate().map(|(nth, field)| load(table, first + nth, field.kind)).collect();
+        let columns =
+            wanted.iter().enumerate().map(|(nth, field)| load(table, first + nth, field.kind)).collect();
         Input { rows: table.len(), columns }
     }
 }

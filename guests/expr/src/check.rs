@@ -76,7 +76,11 @@ impl Checker<'_> {
             What::Literal(scalar) => return Ok(Typed::constant(scalar.clone())),
             What::Column(name) => {
                 let slot = self.scope.column(name, hint).map_err(|problem| problem.at(span))?;
-                return Ok(Typed { node: Node::Column(slot.index), kind: slot.kind, nullable: slot.nullable });
+                return Ok(Typed {
+                    node: Node::Column(slot.index),
+                    kind: slot.kind,
+                    nullable: slot.nullable,
+                });
             }
             What::Not(inner) => not(self.condition(inner)?),
             What::Logic(logic, parts) => self.logic(*logic, parts)?,
@@ -102,7 +106,9 @@ impl Checker<'_> {
                 let Typed { kind, nullable, node } = value;
                 Typed { kind, nullable, node: Node::Negate(Box::new(node)) }
             }
-            What::Call { name, name_span, arguments } => self.call(name, *name_span, arguments, span, hint)?,
+            What::Call { name, name_span, arguments } => {
+                self.call(name, *name_span, arguments, span, hint)?
+            }
             What::Case { whens, otherwise } => self.case(whens, otherwise.as_deref(), span, hint)?,
         };
         fold(typed, span)

@@ -1,4 +1,4 @@
-//! Shapes that the configs of several stages have.
+//! What the configs of several stages have in common: maps in order, and columns by name.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,6 +6,15 @@ use std::marker::PhantomData;
 use conveyor_sdk::schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use conveyor_sdk::serde::de::{Error, MapAccess, Visitor};
 use conveyor_sdk::serde::{Deserialize, Deserializer};
+use conveyor_sdk::{Failure, Field, Fields};
+
+use crate::scope::unknown;
+
+/// The column that the config names under `key`, or what is wrong with the name.
+pub fn column<'f>(key: &str, name: &str, input: &'f Fields) -> Result<&'f Field, Failure> {
+    let failure = || Failure::invalid(format!("config: `{key}`: {}", unknown(name, input)));
+    input.get(name).ok_or_else(failure)
+}
 
 /// A map whose order is that in which it was written. A key that is there twice is an error.
 #[derive(Debug, Clone, PartialEq)]

@@ -58,7 +58,9 @@ pub enum Problem {
     NoCondition(Type),
     #[error("the pattern of `like` has to be a text that is written out")]
     Pattern,
-    #[error("what kind of value this is cannot be told; write text(...), float(...), int(...) or bool(...) around it")]
+    #[error(
+        "what kind of value this is cannot be told; write text(...), float(...), int(...) or bool(...) around it"
+    )]
     KindUnknown,
     #[error("`{0}` is not a JSON pointer: it starts with `/`")]
     Pointer(String),
@@ -110,6 +112,10 @@ impl Located {
         }
         let marked = marked.min(shown.chars().count().saturating_sub(indent).max(1));
         let carets = format!("{}{}", " ".repeat(indent), "^".repeat(marked));
-        Failure::invalid(format!("config: `{key}`: {}\n  {}\n  {carets}", self.problem, shown.replace('\t', " ")))
+        Failure::invalid(format!(
+            "config: `{key}`: {}\n  {}\n  {carets}",
+            self.problem,
+            shown.replace('\t', " ")
+        ))
     }
 }

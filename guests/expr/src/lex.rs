@@ -117,9 +117,15 @@ impl Lexer<'_> {
         });
         let plain = digits.replace('_', "");
         let is_integer = plain.bytes().all(|byte| byte.is_ascii_digit());
-        let token = if is_integer { plain.parse().map(Token::Int).ok() } else { plain.parse().map(Token::Float).ok() };
+        let token = if is_integer {
+            plain.parse().map(Token::Int).ok()
+        } else {
+            plain.parse().map(Token::Float).ok()
+        };
         let finite = |token: &Token| !matches!(token, Token::Float(value) if !value.is_finite());
-        let bad = |text: &str| -> Located { Problem::Number(text.to_owned()).at(Span::new(start, start + text.len())) };
+        let bad = |text: &str| -> Located {
+            Problem::Number(text.to_owned()).at(Span::new(start, start + text.len()))
+        };
         token.filter(finite).ok_or_else(|| bad(digits))
     }
 

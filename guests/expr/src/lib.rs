@@ -20,9 +20,9 @@ mod parse;
 mod scalar;
 mod scope;
 pub mod stage;
-mod vector;
 pub mod suggest;
 pub mod time;
+mod vector;
 
 pub use batch::Input;
 pub use check::{Program, Wish};
@@ -32,7 +32,7 @@ pub use lex::Names;
 pub use parse::Expression;
 pub use scalar::{Scalar, Type};
 pub use scope::{Scope, Slot, TableScope};
-pub use vector::{Ints, Known, Mask, Texts, Vector};
+pub use vector::{Ints, Known, Mask, TextWriter, Texts, Vector};
 
 /// An expression is at most this long: what is longer was not written by hand, and a list belongs into data.
 pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024;

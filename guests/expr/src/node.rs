@@ -13,7 +13,10 @@ pub enum Node {
     Logic(Logic, Vec<Node>),
     /// Both sides are of one type.
     Compare(Comparison, Box<Node>, Box<Node>),
-    IsNull { value: Box<Node>, negated: bool },
+    IsNull {
+        value: Box<Node>,
+        negated: bool,
+    },
     /// Integers, timestamps or dates; ascending.
     InInts(Box<Node>, Vec<i64>),
     /// Ascending.
@@ -28,7 +31,11 @@ pub enum Node {
     Call(Function, Vec<Node>),
     /// The first value that is there.
     Coalesce(Vec<Node>),
-    If { condition: Box<Node>, then: Box<Node>, otherwise: Box<Node> },
+    If {
+        condition: Box<Node>,
+        then: Box<Node>,
+        otherwise: Box<Node>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -117,7 +117,10 @@ impl Parser {
                 self.at -= 1;
                 return Err(self.unexpected("`and` or `or` (comparisons cannot be chained)"));
             }
-            return tree(left.span.to(right.span), What::Compare(comparison, Box::new(left), Box::new(right)));
+            return tree(
+                left.span.to(right.span),
+                What::Compare(comparison, Box::new(left), Box::new(right)),
+            );
         }
         if self.take_word("is") {
             let negated = self.take_word("not");
@@ -198,10 +201,8 @@ impl Parser {
             };
             self.at += 1;
             let right = self.sign()?;
-            left = tree(
-                left.span.to(right.span),
-                What::Arithmetic(operator, Box::new(left), Box::new(right)),
-            )?;
+            left =
+                tree(left.span.to(right.span), What::Arithmetic(operator, Box::new(left), Box::new(right)))?;
         }
     }
 

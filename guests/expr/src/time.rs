@@ -112,9 +112,9 @@ pub fn take_zone(bytes: &mut &[u8]) -> Option<i64> {
 /// Exactly `count` digits.
 pub fn take_digits(bytes: &mut &[u8], count: usize) -> Option<i64> {
     let digits = bytes.get(..count)?;
-    let value = digits.iter().try_fold(0i64, |value, byte| {
-        byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0'))
-    })?;
+    let value = digits
+        .iter()
+        .try_fold(0i64, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))?;
     *bytes = &bytes[count..];
     Some(value)
 }

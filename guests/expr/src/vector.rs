@@ -63,7 +63,9 @@ impl<'a> Vector<'a> {
     pub fn view(&self) -> Vector<'_> {
         match self {
             Vector::Const(scalar) => Vector::Const(scalar),
-            Vector::Bools(mask) => Vector::Bools(Mask { truth: view(&mask.truth), known: view_known(&mask.known) }),
+            Vector::Bools(mask) => {
+                Vector::Bools(Mask { truth: view(&mask.truth), known: view_known(&mask.known) })
+            }
             Vector::Ints(ints, known) => {
                 let ints = match ints {
                     Ints::S32(values) => Ints::S32(view(values)),

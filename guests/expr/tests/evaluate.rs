@@ -24,17 +24,32 @@ const LAND: [u32; 4] = [1, 0, 1, 2];
 fn all_columns() -> Vec<(Field, Vector<'static>)> {
     let field = Field::new;
     vec![
-        (field("amount", Kind::F64s), Vector::Floats(vec![50.0, 100.5, -3.0, 0.0].into(), known(&[1, 1, 1, 0]))),
+        (
+            field("amount", Kind::F64s),
+            Vector::Floats(vec![50.0, 100.5, -3.0, 0.0].into(), known(&[1, 1, 1, 0])),
+        ),
         (field("price", Kind::F64s).required(), Vector::Floats(vec![2.0, 0.5, 0.0, 10.25].into(), None)),
-        (field("quantity", Kind::S64s), Vector::Ints(Ints::S64(vec![3, 0, -7, 9].into()), known(&[1, 1, 1, 0]))),
+        (
+            field("quantity", Kind::S64s),
+            Vector::Ints(Ints::S64(vec![3, 0, -7, 9].into()), known(&[1, 1, 1, 0])),
+        ),
         (field("small", Kind::S32s).required(), Vector::Ints(Ints::S32(vec![1, 2, 3, 4].into()), None)),
         (
             field("id", Kind::U64s).required(),
             Vector::Ints(Ints::U64(vec![0, 1, u64::MAX, 1 << 40].into()), None),
         ),
-        (field("big", Kind::S64s).required(), Vector::Ints(Ints::S64(vec![i64::MAX, i64::MIN, 5, -5].into()), None)),
-        (field("name", Kind::Texts), Vector::Texts(texts(&["Anna", "bob", "Änne", ""]), known(&[1, 1, 1, 0]))),
-        (field("status", Kind::Texts).required(), Vector::Texts(texts(&["paid", "OPEN", "a long status text", ""]), None)),
+        (
+            field("big", Kind::S64s).required(),
+            Vector::Ints(Ints::S64(vec![i64::MAX, i64::MIN, 5, -5].into()), None),
+        ),
+        (
+            field("name", Kind::Texts),
+            Vector::Texts(texts(&["Anna", "bob", "Änne", ""]), known(&[1, 1, 1, 0])),
+        ),
+        (
+            field("status", Kind::Texts).required(),
+            Vector::Texts(texts(&["paid", "OPEN", "a long status text", ""]), None),
+        ),
         (
             field("country", Kind::Dictionaries),
             Vector::Texts(Texts { indices: Some(&LAND), ..texts(&["DE", "FR", ""]) }, known(&[1, 1, 1, 0])),
@@ -315,7 +330,12 @@ fn an_integer_beyond_64_bits_is_told_and_only_where_it_counts() {
 
 #[test]
 fn a_batch_without_rows_is_none_to_any_expression() {
-    for text in ["amount > 1 and starts_with(name, 'a')", "upper(name) || 'x'", "country == 'DE'", "substr(name, 1, 2)"] {
+    for text in [
+        "amount > 1 and starts_with(name, 'a')",
+        "upper(name) || 'x'",
+        "country == 'DE'",
+        "substr(name, 1, 2)",
+    ] {
         let all = all_columns();
         let fields = Fields::new(all.iter().map(|(field, _)| field.clone()).collect::<Vec<_>>());
         let mut scope = TableScope::new(&fields);

@@ -47,11 +47,26 @@ fn the_place_is_underlined() {
             "start_with(country, 'ü')",
             "config: `where`: there is no function `start_with`; did you mean `starts_with`?\n  start_with(country, 'ü')\n  ^^^^^^^^^^",
         ),
-        ("amount + 1", "config: `where`: a condition, true or false, is wanted, and this is a number\n  amount + 1\n  ^^^^^^^^^^"),
-        ("country == 'ü' and 'x", "config: `where`: this text has no end: a closing `'` is missing\n  country == 'ü' and 'x\n                     ^^"),
-        ("amount > 1 && open", "config: `where`: `&&` is not known; write `and`\n  amount > 1 && open\n             ^^"),
-        ("at > '2024-13-01'", "config: `where`: `2024-13-01` is not a timestamp such as 2024-12-31T23:59:59Z, nor a date such as 2024-12-31\n  at > '2024-13-01'\n       ^^^^^^^^^^^^"),
-        ("amount >", "config: `where`: found the end where a column, a value or `(` should be\n  amount >\n          ^"),
+        (
+            "amount + 1",
+            "config: `where`: a condition, true or false, is wanted, and this is a number\n  amount + 1\n  ^^^^^^^^^^",
+        ),
+        (
+            "country == 'ü' and 'x",
+            "config: `where`: this text has no end: a closing `'` is missing\n  country == 'ü' and 'x\n                     ^^",
+        ),
+        (
+            "amount > 1 && open",
+            "config: `where`: `&&` is not known; write `and`\n  amount > 1 && open\n             ^^",
+        ),
+        (
+            "at > '2024-13-01'",
+            "config: `where`: `2024-13-01` is not a timestamp such as 2024-12-31T23:59:59Z, nor a date such as 2024-12-31\n  at > '2024-13-01'\n       ^^^^^^^^^^^^",
+        ),
+        (
+            "amount >",
+            "config: `where`: found the end where a column, a value or `(` should be\n  amount >\n          ^",
+        ),
         ("", "config: `where`: the expression is empty\n  \n  ^"),
     ] {
         assert_eq!(refusal(text), wanted, "{text}");
@@ -102,7 +117,11 @@ fn depth_and_length_are_bounded() {
 
 #[test]
 fn names_in_quotes_and_long_lists_are_taken() {
-    let fields = Fields::new([Field::new("ship to", Kind::Texts), Field::new("n", Kind::S64s), Field::new("in", Kind::S64s)]);
+    let fields = Fields::new([
+        Field::new("ship to", Kind::Texts),
+        Field::new("n", Kind::S64s),
+        Field::new("in", Kind::S64s),
+    ]);
     let many = format!("n in ({})", (0..2000).map(|n| n.to_string()).collect::<Vec<_>>().join(","));
     let ors = vec!["n == 1"; 2000].join(" or ");
     for text in ["\"ship to\" == 'x'", "`ship to` == 'it''s'", "\"in\" in (1, 2)", &many, &ors] {

@@ -1,7 +1,9 @@
 //! Keeps the rows for which a condition over their columns holds. A row for which it is unknown, because of a
 //! null, is left out, as in SQL.
 
-use conveyor_sdk::{Field, Fields, Port, Result, Table, TableEmitter, TablePlan, TableTransform, table_transform};
+use conveyor_sdk::{
+    Field, Fields, Port, Result, Table, TableEmitter, TablePlan, TableTransform, table_transform,
+};
 use expr::{Expression, Input, Names, Program, TableScope, Wish, stage};
 
 /// What `filter` can be told.
@@ -53,3 +55,6 @@ impl TableTransform for Filter {
 }
 
 table_transform!(Filter);
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,7 @@ use std::fmt;
 
 use conveyor_sdk::schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use conveyor_sdk::{Failure, Fields, Result};
-use expr::config::InOrder;
-use expr::suggest::nearest;
+use expr::config::{InOrder, column};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// (New name, old name), in order. Written as a list of names and of maps of one entry, or as a map.
@@ -38,20 +37,23 @@ impl Selection<'_> {
             None => self.rest(input)?,
         };
         let key = if self.columns.is_some() { "columns" } else { "rename" };
-        select.iter().try_for_each(|(_, old)| require(key, old, input))?;
+        select.iter().try_for_each(|(_, old)| column(key, old, input).map(|_| ()))?;
         let mut names: Vec<&str> = select.iter().map(|(new, _)| new.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Failure::invalid(format!("config: `{key}`: two columns would be called `{}`", pair[0])));
+            return Err(Failure::invalid(format!(
+                "config: `{key}`: two columns would be called `{}`",
+                pair[0]
+            )));
         }
         Ok(Some(select))
     }
 
     /// All columns but those dropped, by their new names.
     fn rest(&self, input: &Fields) -> Result<Vec<(String, String)>> {
-        self.drop.iter().try_for_each(|name| require("drop", name, input))?;
+        self.drop.iter().try_for_each(|name| column("drop", name, input).map(|_| ()))?;
         for (new, old) in self.rename.iter() {
-            require("rename", old, input)?;
+            column("rename", old, input)?;
             if self.drop.contains(old) {
                 return Err(Failure::invalid(format!("config: `rename.{new}`: `{old}` is dropped")));
             }
@@ -63,18 +65,6 @@ impl Selection<'_> {
         let kept = input.iter().filter(|field| !self.drop.contains(&field.name));
         Ok(kept.map(|field| (new_name(&field.name), field.name.clone())).collect())
     }
-}
-
-fn require(key: &str, name: &str, input: &Fields) -> Result {
-    if input.get(name).is_some() {
-        return Ok(());
-    }
-    let names = input.iter().map(|field| field.name.as_str());
-    let hint = match nearest(name, names.clone()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("there are: {}", names.collect::<Vec<_>>().join(", ")),
-    };
-    Err(Failure::invalid(format!("config: `{key}`: no column `{name}` comes in; {hint}")))
 }
 
 impl<'de> Deserialize<'de> for Columns {
@@ -133,7 +123,9 @@ impl<'de> Visitor<'de> for ItemVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Item, A::Error> {
         let (Some((new, old)), None) = (map.next_entry()?, map.next_entry::<String, String>()?) else {
-            return Err(A::Error::custom("a column in a list is its name, or a map of its new name to its old one"));
+            return Err(A::Error::custom(
+                "a column in a list is its name, or a map of its new name to its old one",
+            ));
         };
         Ok(Item(new, old))
     }

@@ -39,10 +39,13 @@ pub struct Project {
 
 impl Project {
     fn new(config: &Config, input: &Fields) -> Result<Self> {
-        let selection = Selection { columns: config.columns.as_ref(), drop: &config.drop, rename: &config.rename };
+        let selection =
+            Selection { columns: config.columns.as_ref(), drop: &config.drop, rename: &config.rename };
         let select = selection.resolve(input)?;
         if select.is_none() && config.set.is_empty() {
-            return Err(Failure::invalid("config: say at least one of `columns`, `drop`, `rename` and `set`"));
+            return Err(Failure::invalid(
+                "config: say at least one of `columns`, `drop`, `rename` and `set`",
+            ));
         }
         let (mut scope, mut set) = (TableScope::new(input), Vec::new());
         for (name, text) in config.set.iter() {
@@ -103,3 +106,6 @@ impl TableTransform for Project {
 }
 
 table_transform!(Project);
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 //! `rest` names, or is left out.
 
 use conveyor_sdk::{
-    Failure, Field, Fields, Output, Port, Result, Table, TableEmitter, TablePlan, TableTransform, table_transform,
+    Failure, Field, Fields, Output, Port, Result, Table, TableEmitter, TablePlan, TableTransform,
+    table_transform,
 };
 use expr::config::InOrder;
 use expr::{Expression, Input, Names, Program, TableScope, Wish, stage};
@@ -36,13 +37,16 @@ impl Route {
         for (port, text) in config.routes.iter() {
             let key = format!("routes.{port}");
             check_port(&key, port)?;
-            let condition = Expression::parse(&key, text, Names::Columns)?.check(&mut scope, Wish::Condition)?;
+            let condition =
+                Expression::parse(&key, text, Names::Columns)?.check(&mut scope, Wish::Condition)?;
             routes.push((port.to_owned(), condition));
         }
         if let Some(rest) = &config.rest {
             check_port("rest", rest)?;
             if routes.iter().any(|(port, _)| port == rest) {
-                return Err(Failure::invalid(format!("config: `rest`: `{rest}` is a port of `routes` already")));
+                return Err(Failure::invalid(format!(
+                    "config: `rest`: `{rest}` is a port of `routes` already"
+                )));
             }
         }
         Ok(Route { routes, rest: config.rest.clone(), wanted: scope.wanted() })
@@ -51,7 +55,8 @@ impl Route {
 
 /// Ports are named in manifests, so they are as stages are.
 fn check_port(key: &str, name: &str) -> Result {
-    let valid = |found: char| found.is_ascii_lowercase() || found.is_ascii_digit() || matches!(found, '-' | '_');
+    let valid =
+        |found: char| found.is_ascii_lowercase() || found.is_ascii_digit() || matches!(found, '-' | '_');
     if !name.is_empty() && name.len() <= 63 && name.chars().all(valid) {
         return Ok(());
     }
@@ -84,7 +89,8 @@ impl TableTransform for Route {
                 stage::reject(out, &overflow, &format!("routes.{name}"));
                 overflow.rows().for_each(|row| open[row as usize] = 0);
             }
-            let taken: Vec<u8> = open.iter().zip(mask.truth.iter()).map(|(open, truth)| open & truth).collect();
+            let taken: Vec<u8> =
+                open.iter().zip(mask.truth.iter()).map(|(open, truth)| open & truth).collect();
             stage::forward(out, Port(port as u32), &taken);
             open.iter_mut().zip(&taken).for_each(|(open, taken)| *open ^= taken);
         }
@@ -96,3 +102,6 @@ impl TableTransform for Route {
 }
 
 table_transform!(Route);
+
+#[cfg(test)]
+mod tests;

@@ -160,7 +160,8 @@ impl Checker<'_> {
             }
             values.push(value);
         }
-        let kind = values.iter().map(|value| value.kind).find(|kind| *kind != Type::Null).unwrap_or(Type::Null);
+        let kind =
+            values.iter().map(|value| value.kind).find(|kind| *kind != Type::Null).unwrap_or(Type::Null);
         values.retain(|value| !value.is_null());
         Ok(if values.is_empty() { Typed::constant(Scalar::Null) } else { coalesced(values, kind) })
     }
@@ -169,8 +170,10 @@ impl Checker<'_> {
         let value = self.check(argument, Some(Type::Text))?;
         match value.kind {
             Type::Text | Type::Null => Ok(value),
-            Type::Bytes => Err(Problem::Kind { takes: "a value that can be written", found: Type::Bytes }
-                .at(argument.span)),
+            Type::Bytes => {
+                Err(Problem::Kind { takes: "a value that can be written", found: Type::Bytes }
+                    .at(argument.span))
+            }
             _ => Ok(cast(value, Cast::ToText, Type::Text)),
         }
     }
@@ -186,7 +189,9 @@ impl Checker<'_> {
             (Type::Bool, Type::Int) => cast(value, Cast::BoolToInt, to),
             (Type::Bool, _) => cast(cast(value, Cast::BoolToInt, Type::Int), Cast::IntToFloat, to),
             (found, _) => {
-                return Err(Problem::Kind { takes: "a number, a text or a truth value", found }.at(argument.span));
+                return Err(
+                    Problem::Kind { takes: "a number, a text or a truth value", found }.at(argument.span)
+                );
             }
         })
     }
@@ -229,7 +234,8 @@ fn choose(condition: Typed, then: Typed, otherwise: Typed, span: Span) -> Result
     let (then, otherwise) = unify(then, otherwise, span, "given for one another")?;
     let kind = if then.kind == Type::Null { otherwise.kind } else { then.kind };
     let nullable = then.nullable || otherwise.nullable;
-    let (condition, then, otherwise) = (Box::new(condition.node), Box::new(then.node), Box::new(otherwise.node));
+    let (condition, then, otherwise) =
+        (Box::new(condition.node), Box::new(then.node), Box::new(otherwise.node));
     Ok(Typed { node: Node::If { condition, then, otherwise }, kind, nullable })
 }
 

@@ -26,7 +26,12 @@ impl<T: Copy> Side<'_, T> {
 }
 
 #[inline(always)]
-fn each<T: Copy, R>(rows: usize, left: Side<'_, T>, right: Side<'_, T>, result: impl Fn(T, T) -> R) -> Vec<R> {
+fn each<T: Copy, R>(
+    rows: usize,
+    left: Side<'_, T>,
+    right: Side<'_, T>,
+    result: impl Fn(T, T) -> R,
+) -> Vec<R> {
     match (left, right) {
         (Side::Each(left), Side::Each(right)) => {
             left.iter().zip(right).map(|(left, right)| result(*left, *right)).collect()
@@ -134,7 +139,11 @@ impl<'a> Run<'a> {
     pub(super) fn negate(&mut self, inner: Vector<'a>, live: Option<&[u8]>) -> Vector<'a> {
         match self.widened(inner, live) {
             Vector::Ints(Ints::S64(values), known) => {
-                self.overflowed(values.iter().map(|value| u8::from(*value == i64::MIN)).collect(), &known, live);
+                self.overflowed(
+                    values.iter().map(|value| u8::from(*value == i64::MIN)).collect(),
+                    &known,
+                    live,
+                );
                 let values = values.iter().map(|value| value.wrapping_neg()).collect();
                 Vector::Ints(Ints::S64(Cow::Owned(values)), known)
             }

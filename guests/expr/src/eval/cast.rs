@@ -17,7 +17,9 @@ impl<'a> Run<'a> {
             value => value,
         };
         match (cast, value) {
-            (Cast::IntToFloat, Vector::Ints(ints, known)) => Vector::Floats(Cow::Owned(ints.to_floats()), known),
+            (Cast::IntToFloat, Vector::Ints(ints, known)) => {
+                Vector::Floats(Cow::Owned(ints.to_floats()), known)
+            }
             (Cast::FloatToInt, Vector::Floats(values, known)) => to_ints(&values, known),
             (Cast::DayToTime, Vector::Days(values, known)) => {
                 let values = values.iter().map(|day| i64::from(*day) * DAY_MICROS).collect();
@@ -68,8 +70,12 @@ impl<'a> Run<'a> {
             Vector::Ints(Ints::S32(values), known) => (display(&values), known),
             Vector::Ints(Ints::S64(values), known) => (display(&values), known),
             Vector::Floats(values, known) => (display(&values), known),
-            Vector::Times(values, known) => (each(rows, |row, to| time::write_timestamp(values[row], to)), known),
-            Vector::Days(values, known) => (each(rows, |row, to| time::write_date(i64::from(values[row]), to)), known),
+            Vector::Times(values, known) => {
+                (each(rows, |row, to| time::write_timestamp(values[row], to)), known)
+            }
+            Vector::Days(values, known) => {
+                (each(rows, |row, to| time::write_date(i64::from(values[row]), to)), known)
+            }
             other => return other,
         };
         Vector::Texts(texts, known)

@@ -98,7 +98,10 @@ impl<'a> Run<'a> {
 
 fn values<T: Copy>(mask: &[u8], then: &[T], otherwise: &[T]) -> Vec<T> {
     let sides = then.iter().zip(otherwise);
-    mask.iter().zip(sides).map(|(chosen, (then, otherwise))| if *chosen == 1 { *then } else { *otherwise }).collect()
+    mask.iter()
+        .zip(sides)
+        .map(|(chosen, (then, otherwise))| if *chosen == 1 { *then } else { *otherwise })
+        .collect()
 }
 
 fn known_of<'a>(mask: &[u8], then: &Vector<'_>, otherwise: &Vector<'_>) -> Known<'a> {

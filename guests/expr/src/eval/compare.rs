@@ -25,15 +25,21 @@ pub fn compare<'a>(
         (Vector::Floats(values, known), Vector::Const(Scalar::Float(constant))) => {
             tested(with_constant(comparison, &values, *constant), known)
         }
-        (Vector::Floats(left, known), Vector::Floats(right, also)) => columns(comparison, (left, known), (right, also)),
+        (Vector::Floats(left, known), Vector::Floats(right, also)) => {
+            columns(comparison, (left, known), (right, also))
+        }
         (Vector::Times(values, known), Vector::Const(Scalar::Time(constant))) => {
             tested(with_constant(comparison, &values, *constant), known)
         }
-        (Vector::Times(left, known), Vector::Times(right, also)) => columns(comparison, (left, known), (right, also)),
+        (Vector::Times(left, known), Vector::Times(right, also)) => {
+            columns(comparison, (left, known), (right, also))
+        }
         (Vector::Days(values, known), Vector::Const(Scalar::Day(constant))) => {
             tested(with_constant(comparison, &values, *constant), known)
         }
-        (Vector::Days(left, known), Vector::Days(right, also)) => columns(comparison, (left, known), (right, also)),
+        (Vector::Days(left, known), Vector::Days(right, also)) => {
+            columns(comparison, (left, known), (right, also))
+        }
         (Vector::Bools(mask), Vector::Const(Scalar::Bool(constant))) => {
             tested(with_constant(comparison, &mask.truth, u8::from(*constant)), mask.known)
         }
@@ -135,9 +141,13 @@ pub fn in_ints<'a>(value: Vector<'a>, list: &[i64]) -> Mask<'a> {
         values.iter().map(|value| u8::from(found(*value))).collect()
     }
     let (truth, known) = match value {
-        Vector::Ints(Ints::S32(values), known) => (each(&values, list, |value| Some(i64::from(value))), known),
+        Vector::Ints(Ints::S32(values), known) => {
+            (each(&values, list, |value| Some(i64::from(value))), known)
+        }
         Vector::Ints(Ints::S64(values), known) => (each(&values, list, Some), known),
-        Vector::Ints(Ints::U64(values), known) => (each(&values, list, |value| i64::try_from(value).ok()), known),
+        Vector::Ints(Ints::U64(values), known) => {
+            (each(&values, list, |value| i64::try_from(value).ok()), known)
+        }
         Vector::Times(values, known) => (each(&values, list, Some), known),
         Vector::Days(values, known) => (each(&values, list, |value| Some(i64::from(value))), known),
         Vector::Const(Scalar::Int(value) | Scalar::Time(value)) => (each(&[*value], list, Some), None),

@@ -12,10 +12,18 @@ use crate::time::{self, DAY_MICROS};
 use crate::vector::{Ints, TextWriter, Texts, Vector};
 
 impl<'a> Run<'a> {
-    pub(super) fn call(&mut self, function: Function, arguments: &'a [Node], live: Option<&[u8]>) -> Vector<'a> {
-        let mut values: Vec<Vector<'a>> = arguments.iter().map(|argument| self.vector(argument, live)).collect();
+    pub(super) fn call(
+        &mut self,
+        function: Function,
+        arguments: &'a [Node],
+        live: Option<&[u8]>,
+    ) -> Vector<'a> {
+        let mut values: Vec<Vector<'a>> =
+            arguments.iter().map(|argument| self.vector(argument, live)).collect();
         match function {
-            Function::StartsWith | Function::EndsWith | Function::Contains => self.test(function, values, live),
+            Function::StartsWith | Function::EndsWith | Function::Contains => {
+                self.test(function, values, live)
+            }
             Function::Concat => self.concat(values),
             Function::Replace => self.replace(values),
             Function::Substr => self.substr(values, live),
@@ -32,14 +40,19 @@ impl<'a> Run<'a> {
 
     fn unary(&mut self, function: Function, value: Vector<'a>, live: Option<&[u8]>) -> Vector<'a> {
         match (function, value) {
-            (Function::Lower, Vector::Texts(texts, known)) => Vector::Texts(text::lower_case(texts, true), known),
-            (Function::Upper, Vector::Texts(texts, known)) => Vector::Texts(text::lower_case(texts, false), known),
+            (Function::Lower, Vector::Texts(texts, known)) => {
+                Vector::Texts(text::lower_case(texts, true), known)
+            }
+            (Function::Upper, Vector::Texts(texts, known)) => {
+                Vector::Texts(text::lower_case(texts, false), known)
+            }
             (Function::Trim, Vector::Texts(texts, known)) => {
                 let trimmed = text::map(texts, |text, to| to.extend_from_slice(trim(text)));
                 Vector::Texts(trimmed, known)
             }
             (Function::Length, Vector::Texts(texts, known)) => {
-                let characters = |text: &[u8]| text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as i64;
+                let characters =
+                    |text: &[u8]| text.iter().filter(|byte| **byte & 0xc0 != 0x80).count() as i64;
                 Vector::Ints(lengths(&texts, characters), known)
             }
             (Function::Length, Vector::Bytes(blobs, known)) => {
@@ -75,7 +88,11 @@ impl<'a> Run<'a> {
         }
         match self.widened(value, live) {
             Vector::Ints(Ints::S64(values), known) => {
-                self.overflowed(values.iter().map(|value| u8::from(*value == i64::MIN)).collect(), &known, live);
+                self.overflowed(
+                    values.iter().map(|value| u8::from(*value == i64::MIN)).collect(),
+                    &known,
+                    live,
+                );
                 let values = values.iter().map(|value| value.wrapping_abs()).collect();
                 Vector::Ints(Ints::S64(Cow::Owned(values)), known)
             }
@@ -164,7 +181,8 @@ impl<'a> Run<'a> {
         });
         let mut writer = TextWriter::with_capacity(self.rows(), texts.bytes.len());
         for row in 0..self.rows() {
-            let end = length.as_ref().map_or(i64::MAX, |length| start[row].saturating_add(length[row].max(0)));
+            let end =
+                length.as_ref().map_or(i64::MAX, |length| start[row].saturating_add(length[row].max(0)));
             writer.push(characters(texts.row(row), start[row], end));
         }
         Vector::Texts(writer.finish(), known)
@@ -178,7 +196,8 @@ impl<'a> Run<'a> {
             value => value,
         };
         let Vector::Floats(values, known) = value else { return value };
-        let rounded = values.iter().zip(digits.iter()).map(|(value, digits)| round(*value, *digits)).collect();
+        let rounded =
+            values.iter().zip(digits.iter()).map(|(value, digits)| round(*value, *digits)).collect();
         Vector::Floats(rounded, both(known, also))
     }
 

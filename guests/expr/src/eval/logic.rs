@@ -42,7 +42,9 @@ impl<'a> Run<'a> {
 fn undecided(logic: Logic, mask: &Mask<'_>) -> Vec<u8> {
     match (logic, &mask.known) {
         (Logic::And, None) => mask.truth.to_vec(),
-        (Logic::And, Some(known)) => mask.truth.iter().zip(known.iter()).map(|(truth, known)| truth | (known ^ 1)).collect(),
+        (Logic::And, Some(known)) => {
+            mask.truth.iter().zip(known.iter()).map(|(truth, known)| truth | (known ^ 1)).collect()
+        }
         (Logic::Or, _) => bits::not(&mask.truth),
     }
 }
@@ -53,12 +55,15 @@ fn join<'a>(logic: Logic, left: Mask<'a>, right: Mask<'a>) -> Mask<'a> {
         Logic::Or => bits::or(&left.truth, &right.truth),
     };
     let known = (left.known.is_some() || right.known.is_some()).then(|| {
-        let known = |mask: &Mask<'a>| mask.known.clone().unwrap_or_else(|| Cow::Owned(vec![1; mask.truth.len()]));
+        let known =
+            |mask: &Mask<'a>| mask.known.clone().unwrap_or_else(|| Cow::Owned(vec![1; mask.truth.len()]));
         let (left_known, right_known) = (known(&left), known(&right));
         let sides = left.truth.iter().zip(left_known.iter()).zip(right.truth.iter().zip(right_known.iter()));
         // Known where both are, and where one alone decides: a false of an `and`, a true of an `or`.
         let known = sides.map(|((left, left_known), (right, right_known))| match logic {
-            Logic::And => (left_known & right_known) | (left_known & (left ^ 1)) | (right_known & (right ^ 1)),
+            Logic::And => {
+                (left_known & right_known) | (left_known & (left ^ 1)) | (right_known & (right ^ 1))
+            }
             Logic::Or => (left_known & right_known) | left | right,
         });
         Cow::Owned(known.collect())

@@ -17,16 +17,23 @@ pub fn each(texts: &Texts<'_>, rows: usize, live: Option<&[u8]>, test: impl Fn(&
     let value = |pair: &[u32]| u8::from(test(&bytes[pair[0] as usize..pair[1] as usize]));
     match (texts.indices, live) {
         (None, None) => texts.offsets.windows(2).map(value).collect(),
-        (None, Some(live)) => {
-            texts.offsets.windows(2).zip(live).map(|(pair, live)| if *live == 1 { value(pair) } else { 0 }).collect()
-        }
+        (None, Some(live)) => texts
+            .offsets
+            .windows(2)
+            .zip(live)
+            .map(|(pair, live)| if *live == 1 { value(pair) } else { 0 })
+            .collect(),
         (Some(indices), _) if texts.len() <= rows => {
             let answers: Vec<u8> = texts.offsets.windows(2).map(value).collect();
             indices.iter().map(|index| answers[*index as usize]).collect()
         }
         (Some(indices), live) => {
             let wanted = |row: usize| live.is_none_or(|live| live[row] == 1);
-            indices.iter().enumerate().map(|(row, index)| u8::from(wanted(row) && test(texts.get(*index as usize)))).collect()
+            indices
+                .iter()
+                .enumerate()
+                .map(|(row, index)| u8::from(wanted(row) && test(texts.get(*index as usize))))
+                .collect()
         }
     }
 }
@@ -104,10 +111,13 @@ pub fn holds(comparison: Comparison, order: Ordering) -> bool {
 pub fn in_texts<'a>(value: Vector<'a>, list: &[Box<str>], rows: usize, live: Option<&[u8]>) -> Mask<'a> {
     // Most texts are told apart by their length, so few are compared at all.
     const COMPARED: usize = 8;
-    let compared = |text: &[u8]| list.iter().any(|known| known.len() == text.len() && known.as_bytes() == text);
+    let compared =
+        |text: &[u8]| list.iter().any(|known| known.len() == text.len() && known.as_bytes() == text);
     let searched = |text: &[u8]| list.binary_search_by(|known| known.as_bytes().cmp(text)).is_ok();
     match value {
-        Vector::Texts(texts, known) if list.len() <= COMPARED => tested(each(&texts, rows, live, compared), known),
+        Vector::Texts(texts, known) if list.len() <= COMPARED => {
+            tested(each(&texts, rows, live, compared), known)
+        }
         Vector::Texts(texts, known) => tested(each(&texts, rows, live, searched), known),
         Vector::Const(Scalar::Text(text)) => Mask::sure(vec![u8::from(searched(text.as_bytes())); rows]),
         _ => tested(vec![0; rows], Some(Cow::Owned(vec![0; rows]))),
@@ -132,7 +142,11 @@ pub fn like<'a>(value: Vector<'a>, pattern: &Pattern, rows: usize, live: Option<
 
 /// One text as the texts of a batch of one row.
 pub fn single(text: &str) -> Texts<'_> {
-    Texts { offsets: Cow::Owned(vec![0, text.len() as u32]), bytes: Cow::Borrowed(text.as_bytes()), indices: None }
+    Texts {
+        offsets: Cow::Owned(vec![0, text.len() as u32]),
+        bytes: Cow::Borrowed(text.as_bytes()),
+        indices: None,
+    }
 }
 
 /// Other texts in place of these, each once.
