@@ -24,7 +24,9 @@ fn clone() -> PathBuf {
 
 /// The directory of the binary under test, for the documents' `PATH`.
 fn binaries() -> PathBuf {
-    let binary = snapbox::cmd::cargo_bin("conveyor");
+    // Beside the test's own directory, as cargo lays them out.
+    let deps = std::env::current_exe().expect("this test's path");
+    let binary = deps.ancestors().nth(2).expect("target/release").join("conveyor");
     assert!(
         binary.exists(),
         "{} is missing: run `cargo build --release --workspace --bin conveyor`",
@@ -33,12 +35,20 @@ fn binaries() -> PathBuf {
     binary.parent().expect("a binary is in a directory").to_owned()
 }
 
+/// The reader stands in a clone called `conveyor`, and may go beside it: a directory with all that the clone has.
+fn stand_in(place: &Path) {
+    fs::create_dir(place).expect("a directory");
+    for entry in fs::read_dir(clone()).expect("the clone") {
+        let entry = entry.expect("an entry of the clone");
+        std::os::unix::fs::symlink(entry.path(), place.join(entry.file_name())).expect("a link into the clone");
+    }
+}
+
 fn run(document: &Path) {
     let text = fs::read_to_string(document).unwrap_or_else(|error| panic!("{}: {error}", document.display()));
     let blocks = blocks(&text);
     let home = tempfile::tempdir().expect("a directory");
-    // The reader stands in the clone, which is called `conveyor`, and may go beside it.
-    std::os::unix::fs::symlink(clone(), home.path().join("conveyor")).expect("a link to the clone");
+    stand_in(&home.path().join("conveyor"));
     let state = home.path().join(".state");
     fs::write(&state, "cd conveyor\n").expect("a file");
     for block in blocks {
