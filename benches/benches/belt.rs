@@ -2,15 +2,16 @@
 //! gRPC, and behind an ABI of lists of records.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use arrow::array::BinaryArray;
 use benches::grpc::{Client, Records};
 use benches::list_record::{self, Message};
-use benches::measure::{self, Contender, compare, repeat};
+use benches::measure::{self, Contender, compare, percentile, repeat};
 use benches::native::Native;
 use benches::pipeline::{self, Planned};
-use benches::prepared::{self, Count, Prepared, Seen, Sum};
+use benches::prepared::{self, Count, Prepared, Seen, Stopwatch, Sum};
 use benches::report::Table;
 use benches::sidecars::{self, Sidecars};
 use benches::{guests, workload};
@@ -55,7 +56,27 @@ fn main() -> Result<()> {
         ]);
     }
     println!("{table}");
+    let planned =
+        runtime.block_on(async { Planned::new(&pipeline::engine()?, &pipeline::manifest()).await })?;
+    let mut latencies = single_record(&runtime, &planned)?;
+    println!("p50 {:?} p99 {:?}", percentile(&mut latencies, 0.5), percentile(&mut latencies, 0.99));
     Ok(())
+}
+
+/// How long a batch of one record takes through the three stages, from source to sink.
+fn single_record(runtime: &Runtime, planned: &Planned) -> Result<Vec<Duration>> {
+    let batches: Arc<[Batch]> = prepared::batches(&[workload::single()])?.into();
+    for count in [1_000, 100_000] {
+        let seen = Seen::default();
+        let source = Prepared::new(batches.clone(), count, &seen).timed();
+        let run = planned.run(Box::new(source), Box::new(Stopwatch(seen.clone())))?;
+        runtime.block_on(run.run(CancellationToken::new()))?;
+        ensure!(seen.records() == count as u64, "a record was lost");
+        if count > 1_000 {
+            return Ok(seen.latencies());
+        }
+    }
+    Ok(Vec::new())
 }
 
 fn native(batches: &[BinaryArray]) -> Result<Contender<'_>> {

@@ -21,8 +21,9 @@ pub struct Seen {
 
 #[derive(Debug, Default)]
 struct Inner {
-    first: Option<Instant>,
-    arrivals: Vec<Instant>,
+    pulled: Option<Instant>,
+    first_arrival: Option<Instant>,
+    latencies: Vec<Duration>,
     records: u64,
     checksum: Checksum,
 }
@@ -41,19 +42,14 @@ impl Seen {
         self.with(|inner| inner.checksum)
     }
 
-    /// Since the source was asked for the first time.
-    pub fn since_first_pull(&self) -> Duration {
-        self.with(|inner| inner.first.map(|first| first.elapsed()).unwrap_or_default())
-    }
-
     /// When the first batch reached the sink.
     pub fn first_arrival(&self) -> Option<Instant> {
-        self.with(|inner| inner.arrivals.first().copied())
+        self.with(|inner| inner.first_arrival)
     }
 
-    /// How long each batch was on its way: from when it was pulled to when it arrived.
-    pub fn latencies(&self, pulls: &[Instant]) -> Vec<Duration> {
-        self.with(|inner| inner.arrivals.iter().zip(pulls).map(|(at, pulled)| *at - *pulled).collect())
+    /// How long each batch was on its way, from the source that handed it out to the sink.
+    pub fn latencies(&self) -> Vec<Duration> {
+        self.with(|inner| inner.latencies.clone())
     }
 }
 
@@ -79,26 +75,32 @@ pub struct Prepared {
     next: usize,
     left: usize,
     seen: Seen,
+    timed: bool,
 }
 
 impl Prepared {
     pub fn new(batches: Arc<[Batch]>, count: usize, seen: &Seen) -> Self {
-        Self { batches, next: 0, left: count, seen: seen.clone() }
+        Self { batches, next: 0, left: count, seen: seen.clone(), timed: false }
+    }
+
+    /// Notes when it hands out a batch, for a [`Stopwatch`] at the other end.
+    pub fn timed(self) -> Self {
+        Self { timed: true, ..self }
     }
 }
 
 #[async_trait]
 impl Source for Prepared {
     async fn pull(&mut self, _: PullLimits) -> Result<Option<Pulled>, ConnectError> {
-        if self.next == 0 {
-            self.seen.with(|inner| inner.first = Some(Instant::now()));
-        }
         if self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
         let batch = self.batches[self.next % self.batches.len()].clone();
         self.next += 1;
+        if self.timed {
+            self.seen.with(|inner| inner.pulled = Some(Instant::now()));
+        }
         Ok(Some(Pulled { batch: Some(batch), refused: Vec::new() }))
     }
 }
@@ -109,7 +111,7 @@ pub struct Count(pub Seen);
 /// Adds up what comes, value by value.
 pub struct Sum(pub Seen);
 
-/// Notes when something comes.
+/// Notes how long each batch was on its way from a source that is `timed`.
 pub struct Stopwatch(pub Seen);
 
 macro_rules! sink {
@@ -141,7 +143,11 @@ macro_rules! sink {
 }
 
 sink!(Count, |_, _| ());
-sink!(Stopwatch, |inner, _| inner.arrivals.push(Instant::now()));
+sink!(Stopwatch, |inner, _| {
+    let now = Instant::now();
+    inner.first_arrival.get_or_insert(now);
+    inner.latencies.extend(inner.pulled.take().map(|pulled| now - pulled));
+});
 sink!(Sum, |inner, batch| {
     let column = &batch.columns()[0];
     let values = column.values().as_binary::<i32>();

@@ -17,6 +17,11 @@ pub fn batches() -> Vec<BinaryArray> {
     (0..DISTINCT_BATCHES).map(|_| batch(&mut random)).collect()
 }
 
+/// A batch of one record that all three stages let through.
+pub fn single() -> BinaryArray {
+    BinaryArray::from_vec(vec![&[b'@'; RECORD_BYTES]])
+}
+
 fn batch(random: &mut SplitMix) -> BinaryArray {
     let mut bytes = Vec::with_capacity(BATCH_RECORDS * RECORD_BYTES + 8);
     while bytes.len() < BATCH_RECORDS * RECORD_BYTES {
