@@ -58,7 +58,7 @@ impl Transform for Probe {
 impl Probe {
     fn fill_memory(&mut self) {
         loop {
-            self.hoard.push(vec![7; 1 << 20]);
+            self.hoard.push(Vec::with_capacity(1 << 20));
         }
     }
 }

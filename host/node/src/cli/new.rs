@@ -56,7 +56,7 @@ impl New {
             terminal::say(&format!("made {}", file.display()));
         }
         terminal::say(&format!(
-            "next: cd {0} && cargo test    # its own test\n      conveyor build {0}         # makes {0}/{0}.wasm",
+            "next: (cd {0} && cargo test)    # its own tests\n      conveyor build {0}          # makes {0}/{0}.wasm",
             self.name
         ));
         terminal::print(&format!("{}\n", self.name))

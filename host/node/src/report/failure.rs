@@ -1,5 +1,6 @@
 //! Why a pipeline failed: stage, records, cause, where the guest was, and what to do next.
 
+use engine::{Frame, GuestBacktrace};
 use flow::RunError;
 use serde_json::{Value, json};
 
@@ -8,11 +9,45 @@ pub fn explain(pipeline: &str, error: &RunError) -> String {
     let mut text = format!("pipeline `{pipeline}` failed: {error}");
     if let Some(backtrace) = error.backtrace().filter(|backtrace| !backtrace.frames.is_empty()) {
         text.push_str("\n  where the stage was, the innermost first:\n");
-        text.push_str(backtrace.to_string().trim_end());
+        text.push_str(frames(backtrace).trim_end());
     }
     text.push_str("\n  next: ");
     text.push_str(next_step(error));
     text
+}
+
+/// The frames of the stage's own code, without the type arguments that make names long. What the standard
+/// library and the SDK do in between is counted; `--output json` has all of it.
+pub fn frames(backtrace: &GuestBacktrace) -> String {
+    let of_others = |frame: &&Frame| {
+        let file = frame.file.as_deref().unwrap_or_default();
+        OTHERS.iter().any(|other| file.contains(other))
+    };
+    let mut own: Vec<&Frame> = backtrace.frames.iter().filter(|frame| !of_others(frame)).collect();
+    if own.is_empty() {
+        own = backtrace.frames.iter().collect();
+    }
+    let shown =
+        own.iter().map(|frame| Frame { function: without_arguments(&frame.function), ..(*frame).clone() });
+    let left_out = backtrace.frames.len() - own.len();
+    let mut text = GuestBacktrace { frames: shown.collect() }.to_string();
+    if left_out > 0 {
+        text.push_str(&format!(
+            "      ({left_out} frames of the standard library and the SDK are left out)\n"
+        ));
+    }
+    text
+}
+
+/// Parts of the paths of code that the stage's author did not write.
+const OTHERS: [&str; 4] = ["/rustc/", "/rustlib/src/", "/sdk-rust/src/", "/conveyor-sdk-"];
+
+/// `with<a::B, C<D>>` becomes `with`; `<A as B>::c` stays as it is.
+fn without_arguments(function: &str) -> String {
+    let Some((name, _)) = function.split_once('<').filter(|(name, _)| !name.is_empty()) else {
+        return function.to_owned();
+    };
+    name.trim_end_matches("::").to_owned()
 }
 
 /// For programs.
@@ -79,5 +114,33 @@ fn next_step(error: &RunError) -> &'static str {
         RunError::Broke { .. } => {
             "this should not happen: run again with CONVEYOR_LOG=debug and report what it prints"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(function: &str, file: &str) -> Frame {
+        Frame { module: None, function: function.into(), file: Some(file.into()), line: Some(7) }
+    }
+
+    #[test]
+    fn a_backtrace_shows_the_code_of_the_stage() {
+        let frames_in = vec![
+            frame("core::panicking::panic_fmt", "/rustc/5980/library/core/src/panicking.rs"),
+            frame("large::parse<core::option::Option<u8>>", "/home/me/large/src/lib.rs"),
+            frame("process<large::Large>", "/home/me/conveyor/sdk-rust/src/transform.rs"),
+        ];
+        let text = frames(&GuestBacktrace { frames: frames_in });
+        let expected = "   0: large::parse\n          at /home/me/large/src/lib.rs:7\n      (2 frames of the standard \
+                        library and the SDK are left out)\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_backtrace_of_nothing_else_shows_all() {
+        let only = vec![frame("std::process::abort", "/rustc/5980/library/std/src/process.rs")];
+        assert!(frames(&GuestBacktrace { frames: only }).contains("abort"));
     }
 }

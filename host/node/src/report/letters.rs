@@ -79,8 +79,8 @@ impl Tally {
         }
         let codes: Vec<String> =
             counts.iter().map(|((stage, code), count)| format!("{count} x {stage}: {code}")).collect();
-        let records = if all == 1 { "record was" } else { "records were" };
-        Some(format!("{all} {records} refused ({}); they are in {}", codes.join(", "), self.path.display()))
+        let (records, they) = if all == 1 { ("record was", "it is") } else { ("records were", "they are") };
+        Some(format!("{all} {records} refused ({}); {they} in {}", codes.join(", "), self.path.display()))
     }
 
     pub fn json(&self) -> Value {

@@ -6,7 +6,7 @@ mod letters;
 mod progress;
 mod table;
 
-pub use failure::{explain, failure_json};
+pub use failure::{explain, failure_json, frames};
 pub use letters::{Counted, Tally, Written};
 pub use progress::Progress;
 pub use table::{rate, stage_table};

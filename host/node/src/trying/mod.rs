@@ -9,6 +9,7 @@ use model::manifest::{Expect, Test};
 use model::stage::Role;
 use serde_json::Value;
 
+use crate::report::frames;
 use crate::wiring::Wired;
 
 /// How one test ended.
@@ -45,7 +46,7 @@ pub async fn run(wired: &Wired) -> Result<Vec<Verdict>, Diagnostics> {
             Ok(seen) => compared(test, &places, &seen),
             Err(error) => {
                 let backtrace =
-                    error.backtrace().map(|backtrace| format!("\n{backtrace}")).unwrap_or_default();
+                    error.backtrace().map(|backtrace| format!("\n{}", frames(backtrace))).unwrap_or_default();
                 vec![format!("{error}{backtrace}")]
             }
         };

@@ -11,6 +11,7 @@ use model::plan::{Answer, Ask, Form, Plan, Planner, Stream};
 use model::stage::{SourcePlan, StagePlan};
 
 use super::{Code, stage_limits};
+use crate::report::frames;
 
 /// What came of the conversation.
 pub(super) struct Asked {
@@ -79,7 +80,8 @@ async fn answer_of(component: &Component, stage: &Stage, ask: &Ask, splits: &mut
         }
         Err(CallError::Failure(Failure::Invalid(why))) => refused(why, "change its config under `with`"),
         Err(error) => {
-            let backtrace = error.backtrace().map(|backtrace| format!("\n{backtrace}")).unwrap_or_default();
+            let backtrace =
+                error.backtrace().map(|backtrace| format!("\n{}", frames(backtrace))).unwrap_or_default();
             refused(format!("asked for its plan, {error}{backtrace}"), MEND)
         }
     }

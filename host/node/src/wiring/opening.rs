@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{Code, Wired, stage_limits};
 use crate::exit::Result;
+use crate::report::frames;
 
 /// Why a stage could not be opened, as a problem with its line in the manifest.
 type Opened<T> = std::result::Result<T, Diagnostic>;
@@ -147,7 +148,7 @@ fn pull_limits(stage: &Stage) -> PullLimits {
 }
 
 fn cannot_start(stage: &Stage, error: &engine::CallError) -> Diagnostic {
-    let backtrace = error.backtrace().map(|backtrace| format!("\n{backtrace}")).unwrap_or_default();
+    let backtrace = error.backtrace().map(|backtrace| format!("\n{}", frames(backtrace))).unwrap_or_default();
     let message = format!("`{}` cannot be started: {error}{backtrace}", *stage.name);
     let problem = Diagnostic::new("stage::start", message).label(stage.reference.span, "this component");
     problem.help("change its config, raise its `limits`, or mend the component")
