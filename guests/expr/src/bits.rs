@@ -44,7 +44,7 @@ pub fn all(bytes: &[u8]) -> bool {
 
 pub fn count(bytes: &[u8]) -> usize {
     // Sums of at most 255 fit into a byte, so that 16 of them are added at a time.
-    bytes.chunks(255).map(|chunk| usize::from(chunk.iter().fold(0u8, |sum, byte| sum + byte))).sum()
+    bytes.chunks(255).map(|chunk| usize::from(chunk.iter().sum::<u8>())).sum()
 }
 
 #[cfg(test)]

@@ -96,12 +96,12 @@ impl<'a> Vector<'a> {
     }
 }
 
-fn view<'v, T: Clone>(values: &'v Cow<'_, [T]>) -> Cow<'v, [T]> {
+fn view<T: Clone>(values: &[T]) -> Cow<'_, [T]> {
     Cow::Borrowed(values)
 }
 
 fn view_known<'v>(known: &'v Known<'_>) -> Known<'v> {
-    known.as_ref().map(view)
+    known.as_deref().map(view)
 }
 
 impl<'a> Texts<'a> {

@@ -73,7 +73,9 @@ fn evaluate(text: &str) -> (Vec<String>, Overflow) {
     let expression = Expression::parse("value", text, Names::Columns).unwrap_or_else(|e| panic!("{e}"));
     let mut scope = TableScope::new(&fields);
     let program = expression.check(&mut scope, Wish::Value).unwrap_or_else(|e| panic!("{e}"));
-    let column = |wanted: &Field| all.iter().find(|(field, _)| field.name == wanted.name).unwrap().1.clone();
+    let column = |wanted: &Field| {
+        all.iter().find(|(field, _)| field.name == wanted.name).expect("one of the columns").1.clone()
+    };
     let input = Input { rows: 4, columns: scope.wanted().iter().map(column).collect() };
     let (vector, overflow) = program.values(&input);
     let answers: Vec<String> = (0..4).map(|row| shown(&vector, row)).collect();

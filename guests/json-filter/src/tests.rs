@@ -92,3 +92,9 @@ fn a_config_that_is_wrong_is_refused_in_words() {
         assert!(failure.message().starts_with("config: `where`: "), "{failure}");
     }
 }
+
+#[test]
+fn what_the_documents_show_works() {
+    examples::run_records::<JsonFilter>("json-filter");
+    examples::open_records::<JsonFilter>("json-filter");
+}

@@ -24,7 +24,7 @@ pub enum Hider {
     },
     Email,
     Replace(String),
-    Null,
+    Remove,
 }
 
 impl Hider {
@@ -39,7 +39,7 @@ impl Hider {
             Method::KeepLast { count, with } => Hider::KeepLast { count: *count, with: *with },
             Method::Email {} => Hider::Email,
             Method::Replace { with } => Hider::Replace(with.clone()),
-            Method::Null {} => Hider::Null,
+            Method::Remove {} => Hider::Remove,
         })
     }
 
@@ -69,7 +69,7 @@ impl Hider {
             }
             Hider::Email => email::redact(value, scratch),
             Hider::Replace(with) => return to.push_text(with),
-            Hider::Null => return to.push_null(),
+            Hider::Remove => return to.push_null(),
         }
         to.push_text(std::str::from_utf8(scratch).unwrap_or_default());
     }

@@ -45,7 +45,7 @@ pub enum Method {
     /// Every value becomes this text.
     Replace { with: String },
     /// Every value becomes null.
-    Null {},
+    Remove {},
 }
 
 fn all_digits() -> usize {
@@ -69,7 +69,7 @@ impl Config {
         }
         let check = |(name, method): (&str, &Method)| {
             let field = column("columns", name, input)?;
-            let nullable = field.nullable || matches!(method, Method::Null {});
+            let nullable = field.nullable || matches!(method, Method::Remove {});
             Ok((
                 Field { nullable, ..Field::new(name, Kind::Texts) },
                 Hider::new(name, method, self.key.as_deref())?,

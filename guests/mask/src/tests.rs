@@ -58,7 +58,7 @@ fn each_method_does_what_it_says() {
             json!("write to a***@example.com!"),
         ),
         (json!({ "method": "replace", "with": "hidden" }), json!("x"), json!("hidden")),
-        (json!({ "method": "null" }), json!("x"), json!(null)),
+        (json!({ "method": "remove" }), json!("x"), json!(null)),
         (json!({ "method": "replace", "with": "hidden" }), json!(null), json!(null)),
     ] {
         let config = json!({ "columns": { "card": method } });
@@ -69,7 +69,7 @@ fn each_method_does_what_it_says() {
 #[test]
 fn only_the_masked_columns_are_wanted_and_become_texts() {
     let config =
-        json!({ "columns": { "id": { "method": "replace", "with": "x" }, "card": { "method": "null" } } });
+        json!({ "columns": { "id": { "method": "replace", "with": "x" }, "card": { "method": "remove" } } });
     let stage = table_transform::<Mask>(config, fields()).unwrap();
     let kinds: Vec<_> = stage.fields("main").iter().map(|field| (field.kind, field.nullable)).collect();
     let text = |nullable| (Kind::Texts, nullable);
@@ -81,7 +81,7 @@ fn a_config_that_is_wrong_is_refused_in_words() {
     for (config, wanted) in [
         (json!({ "columns": {} }), "name at least one column"),
         (
-            json!({ "columns": { "mail": { "method": "null" } } }),
+            json!({ "columns": { "mail": { "method": "remove" } } }),
             "no column `mail` comes in; did you mean `email`?",
         ),
         (json!({ "columns": { "card": { "method": "hash" } } }), "`hash` wants a `key`"),
@@ -92,7 +92,7 @@ fn a_config_that_is_wrong_is_refused_in_words() {
         ),
         (json!({ "columns": { "card": { "method": "crypt" } } }), "unknown variant `crypt`"),
         (json!({ "columns": { "card": { "method": "keep-last" } } }), "missing field `count`"),
-        (json!({ "columns": { "card": { "method": "null", "count": 4 } } }), "unknown field `count`"),
+        (json!({ "columns": { "card": { "method": "remove", "count": 4 } } }), "unknown field `count`"),
         (
             json!({ "columns": { "card": { "method": "keep-last", "count": 4, "with": "ab" } } }),
             "columns.card",
@@ -101,4 +101,10 @@ fn a_config_that_is_wrong_is_refused_in_words() {
         let message = table_transform::<Mask>(config.clone(), fields()).unwrap_err().message().to_owned();
         assert!(message.contains(wanted), "{config}: {message}");
     }
+}
+
+#[test]
+fn what_the_documents_show_works() {
+    examples::run_tables::<Mask>("mask");
+    examples::open_tables::<Mask>("mask");
 }

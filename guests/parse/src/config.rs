@@ -16,14 +16,15 @@ pub struct Config {
     /// The columns, and what each holds: `{ amount: float, placed: { as: timestamp, format: "%d.%m.%Y %H:%M" } }`.
     pub columns: InOrder<Target>,
     /// What becomes of a row with a value that cannot be read.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "on_error")]
+    #[schemars(with = "Option<OnError>")]
     pub on_error: OnError,
     /// Whether blanks around a value are left out.
     #[serde(default = "yes")]
     pub trim: bool,
     /// The texts that stand for no value.
     #[serde(default = "empty")]
-    pub null: Vec<String>,
+    pub nulls: Vec<String>,
 }
 
 /// What becomes of a row with a value that cannot be read.
@@ -75,10 +76,15 @@ pub struct Details {
     pub zone: Option<String>,
     /// Of truth values: the words for true, whatever their case.
     #[serde(default)]
-    pub r#true: Vec<String>,
+    pub true_words: Vec<String>,
     /// Of truth values: the words for false.
     #[serde(default)]
-    pub r#false: Vec<String>,
+    pub false_words: Vec<String>,
+}
+
+/// `null` without quotes is no text in YAML, and means the same.
+fn on_error<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OnError, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(OnError::Null))
 }
 
 fn yes() -> bool {
@@ -116,7 +122,15 @@ impl<'de> Visitor<'de> for TargetVisitor {
 impl Details {
     pub fn of(kind: Kind) -> Self {
         let (thousands, decimal, format, zone) = (None, None, None, None);
-        Details { r#as: kind, thousands, decimal, format, zone, r#true: Vec::new(), r#false: Vec::new() }
+        Details {
+            r#as: kind,
+            thousands,
+            decimal,
+            format,
+            zone,
+            true_words: Vec::new(),
+            false_words: Vec::new(),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl TableTransform for Parse {
         let columns = check(&config.columns, input)?;
         let columns: Vec<_> = columns.into_iter().map(|(field, reader)| (field.name, reader)).collect();
         let read = columns.iter().map(|_| Vec::new()).collect();
-        Ok(Parse { columns, nulls: config.null, trim: config.trim, on_error: config.on_error, read })
+        Ok(Parse { columns, nulls: config.nulls, trim: config.trim, on_error: config.on_error, read })
     }
 
     fn process(&mut self, table: &Table, out: &mut TableEmitter) -> Result {

@@ -70,10 +70,10 @@ impl Reader {
                 let words = |given: &[String], usual: [&str; 2]| -> Vec<String> {
                     if given.is_empty() { usual.map(str::to_owned).to_vec() } else { given.to_vec() }
                 };
-                let yes = words(&details.r#true, ["true", "1"]);
-                let no = words(&details.r#false, ["false", "0"]);
+                let yes = words(&details.true_words, ["true", "1"]);
+                let no = words(&details.false_words, ["false", "0"]);
                 if let Some(word) = yes.iter().find(|word| is_one_of(word, &no)) {
-                    return Err(invalid(column, "true", &format!("`{word}` is a word for false too")));
+                    return Err(invalid(column, "true-words", &format!("`{word}` is a word for false too")));
                 }
                 Reader::Bool { yes, no }
             }
@@ -215,7 +215,11 @@ fn with_plain_digits<T>(
 }
 
 fn is_one_of(value: &str, words: &[String]) -> bool {
-    words.iter().any(|word| word == value || word.to_lowercase() == value.to_lowercase())
+    let same = |word: &String| match word.is_ascii() {
+        true => word.eq_ignore_ascii_case(value),
+        false => word.to_lowercase() == value.to_lowercase(),
+    };
+    words.iter().any(same)
 }
 
 fn moment(column: &str, format: Option<&str>) -> Result<Moment> {
@@ -238,15 +242,15 @@ fn offset(zone: &str) -> Option<i64> {
 
 /// A key that means nothing for the kind is a mistake, not to be passed over.
 fn check_keys(column: &str, details: &Details) -> Result {
-    let Details { r#as: kind, thousands, decimal, format, zone, r#true: yes, r#false: no } = details;
+    let Details { r#as: kind, thousands, decimal, format, zone, true_words: yes, false_words: no } = details;
     let moments = &[Kind::Timestamp, Kind::Date][..];
     for (key, is_said, kinds, of) in [
         ("thousands", thousands.is_some(), &[Kind::Int, Kind::Float][..], "numbers"),
         ("decimal", decimal.is_some(), &[Kind::Float][..], "floats"),
         ("format", format.is_some(), moments, "timestamps and dates"),
         ("zone", zone.is_some(), &[Kind::Timestamp][..], "timestamps"),
-        ("true", !yes.is_empty(), &[Kind::Bool][..], "truth values"),
-        ("false", !no.is_empty(), &[Kind::Bool][..], "truth values"),
+        ("true-words", !yes.is_empty(), &[Kind::Bool][..], "truth values"),
+        ("false-words", !no.is_empty(), &[Kind::Bool][..], "truth values"),
     ] {
         if is_said && !kinds.contains(kind) {
             return Err(invalid(column, key, &format!("this is for {of}")));

@@ -56,7 +56,7 @@ fn numbers() {
 
 #[test]
 fn truth_values() {
-    let words = || json!({ "as": "bool", "true": ["ja", "y"], "false": ["nein", "n"] });
+    let words = || json!({ "as": "bool", "true-words": ["ja", "y"], "false-words": ["nein", "n"] });
     for (target, value, wanted) in [
         (json!("bool"), "true", Some(json!(true))),
         (json!("bool"), "False", Some(json!(false))),
@@ -124,12 +124,15 @@ fn a_row_that_cannot_be_read_is_rejected_once_with_the_column_and_the_value() {
 
 #[test]
 fn values_can_become_null_instead() {
-    let config = json!({ "columns": { "a": "int" }, "on-error": "null", "null": ["NA", "-"] });
-    let mut stage = table_transform::<Parse>(config, fields()).unwrap();
-    let outcome = stage.run(["5", "x", "NA", " - ", ""].map(|a| json!({ "a": a, "b": "", "n": 1 }))).unwrap();
-    let read: Vec<_> = outcome.rows("main").iter().map(|row| row["a"].clone()).collect();
-    assert_eq!(json!(read), json!([5, null, null, null, null]));
-    assert!(outcome.rejections.is_empty());
+    for on_error in [json!("null"), json!(null)] {
+        let config = json!({ "columns": { "a": "int" }, "on-error": on_error, "nulls": ["NA", "-"] });
+        let mut stage = table_transform::<Parse>(config, fields()).unwrap();
+        let outcome =
+            stage.run(["5", "x", "NA", " - ", ""].map(|a| json!({ "a": a, "b": "", "n": 1 }))).unwrap();
+        let read: Vec<_> = outcome.rows("main").iter().map(|row| row["a"].clone()).collect();
+        assert_eq!(json!(read), json!([5, null, null, null, null]));
+        assert!(outcome.rejections.is_empty());
+    }
 }
 
 #[test]
@@ -156,7 +159,10 @@ fn a_config_that_is_wrong_is_refused_in_words() {
             json!({ "a": { "as": "timestamp", "zone": "CET" } }),
             "config: `columns.a.zone`: `CET` is not an offset",
         ),
-        (json!({ "a": { "as": "bool", "true": ["x"], "false": ["X"] } }), "`x` is a word for false too"),
+        (
+            json!({ "a": { "as": "bool", "true-words": ["x"], "false-words": ["X"] } }),
+            "`x` is a word for false too",
+        ),
         (json!({ "a": { "as": "int", "fmt": "x" } }), "unknown field `fmt`"),
         (json!({ "a": 5 }), "invalid type: integer `5`, expected int, float, bool, timestamp or date"),
     ] {
@@ -166,4 +172,10 @@ fn a_config_that_is_wrong_is_refused_in_words() {
             .to_owned();
         assert!(message.contains(wanted), "{columns}: {message}");
     }
+}
+
+#[test]
+fn what_the_documents_show_works() {
+    examples::run_tables::<Parse>("parse");
+    examples::open_tables::<Parse>("parse");
 }

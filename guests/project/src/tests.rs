@@ -133,3 +133,9 @@ fn a_config_that_is_wrong_is_refused_in_words() {
         assert!(message.contains(wanted), "{config}: {message}");
     }
 }
+
+#[test]
+fn what_the_documents_show_works() {
+    examples::run_tables::<Project>("project");
+    examples::open_tables::<Project>("project");
+}

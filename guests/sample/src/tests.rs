@@ -61,7 +61,7 @@ fn keys_and_nulls_decide_as_values_do() {
         table_transform::<Sample>(json!({ "fraction": 0.5, "key": true }), fields(Kind::S64s)).unwrap();
     let rows = (0..200).map(|n| row(json!({ "user": null, "n": n })).key(format!("k{}", n % 20)));
     let keys: Vec<u32> = stage.run(rows).unwrap().port("main").iter().map(|out| out.origin).collect();
-    assert!(keys.len() % 10 == 0 && (20..180).contains(&keys.len()), "{}", keys.len());
+    assert!(keys.len().is_multiple_of(10) && (20..180).contains(&keys.len()), "{}", keys.len());
     let nulls = kept(
         json!({ "fraction": 0.5, "columns": ["user"] }),
         Kind::S64s,
@@ -99,4 +99,10 @@ fn a_config_that_is_wrong_is_refused_in_words() {
             table_transform::<Sample>(config.clone(), fields(Kind::S64s)).unwrap_err().message().to_owned();
         assert!(message.contains(wanted) && message.starts_with("config: "), "{config}: {message}");
     }
+}
+
+#[test]
+fn what_the_documents_show_works() {
+    examples::run_tables::<Sample>("sample");
+    examples::open_tables::<Sample>("sample");
 }

@@ -37,10 +37,10 @@ impl Checker<'_> {
                 let condition = coalesced(vec![equal, Typed::constant(Scalar::Bool(false))], Type::Bool);
                 choose(not(condition), left, null, span)
             }
-            Called::ToText => self.to_text(&arguments[0]),
-            Called::ToInt => self.to_number(&arguments[0], Type::Int),
-            Called::ToFloat => self.to_number(&arguments[0], Type::Float),
-            Called::ToBool => self.to_bool(&arguments[0]),
+            Called::ToText => self.writable(&arguments[0]),
+            Called::ToInt => self.numeric(&arguments[0], Type::Int),
+            Called::ToFloat => self.numeric(&arguments[0], Type::Float),
+            Called::ToBool => self.boolean(&arguments[0]),
             Called::Timestamp => self.moment(&arguments[0], Type::Time),
             Called::Date => self.moment(&arguments[0], Type::Day),
         }
@@ -56,7 +56,8 @@ impl Checker<'_> {
             StartsWith | EndsWith | Contains => (Type::Bool, self.texts(arguments)?),
             Length => (Type::Int, vec![self.measured(&arguments[0])?]),
             Concat => {
-                let parts = arguments.iter().map(|argument| self.to_text(argument)).collect::<Result<_>>()?;
+                let parts =
+                    arguments.iter().map(|argument| self.writable(argument)).collect::<Result<_>>()?;
                 (Type::Text, parts)
             }
             Substr => {
@@ -166,7 +167,7 @@ impl Checker<'_> {
         Ok(if values.is_empty() { Typed::constant(Scalar::Null) } else { coalesced(values, kind) })
     }
 
-    fn to_text(&mut self, argument: &Tree) -> Result<Typed> {
+    fn writable(&mut self, argument: &Tree) -> Result<Typed> {
         let value = self.check(argument, Some(Type::Text))?;
         match value.kind {
             Type::Text | Type::Null => Ok(value),
@@ -178,7 +179,7 @@ impl Checker<'_> {
         }
     }
 
-    fn to_number(&mut self, argument: &Tree, to: Type) -> Result<Typed> {
+    fn numeric(&mut self, argument: &Tree, to: Type) -> Result<Typed> {
         let value = self.check(argument, Some(to))?;
         Ok(match (value.kind, to) {
             (Type::Null, _) => Typed { kind: to, ..value },
@@ -196,7 +197,7 @@ impl Checker<'_> {
         })
     }
 
-    fn to_bool(&mut self, argument: &Tree) -> Result<Typed> {
+    fn boolean(&mut self, argument: &Tree) -> Result<Typed> {
         let value = self.check(argument, Some(Type::Bool))?;
         Ok(match value.kind {
             Type::Bool => value,
