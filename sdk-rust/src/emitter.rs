@@ -4,7 +4,8 @@ use crate::batch::{Batch, Record};
 use crate::bindings::types::outcomes;
 use crate::made::{Made, MakeRecord};
 use crate::plan::Port;
-use crate::{Failure, Result, raw};
+use crate::raw::{self, Parts};
+use crate::{Failure, Result};
 
 /// Takes what a stage makes of a batch. An input record that is neither forwarded nor made into others nor
 /// rejected is filtered out.
@@ -26,6 +27,8 @@ pub struct Emitter {
 struct Leaving {
     all: bool,
     forwarded: Vec<u32>,
+    /// How many of `forwarded` are known to ascend.
+    ascending: usize,
     made: Made,
 }
 
@@ -97,10 +100,28 @@ impl Emitter {
     }
 
     /// Makes a record whose value is these parts, one after the other; they are written straight to where they
-    /// leave from.
+    /// leave from. There are 1 to 8 of them.
     #[inline(always)]
-    pub fn emit_parts<const N: usize>(&mut self, origin: Record<'_>, parts: [&[u8]; N]) {
+    pub fn emit_parts(&mut self, origin: Record<'_>, parts: impl Parts) {
         self.main.emit(origin, |made| made.values.push_parts(parts));
+    }
+
+    /// Makes a record from each for which `make` gives a value, an array of 1 to 8 parts. The fastest map that
+    /// there is.
+    ///
+    /// ```
+    /// # use conveyor_sdk::{Batch, Emitter};
+    /// # fn process(batch: &Batch, out: &mut Emitter) {
+    /// out.emit_each(batch, |value| value.map(|value| [b"<<", value, b">>"]));
+    /// # }
+    /// ```
+    #[inline(always)]
+    pub fn emit_each<'b, P: Parts>(
+        &mut self,
+        batch: &'b Batch,
+        make: impl FnMut(Option<&'b [u8]>) -> Option<P>,
+    ) {
+        self.main.made.make_each(batch, make);
     }
 
     /// Makes a record whose value is what `write` appends. What is in the vector before is not the record's,
@@ -152,6 +173,7 @@ impl Emitter {
     }
 
     /// What the stage made of the batch. The emitter is as new after it, whatever comes of it.
+    #[inline(never)]
     pub(crate) fn finish(&mut self) -> Result<outcomes::Outcome> {
         let mut emissions = Vec::with_capacity(1 + self.others.len());
         let mut problem = self.misuse.take();
@@ -196,6 +218,7 @@ impl Leaving {
 
     fn forward_these(&mut self, kept: Vec<u32>) {
         if self.forwarded.is_empty() {
+            self.ascending = kept.len();
             self.forwarded = kept;
         } else {
             self.forwarded.extend(kept);
@@ -210,7 +233,10 @@ impl Leaving {
     }
 
     fn finish(mut self, port: u32, rows: u32) -> Result<Option<outcomes::Emission>, String> {
-        let forwarded = forwarded(self.all, std::mem::take(&mut self.forwarded), rows, port)?;
+        let these = std::mem::take(&mut self.forwarded);
+        let ascending = self.ascending == these.len() && !self.all;
+        let forwarded =
+            if ascending { shortest(these, rows) } else { forwarded(self.all, these, rows, port)? };
         if matches!(forwarded, outcomes::Forwarded::None) && self.made.is_empty() {
             return Ok(None);
         }
@@ -219,15 +245,13 @@ impl Leaving {
                 "more than 2 GiB were made for port {port} of one batch; make smaller records"
             ));
         }
-        if !self.made.origins.is_sorted() {
-            self.made.sort();
-        }
+        self.made.sort();
         let (origins, made) = self.made.finish();
         Ok(Some(outcomes::Emission { port, forwarded, origins, made }))
     }
 }
 
-/// The shortest way to say which records go on. They are put in order; one twice is a mistake of the stage.
+/// Which records go on. They are put in order; one twice is a mistake of the stage.
 pub(crate) fn forwarded(
     all: bool,
     mut these: Vec<u32>,
@@ -247,10 +271,14 @@ pub(crate) fn forwarded(
             "record {twice} is forwarded twice to port {port}; make a copy of it to send two"
         ));
     }
-    Ok(match these.len() {
-        _ if all && rows > 0 => outcomes::Forwarded::All,
+    Ok(if all && rows > 0 { outcomes::Forwarded::All } else { shortest(these, rows) })
+}
+
+/// The shortest way to say that `these`, which ascend, go on.
+fn shortest(these: Vec<u32>, rows: u32) -> outcomes::Forwarded {
+    match these.len() {
         0 => outcomes::Forwarded::None,
         count if count == rows as usize => outcomes::Forwarded::All,
         _ => outcomes::Forwarded::These(these),
-    })
+    }
 }

@@ -5,6 +5,7 @@ use crate::batch::{Batch, Record};
 use crate::bindings::types::{outcomes, records};
 use crate::emitter::Emitter;
 use crate::plan::Port;
+use crate::raw::{self, Parts};
 use crate::varlen::{BlobBuilder, VarlenBuilder};
 
 /// The made records of one port. Times, keys and headers are kept only once a record sets them; what a record
@@ -12,6 +13,8 @@ use crate::varlen::{BlobBuilder, VarlenBuilder};
 #[derive(Debug, Default)]
 pub(crate) struct Made {
     pub(crate) origins: Vec<u32>,
+    /// How many of the origins are known to ascend.
+    ascending: usize,
     pub(crate) values: BlobBuilder,
     /// Whether any of the three below is there: the one test that a plain record costs.
     extras: bool,
@@ -91,7 +94,7 @@ impl<'e, 'a, 'k> MakeRecord<'e, 'a, 'k> {
     }
 
     /// Makes it, with a value of these parts one after the other.
-    pub fn parts<const N: usize>(self, parts: [&[u8]; N]) {
+    pub fn parts(self, parts: impl Parts) {
         self.finish(|values| values.push_parts(parts));
     }
 
@@ -143,6 +146,34 @@ impl Made {
         self.origins.push(origin.index());
     }
 
+    /// Makes a record for each for which `make` gives the parts of a value.
+    #[inline(always)]
+    pub(crate) fn make_each<'b, P: Parts>(
+        &mut self,
+        batch: &'b Batch,
+        mut make: impl FnMut(Option<&'b [u8]>) -> Option<P>,
+    ) {
+        if !self.is_empty() {
+            for record in batch {
+                if let Some(parts) = make(record.value()) {
+                    self.note_plain(record);
+                    self.values.push_parts(parts);
+                }
+            }
+            return;
+        }
+        let (rows, values) = (batch.len() as u32, batch.values());
+        let bytes = Vec::with_capacity(bytes_expected(batch));
+        let made = if values.validity().is_all() {
+            raw::make_each(rows, bytes, |index| make(Some(values.present_within(index as usize))))
+        } else {
+            raw::make_each(rows, bytes, |index| make(values.get_within(index as usize)))
+        };
+        self.ascending = made.origins.len();
+        self.origins = made.origins;
+        self.values.fill(made.offsets, made.bytes);
+    }
+
     /// Runs `write` on the bytes of a column and closes the value; a writer can append and nothing else.
     pub(crate) fn append_only(values: &mut BlobBuilder, write: impl FnOnce(&mut Vec<u8>)) {
         let before = values.bytes_len();
@@ -153,6 +184,14 @@ impl Made {
 
     /// Puts the records in the order of their origins, which is how they leave.
     pub(crate) fn sort(&mut self) {
+        if self.ascending != self.origins.len() && !self.origins.is_sorted() {
+            self.reorder();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reorder(&mut self) {
         let mut order: Vec<usize> = (0..self.origins.len()).collect();
         order.sort_by_key(|index| self.origins[*index]);
         self.origins.sort_unstable();
@@ -177,12 +216,14 @@ impl Made {
     }
 
     #[cold]
+    #[inline(never)]
     fn reserve(&mut self, batch: &Batch) {
         self.origins.reserve(batch.len());
-        self.values.reserve(batch.len(), batch.values().total_bytes() + 16 * batch.len());
+        self.values.reserve(batch.len(), bytes_expected(batch));
     }
 
     /// Times, keys and headers of the record that comes next; what is wrong with the plan, where it is.
+    #[inline(never)]
     fn note_own(&mut self, origin: Record<'_>, own: Own<'_>, headers: bool) -> Option<&'static str> {
         let batch = origin.batch;
         let mut problem = None;
@@ -233,6 +274,11 @@ impl Made {
         self.extras = true;
         lacks(!self.is_empty() && !batch.parts().headers, HEADERS)
     }
+}
+
+/// Room for as much as came in and a little more for each record.
+fn bytes_expected(batch: &Batch) -> usize {
+    batch.values().total_bytes() + 16 * batch.len()
 }
 
 const TIMES: &str = "the stage sets the time of some records that it makes and leaves it to others to have that of \

@@ -30,6 +30,113 @@ pub fn append(bytes: &mut Vec<u8>, part: &[u8]) {
     }
 }
 
+/// Appends `parts` one after the other, with one look at the room that there is.
+#[inline(always)]
+pub fn append_parts(bytes: &mut Vec<u8>, parts: impl Parts) {
+    let (length, count) = (bytes.len(), parts.total());
+    if bytes.capacity() - length < count {
+        grow(bytes, count);
+    }
+    // SAFETY: there is room for `count` bytes after the first `length`, and those are what `write` writes.
+    unsafe {
+        parts.write(bytes.as_mut_ptr().add(length));
+        bytes.set_len(length + count);
+    }
+}
+
+/// What [`make_each`] made.
+pub struct Each {
+    pub origins: Vec<u32>,
+    pub offsets: Vec<u32>,
+    pub bytes: Vec<u8>,
+}
+
+/// Makes a value of the parts that `make` gives for each of `0..rows`, or none. All that the loop needs is kept
+/// in locals, which compilers keep in registers; the vectors behind them are told at its end.
+#[inline(always)]
+pub fn make_each<P: Parts>(rows: u32, mut bytes: Vec<u8>, mut make: impl FnMut(u32) -> Option<P>) -> Each {
+    let mut origins: Vec<u32> = Vec::with_capacity(rows as usize);
+    let mut offsets: Vec<u32> = Vec::with_capacity(rows as usize + 1);
+    let (to_origins, to_offsets) = (origins.as_mut_ptr(), offsets.as_mut_ptr());
+    let (mut base, mut room, mut length) = (bytes.as_mut_ptr(), bytes.capacity(), bytes.len());
+    let mut made = 0;
+    // SAFETY: `made` is below `rows` in the loop, for which there is room in both vectors; in `bytes` room is
+    // made before `write` writes `count` bytes; and what is counted at the end is written.
+    unsafe {
+        to_offsets.write(length as u32);
+        for index in 0..rows {
+            let Some(parts) = make(index) else { continue };
+            let count = parts.total();
+            if room - length < count {
+                bytes.set_len(length);
+                bytes = grown(bytes, count);
+                (base, room) = (bytes.as_mut_ptr(), bytes.capacity());
+            }
+            parts.write(base.add(length));
+            length += count;
+            to_origins.add(made).write(index);
+            made += 1;
+            to_offsets.add(made).write(length as u32);
+        }
+        bytes.set_len(length);
+        origins.set_len(made);
+        offsets.set_len(if made == 0 { 0 } else { made + 1 });
+    }
+    Each { origins, offsets, bytes }
+}
+
+/// Parts of one value, whose number is known when it is compiled: they are written without a loop, and a part
+/// of known length without a branch.
+///
+/// # Safety
+/// `write` writes `total` bytes.
+pub unsafe trait Parts {
+    fn total(&self) -> usize;
+
+    /// # Safety
+    /// `to` can be written for `total` bytes, and overlaps none of the parts.
+    unsafe fn write(self, to: *mut u8);
+}
+
+macro_rules! parts {
+    ($($count:literal: $($part:ident)*;)*) => {
+        $(
+            // SAFETY: each part is written after the one before it, and `total` is what they have together.
+            unsafe impl Parts for [&[u8]; $count] {
+                #[inline(always)]
+                fn total(&self) -> usize {
+                    let [$($part),*] = self;
+                    0_usize $(.saturating_add($part.len()))*
+                }
+
+                #[inline(always)]
+                #[allow(unused_assignments)]
+                unsafe fn write(self, mut to: *mut u8) {
+                    let [$($part),*] = self;
+                    // SAFETY: as the trait says.
+                    unsafe {
+                        $(
+                            copy($part.as_ptr(), to, $part.len());
+                            to = to.add($part.len());
+                        )*
+                    }
+                }
+            }
+        )*
+    };
+}
+
+parts! {
+    1: a;
+    2: a b;
+    3: a b c;
+    4: a b c d;
+    5: a b c d e;
+    6: a b c d e f;
+    7: a b c d e f g;
+    8: a b c d e f g h;
+}
+
 /// Appends `value` where `condition` holds, without a branch on it.
 #[inline(always)]
 pub fn push_if(values: &mut Vec<u32>, value: u32, condition: bool) {
@@ -101,6 +208,14 @@ pub unsafe fn text(bytes: &[u8]) -> &str {
 #[inline(never)]
 fn grow(bytes: &mut Vec<u8>, count: usize) {
     bytes.reserve(count);
+}
+
+/// As [`grow`], by value: the vector of a loop that keeps its parts in registers.
+#[cold]
+#[inline(never)]
+fn grown(mut bytes: Vec<u8>, count: usize) -> Vec<u8> {
+    bytes.reserve(count);
+    bytes
 }
 
 /// # Safety
@@ -200,6 +315,27 @@ mod tests {
             append(&mut built, &source[length % 13..length % 13 + length]);
             expected.extend_from_slice(&source[length % 13..length % 13 + length]);
             assert_eq!(built, expected, "after a part of {length} bytes");
+        }
+    }
+
+    #[test]
+    fn values_are_made_of_their_parts() {
+        for rows in [0, 1, 3, 200] {
+            let source: Vec<u8> = (0..rows as u8).collect();
+            let make = |index: u32| {
+                let part = &source[..index as usize];
+                (index % 3 != 1).then_some([b"<<".as_slice(), part, b">"])
+            };
+            let each = make_each(rows, Vec::new(), make);
+            let mut expected = Vec::new();
+            let mut offsets = vec![0];
+            let origins: Vec<u32> = (0..rows).filter(|index| index % 3 != 1).collect();
+            for index in &origins {
+                append_parts(&mut expected, [b"<<", &source[..*index as usize], b">"]);
+                offsets.push(expected.len() as u32);
+            }
+            assert_eq!((each.bytes, each.origins), (expected, origins.clone()), "of {rows}");
+            assert_eq!(each.offsets, if origins.is_empty() { vec![] } else { offsets });
         }
     }
 

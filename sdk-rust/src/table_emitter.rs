@@ -150,6 +150,7 @@ impl TableEmitter {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn finish(&mut self, table: &Table) -> Result<outcomes::TableOutcome> {
         let mut emissions = Vec::with_capacity(self.ports.len());
         let mut problem = None;

@@ -59,10 +59,16 @@ impl<S: TableTransform> OpenTableTransform<S> {
     pub(crate) fn process(&mut self, wire: tables::Table) -> Result<outcomes::TableOutcome> {
         let table = Table::new(wire, self.times, self.keys)?;
         self.out.start(table.len() as u32);
-        let processed = self.stage.process(&table, &mut self.out);
+        let processed = apart(&mut self.stage, &table, &mut self.out);
         let outcome = self.out.finish(&table);
         processed.and(outcome)
     }
+}
+
+/// The stage's own code in a function of its own: its loops have the registers to themselves.
+#[inline(never)]
+fn apart<S: TableTransform>(stage: &mut S, table: &Table, out: &mut TableEmitter) -> Result {
+    stage.process(table, out)
 }
 
 impl<S: TableTransform> glue::Described for OpenTableTransform<S> {

@@ -60,10 +60,16 @@ impl<S: Transform> OpenTransform<S> {
     pub(crate) fn process(&mut self, wire: records::Batch) -> Result<outcomes::Outcome> {
         let batch = Batch::new(wire, self.parts)?;
         self.out.start(batch.len() as u32);
-        let processed = self.stage.process(&batch, &mut self.out);
+        let processed = apart(&mut self.stage, &batch, &mut self.out);
         let outcome = self.out.finish();
         processed.and(outcome)
     }
+}
+
+/// The stage's own code in a function of its own: its loops have the registers to themselves.
+#[inline(never)]
+fn apart<S: Transform>(stage: &mut S, batch: &Batch, out: &mut Emitter) -> Result {
+    stage.process(batch, out)
 }
 
 impl<S: Transform> glue::Described for OpenTransform<S> {

@@ -1,7 +1,7 @@
 //! Values of varying length and bitmaps, built straight into the layout in which they cross to the host.
 
 use crate::bindings::types::columns::{BlobColumn, Varlen};
-use crate::raw;
+use crate::raw::{self, Parts};
 
 /// Builds a [`Varlen`]: its bytes grow at the end, and an offset closes each value.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +108,7 @@ impl ValidityBuilder {
         self.bits
     }
 
+    #[cold]
     #[inline(never)]
     fn note_bit(&mut self, index: usize, present: bool) {
         if self.bits.is_empty() {
@@ -148,12 +149,15 @@ impl BlobBuilder {
     }
 
     #[inline(always)]
-    pub(crate) fn push_parts<const N: usize>(&mut self, parts: [&[u8]; N]) {
+    pub(crate) fn push_parts(&mut self, parts: impl Parts) {
         self.valid.note(self.values.len(), true);
-        for part in parts {
-            self.values.append(part);
-        }
+        raw::append_parts(self.values.open_value(), parts);
         self.values.close();
+    }
+
+    /// Takes values that were made all at once into a column that has none yet.
+    pub(crate) fn fill(&mut self, offsets: Vec<u32>, bytes: Vec<u8>) {
+        self.values = VarlenBuilder { offsets, bytes };
     }
 
     /// The bytes to which the value is to be added, then closed with [`BlobBuilder::close`].

@@ -196,6 +196,35 @@ fn values_are_written_in_parts_or_by_a_writer() {
 }
 
 #[test]
+fn making_from_each_is_making_one_by_one() {
+    stage!(OneByOne, RecordPlan::new().keys(), |batch, out| {
+        let first = batch.records().next();
+        first
+            .filter(|r| r.bytes() == b"keyed")
+            .into_iter()
+            .for_each(|r| out.make(r).key(Some(b"k")).value(b"-"));
+        for record in batch.records().filter(|r| r.value().is_some_and(|value| value.len() != 2)) {
+            out.emit_parts(record, [b"<", record.bytes(), b">"]);
+        }
+    });
+    stage!(Each, RecordPlan::new().keys(), |batch, out| {
+        let first = batch.records().next();
+        first
+            .filter(|r| r.bytes() == b"keyed")
+            .into_iter()
+            .for_each(|r| out.make(r).key(Some(b"k")).value(b"-"));
+        out.emit_each(batch, |value| value.filter(|value| value.len() != 2).map(|value| [b"<", value, b">"]));
+    });
+    let with_deletion = vec![record("a"), record("bb"), deletion(), record("ccc")];
+    let long: Vec<TestRecord> = (0..300).map(|n| record("y".repeat(n)).key("own")).collect();
+    let keyed = vec![record("keyed").key("own"), record("a").key("other"), record("bb")];
+    for records in [vec![], vec![record("bb")], with_deletion, long, keyed] {
+        let expected = open::<OneByOne>().run(records.clone()).unwrap();
+        assert_eq!(open::<Each>().run(records).unwrap(), expected);
+    }
+}
+
+#[test]
 fn a_mistake_of_a_stage_is_a_failure_that_says_what_to_do_and_the_next_batch_is_clean() {
     stage!(Twice, RecordPlan::new(), |batch, out| {
         out.forward_all();

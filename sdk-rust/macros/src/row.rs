@@ -139,3 +139,45 @@ fn rename(ty: &mut Type) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syn::parse_quote;
+
+    #[test]
+    fn what_is_no_row_is_refused_with_why() {
+        let cases: [(DeriveInput, &str); 6] = [
+            (parse_quote! { enum Row { A } }, "a row is a struct"),
+            (parse_quote! { struct Row(i32); }, "a row has named fields"),
+            (parse_quote! { struct Row<T> { a: T } }, "at most one lifetime"),
+            (parse_quote! { struct Row<'a, 'b> { a: &'a str, b: &'b str } }, "at most one lifetime"),
+            (
+                parse_quote! { struct Row { #[row(rename = "b")] a: i32 } },
+                "only `name = \"...\"` is known here",
+            ),
+            (
+                parse_quote! { struct Row { a: i32, #[row(name = "a")] b: i32 } },
+                "the column `a` is named twice",
+            ),
+        ];
+        for (input, message) in cases {
+            let error = expand(&input).expect_err(message).to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn lifetimes_become_those_of_the_impl_and_static_ones_stay() {
+        for (ty, expected) in [
+            (parse_quote!(&'a str), quote!(&'row str)),
+            (parse_quote!(Option<&[u8]>), quote!(Option<&'row [u8]>)),
+            (parse_quote!(Option<Json<'x>>), quote!(Option<Json<'row>>)),
+            (parse_quote!(&'static str), quote!(&'static str)),
+            (parse_quote!(f64), quote!(f64)),
+        ] {
+            let (found, expected) = (borrowed(&ty).to_string(), expected.to_string());
+            assert_eq!(found.replace(' ', ""), expected.replace(' ', ""));
+        }
+    }
+}

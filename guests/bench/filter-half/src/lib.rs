@@ -19,3 +19,20 @@ impl Transform for FilterHalf {
 }
 
 conveyor_sdk::transform!(FilterHalf);
+
+#[cfg(test)]
+mod tests {
+    use conveyor_sdk::testing;
+
+    use super::*;
+
+    #[test]
+    fn records_go_on_whose_first_byte_is_even() {
+        let mut stage = testing::transform::<FilterHalf>(testing::json!({})).unwrap();
+        let outcome = stage
+            .run(["a", "b", "", "dz"].map(testing::record).into_iter().chain([testing::deletion()]))
+            .unwrap();
+        assert_eq!(outcome.values("main"), ["b", "dz"]);
+        assert_eq!(outcome.filtered(), [0, 2, 4]);
+    }
+}

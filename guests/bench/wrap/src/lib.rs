@@ -13,11 +13,23 @@ impl Transform for Wrap {
     }
 
     fn process(&mut self, batch: &Batch, out: &mut Emitter) -> Result {
-        for record in batch {
-            out.emit_parts(record, [b"<<", record.bytes(), b">>"]);
-        }
+        out.emit_each(batch, |value| Some([b"<<", value.unwrap_or_default(), b">>"]));
         Ok(())
     }
 }
 
 conveyor_sdk::transform!(Wrap);
+
+#[cfg(test)]
+mod tests {
+    use conveyor_sdk::testing;
+
+    use super::*;
+
+    #[test]
+    fn every_value_gets_two_bytes_before_and_two_after() {
+        let mut stage = testing::transform::<Wrap>(testing::json!({})).unwrap();
+        let outcome = stage.run(["", "abc"]).unwrap();
+        assert_eq!(outcome.values("main"), ["<<>>", "<<abc>>"]);
+    }
+}
