@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::places::Places;
 use crate::setup::rust::cargo;
 use crate::test_counts::Counts;
-use crate::{guests, setup, step, tidy};
+use crate::{demo, guests, setup, step, tidy};
 
 pub fn test(places: &Places) -> Result<()> {
     let start = Instant::now();
@@ -39,6 +39,8 @@ pub fn test(places: &Places) -> Result<()> {
         "lints of guests",
         guest_cargo(places).args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
+    // Tests of the command line run the binary itself, which `cargo test` does not build by itself.
+    demo::build_conveyor(places)?;
     let mut counts = Counts::default();
     let mut all_passed = step::watched(
         "tests of guests, run natively",
@@ -52,6 +54,7 @@ pub fn test(places: &Places) -> Result<()> {
             .env(guests::DIRECTORY, &components),
         |line| counts.add(line),
     )?;
+    demo::run(places)?;
     step::say(format!("all of it took {} s", start.elapsed().as_secs()));
     verdict(counts, all_passed)
 }

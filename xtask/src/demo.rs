@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -27,14 +27,7 @@ pub fn run(places: &Places) -> Result<()> {
     let output = places.cache.join("demo");
     std::fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
     guests::build_rust(places, wasm)?;
-    step::run(
-        "build conveyor (ten minutes at first, for the WebAssembly engine; seconds from then on)",
-        Command::new(cargo())
-            .args(["build", "--release", "--package", "node"])
-            .current_dir(&places.root)
-            .env("CARGO_TARGET_DIR", &places.target),
-    )?;
-    let conveyor = places.target.join("release/conveyor");
+    let conveyor = build_conveyor(places)?;
     let manifest = places.root.join("demo/pipeline.yaml");
     step::run(
         "conveyor run demo/pipeline.yaml",
@@ -46,8 +39,20 @@ pub fn run(places: &Places) -> Result<()> {
             .env(guests::DIRECTORY, &places.guests),
     )?;
     show(&output)?;
-    println!("{}", next(&conveyor, &data, &output, &places.guests));
+    println!("{}", next(&data, &output, &places.guests));
     Ok(())
+}
+
+/// Builds the binary with the features of the whole workspace, as the tests do: wasmtime is compiled once.
+pub fn build_conveyor(places: &Places) -> Result<PathBuf> {
+    step::run(
+        "build conveyor (ten minutes at first, for the WebAssembly engine; seconds from then on)",
+        Command::new(cargo())
+            .args(["build", "--release", "--workspace", "--bin", "conveyor"])
+            .current_dir(&places.root)
+            .env("CARGO_TARGET_DIR", &places.target),
+    )?;
+    Ok(places.target.join("release/conveyor"))
 }
 
 /// How many records each sink wrote, and the first of them.
@@ -82,7 +87,7 @@ fn first(
     Ok((first, count))
 }
 
-fn next(conveyor: &Path, data: &Path, output: &Path, guests: &Path) -> String {
+fn next(data: &Path, output: &Path, guests: &Path) -> String {
     format!(
         "
 What to try next, in this directory:
@@ -90,7 +95,7 @@ What to try next, in this directory:
   export {DATA}={}
   export {OUTPUT}={}
   export {}={}
-  export PATH=$PATH:{}
+  cargo xtask install                         # puts conveyor into ~/.cargo/bin
   conveyor graph demo/pipeline.yaml           # what flows where, and which columns are ever decoded
   conveyor run demo/pipeline.yaml             # after changing a threshold in it
   conveyor inspect $CONVEYOR_GUESTS/filter.wasm
@@ -101,7 +106,6 @@ The README goes on from here with a tour that writes a stage from nothing.",
         output.display(),
         guests::DIRECTORY,
         guests.display(),
-        conveyor.parent().unwrap_or(conveyor).display(),
     )
 }
 

@@ -4,6 +4,7 @@
 mod checks;
 mod demo;
 mod guests;
+mod install;
 mod places;
 mod setup;
 mod step;
@@ -18,6 +19,7 @@ const USAGE: &str = "\
 cargo xtask VERB
 
   demo     install what is missing, build, and run a real pipeline over real data
+  install  put the conveyor binary into ~/.cargo/bin
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
   guests   build every guest to a component
   setup    install what is missing, and nothing else
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     };
     let run: fn(&Places) -> anyhow::Result<()> = match verb.as_str() {
         "demo" => demo::run,
+        "install" => install::run,
         "test" => checks::test,
         "guests" => |places| guests::build(places).map(|_| ()),
         "setup" => setup::everything,
