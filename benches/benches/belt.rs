@@ -1,26 +1,22 @@
 //! `cargo bench -p benches --bench belt`: how fast three small stages are, in native Rust, in Conveyor, behind
-//! gRPC, and behind an ABI of lists of records.
+//! gRPC, and behind an ABI of lists of records; and what starting and idling cost.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use arrow::array::BinaryArray;
+use benches::belt::Belt;
 use benches::grpc::{Client, Records};
 use benches::list_record::{self, Message};
-use benches::measure::{self, Contender, compare, percentile, repeat};
+use benches::measure::{self, Contender, Rates, compare, repeat};
 use benches::native::Native;
-use benches::pipeline::{self, Planned};
-use benches::prepared::{self, Count, Prepared, Seen, Stopwatch, Sum};
-use benches::report::Table;
+use benches::report::{Goal, Table};
 use benches::sidecars::{self, Sidecars};
-use benches::{guests, workload};
-use model::batch::Batch;
+use benches::{guests, life, pipeline, workload};
+use engine::EngineOptions;
 use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
 
-/// Batches that one run of a pipeline carries.
-const RUN_BATCHES: usize = 4_096;
+const CONVEYOR: &str = "Conveyor, fuel and epochs and memory limits on";
 
 fn main() -> Result<()> {
     if sidecars::serve_if_asked()? {
@@ -28,56 +24,73 @@ fn main() -> Result<()> {
     }
     let core = measure::pin_to_one_core()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let word = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    println!(
+        "Records of {} bytes in batches of {}, three stages, one core (number {core})\n",
+        workload::RECORD_BYTES,
+        workload::BATCH_RECORDS
+    );
+    let rates = rates(&runtime, word.as_deref())?;
+    println!("{}", throughput(&rates));
+    if word.is_none() {
+        println!("{}", life::table(&runtime)?);
+    }
+    Ok(())
+}
+
+/// `word`: only the rows that have it in their name, for a look with a profiler.
+fn rates(runtime: &Runtime, word: Option<&str>) -> Result<Vec<Rates>> {
     let batches = workload::batches();
-    println!("core {core}");
     let sidecars = Sidecars::start()?;
+    let unmetered = EngineOptions { metered: false, ..EngineOptions::default() };
     let mut contenders = vec![
         native(&batches)?,
-        conveyor(&runtime, &batches)?,
-        grpc(&runtime, &sidecars, &batches)?,
-        list_of_records(&runtime, &batches)?,
+        conveyor(CONVEYOR, runtime, EngineOptions::default(), &batches)?,
+        grpc(runtime, &sidecars, &batches)?,
+        list_of_records(runtime, &batches)?,
+        conveyor("Conveyor, limits off", runtime, unmetered, &batches)?,
     ];
-    // `-- conveyor` runs the rows with that word in their name, for a look with a profiler.
-    let word = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     if let Some(word) = word {
-        contenders.retain(|contender| contender.name.to_lowercase().contains(&word.to_lowercase()));
+        contenders.retain(|contender| contender.name.contains(word));
     }
-    let rates = compare(&mut contenders)?;
-    let mut table =
-        Table::new(["row", "million records/s", "slowest and fastest round", "busy", "of native"]);
-    for row in &rates {
+    compare(&mut contenders)
+}
+
+fn throughput(rates: &[Rates]) -> Table {
+    let median = |name: &str| rates.iter().find(|row| row.name == name).map_or(f64::NAN, Rates::median);
+    let conveyor = median(CONVEYOR);
+    let mut table = Table::new([
+        "row",
+        "million records/s",
+        "slowest and fastest round",
+        "of the wall clock",
+        "Conveyor against it",
+        "must reach",
+    ]);
+    for row in rates {
         let (slowest, fastest) = row.spread();
+        let times = conveyor / row.median();
+        let bound = match row.name {
+            NATIVE => Some(0.2),
+            GRPC => Some(40.0),
+            LIST => Some(12.0),
+            _ => None,
+        };
         table.row([
             row.name.to_owned(),
             format!("{:.2}", row.median() / 1e6),
             format!("{:.2} to {:.2}", slowest / 1e6, fastest / 1e6),
             format!("{:.0}%", row.share() * 100.0),
-            format!("{:.4}", row.median() / rates[0].median()),
+            format!("{times:.3}"),
+            bound.map_or(String::new(), |bound| format!("{bound}: {}", Goal::AtLeast(bound).verdict(times))),
         ]);
     }
-    println!("{table}");
-    let planned =
-        runtime.block_on(async { Planned::new(&pipeline::engine()?, &pipeline::manifest()).await })?;
-    let mut latencies = single_record(&runtime, &planned)?;
-    println!("p50 {:?} p99 {:?}", percentile(&mut latencies, 0.5), percentile(&mut latencies, 0.99));
-    Ok(())
+    table
 }
 
-/// How long a batch of one record takes through the three stages, from source to sink.
-fn single_record(runtime: &Runtime, planned: &Planned) -> Result<Vec<Duration>> {
-    let batches: Arc<[Batch]> = prepared::batches(&[workload::single()])?.into();
-    for count in [1_000, 100_000] {
-        let seen = Seen::default();
-        let source = Prepared::new(batches.clone(), count, &seen).timed();
-        let run = planned.run(Box::new(source), Box::new(Stopwatch(seen.clone())))?;
-        runtime.block_on(run.run(CancellationToken::new()))?;
-        ensure!(seen.records() == count as u64, "a record was lost");
-        if count > 1_000 {
-            return Ok(seen.latencies());
-        }
-    }
-    Ok(Vec::new())
-}
+const NATIVE: &str = "the same functions in native Rust";
+const GRPC: &str = "three gRPC sidecar hops";
+const LIST: &str = "`list<record>` ABI";
 
 fn native(batches: &[BinaryArray]) -> Result<Contender<'_>> {
     let mut native = Native::default();
@@ -87,39 +100,30 @@ fn native(batches: &[BinaryArray]) -> Result<Contender<'_>> {
     );
     let mut next = batches.iter().cycle();
     Ok(Contender {
-        name: "native Rust",
+        name: NATIVE,
         round: Box::new(move || {
             repeat(&[], || {
-                for batch in next.by_ref().take(256) {
+                for batch in next.by_ref().take(1_024) {
                     std::hint::black_box(native.run(std::hint::black_box(batch)));
                 }
-                Ok((256 * workload::BATCH_RECORDS) as u64)
+                Ok((1_024 * workload::BATCH_RECORDS) as u64)
             })
         }),
     })
 }
 
-fn conveyor<'a>(runtime: &'a Runtime, values: &[BinaryArray]) -> Result<Contender<'a>> {
-    let planned =
-        runtime.block_on(async { Planned::new(&pipeline::engine()?, &pipeline::manifest()).await })?;
-    let batches: Arc<[Batch]> = prepared::batches(values)?.into();
-    let seen = Seen::default();
-    let source = Prepared::new(batches.clone(), batches.len(), &seen);
-    let run = planned.run(Box::new(source), Box::new(Sum(seen.clone())))?;
-    runtime.block_on(run.run(CancellationToken::new()))?;
-    ensure!(seen.checksum() == workload::expected(values), "Conveyor lets other records through");
-    Ok(Contender {
-        name: "Conveyor",
-        round: Box::new(move || {
-            repeat(&[], || {
-                let seen = Seen::default();
-                let source = Prepared::new(batches.clone(), RUN_BATCHES, &seen);
-                let run = planned.run(Box::new(source), Box::new(Count(seen)))?;
-                runtime.block_on(run.run(CancellationToken::new()))?;
-                Ok((RUN_BATCHES * workload::BATCH_RECORDS) as u64)
-            })
-        }),
-    })
+fn conveyor<'a>(
+    name: &'static str,
+    runtime: &'a Runtime,
+    options: EngineOptions,
+    values: &[BinaryArray],
+) -> Result<Contender<'a>> {
+    let engine = pipeline::engine(EngineOptions { instances_max: 64, ..options })?;
+    let belt = runtime.block_on(Belt::new(&engine, values))?;
+    let found = runtime.block_on(belt.checksum())?;
+    ensure!(found == workload::expected(values), "Conveyor lets other records through");
+    let belt = Arc::new(belt);
+    Ok(Contender { name, round: Box::new(move || runtime.block_on(belt.round())) })
 }
 
 fn grpc<'a>(runtime: &'a Runtime, sidecars: &Sidecars, batches: &[BinaryArray]) -> Result<Contender<'a>> {
@@ -129,7 +133,7 @@ fn grpc<'a>(runtime: &'a Runtime, sidecars: &Sidecars, batches: &[BinaryArray]) 
     let found = runtime.block_on(client.checksum(&records))?;
     ensure!(found == workload::expected(batches), "the sidecars let other records through");
     Ok(Contender {
-        name: "three gRPC sidecars",
+        name: GRPC,
         round: Box::new(move || {
             repeat(&children, || {
                 runtime.block_on(async {
@@ -150,7 +154,7 @@ fn list_of_records<'a>(runtime: &'a Runtime, batches: &[BinaryArray]) -> Result<
     let found = runtime.block_on(stages.checksum(&prepared))?;
     ensure!(found == workload::expected(batches), "`list<record>` lets other records through");
     Ok(Contender {
-        name: "`list<record>` ABI",
+        name: LIST,
         round: Box::new(move || {
             repeat(&[], || {
                 runtime.block_on(async {

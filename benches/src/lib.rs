@@ -1,9 +1,11 @@
 //! What Conveyor is measured against, and how. The rows of the tables are printed by `benches/belt.rs` and
 //! `benches/csv.rs`; `docs/performance.md` holds what they printed.
 
+pub mod belt;
 pub mod flights;
 pub mod grpc;
 pub mod guests;
+pub mod life;
 pub mod list_record;
 pub mod measure;
 pub mod native;

@@ -111,8 +111,7 @@ impl Rates {
 
     /// The slowest and the fastest round.
     pub fn spread(&self) -> (f64, f64) {
-        let rates = self.rates.iter().copied();
-        (rates.clone().fold(f64::INFINITY, f64::min), rates.fold(0.0, f64::max))
+        spread(&self.rates)
     }
 }
 
@@ -134,6 +133,12 @@ pub fn compare(contenders: &mut [Contender<'_>]) -> anyhow::Result<Vec<Rates>> {
         }
     }
     Ok(all)
+}
+
+/// The smallest and the largest of `values`.
+pub fn spread(values: &[f64]) -> (f64, f64) {
+    let values = values.iter().copied();
+    (values.clone().fold(f64::INFINITY, f64::min), values.fold(0.0, f64::max))
 }
 
 /// The value in the middle of `values`, of which there is at least one.

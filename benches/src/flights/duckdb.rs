@@ -20,7 +20,7 @@ pub enum DuckDbError {
 pub struct DuckDb;
 
 impl DuckDb {
-    /// How long the statement took.
+    /// How long the core worked for the statement.
     pub fn run(flights: &Flights, output: &Path) -> Result<Duration, DuckDbError> {
         let mut command = Command::new(&flights.python);
         let printed = run(command.arg(script("flights_duckdb.py")).arg(&flights.csv).arg(output))?;

@@ -2,11 +2,13 @@
 //! late (a fifth), project five columns, add one, write JSON lines. Everybody does exactly this.
 
 mod check;
+mod conveyor;
 mod data;
 mod duckdb;
 mod native;
 
 pub use check::{CheckError, Content};
+pub use conveyor::{json, tables};
 pub use data::{DataError, Flights};
 pub use duckdb::{DuckDb, DuckDbError};
 pub use native::{NativeError, fused, with_values};

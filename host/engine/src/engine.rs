@@ -23,11 +23,14 @@ pub struct EngineOptions {
     pub cache_dir: Option<PathBuf>,
     /// Instances that can live at once. Each costs address space, and memory only once it is used.
     pub instances_max: u32,
+    /// Whether fuel, running time and memory are counted and bounded. Without it a guest can run for ever: for
+    /// measuring what the limits cost, and for nothing else.
+    pub metered: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_dir: None, instances_max: limits::INSTANCES_MAX }
+        Self { cache_dir: None, instances_max: limits::INSTANCES_MAX, metered: true }
     }
 }
 
@@ -40,6 +43,7 @@ pub struct Engine {
 pub(crate) struct Shared {
     pub wasm: wasmtime::Engine,
     pub cache_dir: Option<PathBuf>,
+    pub metered: bool,
     pub loaded: Loaded,
     plain: Linker<State>,
     wasi: OnceLock<Linker<State>>,
@@ -49,13 +53,14 @@ pub(crate) struct Shared {
 impl Engine {
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
         let instances = options.instances_max;
-        let wasm = wasmtime::Engine::new(&config(instances))
+        let wasm = wasmtime::Engine::new(&config(instances, options.metered))
             .map_err(|source| EngineError::Reserve { instances, source })?;
         let plain = link::plain(&wasm).map_err(EngineError::Link)?;
         let ticker = Ticker::start(&wasm)?;
         let shared = Shared {
             wasm,
             cache_dir: options.cache_dir,
+            metered: options.metered,
             loaded: Loaded::default(),
             plain,
             wasi: OnceLock::new(),
@@ -80,12 +85,12 @@ impl Shared {
     }
 }
 
-fn config(instances: u32) -> Config {
+fn config(instances: u32, metered: bool) -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
-        .consume_fuel(true)
-        .epoch_interruption(true)
+        .consume_fuel(metered)
+        .epoch_interruption(metered)
         // With it on, the async path costs twice as much per call.
         .concurrency_support(false)
         .wasm_backtrace_details(WasmBacktraceDetails::Enable)

@@ -38,6 +38,7 @@ pub(crate) struct Instance {
     pub store: Store<State>,
     pub exports: wasmtime::component::Instance,
     pub last_fuel: u64,
+    metered: bool,
     beats: Arc<AtomicU64>,
 }
 
@@ -52,20 +53,23 @@ impl Instance {
         log: Arc<StageLog>,
     ) -> Result<Self, CallError> {
         let mut store = component.store(State::new(limits.memory_bytes, Voice::new(log)));
-        store.limiter(|state| &mut state.memory);
-        store.epoch_deadline_callback(|mut store| store.data_mut().clock.tick());
+        let metered = component.is_metered();
+        if metered {
+            store.limiter(|state| &mut state.memory);
+            store.epoch_deadline_callback(|mut store| store.data_mut().clock.tick());
+        }
         // A stage cannot give more than it can hold; lists that overlap count each time.
         store.set_hostcall_fuel(limits.memory_bytes);
         store.set_max_component_handles(limits::RESOURCES_MAX);
         let budget = Budget::of(limits, 0);
-        arm(&mut store, budget)?;
+        arm(&mut store, budget, metered)?;
         let beats = store.data().clock.beats().clone();
         let started = {
             let start = pin!(component.pre().instantiate_async(&mut store));
             watched(start, &beats, budget.host_call_time).await?
         };
         match started {
-            Ok(exports) => Ok(Self { store, exports, last_fuel: 0, beats }),
+            Ok(exports) => Ok(Self { store, exports, last_fuel: 0, metered, beats }),
             Err(error) => Err(explain(&store, error, budget, true)),
         }
     }
@@ -112,20 +116,24 @@ impl Instance {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        arm(&mut self.store, budget)?;
+        arm(&mut self.store, budget, self.metered)?;
         let answer = {
             let call = pin!(func.call_async(&mut self.store, params));
             watched(call, &self.beats, budget.host_call_time).await?
         };
-        let left = self.store.get_fuel().unwrap_or_default();
-        self.last_fuel = budget.fuel.saturating_sub(left);
+        if self.metered {
+            let left = self.store.get_fuel().unwrap_or_default();
+            self.last_fuel = budget.fuel.saturating_sub(left);
+        }
         answer.map_err(|error| explain(&self.store, error, budget, false))
     }
 }
 
-fn arm(store: &mut Store<State>, budget: Budget) -> Result<(), CallError> {
-    store.set_fuel(budget.fuel).map_err(|e| CallError::Start(e.to_string()))?;
-    store.set_epoch_deadline(1);
+fn arm(store: &mut Store<State>, budget: Budget, metered: bool) -> Result<(), CallError> {
+    if metered {
+        store.set_fuel(budget.fuel).map_err(|e| CallError::Start(e.to_string()))?;
+        store.set_epoch_deadline(1);
+    }
     let state = store.data_mut();
     state.clock.arm(budget.ticks);
     state.memory.arm();

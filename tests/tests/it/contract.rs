@@ -33,7 +33,8 @@ fn limits() -> StageLimits {
 
 /// One for all tests, with compiled code kept beside the guests, since the interpreters take seconds.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
-    let options = EngineOptions { instances_max: 16, cache_dir: Some(guests_dir().join("compiled")) };
+    let cache_dir = Some(guests_dir().join("compiled"));
+    let options = EngineOptions { cache_dir, instances_max: 16, metered: true };
     Engine::new(options).expect("an engine")
 });
 

@@ -132,6 +132,10 @@ impl Compiled {
         Store::new(&self.shared.wasm, state)
     }
 
+    pub(crate) fn is_metered(&self) -> bool {
+        self.shared.metered
+    }
+
     pub(crate) fn pre(&self) -> &InstancePre<State> {
         &self.pre
     }
