@@ -1,0 +1,13 @@
+//! The `conveyor` binary as somebody types it: what it prints, where, and with which exit code.
+
+mod bad_components;
+mod bad_data;
+mod bad_manifests;
+mod metrics;
+mod places;
+mod running;
+mod scene;
+mod stages;
+mod stopping;
+mod trying;
+mod verbs;
