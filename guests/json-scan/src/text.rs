@@ -34,12 +34,13 @@ impl<'t> Walk<'t> {
         let bytes = self.text.as_bytes();
         let (mut at, mut escaped) = (start, false);
         loop {
-            // Eight bytes at a time while there is nothing to look at among them.
+            // Eight bytes at a time, up to the first that is to be looked at.
             while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-                if !is_plain(u64::from_le_bytes(*chunk)) {
+                let special = special(u64::from_le_bytes(*chunk));
+                at += special.trailing_zeros() as usize / 8;
+                if special != 0 {
                     break;
                 }
-                at += 8;
             }
             match bytes.get(at) {
                 None => return Err(Malformed::Missing { wanted: "a closing quote", at }),
@@ -57,17 +58,16 @@ impl<'t> Walk<'t> {
     }
 }
 
-/// Whether none of eight bytes is a quote, a backslash or a control character. It may say no where there is
-/// none, and never yes where there is one.
+/// The top bit of each of eight bytes that is a quote, a backslash or a control character. Only the lowest one that
+/// is set can be relied on: a borrow may set those above it.
 #[inline(always)]
-fn is_plain(word: u64) -> bool {
+fn special(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = 0x8080_8080_8080_8080;
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & TOPS;
-    let quote = zero(word ^ (ONES * b'"' as u64));
-    let backslash = zero(word ^ (ONES * b'\\' as u64));
-    let control = word.wrapping_sub(ONES * 0x20) & !word & TOPS;
-    (quote | backslash | control) == 0
+    let below = |word: u64, end: u64| word.wrapping_sub(ONES * end) & !word & TOPS;
+    let quote = below(word ^ (ONES * b'"' as u64), 1);
+    let backslash = below(word ^ (ONES * b'\\' as u64), 1);
+    quote | backslash | below(word, 0x20)
 }
 
 /// How many bytes the escape at the start of `text` has, where it means something.
