@@ -131,12 +131,12 @@ impl<'t> Walk<'t> {
             Some(b'"') => Ok(Value::Text(self.quoted()?)),
             Some(b'{') => {
                 self.at += 1;
-                self.object(depth, |walk, _, depth| walk.value(depth).map(|_| ()))?;
+                self.object(depth, |walk, _, depth| walk.skip(depth))?;
                 Ok(Value::Object(&self.text[start..self.at]))
             }
             Some(b'[') => {
                 self.at += 1;
-                self.list(depth, |walk, _, depth| walk.value(depth).map(|_| ()))?;
+                self.list(depth, |walk, _, depth| walk.skip(depth))?;
                 Ok(Value::List(&self.text[start..self.at]))
             }
             Some(b't') => self.word("true").map(|()| Value::Bool(true)),
@@ -147,7 +147,26 @@ impl<'t> Walk<'t> {
         }
     }
 
+    /// Past the value that comes next, checked to its end.
+    pub(crate) fn skip(&mut self, depth: usize) -> Result<()> {
+        self.blanks();
+        match self.peek() {
+            Some(b'"') => self.quoted().map(|_| ()),
+            Some(b'0'..=b'9' | b'-') => self.number().map(|_| ()),
+            Some(b'{') => {
+                self.at += 1;
+                self.object(depth, |walk, _, depth| walk.skip(depth))
+            }
+            Some(b'[') => {
+                self.at += 1;
+                self.list(depth, |walk, _, depth| walk.skip(depth))
+            }
+            _ => self.value(depth).map(|_| ()),
+        }
+    }
+
     /// The members of an object whose `{` is behind us. `member` has to go past the value.
+    #[inline]
     pub(crate) fn object(
         &mut self,
         depth: usize,
@@ -180,6 +199,7 @@ impl<'t> Walk<'t> {
     }
 
     /// The elements of a list whose `[` is behind us. `element` has to go past each.
+    #[inline]
     pub(crate) fn list(
         &mut self,
         depth: usize,
@@ -223,6 +243,7 @@ impl<'t> Walk<'t> {
         Ok(())
     }
 
+    #[inline]
     fn number(&mut self) -> Result<Value<'t>> {
         let start = self.at;
         self.take(b'-');
@@ -244,6 +265,7 @@ impl<'t> Walk<'t> {
         Ok(Value::Number(&self.text[start..self.at]))
     }
 
+    #[inline(always)]
     fn digits(&mut self) -> usize {
         let start = self.at;
         while matches!(self.peek(), Some(b'0'..=b'9')) {

@@ -76,7 +76,7 @@ impl Branch {
                 walk.object(depth, |walk, name, depth| {
                     match self.children.iter().find(|(wanted, _)| name.is(wanted)) {
                         Some((_, child)) => child.walk(walk, depth, found),
-                        None => walk.value(depth).map(|_| ()),
+                        None => walk.skip(depth),
                     }
                 })?;
                 Value::Object(&walk.text[start..walk.at])
@@ -89,7 +89,7 @@ impl Branch {
                     let wanted = |name: &str| plain(name) && name.parse() == Ok(index);
                     match self.children.iter().find(|(name, _)| wanted(name)) {
                         Some((_, child)) => child.walk(walk, depth, found),
-                        None => walk.value(depth).map(|_| ()),
+                        None => walk.skip(depth),
                     }
                 })?;
                 Value::List(&walk.text[start..walk.at])

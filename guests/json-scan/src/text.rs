@@ -29,6 +29,7 @@ impl<'t> Quoted<'t> {
 
 impl<'t> Walk<'t> {
     /// The text whose opening quote is next.
+    #[inline]
     pub(crate) fn quoted(&mut self) -> Result<Quoted<'t>> {
         let start = self.at + 1;
         let bytes = self.text.as_bytes();
