@@ -106,14 +106,17 @@ impl Wasm {
         // Options meant for the host would not fit, or would have every guest compiled anew.
         command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
         command.args(["build", "--release", "--target", WASM_TARGET]);
+        // As `conveyor build` does: the SDK copies and compares in vectors.
+        let mut flags = "-C target-feature=+simd128".to_owned();
         if self == Wasm::Debian {
+            flags.insert_str(0, "-C linker-flavor=wasm-ld ");
             command
                 .arg("-Zbuild-std=std,panic_abort")
                 .env("RUSTC", DEBIAN_RUSTC)
                 .env("RUSTC_BOOTSTRAP", "1")
-                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER)
-                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C linker-flavor=wasm-ld");
+                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", DEBIAN_LINKER);
         }
+        command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", flags);
         command
     }
 }
