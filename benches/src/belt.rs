@@ -47,7 +47,7 @@ impl Belt {
     async fn run(&self, count: usize, sink: fn(Seen) -> Box<dyn Sink>) -> Result<(Seen, Round)> {
         let seen = Seen::default();
         let source = Prepared::new(self.batches.clone(), count, &seen);
-        let run = self.pipeline.between(Box::new(source), sink(seen.clone())).await?;
+        let run = self.pipeline.between(Box::new(source), sink(seen.clone()))?;
         let clock = Clock::start(&[]);
         let reports = pipeline::finish(run).await?;
         let round = clock.stop(reports[0].records_out);

@@ -64,7 +64,7 @@ async fn singles(engine: &Engine) -> Result<Vec<Duration>> {
     let batches: Arc<[Batch]> = prepared::batches(&[workload::single()])?.into();
     let seen = Seen::default();
     let source = Prepared::new(batches, SINGLES, &seen).timed();
-    let run = pipeline.between(Box::new(source), Box::new(Stopwatch(seen.clone()))).await?;
+    let run = pipeline.between(Box::new(source), Box::new(Stopwatch(seen.clone())))?;
     pipeline::finish(run).await?;
     ensure!(seen.records() == SINGLES as u64, "a record was lost");
     Ok(seen.latencies())
@@ -73,8 +73,7 @@ async fn singles(engine: &Engine) -> Result<Vec<Duration>> {
 /// How long it takes to instantiate a component that is loaded, and to open the stage in it.
 async fn instantiations(engine: &Engine) -> Result<Vec<Duration>> {
     let pipeline = Pipeline::new(engine, &pipeline::belt()).await?;
-    let pools = pipeline.pools();
-    let pool = pools.first().context("the belt has transforms")?;
+    let pool = pipeline.pools.first().context("the belt has transforms")?;
     let mut times = Vec::with_capacity(INSTANTIATIONS);
     for _ in 0..INSTANTIATIONS {
         let start = Instant::now();
@@ -97,7 +96,7 @@ async fn cold_starts(engine: &Engine) -> Result<[Vec<Duration>; 2]> {
         let start = Instant::now();
         let pipeline = Pipeline::new(engine, &pipeline::belt()).await?;
         loads.push(start.elapsed());
-        let run = pipeline.between(Box::new(source), Box::new(Stopwatch(seen.clone()))).await?;
+        let run = pipeline.between(Box::new(source), Box::new(Stopwatch(seen.clone())))?;
         pipeline::finish(run).await?;
         starts.push(seen.first_arrival().context("nothing arrived")? - start);
     }

@@ -4,11 +4,13 @@ use std::io::Write;
 
 use anyhow::{Context, Result, anyhow};
 use engine::{Engine, EngineOptions, Pool};
-use flow::connector::{Sink, Source};
+use flow::connector::{PullLimits, Sink, Source};
 use flow::letters::{DeadLetter, Letters, LettersError};
 use flow::meters::StageReport;
 use flow::{Job, Part, Run};
-use model::plan::Work;
+use model::limits;
+use model::manifest::OnError;
+use model::plan::{PlannedStage, Work};
 use node::wiring::{self, Wired, Workshop};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +43,8 @@ pub fn engine(options: EngineOptions) -> Result<Engine> {
 /// A planned pipeline whose components are loaded.
 pub struct Pipeline {
     wired: Wired,
+    /// Of its transforms. Instances stay warm from run to run.
+    pub pools: Vec<Pool>,
 }
 
 impl Pipeline {
@@ -50,35 +54,34 @@ impl Pipeline {
         file.write_all(manifest.as_bytes())?;
         let draft = wiring::read(file.path()).map_err(|failure| anyhow!("{failure:?}"))?;
         let workshop = Workshop { engine: engine.clone(), builds: false };
-        Ok(Self { wired: workshop.wire(draft).await? })
+        let wired = workshop.wire(draft).await?;
+        let pools = (0..wired.plan.stages.len()).filter_map(|stage| wired.pool(stage)).collect();
+        Ok(Self { wired, pools })
     }
 
-    /// Opens everything that the manifest names.
+    /// Opens everything that the manifest names; to be done once.
     pub async fn open(&self) -> Result<Job> {
         self.wired.open(Box::new(Refuse)).await.map_err(|failure| anyhow!("{failure:?}"))
     }
 
-    /// The same with other ends.
-    pub async fn between(&self, source: Box<dyn Source>, sink: Box<dyn Sink>) -> Result<Run> {
-        let mut job = self.open().await?;
-        let (mut source, mut sink) = (Some(source), Some(sink));
-        for (part, stage) in job.parts.iter_mut().zip(&self.wired.plan.stages) {
-            match (&stage.work, &mut *part) {
-                (Work::Source(_), Part::Source { source: opened, .. }) => {
-                    *opened = source.take().context("there are two sources")?;
-                }
-                (Work::Sink(_), Part::Sink(opened)) => {
-                    *opened = sink.take().context("there are two sinks")?
-                }
-                _ => {}
-            }
-        }
-        Ok(job.build()?)
-    }
-
-    /// The pools of its transforms, without instances.
-    pub fn pools(&self) -> Vec<Pool> {
-        (0..self.wired.plan.stages.len()).filter_map(|stage| self.wired.pool(stage)).collect()
+    /// A run of its transforms between two other ends than the manifest names.
+    pub fn between(&self, source: Box<dyn Source>, sink: Box<dyn Sink>) -> Result<Run> {
+        let limits = PullLimits {
+            records_max: limits::BATCH_RECORDS,
+            bytes_max: limits::BATCH_BYTES,
+            delay: limits::BATCH_DELAY,
+        };
+        let (mut source, mut sink, mut pools) = (Some(source), Some(sink), self.pools.iter());
+        let part = |stage: &PlannedStage| match &stage.work {
+            Work::Source(_) => source.take().map(|source| Part::Source { source, limits }),
+            Work::Transform(_) => pools.next().cloned().map(Part::Transform),
+            Work::Sink(_) => sink.take().map(Part::Sink),
+        };
+        let plan = self.wired.plan.clone();
+        let parts: Option<Vec<_>> = plan.stages.iter().map(part).collect();
+        let parts = parts.context("a pipeline with one source and one sink is needed")?;
+        let on_error = vec![OnError::Fail; parts.len()];
+        Ok(Job { plan, parts, on_error, letters: Box::new(Refuse) }.build()?)
     }
 }
 
@@ -117,7 +120,7 @@ mod tests {
         let batches = prepared::batches(values).expect("batches");
         let seen = Seen::default();
         let source = Prepared::new(batches.into(), 3, &seen);
-        let run = pipeline.between(Box::new(source), Box::new(Sum(seen.clone()))).await.expect("built");
+        let run = pipeline.between(Box::new(source), Box::new(Sum(seen.clone()))).expect("built");
         let reports = finish(run).await.expect("runs");
         assert_eq!(seen.checksum(), workload::expected(values));
         assert_eq!(reports[0].records_out, 3 * workload::BATCH_RECORDS as u64);
