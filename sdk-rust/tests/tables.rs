@@ -248,6 +248,25 @@ fn each_output_selects_and_sets_what_it_says() {
     );
 }
 
+#[derive(Row)]
+struct Fixed {
+    kind: &'static str,
+    note: Option<&'static str>,
+}
+
+#[test]
+fn a_row_of_static_texts_can_be_set() {
+    stage!(Sets, TablePlan::of::<Named<'_>>().select(["n"]).set_row::<Fixed>(), |table, out| {
+        for (at, row) in table.rows::<Named<'_>>() {
+            let note = (row.name == "a").then_some("first");
+            out.forward_with(at, &Fixed { kind: "row", note });
+        }
+    });
+    let outcome = open::<Sets>().run(rows()).unwrap();
+    assert_eq!(outcome.rows("main")[0], json!({ "n": 1, "kind": "row", "note": "first" }));
+    assert_eq!(outcome.rows("main")[1], json!({ "n": null, "kind": "row", "note": null }));
+}
+
 #[test]
 fn a_mistake_of_a_stage_is_a_failure_that_names_the_column_and_the_next_batch_is_clean() {
     fn label() -> TablePlan {

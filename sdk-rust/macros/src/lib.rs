@@ -31,7 +31,7 @@ pub fn config(arguments: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// A field is `bool`, `i32`, `i64`, `u64`, `f32`, `f64`, `Time`, `Day`, `&str`, `&[u8]` or `Json`, or an
 /// `Option` of one of these: without it, a row where the value is missing is rejected before the stage sees it.
-/// `#[row(name = "...")]` names the column where it is not called as the field.
+/// A row with a `&'static` text can be written and not read. `#[row(name = "...")]` names the column where it is not called as the field.
 ///
 /// ```
 /// #[derive(conveyor_sdk::Row)]

@@ -22,20 +22,14 @@ pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let types: Vec<_> = columns.iter().map(|column| borrowed(column.ty)).collect();
     let places: Vec<_> = (0..columns.len()).collect();
     let count = columns.len();
-
-    Ok(quote! {
-        const _: () = {
+    // What is read is no longer there than its table, so a row of static texts is one that is written.
+    let read = (!columns.iter().any(|column| names_static(column.ty))).then(|| {
+        quote! {
             #[doc(hidden)]
             #[derive(Clone, Copy)]
             #visibility struct #bound<'row> {
                 #(#idents: <#types as ::conveyor_sdk::Value<'row>>::Column,)*
                 row: ::core::marker::PhantomData<&'row ()>,
-            }
-
-            impl<'row> ::conveyor_sdk::FieldsOf for #row #own {
-                fn fields() -> ::std::vec::Vec<::conveyor_sdk::Field> {
-                    ::std::vec![#(<#types as ::conveyor_sdk::Value<'row>>::field(#names)),*]
-                }
             }
 
             impl<'row> ::conveyor_sdk::ReadRow<'row> for #row #own {
@@ -51,6 +45,18 @@ pub fn expand(input: &DeriveInput) -> Result<TokenStream> {
                 #[inline(always)]
                 fn read(columns: &#bound<'row>, at: ::conveyor_sdk::At) -> Self {
                     Self { #(#idents: <#types as ::conveyor_sdk::Value<'row>>::read(&columns.#idents, at),)* }
+                }
+            }
+        }
+    });
+
+    Ok(quote! {
+        const _: () = {
+            #read
+
+            impl<'row> ::conveyor_sdk::FieldsOf for #row #own {
+                fn fields() -> ::std::vec::Vec<::conveyor_sdk::Field> {
+                    ::std::vec![#(<#types as ::conveyor_sdk::Value<'row>>::field(#names)),*]
                 }
             }
 
@@ -104,6 +110,11 @@ fn lifetime(generics: &Generics) -> Result<bool> {
     }
 }
 
+/// Whether the type says `'static` anywhere.
+fn names_static(ty: &Type) -> bool {
+    quote!(#ty).to_string().contains("'static")
+}
+
 /// The type with every lifetime in it, said or left out, made that of the impl.
 fn borrowed(ty: &Type) -> TokenStream {
     let mut ty = ty.clone();
@@ -115,9 +126,7 @@ fn rename(ty: &mut Type) {
     let row = syn::Lifetime::new("'row", proc_macro2::Span::call_site());
     match ty {
         Type::Reference(reference) => {
-            if reference.lifetime.as_ref().is_none_or(|lifetime| lifetime.ident != "static") {
-                reference.lifetime = Some(row);
-            }
+            reference.lifetime = Some(row);
             rename(&mut reference.elem);
         }
         Type::Path(path) => {
@@ -168,12 +177,12 @@ mod tests {
     }
 
     #[test]
-    fn lifetimes_become_those_of_the_impl_and_static_ones_stay() {
+    fn lifetimes_become_those_of_the_impl() {
         for (ty, expected) in [
             (parse_quote!(&'a str), quote!(&'row str)),
             (parse_quote!(Option<&[u8]>), quote!(Option<&'row [u8]>)),
             (parse_quote!(Option<Json<'x>>), quote!(Option<Json<'row>>)),
-            (parse_quote!(&'static str), quote!(&'static str)),
+            (parse_quote!(&'static str), quote!(&'row str)),
             (parse_quote!(f64), quote!(f64)),
         ] {
             let (found, expected) = (borrowed(&ty).to_string(), expected.to_string());
