@@ -82,5 +82,5 @@ fn a_stage_can_be_inspected() {
     let data = scene.run(&["inspect", &stage, "--output", "json", "--with", r#"{"at":"a","then":"log"}"#]);
     let data = data.code(0).json();
     assert_eq!((&data["kind"], &data["ports"]), (&"transform".into(), &serde_json::json!(["main"])));
-    assert_eq!(data["config-schema"]["required"], serde_json::json!(["at", "then"]));
+    assert_eq!(data["config_schema"]["required"], serde_json::json!(["at", "then"]));
 }

@@ -48,7 +48,7 @@ fn the_summary_is_data_when_asked_for() {
         (&"large".into(), &4.into(), &2.into())
     );
     assert!(large["fuel_per_record"].as_f64() > Some(0.0), "{large}");
-    assert_eq!(pipeline["dead-letters"]["records"], 0);
+    assert_eq!(pipeline["dead_letters"]["records"], 0);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn when_one_of_several_fails_the_others_drain_and_commit() {
         .flatten()
         .map(|pipeline| pipeline["end"].to_string())
         .collect();
-    assert_eq!(ends, ["\"done\"", "\"failed\""]);
+    assert_eq!(ends, ["\"stopped\"", "\"failed\""]);
     let lines = scene.read("endless.txt");
     assert!(lines.starts_with("line 0\n") && lines.ends_with('\n'), "{lines}");
 }

@@ -1,5 +1,6 @@
 //! SIGINT and SIGTERM, sent to a real process.
 
+use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -87,4 +88,24 @@ fn a_second_signal_cuts_off_what_does_not_drain() {
     let ran = Ran::of(child.wait_with_output().expect("it ends")).code(1);
     ran.says(&["stopped again: what is on its way is cut off", "pipeline `stuck` did not drain in time"]);
     assert!(asked.elapsed() < PATIENCE, "it took {:?}", asked.elapsed());
+}
+
+#[test]
+fn a_reader_that_waits_for_more_does_not_hold_the_process() {
+    let scene = Scene::with(
+        "pipeline: p\nstages:\n  in: { source: stdin, with: { format: lines } }\n  out: { sink: file, from: in, with: { \
+         path: out.txt } }\n",
+    );
+    let mut command = scene.command(&["run", "pipeline.yaml"]);
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"a\n").expect("written");
+    wait_for_records(&scene);
+    let asked = Instant::now();
+    signal(&child, "INT");
+    Ran::of(child.wait_with_output().expect("it ends")).code(0);
+    assert!(asked.elapsed() < PATIENCE, "it took {:?}", asked.elapsed());
+    assert_eq!(scene.read("out.txt"), "a\n");
+    drop(stdin);
 }

@@ -90,6 +90,6 @@ fn built_in_connectors_can_be_inspected() {
     let ran = scene.run(&["inspect", "file"]).code(0);
     assert!(ran.stdout.contains("as a source:") && ran.stdout.contains("as a sink:"), "{}", ran.stdout);
     let data = scene.run(&["inspect", "generate", "--output", "json"]).code(0).json();
-    assert!(data["config-schema"]["source"]["properties"]["rate"].is_object(), "{data}");
+    assert!(data["config_schema"]["source"]["properties"]["rate"].is_object(), "{data}");
     scene.run(&["inspect", "nothing"]).code(2).says(&["name a `.wasm` file", "stdin"]);
 }

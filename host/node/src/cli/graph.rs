@@ -12,6 +12,7 @@ use crate::wiring::Workshop;
 /// Shows what a pipeline does: stages, chains, the fields and wanted columns of every edge, conversions
 #[derive(Debug, Args)]
 pub(super) struct Graph {
+    /// A manifest
     #[arg(value_name = "FILE")]
     file: PathBuf,
     #[arg(long, value_enum, default_value_t)]

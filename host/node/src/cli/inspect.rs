@@ -17,6 +17,7 @@ use crate::{build, terminal};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Inspect {
+    /// A file, a directory or a name
     stage: String,
     /// A config, as JSON, under which it is asked for its ports
     #[arg(long, value_name = "JSON", default_value = "{}")]

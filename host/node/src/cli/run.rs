@@ -20,6 +20,7 @@ use crate::running::{Options, Session};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Run {
+    /// Manifests
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Put a value into a stage's config; every pipeline that has the stage gets it

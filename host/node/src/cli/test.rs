@@ -19,6 +19,7 @@ use crate::wiring::{self, Workshop};
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Test {
+    /// Manifests
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Put a value into a stage's config

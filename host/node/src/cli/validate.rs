@@ -13,6 +13,7 @@ use crate::wiring::{Wired, Workshop};
 /// Checks manifests, with everything that their stages say, without running them
 #[derive(Debug, Args)]
 pub(super) struct Validate {
+    /// Manifests
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Put a value into a stage's config

@@ -15,7 +15,6 @@ pub use plain::text;
 
 /// What a picture shows, whatever it is drawn with.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Picture {
     pub pipeline: String,
     pub stages: Vec<StagePicture>,
@@ -25,7 +24,6 @@ pub struct Picture {
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct StagePicture {
     pub name: String,
     #[serde(serialize_with = "role_name")]
@@ -46,7 +44,6 @@ pub struct StagePicture {
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct EdgePicture {
     pub from: String,
     pub port: String,
@@ -61,7 +58,6 @@ pub struct EdgePicture {
 
 /// What flows: opaque records, or columns.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct StreamPicture {
     /// None for opaque records.
     pub fields: Option<Vec<FieldPicture>>,
@@ -71,7 +67,6 @@ pub struct StreamPicture {
 }
 
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct FieldPicture {
     pub name: String,
     pub kind: String,

@@ -23,7 +23,7 @@ pub fn json(stage: &Component, bytes: usize) -> Value {
         "name": about.name,
         "version": about.version,
         "summary": about.summary,
-        "config-schema": schema(&about.config_schema),
+        "config_schema": schema(&about.config_schema),
         "needs": about.needs,
         "hints": about.hints.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>(),
         "exports": stage.exports(),
@@ -70,7 +70,7 @@ pub fn text(stage: &Component, bytes: usize, ports: Option<Vec<String>>) -> Stri
 /// A built-in connector: what it takes as a source, and as a sink.
 pub fn connector_text(connector: &Value) -> String {
     let mut out = format!("connector {}\n", connector["connector"].as_str().unwrap_or_default());
-    for (role, schema) in connector["config-schema"].as_object().into_iter().flatten() {
+    for (role, schema) in connector["config_schema"].as_object().into_iter().flatten() {
         out.push_str(&options(&format!("as a {role}"), schema));
     }
     out

@@ -9,4 +9,4 @@ mod table;
 pub use failure::{explain, failure_json, frames};
 pub use letters::{Counted, Tally, Written};
 pub use progress::Progress;
-pub use table::{rate, stage_table};
+pub use table::{number, rate, stage_table};

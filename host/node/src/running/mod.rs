@@ -81,11 +81,9 @@ impl Session {
         let progress = self.shows_progress.then(|| Progress::start(&meters));
         let watch = Watch { signals: self.signals, ready, progress, started };
         control.block_on(watch.until_all_end(&mut self.pipelines, &self.stages));
-        let cut_off = self.pipelines.iter().any(|pipeline| matches!(pipeline.end, End::CutOff));
-        if cut_off {
-            // A stage that does not come back must not hold the process.
-            self.stages.shutdown_background();
-        }
+        // Neither a stage that does not come back nor a read of stdin that nothing ends holds the process.
+        self.stages.shutdown_background();
+        self.control.shutdown_background();
         summary::print(&self.pipelines, self.data_on_stdout)?;
         Ok(self.pipelines.iter().all(|pipeline| matches!(pipeline.end, End::Done | End::Stopped)))
     }
@@ -119,7 +117,7 @@ impl Watch {
                 ended = loops.join_next() => match ended {
                     None => break,
                     Some(ended) => {
-                        let (index, end) = self.end_of(ended, &spawned, stopping.asked());
+                        let (index, end) = self.end_of(ended, &spawned, stopping.is_under_way());
                         pipelines[index].took = self.started.elapsed();
                         if matches!(end, End::Failed(_)) {
                             self.ready.set(false);
@@ -156,10 +154,10 @@ impl Watch {
         &self,
         ended: std::result::Result<(usize, std::result::Result<(), RunError>), JoinError>,
         spawned: &[Id],
-        asked: bool,
+        stopping: bool,
     ) -> (usize, End) {
         match ended {
-            Ok((index, Ok(()))) => (index, if asked { End::Stopped } else { End::Done }),
+            Ok((index, Ok(()))) => (index, if stopping { End::Stopped } else { End::Done }),
             Ok((index, Err(error))) => (index, End::Failed(error)),
             Err(broke) => {
                 let index = spawned.iter().position(|id| *id == broke.id()).unwrap_or(0);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{End, Pipeline};
 use crate::exit::Result;
-use crate::report::{explain, failure_json, rate, stage_table};
+use crate::report::{explain, failure_json, number, rate, stage_table};
 use crate::terminal;
 
 pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
@@ -41,7 +41,7 @@ fn text(pipeline: &Pipeline) -> String {
         "pipeline {}: {} in {seconds:.2} s, {} read, {}",
         pipeline.name,
         pipeline.end.word(),
-        read,
+        number(read),
         rate(read, pipeline.took)
     );
     format!("{head}\n{}", stage_table(&stages))
@@ -53,7 +53,7 @@ fn data(pipeline: &Pipeline) -> Value {
         "end": pipeline.end.word(),
         "seconds": pipeline.took.as_secs_f64(),
         "stages": pipeline.meters.report(),
-        "dead-letters": pipeline.letters.json(),
+        "dead_letters": pipeline.letters.json(),
     });
     if let End::Failed(error) = &pipeline.end {
         data["error"] = failure_json(error);

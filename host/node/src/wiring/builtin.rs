@@ -152,5 +152,5 @@ pub fn describe_connector(name: &str) -> Option<Value> {
         .into_iter()
         .filter_map(|(role, schema)| Some((role.to_owned(), schema?.to_value())))
         .collect();
-    (!there.is_empty()).then(|| serde_json::json!({ "connector": name, "config-schema": there }))
+    (!there.is_empty()).then(|| serde_json::json!({ "connector": name, "config_schema": there }))
 }
