@@ -237,7 +237,7 @@ impl Leaving {
         let ascending = self.ascending == these.len() && !self.all;
         let forwarded =
             if ascending { shortest(these, rows) } else { forwarded(self.all, these, rows, port)? };
-        if matches!(forwarded, outcomes::Forwarded::None) && self.made.is_empty() {
+        if matches!(forwarded, outcomes::Forwarded::Nothing) && self.made.is_empty() {
             return Ok(None);
         }
         if self.made.is_too_large() {
@@ -246,8 +246,7 @@ impl Leaving {
             ));
         }
         self.made.sort();
-        let (origins, made) = self.made.finish();
-        Ok(Some(outcomes::Emission { port, forwarded, origins, made }))
+        Ok(Some(outcomes::Emission { port, forwarded, made: self.made.finish() }))
     }
 }
 
@@ -277,7 +276,7 @@ pub(crate) fn forwarded(
 /// The shortest way to say that `these`, which ascend, go on.
 fn shortest(these: Vec<u32>, rows: u32) -> outcomes::Forwarded {
     match these.len() {
-        0 => outcomes::Forwarded::None,
+        0 => outcomes::Forwarded::Nothing,
         count if count == rows as usize => outcomes::Forwarded::All,
         _ => outcomes::Forwarded::These(these),
     }

@@ -205,14 +205,14 @@ impl Made {
         self.values.is_too_large() || self.keys.as_ref().is_some_and(BlobBuilder::is_too_large)
     }
 
-    pub(crate) fn finish(self) -> (Vec<u32>, outcomes::MadeRecords) {
-        let made = outcomes::MadeRecords {
+    pub(crate) fn finish(self) -> Option<outcomes::MadeRecords> {
+        (!self.is_empty()).then(|| outcomes::MadeRecords {
+            origins: self.origins,
             times: self.times,
             keys: self.keys.map(BlobBuilder::finish),
             headers: self.headers.map(HeadersBuilder::finish),
             values: self.values.finish(),
-        };
-        (self.origins, made)
+        })
     }
 
     #[cold]

@@ -219,10 +219,13 @@ impl TablePlan {
 impl From<TablePlan> for table_transform::exports::conveyor::stage::table_transform::TablePlan {
     fn from(plan: TablePlan) -> Self {
         use table_transform::exports::conveyor::stage::table_transform as wit;
+        let selections = |select: Vec<(String, String)>| {
+            select.into_iter().map(|(name, column)| wit::Selection { name, column }).collect()
+        };
         let outputs = plan
             .outputs()
             .cloned()
-            .map(|Output { name, select, set }| wit::Output { name, select, set })
+            .map(|Output { name, select, set }| wit::Output { name, select: select.map(selections), set })
             .collect();
         Self { wanted: plan.wanted, times: plan.times, keys: plan.keys, outputs }
     }

@@ -262,7 +262,7 @@ impl Leaving {
         let rows = table.len();
         let leaving = if self.all { rows } else { self.forwarded.len() };
         let forwarded = forwarded(self.all, std::mem::take(&mut self.forwarded), rows as u32, port)?;
-        if matches!(forwarded, outcomes::Forwarded::None) && self.origins.is_empty() {
+        if matches!(forwarded, outcomes::Forwarded::Nothing) && self.origins.is_empty() {
             let stray = self.set.iter().chain(&self.made).find(|column| !column.is_empty());
             return match stray {
                 None => Ok(None),
@@ -272,17 +272,19 @@ impl Leaving {
             };
         }
         let set = self.set.iter_mut().map(|column| column.finish(leaving)).collect::<Result<_, _>>()?;
-        let made = outcomes::MadeRows {
-            times: self.times.take().map(|times| fill_times(&times, &self.origins, table)).transpose()?,
-            keys: self.keys.take().map(|keys| keys.fill(&self.origins, table)).transpose()?,
-            set: self
-                .made
-                .iter_mut()
-                .map(|column| column.finish(self.origins.len()))
-                .collect::<Result<_, _>>()?,
-        };
+        let made = if self.origins.is_empty() { None } else { Some(self.finish_made(table)?) };
+        Ok(Some(outcomes::TableEmission { port, forwarded, set, made }))
+    }
+
+    fn finish_made(&mut self, table: &Table) -> Result<outcomes::MadeRows, String> {
         let origins = std::mem::take(&mut self.origins);
-        Ok(Some(outcomes::TableEmission { port, forwarded, set, origins, made }))
+        let columns = self.made.iter_mut().map(|column| column.finish(origins.len()));
+        Ok(outcomes::MadeRows {
+            set: columns.collect::<Result<_, _>>()?,
+            times: self.times.take().map(|times| fill_times(&times, &origins, table)).transpose()?,
+            keys: self.keys.take().map(|keys| keys.fill(&origins, table)).transpose()?,
+            origins,
+        })
     }
 
     fn sort_made(&mut self) {

@@ -165,20 +165,22 @@ static void part_headers(size_t rows, conveyor_stage_records_headers_t *headers)
 static void emit(conveyor_stage_outcomes_emission_t *emission, uint32_t port, uint32_t rows,
                  transform_stage_list_u32_t these, const made_t *made) {
   *emission = (conveyor_stage_outcomes_emission_t){.port = port};
-  emission->forwarded.tag = these.len == 0      ? CONVEYOR_STAGE_OUTCOMES_FORWARDED_NONE
+  emission->forwarded.tag = these.len == 0      ? CONVEYOR_STAGE_OUTCOMES_FORWARDED_NOTHING
                             : these.len == rows ? CONVEYOR_STAGE_OUTCOMES_FORWARDED_ALL
                                                 : CONVEYOR_STAGE_OUTCOMES_FORWARDED_THESE;
   if (emission->forwarded.tag == CONVEYOR_STAGE_OUTCOMES_FORWARDED_THESE) emission->forwarded.val.these = these;
   else free(these.ptr);
   if (!made || made->origins.len == 0) return;
-  emission->origins = made->origins;
-  emission->made.times.is_some = made->times.len > 0;
-  emission->made.times.val = made->times;
-  emission->made.keys.is_some = made->keys.rows > 0;
-  emission->made.keys.val = made->keys.column;
-  emission->made.headers.is_some = true;
-  part_headers(made->origins.len, &emission->made.headers.val);
-  emission->made.values = made->values.column;
+  emission->made.is_some = true;
+  conveyor_stage_outcomes_made_records_t *records = &emission->made.val;
+  records->origins = made->origins;
+  records->times.is_some = made->times.len > 0;
+  records->times.val = made->times;
+  records->keys.is_some = made->keys.rows > 0;
+  records->keys.val = made->keys.column;
+  records->headers.is_some = true;
+  part_headers(made->origins.len, &records->headers.val);
+  records->values = made->values.column;
 }
 
 static bool has_drop(const batch_t *input, uint32_t i, size_t *next) {

@@ -99,10 +99,10 @@ bool exports_conveyor_stage_table_transform_plan(string_t *config, fields_t *inp
   small->select.is_some = true;
   small->select.val.ptr = grown(NULL, 2, sizeof *small->select.val.ptr);
   small->select.val.len = 2;
-  dup(&small->select.val.ptr[0].f0, "amount");
-  dup(&small->select.val.ptr[0].f1, "amount");
-  dup(&small->select.val.ptr[1].f0, "land");
-  dup(&small->select.val.ptr[1].f1, "country");
+  dup(&small->select.val.ptr[0].name, "amount");
+  dup(&small->select.val.ptr[0].column, "amount");
+  dup(&small->select.val.ptr[1].name, "land");
+  dup(&small->select.val.ptr[1].column, "country");
   return true;
 }
 
@@ -148,7 +148,7 @@ static void set_column(conveyor_stage_outcomes_list_column_t *set, const growing
 
 static void forward(conveyor_stage_outcomes_forwarded_t *forwarded, uint32_t rows,
                     table_transform_stage_list_u32_t these) {
-  forwarded->tag = these.len == 0      ? CONVEYOR_STAGE_OUTCOMES_FORWARDED_NONE
+  forwarded->tag = these.len == 0      ? CONVEYOR_STAGE_OUTCOMES_FORWARDED_NOTHING
                    : these.len == rows ? CONVEYOR_STAGE_OUTCOMES_FORWARDED_ALL
                                        : CONVEYOR_STAGE_OUTCOMES_FORWARDED_THESE;
   if (forwarded->tag == CONVEYOR_STAGE_OUTCOMES_FORWARDED_THESE) forwarded->val.these = these;
@@ -229,12 +229,16 @@ bool exports_conveyor_stage_table_transform_process(conveyor_stage_tables_table_
   ret->emissions.len = small.len ? 2 : 1;
   ret->emissions.ptr = grown(NULL, ret->emissions.len, sizeof *ret->emissions.ptr);
   conveyor_stage_outcomes_table_emission_t *emission = &ret->emissions.ptr[0];
-  *emission = (conveyor_stage_outcomes_table_emission_t){.port = 0, .origins = large.origins};
+  *emission = (conveyor_stage_outcomes_table_emission_t){.port = 0};
   forward(&emission->forwarded, input->rows, large.rows);
   set_column(&emission->set, &large.regions);
-  set_column(&emission->made.set, &large.made_regions);
-  emission->made.times.is_some = large.times.len > 0;
-  emission->made.times.val = large.times;
+  if (large.origins.len) {
+    emission->made.is_some = true;
+    emission->made.val.origins = large.origins;
+    emission->made.val.times.is_some = large.times.len > 0;
+    emission->made.val.times.val = large.times;
+    set_column(&emission->made.val.set, &large.made_regions);
+  }
   if (small.len) {
     ret->emissions.ptr[1] = (conveyor_stage_outcomes_table_emission_t){.port = 1};
     forward(&ret->emissions.ptr[1].forwarded, input->rows, small);

@@ -56,7 +56,6 @@ export const transform = {
       {
         port: 0,
         forwarded: forwarded(input.rows, main),
-        origins: Uint32Array.from(made.origins),
         made: made.finish(),
       },
     ];
@@ -64,8 +63,7 @@ export const transform = {
       emissions.push({
         port: 1,
         forwarded: forwarded(input.rows, deleted),
-        origins: new Uint32Array(),
-        made: new Made().finish(),
+        made: undefined,
       });
     }
     return { emissions, rejections, held: 0 };
@@ -150,6 +148,7 @@ class Made {
 
   finish() {
     const rows = this.origins.length;
+    if (rows === 0) return undefined;
     const headers = {
       names: ["part"],
       of: Uint32Array.from({ length: rows }, (_, i) => i),
@@ -160,16 +159,17 @@ class Made {
       },
     };
     return {
+      origins: Uint32Array.from(this.origins),
       times: this.times.length > 0 ? BigInt64Array.from(this.times) : undefined,
       keys: this.keys.rows > 0 ? this.keys.finish() : undefined,
-      headers: rows > 0 ? headers : undefined,
+      headers,
       values: this.values.finish(),
     };
   }
 }
 
 function forwarded(rows, these) {
-  if (these.length === 0) return { tag: "none" };
+  if (these.length === 0) return { tag: "nothing" };
   if (these.length === rows) return { tag: "all" };
   return { tag: "these", val: Uint32Array.from(these) };
 }

@@ -38,8 +38,8 @@ export const tableTransform = {
         {
           name: "small",
           select: [
-            ["amount", "amount"],
-            ["land", "country"],
+            { name: "amount", column: "amount" },
+            { name: "land", column: "country" },
           ],
           set: [],
         },
@@ -75,12 +75,7 @@ export const tableTransform = {
         port: 0,
         forwarded: forwarded(rows, large.rows),
         set: [large.regions.column()],
-        origins: Uint32Array.from(large.origins),
-        made: {
-          times: large.times.length > 0 ? BigInt64Array.from(large.times) : undefined,
-          keys: undefined,
-          set: [large.madeRegions.column()],
-        },
+        made: made(large),
       },
     ];
     if (small.length > 0) {
@@ -88,8 +83,7 @@ export const tableTransform = {
         port: 1,
         forwarded: forwarded(rows, small),
         set: [],
-        origins: new Uint32Array(),
-        made: { times: undefined, keys: undefined, set: [] },
+        made: undefined,
       });
     }
     return { emissions, rejections, held: 0 };
@@ -142,6 +136,16 @@ function keep(large, countries, times, i) {
   }
 }
 
+function made({ origins, times, madeRegions }) {
+  if (origins.length === 0) return undefined;
+  return {
+    origins: Uint32Array.from(origins),
+    times: times.length > 0 ? BigInt64Array.from(times) : undefined,
+    keys: undefined,
+    set: [madeRegions.column()],
+  };
+}
+
 // A column of texts that grows.
 class Texts {
   offsets = [];
@@ -164,7 +168,7 @@ class Texts {
 }
 
 function forwarded(rows, these) {
-  if (these.length === 0) return { tag: "none" };
+  if (these.length === 0) return { tag: "nothing" };
   if (these.length === rows) return { tag: "all" };
   return { tag: "these", val: Uint32Array.from(these) };
 }

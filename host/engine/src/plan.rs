@@ -12,7 +12,7 @@ use model::stage::{About, PortPlan, SinkPlan, SourcePlan, StageKind, StagePlan, 
 use crate::compile::{
     Compiled, Component, Describe, Plan, PlanSink, PlanTable, PlanTableSink, Schema, Signature, Splits,
 };
-use crate::contract::{self, AboutOut, Field, OutputOut};
+use crate::contract::{self, AboutOut, Field, OutputOut, SelectionOut};
 use crate::error::{AnswerError, CallError};
 use crate::instance::{Answer, Budget, Instance};
 use crate::link::log::StageLog;
@@ -130,13 +130,12 @@ fn port(output: OutputOut) -> Result<PortPlan, AnswerError> {
     let OutputOut { name, select, set } = output;
     let set = fields_out(&format!("port `{name}` sets"), set)?;
     if let Some(select) = &select {
-        check_names(
-            &format!("port `{name}` selects"),
-            select.iter().map(|(new, _)| new),
-            limits::COLUMNS_MAX,
-        )?;
-        check_bytes("plan", select.iter().map(|(new, old)| new.len() + old.len()).sum())?;
+        let what = format!("port `{name}` selects");
+        check_names(&what, select.iter().map(|one| &one.name), limits::COLUMNS_MAX)?;
+        check_bytes("plan", select.iter().map(|one| one.name.len() + one.column.len()).sum())?;
     }
+    let pair = |SelectionOut { name, column }| (name, column);
+    let select = select.map(|list| list.into_iter().map(pair).collect());
     Ok(PortPlan { name, select, set })
 }
 

@@ -77,8 +77,8 @@ fn leaving(
 ) -> Vec<(u32, Option<usize>, usize)> {
     use crate::bindings::types::outcomes::Forwarded;
     let forwarded: Vec<u32> = match forwarded {
+        Forwarded::Nothing => Vec::new(),
         Forwarded::All => (0..rows).collect(),
-        Forwarded::None => Vec::new(),
         Forwarded::These(these) => these.clone(),
     };
     assert!(forwarded.windows(2).all(|pair| pair[0] < pair[1]), "forwarded records ascend: {forwarded:?}");

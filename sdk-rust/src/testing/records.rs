@@ -183,12 +183,15 @@ pub(super) fn unpack(batch: &records::Batch) -> Vec<TestRecord> {
 }
 
 fn emitted(emission: &outcomes::Emission, input: &[TestRecord]) -> Vec<OutRecord> {
-    let made = &emission.made;
-    let values = Blobs::of_column(&made.values);
-    assert_eq!(values.len(), emission.origins.len(), "a value for each made record");
+    let made = emission.made.as_ref();
+    let origins = made.map_or(&[][..], |made| &made.origins);
+    let values = made.map(|made| Blobs::of_column(&made.values));
+    assert_eq!(values.map_or(0, Blobs::len), origins.len(), "a value for each made record");
     let out = |(origin, nth, _): (u32, Option<usize>, usize)| {
         let from = input.get(origin as usize).expect("an origin is one of the input records");
-        let Some(nth) = nth else { return OutRecord { origin, made: false, record: from.clone() } };
+        let (Some(made), Some(values), Some(nth)) = (made, values, nth) else {
+            return OutRecord { origin, made: false, record: from.clone() };
+        };
         let record = TestRecord {
             value: values.get(nth).map(<[u8]>::to_vec),
             time: made.times.as_ref().map_or(from.time, |times| Some(times[nth])),
@@ -203,7 +206,7 @@ fn emitted(emission: &outcomes::Emission, input: &[TestRecord]) -> Vec<OutRecord
         };
         OutRecord { origin, made: true, record }
     };
-    leaving(&emission.forwarded, &emission.origins, input.len() as u32).into_iter().map(out).collect()
+    leaving(&emission.forwarded, origins, input.len() as u32).into_iter().map(out).collect()
 }
 
 fn headers_of(headers: &records::Headers, of: u32) -> Vec<(String, Vec<u8>)> {

@@ -235,24 +235,26 @@ fn emitted(
     input: &Fields,
     rows: &[&TestRow],
 ) -> Vec<OutRow> {
-    let made = &emission.made;
+    let made = emission.made.as_ref();
     let out = |(origin, nth_made, nth): (u32, Option<usize>, usize)| {
         let from = *rows.get(origin as usize).expect("an origin is one of the input rows");
-        let set = if nth_made.is_some() { &made.set } else { &emission.set };
+        let made = nth_made.and(made);
+        let set = made.map_or(&emission.set, |made| &made.set);
         assert_eq!(set.len(), output.set.len(), "a column for each that output `{}` sets", output.name);
         let mut row = selected(output, input, &from.row);
         output.set.iter().zip(set).for_each(|(field, column)| row[&field.name] = cells::get(column, nth));
-        let time = match (nth_made, &made.times) {
-            (Some(nth), Some(times)) => Some(times[nth]),
-            _ => from.time,
+        let time = match made.and_then(|made| made.times.as_ref()) {
+            Some(times) => Some(times[nth]),
+            None => from.time,
         };
-        let key = match (nth_made, &made.keys) {
-            (Some(nth), Some(keys)) => Blobs::of_column(keys).get(nth).map(<[u8]>::to_vec),
-            _ => from.key.clone(),
+        let key = match made.and_then(|made| made.keys.as_ref()) {
+            Some(keys) => Blobs::of_column(keys).get(nth).map(<[u8]>::to_vec),
+            None => from.key.clone(),
         };
-        OutRow { origin, made: nth_made.is_some(), row: TestRow { row, key, time } }
+        OutRow { origin, made: made.is_some(), row: TestRow { row, key, time } }
     };
-    leaving(&emission.forwarded, &emission.origins, rows.len() as u32).into_iter().map(out).collect()
+    let origins = made.map_or(&[][..], |made| &made.origins);
+    leaving(&emission.forwarded, origins, rows.len() as u32).into_iter().map(out).collect()
 }
 
 fn selected(output: &Output, input: &Fields, row: &Value) -> Value {

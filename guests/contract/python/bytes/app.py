@@ -71,9 +71,9 @@ class Transform(exports.Transform):
                     main.append(i)
                 else:
                     made.split(input, i, value[:at], value[at + 1 :])
-        emissions = [outcomes.Emission(0, forwarded(input.rows, main), made.origins, made.finish())]
+        emissions = [outcomes.Emission(0, forwarded(input.rows, main), made.finish())]
         if deleted:
-            emissions.append(outcomes.Emission(1, forwarded(input.rows, deleted), [], Made().finish()))
+            emissions.append(outcomes.Emission(1, forwarded(input.rows, deleted), None))
         return outcomes.Outcome(emissions, rejections, held=0)
 
 
@@ -142,8 +142,10 @@ class Made:
             self.keys.push(key)
             self.keys.push(None if key is None else key + b"/2")
 
-    def finish(self) -> outcomes.MadeRecords:
+    def finish(self) -> Optional[outcomes.MadeRecords]:
         rows = len(self.origins)
+        if rows == 0:
+            return None
         headers = records.Headers(
             names=["part"],
             of=list(range(rows)),
@@ -151,16 +153,17 @@ class Made:
             values=columns.Varlen(list(range(rows + 1)), b"12" * (rows // 2)),
         )
         return outcomes.MadeRecords(
+            origins=self.origins,
             times=self.times or None,
             keys=self.keys.finish() if self.keys.rows else None,
-            headers=headers if rows else None,
+            headers=headers,
             values=self.values.finish(),
         )
 
 
 def forwarded(rows: int, these: list[int]) -> outcomes.Forwarded:
     if not these:
-        return outcomes.Forwarded_None_()
+        return outcomes.Forwarded_Nothing()
     if len(these) == rows:
         return outcomes.Forwarded_All()
     return outcomes.Forwarded_These(these)

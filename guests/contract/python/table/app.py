@@ -36,6 +36,7 @@ class TableTransform(exports.TableTransform):
 
     def plan(self, config: str, input: list[columns.Field]) -> table_transform.TablePlan:
         _, amount = check(config, input)
+        selected = [table_transform.Selection("amount", "amount"), table_transform.Selection("land", "country")]
         return table_transform.TablePlan(
             wanted=[
                 columns.Field("amount", Kind.F64S, amount.nullable, ""),
@@ -45,7 +46,7 @@ class TableTransform(exports.TableTransform):
             keys=False,
             outputs=[
                 table_transform.Output("large", None, [columns.Field("region", Kind.TEXTS, False, "")]),
-                table_transform.Output("small", [("amount", "amount"), ("land", "country")], []),
+                table_transform.Output("small", selected, []),
             ],
         )
 
@@ -73,8 +74,7 @@ class TableTransform(exports.TableTransform):
                 small.append(i)
         emissions = [large.finish(input.rows)]
         if small:
-            made = outcomes.MadeRows(times=None, keys=None, set=[])
-            emissions.append(outcomes.TableEmission(1, forwarded(input.rows, small), [], [], made))
+            emissions.append(outcomes.TableEmission(1, forwarded(input.rows, small), [], None))
         return outcomes.TableOutcome(emissions, rejections, held=0)
 
 
@@ -153,14 +153,18 @@ class Large:
                 self.times.append(self.input_times[i] + part)
 
     def finish(self, rows: int) -> outcomes.TableEmission:
-        made = outcomes.MadeRows(times=self.times or None, keys=None, set=[self.made_regions.column()])
         regions = [self.regions.column()]
-        return outcomes.TableEmission(0, forwarded(rows, self.rows), regions, self.origins, made)
+        return outcomes.TableEmission(0, forwarded(rows, self.rows), regions, self.made())
+
+    def made(self) -> Optional[outcomes.MadeRows]:
+        if not self.origins:
+            return None
+        return outcomes.MadeRows(self.origins, self.times or None, None, [self.made_regions.column()])
 
 
 def forwarded(rows: int, these: list[int]) -> outcomes.Forwarded:
     if not these:
-        return outcomes.Forwarded_None_()
+        return outcomes.Forwarded_Nothing()
     if len(these) == rows:
         return outcomes.Forwarded_All()
     return outcomes.Forwarded_These(these)

@@ -156,19 +156,10 @@ fn process(config: Config, input: &Batch) -> Result<Outcome, Failure> {
             },
         }
     }
-    let mut emissions = vec![Emission {
-        port: 0,
-        forwarded: forwarded(input.rows, main),
-        origins: made.origins.clone(),
-        made: finish(made),
-    }];
+    let mut emissions =
+        vec![Emission { port: 0, forwarded: forwarded(input.rows, main), made: finish(made) }];
     if !deleted.is_empty() {
-        emissions.push(Emission {
-            port: 1,
-            forwarded: forwarded(input.rows, deleted),
-            origins: vec![],
-            made: finish(Made::default()),
-        });
+        emissions.push(Emission { port: 1, forwarded: forwarded(input.rows, deleted), made: None });
     }
     Ok(Outcome { emissions, rejections, held: 0 })
 }
@@ -187,9 +178,12 @@ fn split(input: &Batch, i: u32, left: &[u8], right: &[u8], made: &mut Made) {
     }
 }
 
-fn finish(made: Made) -> MadeRecords {
+fn finish(made: Made) -> Option<MadeRecords> {
     let rows = made.origins.len();
-    let headers = (rows > 0).then(|| Headers {
+    if rows == 0 {
+        return None;
+    }
+    let headers = Headers {
         names: vec!["part".into()],
         of: (0..rows as u32).collect(),
         name: vec![0; rows],
@@ -197,18 +191,19 @@ fn finish(made: Made) -> MadeRecords {
             offsets: (0..=rows as u32).collect(),
             bytes: (0..rows).map(|i| if i % 2 == 0 { b'1' } else { b'2' }).collect(),
         },
-    });
-    MadeRecords {
+    };
+    Some(MadeRecords {
+        origins: made.origins,
         times: (!made.times.is_empty()).then_some(made.times),
         keys: (made.keys.rows > 0).then(|| made.keys.finish()),
-        headers,
+        headers: Some(headers),
         values: made.values.finish(),
-    }
+    })
 }
 
 fn forwarded(rows: u32, these: Vec<u32>) -> Forwarded {
     match these.len() {
-        0 => Forwarded::None,
+        0 => Forwarded::Nothing,
         len if len == rows as usize => Forwarded::All,
         _ => Forwarded::These(these),
     }

@@ -39,6 +39,10 @@ impl table_transform::Guest for Stage {
     fn plan(config: String, input: Vec<Field>) -> Result<table_transform::TablePlan, Failure> {
         minimum(&config)?;
         let amount = check(&input)?;
+        let selection = |name: &str, column: &str| table_transform::Selection {
+            name: name.into(),
+            column: column.into(),
+        };
         let field =
             |name: &str, kind, nullable| Field { name: name.into(), kind, nullable, logical: String::new() };
         Ok(table_transform::TablePlan {
@@ -53,7 +57,7 @@ impl table_transform::Guest for Stage {
                 },
                 table_transform::Output {
                     name: "small".into(),
-                    select: Some(vec![("amount".into(), "amount".into()), ("land".into(), "country".into())]),
+                    select: Some(vec![selection("amount", "amount"), selection("land", "country")]),
                     set: vec![],
                 },
             ],
@@ -158,16 +162,16 @@ fn process(minimum: f64, input: &Table) -> Result<TableOutcome, Failure> {
             }
         }
     }
-    let made = MadeRows {
+    let made = (!origins.is_empty()).then(|| MadeRows {
+        origins,
         times: (!times.is_empty()).then_some(times),
         keys: None,
         set: vec![made_regions.column()],
-    };
+    });
     let mut emissions = vec![TableEmission {
         port: 0,
         forwarded: forwarded(input.rows, large),
         set: vec![regions.column()],
-        origins,
         made,
     }];
     if !small.is_empty() {
@@ -175,8 +179,7 @@ fn process(minimum: f64, input: &Table) -> Result<TableOutcome, Failure> {
             port: 1,
             forwarded: forwarded(input.rows, small),
             set: vec![],
-            origins: vec![],
-            made: MadeRows { times: None, keys: None, set: vec![] },
+            made: None,
         });
     }
     Ok(TableOutcome { emissions, rejections, held: 0 })
@@ -184,7 +187,7 @@ fn process(minimum: f64, input: &Table) -> Result<TableOutcome, Failure> {
 
 fn forwarded(rows: u32, these: Vec<u32>) -> Forwarded {
     match these.len() {
-        0 => Forwarded::None,
+        0 => Forwarded::Nothing,
         len if len == rows as usize => Forwarded::All,
         _ => Forwarded::These(these),
     }

@@ -82,7 +82,8 @@ impl about::Guest for Probe {
             name: "probe-bytes".into(),
             version: "0.1.0".into(),
             summary: "Does what a test of the host tells it to".into(),
-            config_schema: r#"{"type":"object","required":["do"],"properties":{"do":{"type":"string"}}}"#.into(),
+            config_schema: r#"{"type":"object","required":["do"],"properties":{"do":{"type":"string"}}}"#
+                .into(),
             needs: vec!["http api.example.com:443".into()],
             hints: vec![("language".into(), "rust".into())],
         }
@@ -135,11 +136,10 @@ fn process(what: &str, input: Batch) -> Result<Outcome, Failure> {
         "wasi" => made(vec![0], one(wasi().into_bytes())),
         "bad-index" => forward(Forwarded::These(vec![0, rows])),
         "bad-order" => forward(Forwarded::These(vec![1, 0])),
-        "bad-port" => outcome(vec![emission(9, Forwarded::All, vec![], BlobColumn::default())]),
-        "bad-port-twice" => outcome(vec![
-            emission(0, Forwarded::All, vec![], BlobColumn::default()),
-            emission(0, Forwarded::All, vec![], BlobColumn::default()),
-        ]),
+        "bad-port" => outcome(vec![emission(9, Forwarded::All, None)]),
+        "bad-port-twice" => {
+            outcome(vec![emission(0, Forwarded::All, None), emission(0, Forwarded::All, None)])
+        }
         "bad-origin" => made(vec![rows], one(b"x".to_vec())),
         "bad-offsets" => made(vec![0, 0], varlen(vec![0, 2, 1], b"ab".to_vec())),
         "bad-offsets-end" => made(vec![0], varlen(vec![0, 3], b"ab".to_vec())),
@@ -170,22 +170,22 @@ fn outcome(emissions: Vec<Emission>) -> Outcome {
     Outcome { emissions, rejections: vec![], held: 0 }
 }
 
-fn emission(port: u32, forwarded: Forwarded, origins: Vec<u32>, values: BlobColumn) -> Emission {
-    Emission { port, forwarded, origins, made: MadeRecords { times: None, keys: None, headers: None, values } }
+fn emission(port: u32, forwarded: Forwarded, made: Option<MadeRecords>) -> Emission {
+    Emission { port, forwarded, made }
 }
 
 fn forward(forwarded: Forwarded) -> Outcome {
-    outcome(vec![emission(0, forwarded, vec![], BlobColumn::default())])
+    outcome(vec![emission(0, forwarded, None)])
 }
 
 fn made(origins: Vec<u32>, values: BlobColumn) -> Outcome {
-    outcome(vec![emission(0, Forwarded::None, origins, values)])
+    let made = MadeRecords { origins, times: None, keys: None, headers: None, values };
+    outcome(vec![emission(0, Forwarded::Nothing, Some(made))])
 }
 
 fn reject(rows: impl Iterator<Item = u32>) -> Outcome {
-    let rejection =
-        |of| Rejection { of, code: "odd".into(), message: format!("record {of} is odd") };
-    Outcome { rejections: rows.map(rejection).collect(), ..forward(Forwarded::None) }
+    let rejection = |of| Rejection { of, code: "odd".into(), message: format!("record {of} is odd") };
+    Outcome { rejections: rows.map(rejection).collect(), ..forward(Forwarded::Nothing) }
 }
 
 fn varlen(offsets: Vec<u32>, bytes: Vec<u8>) -> BlobColumn {
@@ -194,12 +194,6 @@ fn varlen(offsets: Vec<u32>, bytes: Vec<u8>) -> BlobColumn {
 
 fn one(value: Vec<u8>) -> BlobColumn {
     varlen(vec![0, value.len() as u32], value)
-}
-
-impl Default for BlobColumn {
-    fn default() -> Self {
-        varlen(vec![], vec![])
-    }
 }
 
 /// The records whose first byte is below 128.
@@ -235,9 +229,9 @@ fn echo(input: Batch) -> Outcome {
     let Batch { rows, times, keys, headers, values } = input;
     let keys = (!keys.blobs.offsets.is_empty()).then_some(keys);
     let headers: Option<Headers> = (!headers.of.is_empty()).then_some(headers);
-    let made = MadeRecords { times: (!times.is_empty()).then_some(times), keys, headers, values };
-    let forwarded = Forwarded::None;
-    outcome(vec![Emission { port: 0, forwarded, origins: (0..rows).collect(), made }])
+    let times = (!times.is_empty()).then_some(times);
+    let made = MadeRecords { origins: (0..rows).collect(), times, keys, headers, values };
+    outcome(vec![emission(0, Forwarded::Nothing, Some(made))])
 }
 
 fn wasi() -> String {

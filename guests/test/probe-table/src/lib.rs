@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use conveyor::stage::columns::{Column, Data, Dictionary, Field, Kind, Varlen};
 use conveyor::stage::log;
-use conveyor::stage::outcomes::{Failure, Forwarded, MadeRows, TableEmission, TableOutcome};
+use conveyor::stage::outcomes::{Failure, Forwarded, TableEmission, TableOutcome};
 use conveyor::stage::tables::Table;
 use exports::conveyor::stage::{about, table_transform};
 
@@ -46,7 +46,9 @@ impl table_transform::Guest for Probe {
             _ => input.iter().filter(|field| field.kind != Kind::Opaque).cloned().collect(),
         };
         let set: Vec<Field> = match &*what {
-            "echo" => wanted.iter().map(|f| Field { name: format!("{}_again", f.name), ..f.clone() }).collect(),
+            "echo" => {
+                wanted.iter().map(|f| Field { name: format!("{}_again", f.name), ..f.clone() }).collect()
+            }
             "plan-set-twice" => vec![numbers(), numbers()],
             what if what.starts_with("bad-text") => vec![text("t", Kind::Texts)],
             "bad-dictionary" => vec![text("t", Kind::Dictionaries)],
@@ -54,8 +56,8 @@ impl table_transform::Guest for Probe {
             _ => vec![],
         };
         let select = match &*what {
-            "plan-select-twice" => Some(vec![("a".into(), "x".into()), ("a".into(), "y".into())]),
-            "project" => Some(vec![("first".into(), input[0].name.clone())]),
+            "plan-select-twice" => Some(vec![selection("a", "x"), selection("a", "y")]),
+            "project" => Some(vec![selection("first", &input[0].name)]),
             _ => None,
         };
         let parts = what == "show";
@@ -72,6 +74,10 @@ impl table_transform::Guest for Probe {
     fn process(input: Table) -> Result<TableOutcome, Failure> {
         DO.with_borrow(|what| process(what, input))
     }
+}
+
+fn selection(name: &str, column: &str) -> table_transform::Selection {
+    table_transform::Selection { name: name.into(), column: column.into() }
 }
 
 fn numbers() -> Field {
@@ -114,8 +120,7 @@ fn process(what: &str, input: Table) -> Result<TableOutcome, Failure> {
 }
 
 fn forward(forwarded: Forwarded, set: Vec<Column>) -> TableOutcome {
-    let made = MadeRows { times: None, keys: None, set: vec![] };
-    let emission = TableEmission { port: 0, forwarded, set, origins: vec![], made };
+    let emission = TableEmission { port: 0, forwarded, set, made: None };
     TableOutcome { emissions: vec![emission], rejections: vec![], held: 0 }
 }
 

@@ -101,10 +101,10 @@ pub(crate) struct TableOut {
 #[derive(Debug, ComponentType, Lift)]
 #[component(variant)]
 pub(crate) enum ForwardedOut {
+    #[component(name = "nothing")]
+    Nothing,
     #[component(name = "all")]
     All,
-    #[component(name = "none")]
-    None,
     #[component(name = "these")]
     These(Vec<u32>),
 }
@@ -113,6 +113,7 @@ pub(crate) enum ForwardedOut {
 #[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct MadeRecordsOut {
+    pub origins: Vec<u32>,
     pub times: Option<Vec<i64>>,
     pub keys: Option<BlobColumnOut>,
     pub headers: Option<HeadersOut>,
@@ -125,14 +126,14 @@ pub(crate) struct MadeRecordsOut {
 pub(crate) struct EmissionOut {
     pub port: u32,
     pub forwarded: ForwardedOut,
-    pub origins: Vec<u32>,
-    pub made: MadeRecordsOut,
+    pub made: Option<MadeRecordsOut>,
 }
 
 /// `outcomes.made-rows`.
 #[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct MadeRowsOut {
+    pub origins: Vec<u32>,
     pub times: Option<Vec<i64>>,
     pub keys: Option<BlobColumnOut>,
     pub set: Vec<ColumnOut>,
@@ -145,8 +146,7 @@ pub(crate) struct TableEmissionOut {
     pub port: u32,
     pub forwarded: ForwardedOut,
     pub set: Vec<ColumnOut>,
-    pub origins: Vec<u32>,
-    pub made: MadeRowsOut,
+    pub made: Option<MadeRowsOut>,
 }
 
 /// `outcomes.rejection`.
@@ -189,12 +189,12 @@ pub(crate) struct RetryOut {
 #[derive(Debug, ComponentType, Lift)]
 #[component(variant)]
 pub(crate) enum FailureOut {
-    #[component(name = "retry")]
-    Retry(RetryOut),
-    #[component(name = "invalid")]
-    Invalid(String),
     #[component(name = "fatal")]
     Fatal(String),
+    #[component(name = "invalid")]
+    Invalid(String),
+    #[component(name = "retry")]
+    Retry(RetryOut),
 }
 
 /// `about.about`.
@@ -220,12 +220,20 @@ pub(crate) struct RecordPlanOut {
     pub outputs: Vec<String>,
 }
 
+/// `table-transform.selection`.
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct SelectionOut {
+    pub name: String,
+    pub column: String,
+}
+
 /// `table-transform.output`.
 #[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct OutputOut {
     pub name: String,
-    pub select: Option<Vec<(String, String)>>,
+    pub select: Option<Vec<SelectionOut>>,
     pub set: Vec<Field>,
 }
 

@@ -18,8 +18,8 @@ use model::stage::PortPlan;
 
 use super::headers::lift_headers;
 use crate::contract::{
-    BatchOut, BlobColumnOut, ColumnOut, DataOut, DictionaryOut, ForwardedOut, OutcomeOut, RejectionOut,
-    TableOut, TableOutcomeOut, VarlenOut,
+    BatchOut, BlobColumnOut, ColumnOut, DataOut, DictionaryOut, ForwardedOut, MadeRecordsOut, MadeRowsOut,
+    OutcomeOut, RejectionOut, TableOut, TableOutcomeOut, VarlenOut,
 };
 use crate::error::AnswerError;
 use crate::instance::cut;
@@ -63,21 +63,27 @@ pub(crate) fn outcome_of_records(
     for emission in outcome.emissions {
         let port = emission.port;
         check_port(port, ports)?;
-        let made_rows = emission.origins.len();
-        let parts = emission.made;
-        let values = blob_column(parts.values, made_rows, Place::on("the made values", port))?;
-        let headers = parts.headers;
-        let headers = headers.map(|h| lift_headers(h, made_rows, Place::on("the made headers", port)));
-        let made = Made {
-            times: parts.times.map(|t| times(t, made_rows, port)).transpose()?,
-            keys: parts.keys.map(|k| keys(k, made_rows, port)).transpose()?,
-            headers: headers.transpose()?,
-            set: vec![values],
+        let (origins, made) = match emission.made {
+            Some(made) => made_records(made, port)?,
+            None => (Vec::new(), Made::default()),
         };
         let forwarded = forwarded(emission.forwarded);
-        emissions.push(Emission { port, forwarded, set: Vec::new(), origins: emission.origins, made });
+        emissions.push(Emission { port, forwarded, set: Vec::new(), origins, made });
     }
     Ok(Outcome { emissions, rejections: rejections(outcome.rejections, rows)?, held: outcome.held })
+}
+
+/// The origins of what was made for `port`, and what was made.
+fn made_records(made: MadeRecordsOut, port: u32) -> Result<(Vec<u32>, Made), AnswerError> {
+    let rows = made.origins.len();
+    let headers = made.headers.map(|h| lift_headers(h, rows, Place::on("the made headers", port)));
+    let columns = Made {
+        times: made.times.map(|t| times(t, rows, port)).transpose()?,
+        keys: made.keys.map(|k| keys(k, rows, port)).transpose()?,
+        headers: headers.transpose()?,
+        set: vec![blob_column(made.values, rows, Place::on("the made values", port))?],
+    };
+    Ok((made.origins, columns))
 }
 
 /// The answer of a stage of tables to `rows` rows.
@@ -98,17 +104,24 @@ pub(crate) fn outcome_of_table(
             Forwarded::These(list) => list.len(),
         };
         let set = columns(emission.set, specs, forwarded_rows, Place::on("set column", port))?;
-        let made_rows = emission.origins.len();
-        let parts = emission.made;
-        let made = Made {
-            times: parts.times.map(|t| times(t, made_rows, port)).transpose()?,
-            keys: parts.keys.map(|k| keys(k, made_rows, port)).transpose()?,
-            headers: None,
-            set: columns(parts.set, specs, made_rows, Place::on("made column", port))?,
+        let (origins, made) = match emission.made {
+            Some(made) => made_of_table(made, specs, port)?,
+            None => (Vec::new(), Made::default()),
         };
-        emissions.push(Emission { port, forwarded, set, origins: emission.origins, made });
+        emissions.push(Emission { port, forwarded, set, origins, made });
     }
     Ok(Outcome { emissions, rejections: rejections(outcome.rejections, rows)?, held: outcome.held })
+}
+
+fn made_of_table(made: MadeRowsOut, specs: &[FieldSpec], port: u32) -> Result<(Vec<u32>, Made), AnswerError> {
+    let rows = made.origins.len();
+    let parts = Made {
+        times: made.times.map(|t| times(t, rows, port)).transpose()?,
+        keys: made.keys.map(|k| keys(k, rows, port)).transpose()?,
+        headers: None,
+        set: columns(made.set, specs, rows, Place::on("made column", port))?,
+    };
+    Ok((made.origins, parts))
 }
 
 fn check_emissions(found: usize, ports: &[PortPlan]) -> Result<(), AnswerError> {
@@ -124,8 +137,8 @@ fn check_port(port: u32, ports: &[PortPlan]) -> Result<&PortPlan, AnswerError> {
 
 fn forwarded(forwarded: ForwardedOut) -> Forwarded {
     match forwarded {
+        ForwardedOut::Nothing => Forwarded::None,
         ForwardedOut::All => Forwarded::All,
-        ForwardedOut::None => Forwarded::None,
         ForwardedOut::These(list) => Forwarded::These(list),
     }
 }
@@ -183,7 +196,7 @@ fn pulled_times(list: Vec<i64>, rows: usize) -> Result<Option<ArrayRef>, AnswerE
 }
 
 fn pulled_keys(keys: BlobColumnOut, rows: usize) -> Result<Option<ArrayRef>, AnswerError> {
-    if keys.blobs.offsets.is_empty() {
+    if has_no_values(&keys.blobs) {
         return Ok(None);
     }
     blob_column(keys, rows, Place::new("the keys")).map(Some)
@@ -357,10 +370,16 @@ fn dictionary(
     Ok(Arc::new(array.map_err(|error| AnswerError::Abi(error.to_string()))?))
 }
 
+/// Both are how a guest may say it; some build their offsets with the first 0 in them.
+fn has_no_values(list: &VarlenOut) -> bool {
+    matches!(list.offsets.as_slice(), [] | [0])
+}
+
 /// Offsets that start at 0, ascend, and stay within the bytes; and the bytes up to the last of them.
 fn varlen(list: VarlenOut, rows: usize, place: Place) -> Result<(OffsetBuffer<i32>, Buffer), AnswerError> {
+    let no_values = has_no_values(&list);
     let VarlenOut { offsets, mut bytes } = list;
-    if rows == 0 && offsets.len() <= 1 {
+    if rows == 0 && no_values {
         return Ok((OffsetBuffer::new_empty(), Buffer::from_vec(Vec::<u8>::new())));
     }
     check_length(offsets.len().saturating_sub(1), rows, place)?;

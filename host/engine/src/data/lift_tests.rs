@@ -87,12 +87,7 @@ fn ports(count: usize, set: Vec<FieldSpec>) -> Vec<PortPlan> {
 
 #[test]
 fn an_answer_with_too_many_ports_or_rejections_is_refused() {
-    let emission = |port| EmissionOut {
-        port,
-        forwarded: ForwardedOut::All,
-        origins: vec![],
-        made: MadeRecordsOut { times: None, keys: None, headers: None, values: BlobColumnOut::default() },
-    };
+    let emission = |port| EmissionOut { port, forwarded: ForwardedOut::All, made: None };
     let outcome = |emissions, rejections| OutcomeOut { emissions, rejections, held: 0 };
     let rejected = |of| RejectionOut { of, code: "c".into(), message: "é".repeat(5000) };
     let cases = [
@@ -117,14 +112,54 @@ fn an_answer_with_too_many_ports_or_rejections_is_refused() {
 fn a_table_that_forwards_nothing_need_send_no_columns() {
     let emission = TableEmissionOut {
         port: 0,
-        forwarded: ForwardedOut::None,
+        forwarded: ForwardedOut::Nothing,
         set: vec![],
-        origins: vec![],
-        made: MadeRowsOut { times: None, keys: None, set: vec![] },
+        made: Some(MadeRowsOut { origins: vec![], times: None, keys: None, set: vec![] }),
     };
     let outcome = TableOutcomeOut { emissions: vec![emission], rejections: vec![], held: 0 };
     let found = outcome_of_table(outcome, &ports(1, vec![spec(Kind::S64s, false)]), 5).expect("fits");
     assert!(found.emissions[0].set.is_empty());
+}
+
+#[test]
+fn what_is_made_comes_with_its_origins() {
+    let blobs = |offsets: &[u32]| BlobColumnOut { valid: vec![], blobs: texts(offsets, b"ab") };
+    let outcome = |origins: &[u32], keys: Option<BlobColumnOut>| {
+        let made = MadeRecordsOut {
+            origins: origins.into(),
+            times: Some(vec![7; origins.len()]),
+            keys,
+            headers: None,
+            values: blobs(&[0, 1, 2]),
+        };
+        let emission = EmissionOut { port: 0, forwarded: ForwardedOut::Nothing, made: Some(made) };
+        OutcomeOut { emissions: vec![emission], rejections: vec![], held: 0 }
+    };
+    let found = outcome_of_records(outcome(&[1, 1], None), &ports(1, vec![]), 2).expect("fits");
+    let Emission { origins, made, .. } = &found.emissions[0];
+    assert_eq!((origins.as_slice(), made.set[0].len()), (&[1, 1][..], 2));
+    assert_eq!(made.times.as_ref().map(|times| times.len()), Some(2));
+    let cases = [
+        (outcome(&[1], None), "the made values of port 0 has 2 values for 1 rows"),
+        (outcome(&[0, 1], Some(blobs(&[0, 1]))), "the made keys of port 0 has 1 values for 2 rows"),
+        (outcome(&[0, 1], Some(blobs(&[0]))), "the made keys of port 0 has 0 values for 2 rows"),
+    ];
+    for (outcome, expected) in cases {
+        let error = outcome_of_records(outcome, &ports(1, vec![]), 2).expect_err(expected).to_string();
+        assert!(error.contains(expected), "expected `{expected}`, got `{error}`");
+    }
+}
+
+#[test]
+fn no_values_are_no_offsets_or_the_first_alone() {
+    for offsets in [&[][..], &[0]] {
+        let array = blob_values(texts(offsets, b""), 0, None, place()).expect("fits");
+        assert_eq!(array.len(), 0, "{offsets:?}");
+        let keys = BlobColumnOut { valid: vec![], blobs: texts(offsets, b"") };
+        assert!(pulled_keys(keys, 3).expect("fits").is_none(), "{offsets:?}");
+    }
+    let error = blob_values(texts(&[5], b"abcdef"), 0, None, place()).expect_err("starts at 5").to_string();
+    assert!(error.contains("offset 0 of set column 3 of port 1 is 5"), "{error}");
 }
 
 proptest! {

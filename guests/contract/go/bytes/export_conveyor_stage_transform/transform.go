@@ -82,9 +82,7 @@ func Process(input conveyor_stage_records.Batch) wit.Result[outcome, failure] {
 			}
 		}
 	}
-	out.Emissions = []emission{{
-		Port: 0, Forwarded: forwarded(input.Rows, main), Origins: made.origins, Made: made.finish(),
-	}}
+	out.Emissions = []emission{{Port: 0, Forwarded: forwarded(input.Rows, main), Made: made.finish()}}
 	if len(deleted) > 0 {
 		out.Emissions = append(out.Emissions, emission{Port: 1, Forwarded: forwarded(input.Rows, deleted)})
 	}
@@ -164,12 +162,11 @@ func (m *made) split(input conveyor_stage_records.Batch, i uint32, left, right [
 	}
 }
 
-func (m *made) finish() conveyor_stage_outcomes.MadeRecords {
-	var records conveyor_stage_outcomes.MadeRecords
+func (m *made) finish() wit.Option[conveyor_stage_outcomes.MadeRecords] {
 	if len(m.origins) == 0 {
-		return records
+		return wit.None[conveyor_stage_outcomes.MadeRecords]()
 	}
-	records.Values = m.values.blobs
+	records := conveyor_stage_outcomes.MadeRecords{Origins: m.origins, Values: m.values.blobs}
 	if len(m.times) > 0 {
 		records.Times = wit.Some(m.times)
 	}
@@ -184,13 +181,13 @@ func (m *made) finish() conveyor_stage_outcomes.MadeRecords {
 		headers.Values.Offsets = append(headers.Values.Offsets, uint32(i+1))
 	}
 	records.Headers = wit.Some(headers)
-	return records
+	return wit.Some(records)
 }
 
 func forwarded(rows uint32, these []uint32) conveyor_stage_outcomes.Forwarded {
 	switch uint32(len(these)) {
 	case 0:
-		return conveyor_stage_outcomes.MakeForwardedNone()
+		return conveyor_stage_outcomes.MakeForwardedNothing()
 	case rows:
 		return conveyor_stage_outcomes.MakeForwardedAll()
 	default:

@@ -16,14 +16,14 @@ import (
 )
 
 type (
-	column   = conveyor_stage_columns.Column
-	emission = conveyor_stage_outcomes.TableEmission
-	failure  = conveyor_stage_outcomes.Failure
-	field    = conveyor_stage_columns.Field
-	outcome  = conveyor_stage_outcomes.TableOutcome
-	output   = conveyor_stage_table_transform.Output
-	plan     = conveyor_stage_table_transform.TablePlan
-	pair     = wit.Tuple2[string, string]
+	column    = conveyor_stage_columns.Column
+	emission  = conveyor_stage_outcomes.TableEmission
+	failure   = conveyor_stage_outcomes.Failure
+	field     = conveyor_stage_columns.Field
+	outcome   = conveyor_stage_outcomes.TableOutcome
+	output    = conveyor_stage_table_transform.Output
+	plan      = conveyor_stage_table_transform.TablePlan
+	selection = conveyor_stage_table_transform.Selection
 )
 
 var minimum *float64
@@ -42,8 +42,10 @@ func Plan(config string, input []field) wit.Result[plan, failure] {
 		Outputs: []output{
 			{Name: "large", Set: []field{{Name: "region", Kind: conveyor_stage_columns.Kind_Texts}}},
 			{
-				Name:   "small",
-				Select: wit.Some([]pair{{F0: "amount", F1: "amount"}, {F0: "land", F1: "country"}}),
+				Name: "small",
+				Select: wit.Some([]selection{
+					{Name: "amount", Column: "amount"}, {Name: "land", Column: "country"},
+				}),
 			},
 		},
 	})
@@ -55,7 +57,7 @@ func Open(config string, input []field) wit.Result[wit.Unit, failure] {
 		return wit.Err[wit.Unit](conveyor_stage_outcomes.MakeFailureInvalid(err))
 	}
 	minimum = &parsed
-	fields := []pair{{F0: "columns", F1: strconv.Itoa(len(input))}}
+	fields := []wit.Tuple2[string, string]{{F0: "columns", F1: strconv.Itoa(len(input))}}
 	conveyor_stage_log.Write(conveyor_stage_log.Level_Info, "ready", fields)
 	return wit.Ok[wit.Unit, failure](wit.Unit{})
 }
@@ -171,23 +173,26 @@ func (l *large) keep(i uint32) {
 }
 
 func (l *large) finish() emission {
-	made := conveyor_stage_outcomes.MadeRows{Set: []column{l.madeRegions.column()}}
-	if len(l.times) > 0 {
-		made.Times = wit.Some(l.times)
-	}
-	return emission{
+	out := emission{
 		Port:      0,
 		Forwarded: forwarded(l.input.Rows, l.rows),
 		Set:       []column{l.regions.column()},
-		Origins:   l.origins,
-		Made:      made,
 	}
+	if len(l.origins) == 0 {
+		return out
+	}
+	made := conveyor_stage_outcomes.MadeRows{Origins: l.origins, Set: []column{l.madeRegions.column()}}
+	if len(l.times) > 0 {
+		made.Times = wit.Some(l.times)
+	}
+	out.Made = wit.Some(made)
+	return out
 }
 
 func forwarded(rows uint32, these []uint32) conveyor_stage_outcomes.Forwarded {
 	switch uint32(len(these)) {
 	case 0:
-		return conveyor_stage_outcomes.MakeForwardedNone()
+		return conveyor_stage_outcomes.MakeForwardedNothing()
 	case rows:
 		return conveyor_stage_outcomes.MakeForwardedAll()
 	default:
