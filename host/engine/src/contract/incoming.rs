@@ -2,19 +2,21 @@
 
 use wasmtime::component::{ComponentType, Lower};
 
+use super::list::{Bytes, List};
+
 /// `columns.varlen`.
 #[derive(Clone, Copy, Debug, Default, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct VarlenIn<'a> {
-    pub offsets: &'a [u32],
-    pub bytes: &'a [u8],
+    pub offsets: List<'a, u32>,
+    pub bytes: Bytes<'a>,
 }
 
 /// `columns.dictionary`.
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct DictionaryIn<'a> {
-    pub indices: &'a [u32],
+    pub indices: List<'a, u32>,
     pub texts: VarlenIn<'a>,
 }
 
@@ -23,21 +25,21 @@ pub(crate) struct DictionaryIn<'a> {
 #[component(variant)]
 pub(crate) enum DataIn<'a> {
     #[component(name = "bools")]
-    Bools(&'a [u8]),
+    Bools(List<'a, u8>),
     #[component(name = "s32s")]
-    S32s(&'a [i32]),
+    S32s(List<'a, i32>),
     #[component(name = "s64s")]
-    S64s(&'a [i64]),
+    S64s(List<'a, i64>),
     #[component(name = "u64s")]
-    U64s(&'a [u64]),
+    U64s(List<'a, u64>),
     #[component(name = "f32s")]
-    F32s(&'a [f32]),
+    F32s(List<'a, f32>),
     #[component(name = "f64s")]
-    F64s(&'a [f64]),
+    F64s(List<'a, f64>),
     #[component(name = "times")]
-    Times(&'a [i64]),
+    Times(List<'a, i64>),
     #[component(name = "days")]
-    Days(&'a [i32]),
+    Days(List<'a, i32>),
     #[component(name = "texts")]
     Texts(VarlenIn<'a>),
     #[component(name = "dictionaries")]
@@ -52,7 +54,7 @@ pub(crate) enum DataIn<'a> {
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct ColumnIn<'a> {
-    pub valid: &'a [u8],
+    pub valid: List<'a, u8>,
     pub data: DataIn<'a>,
 }
 
@@ -60,7 +62,7 @@ pub(crate) struct ColumnIn<'a> {
 #[derive(Clone, Copy, Debug, Default, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct BlobColumnIn<'a> {
-    pub valid: &'a [u8],
+    pub valid: List<'a, u8>,
     pub blobs: VarlenIn<'a>,
 }
 
@@ -68,9 +70,9 @@ pub(crate) struct BlobColumnIn<'a> {
 #[derive(Clone, Copy, Debug, Default, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct HeadersIn<'a> {
-    pub names: &'a [String],
-    pub of: &'a [u32],
-    pub name: &'a [u16],
+    pub names: List<'a, String>,
+    pub of: List<'a, u32>,
+    pub name: List<'a, u16>,
     pub values: VarlenIn<'a>,
 }
 
@@ -79,7 +81,7 @@ pub(crate) struct HeadersIn<'a> {
 #[component(record)]
 pub(crate) struct BatchIn<'a> {
     pub rows: u32,
-    pub times: &'a [i64],
+    pub times: List<'a, i64>,
     pub keys: BlobColumnIn<'a>,
     pub headers: HeadersIn<'a>,
     pub values: BlobColumnIn<'a>,
@@ -90,7 +92,7 @@ pub(crate) struct BatchIn<'a> {
 #[component(record)]
 pub(crate) struct TableIn<'a> {
     pub rows: u32,
-    pub times: &'a [i64],
+    pub times: List<'a, i64>,
     pub keys: BlobColumnIn<'a>,
-    pub columns: &'a [ColumnIn<'a>],
+    pub columns: List<'a, ColumnIn<'a>>,
 }

@@ -5,9 +5,11 @@
 //! copy, and lifted into a buffer that Arrow takes as it is.
 
 mod incoming;
+mod list;
 mod outgoing;
 
 pub(crate) use incoming::*;
+pub(crate) use list::{Bytes, Gathered, List};
 pub(crate) use outgoing::*;
 
 use wasmtime::component::{ComponentType, Lift, Lower};

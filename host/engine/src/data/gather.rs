@@ -1,16 +1,15 @@
-//! Rows of Arrow buffers side by side, at offset 0: lent where they are so already, else gathered into
-//! buffers that the caller keeps.
+//! Rows of Arrow buffers side by side, at offset 0: lent where they are so already, else gathered: bytes on their
+//! way into the guest, all else into buffers that the caller keeps.
 
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use model::batch::Rows;
 
-use crate::contract::VarlenIn;
+use crate::contract::{Bytes, Gathered, List, VarlenIn};
 
 /// Buffers for one list of values of varying length.
 #[derive(Debug, Default)]
 pub(crate) struct VarlenScratch {
     offsets: Vec<u32>,
-    bytes: Vec<u8>,
 }
 
 /// Values of a fixed width.
@@ -61,7 +60,7 @@ pub(crate) fn valid<'a>(nulls: Option<&'a NullBuffer>, rows: &Rows, scratch: &'a
 pub(crate) fn varlen<'a>(
     offsets: &'a OffsetBuffer<i32>,
     bytes: &'a Buffer,
-    rows: &Rows,
+    rows: &'a Rows,
     scratch: &'a mut VarlenScratch,
 ) -> Result<VarlenIn<'a>, usize> {
     match rows {
@@ -83,17 +82,17 @@ fn lend<'a>(
     let bytes = &bytes[first as usize..last as usize];
     if first == 0 {
         // They are never negative, so they are the same numbers without a sign.
-        return VarlenIn { offsets: offsets.inner().inner().typed_data(), bytes };
+        return VarlenIn { offsets: List(offsets.inner().inner().typed_data()), bytes: Bytes::Lent(bytes) };
     }
     scratch.offsets.clear();
     scratch.offsets.extend(offsets.iter().map(|offset| (offset - first) as u32));
-    VarlenIn { offsets: &scratch.offsets, bytes }
+    VarlenIn { offsets: List(&scratch.offsets), bytes: Bytes::Lent(bytes) }
 }
 
 fn collect<'a>(
-    offsets: &[i32],
-    bytes: &[u8],
-    rows: &[u32],
+    offsets: &'a [i32],
+    bytes: &'a [u8],
+    rows: &'a [u32],
     scratch: &'a mut VarlenScratch,
 ) -> Result<VarlenIn<'a>, usize> {
     let mut end = 0usize;
@@ -108,22 +107,8 @@ fn collect<'a>(
     if i32::try_from(end).is_err() {
         return Err(end);
     }
-    scratch.bytes.clear();
-    scratch.bytes.reserve(end);
-    // Neighbours are copied in one go: a selection that keeps most rows is mostly runs.
-    let mut rest = rows;
-    while let [first, tail @ ..] = rest {
-        let mut last = *first;
-        let mut taken = 0;
-        while tail.get(taken).is_some_and(|&next| next == last.wrapping_add(1)) {
-            last += 1;
-            taken += 1;
-        }
-        let run = offsets[*first as usize] as usize..offsets[last as usize + 1] as usize;
-        scratch.bytes.extend_from_slice(&bytes[run]);
-        rest = &tail[taken..];
-    }
-    Ok(VarlenIn { offsets: &scratch.offsets, bytes: &scratch.bytes })
+    let bytes = Bytes::Gathered(Gathered::new(bytes, offsets, rows, end));
+    Ok(VarlenIn { offsets: List(&scratch.offsets), bytes })
 }
 
 #[cfg(test)]
@@ -133,7 +118,8 @@ mod tests {
     use super::*;
 
     fn values(varlen: VarlenIn<'_>) -> Vec<Vec<u8>> {
-        let value = |w: &[u32]| varlen.bytes[w[0] as usize..w[1] as usize].to_vec();
+        let bytes = varlen.bytes.to_vec();
+        let value = |w: &[u32]| bytes[w[0] as usize..w[1] as usize].to_vec();
         varlen.offsets.windows(2).map(value).collect()
     }
 
@@ -164,7 +150,7 @@ mod tests {
         let array = BinaryArray::from_iter_values(["a"]).slice(1, 0);
         let mut scratch = VarlenScratch::default();
         let found = varlen(array.offsets(), array.values(), &Rows::All, &mut scratch).expect("lent");
-        assert!(found.offsets.is_empty() && found.bytes.is_empty());
+        assert!(found.offsets.is_empty() && found.bytes.to_vec().is_empty());
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, MapArray, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
-use model::batch::Column;
+use model::batch::{Column, Rows};
 use model::stage::header_fields;
 
 use super::gather::{VarlenScratch, varlen};
 use super::lift::{Place, blob_values};
-use crate::contract::{HeadersIn, HeadersOut};
+use crate::contract::{HeadersIn, HeadersOut, List};
 use crate::error::{AnswerError, InputError};
 
 #[derive(Debug, Default)]
@@ -21,6 +21,7 @@ pub(crate) struct HeaderScratch {
     name: Vec<u16>,
     /// The entries, record by record.
     entries: Vec<u32>,
+    rows: Rows,
     values: VarlenScratch,
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn lower_headers<'a>(
     let map = array.as_map_opt().ok_or_else(wrong)?;
     let names = map.keys().as_string_opt::<i32>().ok_or_else(wrong)?;
     let values = map.values().as_binary_opt::<i32>().ok_or_else(wrong)?;
-    let HeaderScratch { names: distinct, of, name, entries, values: bytes } = scratch;
+    let HeaderScratch { names: distinct, of, name, entries, rows, values: bytes } = scratch;
     distinct.clear();
     of.clear();
     name.clear();
@@ -65,10 +66,11 @@ pub(crate) fn lower_headers<'a>(
             entries.push(entry as u32);
         }
     }
-    let rows = model::batch::Rows::At(entries.as_slice().into());
-    let values = varlen(values.offsets(), values.values(), &rows, bytes)
+    *rows = Rows::At(entries.as_slice().into());
+    let values = varlen(values.offsets(), values.values(), rows, bytes)
         .map_err(|bytes| InputError::TooLarge { what: "the headers".into(), bytes })?;
-    Ok(HeadersIn { names: distinct, of, name, values })
+    let (names, of, name) = (List(distinct), List(of), List(name));
+    Ok(HeadersIn { names, of, name, values })
 }
 
 pub(crate) fn lift_headers(headers: HeadersOut, rows: usize, place: Place) -> Result<ArrayRef, AnswerError> {
@@ -124,8 +126,8 @@ mod tests {
         let column = Column::with_rows(map, model::batch::Rows::At([3, 0, 1].into()));
         let mut scratch = HeaderScratch::default();
         let found = lower_headers(&column, &mut scratch).expect("lowers");
-        assert_eq!((found.of, found.name), (&[0, 2, 2][..], &[0, 1, 0][..]));
-        assert_eq!(found.names, ["b", "a"]);
+        assert_eq!((&*found.of, &*found.name), (&[0, 2, 2][..], &[0, 1, 0][..]));
+        assert_eq!(*found.names, ["b", "a"]);
         assert_eq!(texts_of(found.values), ["zz", "x", ""]);
     }
 

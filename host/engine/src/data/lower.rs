@@ -11,7 +11,7 @@ use model::fields::{FieldSpec, Kind};
 use super::Call;
 use super::gather::{VarlenScratch, bits, fixed, valid, varlen};
 use super::headers::{HeaderScratch, lower_headers};
-use crate::contract::{BatchIn, BlobColumnIn, ColumnIn, DataIn, DictionaryIn, HeadersIn, TableIn};
+use crate::contract::{BatchIn, BlobColumnIn, ColumnIn, DataIn, DictionaryIn, HeadersIn, List, TableIn};
 use crate::error::InputError;
 
 /// Buffers for what has to be gathered, kept with the instance from call to call.
@@ -44,6 +44,9 @@ struct ColumnScratch {
     bytes: VarlenScratch,
 }
 
+/// The texts of a dictionary are never seen through a selection.
+const ALL: Rows = Rows::All;
+
 /// A batch of opaque records: one binary column.
 pub(crate) fn lower_records<'a>(
     call: &Call<'a>,
@@ -54,7 +57,7 @@ pub(crate) fn lower_records<'a>(
     };
     Ok(BatchIn {
         rows: call.rows as u32,
-        times: times(call.times, &mut scratch.times)?,
+        times: List(times(call.times, &mut scratch.times)?),
         keys: blobs("the keys", call.keys, &mut scratch.keys)?,
         headers: match call.headers {
             Some(headers) => lower_headers(headers, &mut scratch.headers)?,
@@ -80,9 +83,9 @@ pub(crate) fn lower_table<'a>(
     }
     Ok(TableIn {
         rows: call.rows as u32,
-        times: times(call.times, &mut scratch.times)?,
+        times: List(times(call.times, &mut scratch.times)?),
         keys: blobs("the keys", call.keys, &mut scratch.keys)?,
-        columns,
+        columns: List(columns),
     })
 }
 
@@ -108,7 +111,7 @@ fn blobs<'a>(
     let array: &BinaryArray = array.ok_or_else(|| wrong_type(what, column.values(), "blobs"))?;
     let blobs = varlen(array.offsets(), array.values(), column.rows(), &mut scratch.blobs)
         .map_err(|bytes| InputError::TooLarge { what: what.to_owned(), bytes })?;
-    Ok(BlobColumnIn { valid: valid(array.nulls(), column.rows(), &mut scratch.valid), blobs })
+    Ok(BlobColumnIn { valid: List(valid(array.nulls(), column.rows(), &mut scratch.valid)), blobs })
 }
 
 fn lower_column<'a>(
@@ -121,14 +124,14 @@ fn lower_column<'a>(
     macro_rules! numbers {
         ($type:ty, $scratch:ident) => {{
             let array = array.as_primitive_opt::<$type>().ok_or_else(wrong)?;
-            fixed(array.values(), rows, &mut scratch.$scratch)
+            List(fixed(array.values(), rows, &mut scratch.$scratch))
         }};
     }
     let too_large = |bytes| InputError::TooLarge { what: format!("column `{}`", spec.name), bytes };
     let data = match spec.kind {
         Kind::Bools => {
             let array = array.as_boolean_opt().ok_or_else(wrong)?;
-            DataIn::Bools(bits(array.values(), rows, &mut scratch.bools))
+            DataIn::Bools(List(bits(array.values(), rows, &mut scratch.bools)))
         }
         Kind::S32s => DataIn::S32s(numbers!(Int32Type, s32s)),
         Kind::S64s => DataIn::S64s(numbers!(Int64Type, s64s)),
@@ -159,21 +162,25 @@ fn lower_column<'a>(
                 scratch.valid = valid(nulls.as_ref(), rows, &mut Vec::new()).to_vec();
             }
             let has_valid = texts.null_count() > 0;
-            let texts = varlen(texts.offsets(), texts.values(), &Rows::All, &mut scratch.bytes);
-            let data = DataIn::Dictionaries(DictionaryIn { indices, texts: texts.map_err(too_large)? });
+            let texts = varlen(texts.offsets(), texts.values(), &ALL, &mut scratch.bytes);
+            let data = DataIn::Dictionaries(DictionaryIn {
+                indices: List(indices),
+                texts: texts.map_err(too_large)?,
+            });
             if has_valid {
-                return Ok(ColumnIn { valid: &scratch.valid, data });
+                return Ok(ColumnIn { valid: List(&scratch.valid), data });
             }
             data
         }
         Kind::Opaque => return Err(wrong()),
     };
-    Ok(ColumnIn { valid: valid(array.nulls(), rows, &mut scratch.valid), data })
+    Ok(ColumnIn { valid: List(valid(array.nulls(), rows, &mut scratch.valid)), data })
 }
 
 /// For tests of what lowers.
 #[cfg(test)]
 pub(super) fn texts_of(varlen: crate::contract::VarlenIn<'_>) -> Vec<String> {
-    let text = |w: &[u32]| String::from_utf8_lossy(&varlen.bytes[w[0] as usize..w[1] as usize]).into_owned();
+    let bytes = varlen.bytes.to_vec();
+    let text = |w: &[u32]| String::from_utf8_lossy(&bytes[w[0] as usize..w[1] as usize]).into_owned();
     varlen.offsets.windows(2).map(text).collect()
 }
