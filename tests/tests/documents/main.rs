@@ -40,7 +40,8 @@ fn stand_in(place: &Path) {
     fs::create_dir(place).expect("a directory");
     for entry in fs::read_dir(clone()).expect("the clone") {
         let entry = entry.expect("an entry of the clone");
-        std::os::unix::fs::symlink(entry.path(), place.join(entry.file_name())).expect("a link into the clone");
+        std::os::unix::fs::symlink(entry.path(), place.join(entry.file_name()))
+            .expect("a link into the clone");
     }
 }
 

@@ -49,12 +49,6 @@ impl<T> Deref for List<'_, T> {
     }
 }
 
-/// Where a list without values is said to lie: anywhere that is aligned and not null, which is what an
-/// allocator of no bytes answers too.
-fn nowhere<T: ComponentType>() -> usize {
-    T::ALIGN32 as usize
-}
-
 // SAFETY: the type, its layout and its check are those of `[T]`, the list that this one lends.
 unsafe impl<T: ComponentType> ComponentType for List<'_, T> {
     type Lower = [ValRaw; 2];
@@ -65,8 +59,7 @@ unsafe impl<T: ComponentType> ComponentType for List<'_, T> {
     }
 }
 
-// SAFETY: a list with values is lowered by `[T]` itself. One without is a pointer that nobody follows, since
-// its length is 0, and both words are written.
+// SAFETY: the list is lowered by `[T]` itself.
 unsafe impl<T: Lower> Lower for List<'_, T> {
     fn linear_lower_to_flat<U>(
         &self,
@@ -74,10 +67,6 @@ unsafe impl<T: Lower> Lower for List<'_, T> {
         ty: InterfaceType,
         dst: &mut MaybeUninit<[ValRaw; 2]>,
     ) -> Result<()> {
-        if self.0.is_empty() {
-            flat(dst, nowhere::<T>(), 0);
-            return Ok(());
-        }
         self.0.linear_lower_to_flat(cx, ty, dst)
     }
 
@@ -87,10 +76,6 @@ unsafe impl<T: Lower> Lower for List<'_, T> {
         ty: InterfaceType,
         offset: usize,
     ) -> Result<()> {
-        if self.0.is_empty() {
-            in_memory(cx, offset, nowhere::<T>(), 0);
-            return Ok(());
-        }
         self.0.linear_lower_to_memory(cx, ty, offset)
     }
 }
@@ -185,10 +170,8 @@ impl Bytes<'_> {
             Bytes::Lent(bytes) => bytes.len(),
             Bytes::Gathered(gathered) => gathered.len,
         };
-        if len == 0 {
-            return Ok((nowhere::<u8>(), 0));
-        }
-        // wasmtime checks that what the guest answers lies in its memory.
+        // Also for no bytes, as the canonical ABI says: a guest may free what it is given whatever its length, as
+        // componentize-py does. wasmtime checks that what the guest answers lies in its memory.
         let at = cx.realloc(0, 0, 1, len)?;
         let memory = &mut cx.as_slice_mut()[at..at + len];
         match self {

@@ -48,7 +48,8 @@ impl Source for Scripted {
             offsets: Offsets::From(self.offset),
         });
         self.offset += values.len() as u64;
-        let (bad, good): (Vec<&str>, Vec<&str>) = values.into_iter().partition(|value| value.starts_with('!'));
+        let (bad, good): (Vec<&str>, Vec<&str>) =
+            values.into_iter().partition(|value| value.starts_with('!'));
         let refused = bad.iter().map(|raw| Refused {
             split: "0".into(),
             offset: 0,
@@ -139,7 +140,12 @@ struct Bench {
 
 impl Bench {
     /// A pipeline of built-in sources and sinks; sources read `pulls` in the order of the manifest.
-    fn new(stages: &str, pulls: Vec<(Vec<Vec<&'static str>>, Then)>, open_for: usize, on_error: OnError) -> Self {
+    fn new(
+        stages: &str,
+        pulls: Vec<(Vec<Vec<&'static str>>, Then)>,
+        open_for: usize,
+        on_error: OnError,
+    ) -> Self {
         let context = ManifestContext { sources: &["stdin"], sinks: &["stdout"], env: &|_| None };
         let text = format!("pipeline: p\nstages:\n{stages}");
         let pipeline = manifest::parse("p.yaml", &text, &context).expect("a manifest");
@@ -186,12 +192,14 @@ impl Bench {
     }
 }
 
-const FAN_OUT: &str = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n  y: { sink: stdout, from: a }\n";
+const FAN_OUT: &str =
+    "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n  y: { sink: stdout, from: a }\n";
 const FAN_IN: &str = "  a: { source: stdin }\n  b: { source: stdin }\n  x: { sink: stdout, from: [a, b] }\n";
 
 #[tokio::test]
 async fn each_sink_behind_a_fan_out_gets_all_and_commits_once() {
-    let bench = Bench::new(FAN_OUT, vec![(vec![vec!["1", "2"], vec!["3"]], Then::End)], 99, OnError::DeadLetter);
+    let bench =
+        Bench::new(FAN_OUT, vec![(vec![vec!["1", "2"], vec!["3"]], Then::End)], 99, OnError::DeadLetter);
     let meters = bench.run.meters();
     bench.run.run(CancellationToken::new()).await.expect("a good run");
     for sink in 0..2 {
@@ -243,7 +251,12 @@ async fn what_was_written_before_a_failure_is_made_durable() {
 #[tokio::test]
 async fn a_sink_that_nobody_reads_any_more_ends_the_run_well() {
     let pulls = (0..1000).map(|_| vec!["x"]).collect();
-    let bench = Bench::new("  a: { source: stdin }\n  x: { sink: stdout, from: a }\n", vec![(pulls, Then::Wait)], 3, OnError::DeadLetter);
+    let bench = Bench::new(
+        "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n",
+        vec![(pulls, Then::Wait)],
+        3,
+        OnError::DeadLetter,
+    );
     bench.run.run(CancellationToken::new()).await.expect("a closed reader is no failure");
     assert_eq!(Bench::log(&bench.logs, 0), ["x", "x", "x"]);
 }
@@ -273,7 +286,6 @@ async fn refused_records_go_where_on_error_says() {
 
 #[tokio::test]
 async fn a_record_has_one_id_in_every_branch_that_stays_apart() {
-
     let bench = Bench::new(FAN_OUT, vec![(vec![vec!["1"]], Then::End)], 99, OnError::DeadLetter);
     bench.run.run(CancellationToken::new()).await.expect("a good run");
     let first = bench.ids[0].lock().expect("the ids").clone();
