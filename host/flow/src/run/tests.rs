@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{Array, AsArray, BinaryArray};
+use arrow::array::{AsArray, BinaryArray};
 use async_trait::async_trait;
 use model::batch::{Batch, Parts};
 use model::ids::RecordId;
