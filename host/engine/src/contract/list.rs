@@ -1,7 +1,6 @@
-//! Lists as they go in, lowered in two ways that wasmtime's own types do not have: an empty list asks the guest
-//! for no memory (a batch has a dozen lists, most of them empty, and each question is a call into the guest),
-//! and values that are seen through a selection are gathered straight into the guest's memory, with no buffer
-//! of the host in between. Why this reaches into wasmtime, `docs/adr/0003-lists-lowered-by-hand.md` says.
+//! Lists as they go in, and one that wasmtime's own types do not have: values that are seen through a selection
+//! are gathered straight into the guest's memory, with no buffer of the host in between. Why this reaches into
+//! wasmtime, `docs/adr/0003-lists-lowered-by-hand.md` says.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -170,8 +169,8 @@ impl Bytes<'_> {
             Bytes::Lent(bytes) => bytes.len(),
             Bytes::Gathered(gathered) => gathered.len,
         };
-        // Also for no bytes, as the canonical ABI says: a guest may free what it is given whatever its length, as
-        // componentize-py does. wasmtime checks that what the guest answers lies in its memory.
+        // Also for no bytes, as the canonical ABI says: a guest may free what it is given whatever its length,
+        // as those in Python do. wasmtime checks that what the guest answers lies in its memory.
         let at = cx.realloc(0, 0, 1, len)?;
         let memory = &mut cx.as_slice_mut()[at..at + len];
         match self {
