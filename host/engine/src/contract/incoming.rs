@@ -2,13 +2,13 @@
 
 use wasmtime::component::{ComponentType, Lower};
 
-use super::list::{Bytes, List};
+use super::bytes::Bytes;
 
 /// `columns.varlen`.
 #[derive(Clone, Copy, Debug, Default, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct VarlenIn<'a> {
-    pub offsets: List<'a, u32>,
+    pub offsets: &'a [u32],
     pub bytes: Bytes<'a>,
 }
 
@@ -16,7 +16,7 @@ pub(crate) struct VarlenIn<'a> {
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct DictionaryIn<'a> {
-    pub indices: List<'a, u32>,
+    pub indices: &'a [u32],
     pub texts: VarlenIn<'a>,
 }
 
@@ -25,21 +25,21 @@ pub(crate) struct DictionaryIn<'a> {
 #[component(variant)]
 pub(crate) enum DataIn<'a> {
     #[component(name = "bools")]
-    Bools(List<'a, u8>),
+    Bools(&'a [u8]),
     #[component(name = "s32s")]
-    S32s(List<'a, i32>),
+    S32s(&'a [i32]),
     #[component(name = "s64s")]
-    S64s(List<'a, i64>),
+    S64s(&'a [i64]),
     #[component(name = "u64s")]
-    U64s(List<'a, u64>),
+    U64s(&'a [u64]),
     #[component(name = "f32s")]
-    F32s(List<'a, f32>),
+    F32s(&'a [f32]),
     #[component(name = "f64s")]
-    F64s(List<'a, f64>),
+    F64s(&'a [f64]),
     #[component(name = "times")]
-    Times(List<'a, i64>),
+    Times(&'a [i64]),
     #[component(name = "days")]
-    Days(List<'a, i32>),
+    Days(&'a [i32]),
     #[component(name = "texts")]
     Texts(VarlenIn<'a>),
     #[component(name = "dictionaries")]
@@ -54,7 +54,7 @@ pub(crate) enum DataIn<'a> {
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct ColumnIn<'a> {
-    pub valid: List<'a, u8>,
+    pub valid: &'a [u8],
     pub data: DataIn<'a>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct ColumnIn<'a> {
 #[derive(Clone, Copy, Debug, Default, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct BlobColumnIn<'a> {
-    pub valid: List<'a, u8>,
+    pub valid: &'a [u8],
     pub blobs: VarlenIn<'a>,
 }
 
@@ -70,9 +70,9 @@ pub(crate) struct BlobColumnIn<'a> {
 #[derive(Clone, Copy, Debug, Default, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct HeadersIn<'a> {
-    pub names: List<'a, String>,
-    pub of: List<'a, u32>,
-    pub name: List<'a, u16>,
+    pub names: &'a [String],
+    pub of: &'a [u32],
+    pub name: &'a [u16],
     pub values: VarlenIn<'a>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct HeadersIn<'a> {
 #[component(record)]
 pub(crate) struct BatchIn<'a> {
     pub rows: u32,
-    pub times: List<'a, i64>,
+    pub times: &'a [i64],
     pub keys: BlobColumnIn<'a>,
     pub headers: HeadersIn<'a>,
     pub values: BlobColumnIn<'a>,
@@ -92,7 +92,7 @@ pub(crate) struct BatchIn<'a> {
 #[component(record)]
 pub(crate) struct TableIn<'a> {
     pub rows: u32,
-    pub times: List<'a, i64>,
+    pub times: &'a [i64],
     pub keys: BlobColumnIn<'a>,
-    pub columns: List<'a, ColumnIn<'a>>,
+    pub columns: &'a [ColumnIn<'a>],
 }

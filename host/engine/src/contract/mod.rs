@@ -4,12 +4,12 @@
 //! They are written by hand rather than generated, so that a list is lowered from wherever it lies with one
 //! copy, and lifted into a buffer that Arrow takes as it is.
 
+mod bytes;
 mod incoming;
-mod list;
 mod outgoing;
 
+pub(crate) use bytes::{Bytes, Gathered};
 pub(crate) use incoming::*;
-pub(crate) use list::{Bytes, Gathered, List};
 pub(crate) use outgoing::*;
 
 use wasmtime::component::{ComponentType, Lift, Lower};

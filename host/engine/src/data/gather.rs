@@ -4,7 +4,7 @@
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use model::batch::Rows;
 
-use crate::contract::{Bytes, Gathered, List, VarlenIn};
+use crate::contract::{Bytes, Gathered, VarlenIn};
 
 /// Buffers for one list of values of varying length.
 #[derive(Debug, Default)]
@@ -82,11 +82,11 @@ fn lend<'a>(
     let bytes = &bytes[first as usize..last as usize];
     if first == 0 {
         // They are never negative, so they are the same numbers without a sign.
-        return VarlenIn { offsets: List(offsets.inner().inner().typed_data()), bytes: Bytes::Lent(bytes) };
+        return VarlenIn { offsets: offsets.inner().inner().typed_data(), bytes: Bytes::Lent(bytes) };
     }
     scratch.offsets.clear();
     scratch.offsets.extend(offsets.iter().map(|offset| (offset - first) as u32));
-    VarlenIn { offsets: List(&scratch.offsets), bytes: Bytes::Lent(bytes) }
+    VarlenIn { offsets: &scratch.offsets, bytes: Bytes::Lent(bytes) }
 }
 
 fn collect<'a>(
@@ -108,7 +108,7 @@ fn collect<'a>(
         return Err(end);
     }
     let bytes = Bytes::Gathered(Gathered::new(bytes, offsets, rows, end));
-    Ok(VarlenIn { offsets: List(&scratch.offsets), bytes })
+    Ok(VarlenIn { offsets: &scratch.offsets, bytes })
 }
 
 #[cfg(test)]

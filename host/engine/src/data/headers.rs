@@ -11,7 +11,7 @@ use model::stage::header_fields;
 
 use super::gather::{VarlenScratch, varlen};
 use super::lift::{Place, blob_values};
-use crate::contract::{HeadersIn, HeadersOut, List};
+use crate::contract::{HeadersIn, HeadersOut};
 use crate::error::{AnswerError, InputError};
 
 #[derive(Debug, Default)]
@@ -69,8 +69,7 @@ pub(crate) fn lower_headers<'a>(
     *rows = Rows::At(entries.as_slice().into());
     let values = varlen(values.offsets(), values.values(), rows, bytes)
         .map_err(|bytes| InputError::TooLarge { what: "the headers".into(), bytes })?;
-    let (names, of, name) = (List(distinct), List(of), List(name));
-    Ok(HeadersIn { names, of, name, values })
+    Ok(HeadersIn { names: distinct, of, name, values })
 }
 
 pub(crate) fn lift_headers(headers: HeadersOut, rows: usize, place: Place) -> Result<ArrayRef, AnswerError> {

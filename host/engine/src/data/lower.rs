@@ -11,7 +11,7 @@ use model::fields::{FieldSpec, Kind};
 use super::Call;
 use super::gather::{VarlenScratch, bits, fixed, valid, varlen};
 use super::headers::{HeaderScratch, lower_headers};
-use crate::contract::{BatchIn, BlobColumnIn, ColumnIn, DataIn, DictionaryIn, HeadersIn, List, TableIn};
+use crate::contract::{BatchIn, BlobColumnIn, ColumnIn, DataIn, DictionaryIn, HeadersIn, TableIn};
 use crate::error::InputError;
 
 /// Buffers for what has to be gathered, kept with the instance from call to call.
@@ -57,7 +57,7 @@ pub(crate) fn lower_records<'a>(
     };
     Ok(BatchIn {
         rows: call.rows as u32,
-        times: List(times(call.times, &mut scratch.times)?),
+        times: times(call.times, &mut scratch.times)?,
         keys: blobs("the keys", call.keys, &mut scratch.keys)?,
         headers: match call.headers {
             Some(headers) => lower_headers(headers, &mut scratch.headers)?,
@@ -83,9 +83,9 @@ pub(crate) fn lower_table<'a>(
     }
     Ok(TableIn {
         rows: call.rows as u32,
-        times: List(times(call.times, &mut scratch.times)?),
+        times: times(call.times, &mut scratch.times)?,
         keys: blobs("the keys", call.keys, &mut scratch.keys)?,
-        columns: List(columns),
+        columns,
     })
 }
 
@@ -111,7 +111,7 @@ fn blobs<'a>(
     let array: &BinaryArray = array.ok_or_else(|| wrong_type(what, column.values(), "blobs"))?;
     let blobs = varlen(array.offsets(), array.values(), column.rows(), &mut scratch.blobs)
         .map_err(|bytes| InputError::TooLarge { what: what.to_owned(), bytes })?;
-    Ok(BlobColumnIn { valid: List(valid(array.nulls(), column.rows(), &mut scratch.valid)), blobs })
+    Ok(BlobColumnIn { valid: valid(array.nulls(), column.rows(), &mut scratch.valid), blobs })
 }
 
 fn lower_column<'a>(
@@ -124,14 +124,14 @@ fn lower_column<'a>(
     macro_rules! numbers {
         ($type:ty, $scratch:ident) => {{
             let array = array.as_primitive_opt::<$type>().ok_or_else(wrong)?;
-            List(fixed(array.values(), rows, &mut scratch.$scratch))
+            fixed(array.values(), rows, &mut scratch.$scratch)
         }};
     }
     let too_large = |bytes| InputError::TooLarge { what: format!("column `{}`", spec.name), bytes };
     let data = match spec.kind {
         Kind::Bools => {
             let array = array.as_boolean_opt().ok_or_else(wrong)?;
-            DataIn::Bools(List(bits(array.values(), rows, &mut scratch.bools)))
+            DataIn::Bools(bits(array.values(), rows, &mut scratch.bools))
         }
         Kind::S32s => DataIn::S32s(numbers!(Int32Type, s32s)),
         Kind::S64s => DataIn::S64s(numbers!(Int64Type, s64s)),
@@ -163,18 +163,15 @@ fn lower_column<'a>(
             }
             let has_valid = texts.null_count() > 0;
             let texts = varlen(texts.offsets(), texts.values(), &ALL, &mut scratch.bytes);
-            let data = DataIn::Dictionaries(DictionaryIn {
-                indices: List(indices),
-                texts: texts.map_err(too_large)?,
-            });
+            let data = DataIn::Dictionaries(DictionaryIn { indices, texts: texts.map_err(too_large)? });
             if has_valid {
-                return Ok(ColumnIn { valid: List(&scratch.valid), data });
+                return Ok(ColumnIn { valid: &scratch.valid, data });
             }
             data
         }
         Kind::Opaque => return Err(wrong()),
     };
-    Ok(ColumnIn { valid: List(valid(array.nulls(), rows, &mut scratch.valid)), data })
+    Ok(ColumnIn { valid: valid(array.nulls(), rows, &mut scratch.valid), data })
 }
 
 /// For tests of what lowers.

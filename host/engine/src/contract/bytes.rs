@@ -1,83 +1,13 @@
-//! Lists as they go in, and one that wasmtime's own types do not have: values that are seen through a selection
-//! are gathered straight into the guest's memory, with no buffer of the host in between. Why this reaches into
-//! wasmtime, `docs/adr/0003-lists-lowered-by-hand.md` says.
+//! Bytes as they go in: lent from where they lie side by side, or, where values are seen through a selection, gathered
+//! straight into the guest's memory, with no buffer of the host in between. Why this reaches into wasmtime,
+//! `docs/adr/0003-bytes-gathered-into-the-guest.md` says.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
-use std::ops::Deref;
 
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LowerContext};
 use wasmtime::component::{ComponentType, Lower};
 use wasmtime::{Result, ValRaw};
-
-/// A list lent from the host's memory.
-#[derive(Debug)]
-pub(crate) struct List<'a, T>(pub &'a [T]);
-
-impl<T> Clone for List<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for List<'_, T> {}
-
-impl<T> Default for List<'_, T> {
-    fn default() -> Self {
-        List(&[])
-    }
-}
-
-impl<'a, T> From<&'a [T]> for List<'a, T> {
-    fn from(values: &'a [T]) -> Self {
-        List(values)
-    }
-}
-
-impl<'a, T> From<&'a Vec<T>> for List<'a, T> {
-    fn from(values: &'a Vec<T>) -> Self {
-        List(values)
-    }
-}
-
-impl<T> Deref for List<'_, T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        self.0
-    }
-}
-
-// SAFETY: the type, its layout and its check are those of `[T]`, the list that this one lends.
-unsafe impl<T: ComponentType> ComponentType for List<'_, T> {
-    type Lower = [ValRaw; 2];
-    const ABI: CanonicalAbiInfo = <[T] as ComponentType>::ABI;
-
-    fn typecheck(ty: &InterfaceType, types: &InstanceType<'_>) -> Result<()> {
-        <[T] as ComponentType>::typecheck(ty, types)
-    }
-}
-
-// SAFETY: the list is lowered by `[T]` itself.
-unsafe impl<T: Lower> Lower for List<'_, T> {
-    fn linear_lower_to_flat<U>(
-        &self,
-        cx: &mut LowerContext<'_, U>,
-        ty: InterfaceType,
-        dst: &mut MaybeUninit<[ValRaw; 2]>,
-    ) -> Result<()> {
-        self.0.linear_lower_to_flat(cx, ty, dst)
-    }
-
-    fn linear_lower_to_memory<U>(
-        &self,
-        cx: &mut LowerContext<'_, U>,
-        ty: InterfaceType,
-        offset: usize,
-    ) -> Result<()> {
-        self.0.linear_lower_to_memory(cx, ty, offset)
-    }
-}
 
 /// Bytes of values of varying length.
 #[derive(Clone, Copy, Debug)]
