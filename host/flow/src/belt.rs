@@ -18,7 +18,7 @@ use model::plan::{Edge, Plan, PlannedStage, TransformWork, Work};
 use crate::connector::{ConnectError, Pulled, Refused, Sink};
 use crate::edge::Sender;
 use crate::error::{Records, RunError};
-use crate::feed::{Crossing, feed, rows_without, set_key};
+use crate::feed::{Crossing, Fed, as_it_is, feed, is_plain, rows_without, set_key};
 use crate::letters::{Blob, DeadLetter, LetterOrigin, Letters, Record};
 use crate::meters::{BatchCount, Meters};
 
@@ -147,6 +147,9 @@ impl Belt {
         let edge: &Edge = &plan.edges[index];
         // What lies behind an edge without a crossing was once here and has ended.
         let Some(crossing) = self.crossings.get_mut(&index) else { return Ok(()) };
+        if crossing.is_plain() {
+            return self.run_stage(edge.to, batch).await;
+        }
         let came = batch.clone();
         let (batch, rejections) =
             crossing.cross(batch).map_err(|error| feed_error(&plan, edge.to, &came, error))?;
@@ -187,13 +190,12 @@ impl Belt {
         let planned = &plan.stages[stage];
         let Work::Transform(work) = &planned.work else { return Err(not_a(planned, "transform")) };
         let came = batch.rows() as u64;
-        let fed = feed(batch.clone(), &work.feed, &planned.input)
-            .map_err(|error| feed_error(&plan, stage, &batch, error))?;
-        let mut refused = fed.rejections.len() as u64;
-        if !fed.rejections.is_empty() {
-            self.refuse(stage, &batch, fed.rejections)?;
-        }
-        let batch = fed.batch;
+        let fed = match is_plain(&work.feed) {
+            true => as_it_is(batch, &work.feed),
+            false => self.fit(stage, batch, work)?,
+        };
+        let Fed { batch, columns, rejections } = fed;
+        let mut refused = rejections.len() as u64;
         if batch.is_empty() {
             let tally = Tally { rejected: refused, ..Tally::default() };
             let count =
@@ -201,7 +203,7 @@ impl Belt {
             self.context.meters.stages[stage].count(&count);
             return Ok(());
         }
-        let (outcome, fuel) = self.call(stage, work, &batch, &fed.columns).await?;
+        let (outcome, fuel) = self.call(stage, work, &batch, &columns).await?;
         let applied = apply(&batch, &work.outputs, outcome).map_err(|error| RunError::Outcome {
             stage: planned.name.to_string(),
             records: Records::of(&batch),
@@ -220,6 +222,17 @@ impl Belt {
             self.leave(stage, port as usize, batch);
         }
         Ok(())
+    }
+
+    /// Sets the key and casts; rows that do not fit are refused.
+    fn fit(&mut self, stage: usize, batch: Batch, work: &TransformWork) -> Result<Fed, RunError> {
+        let plan = self.context.plan.clone();
+        let fed = feed(batch.clone(), &work.feed, &plan.stages[stage].input);
+        let fed = fed.map_err(|error| feed_error(&plan, stage, &batch, error))?;
+        if !fed.rejections.is_empty() {
+            self.refuse(stage, &batch, fed.rejections.clone())?;
+        }
+        Ok(fed)
     }
 
     async fn call(
@@ -248,7 +261,8 @@ impl Belt {
             headers: parts.headers.as_ref().filter(|_| work.feed.headers),
             columns,
         };
-        match leased.process(call).await {
+        // On the heap, since the future of a call is large, and those around it would be moved with it.
+        match Box::pin(leased.process(call)).await {
             Ok(outcome) => {
                 let fuel = leased.last_fuel();
                 *lease = Some(leased);

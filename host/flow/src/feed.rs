@@ -67,6 +67,11 @@ impl Crossing {
         Ok(Self { input: input.clone(), project: edge.project.clone(), conversion, meets })
     }
 
+    /// Whether a batch comes in as it went out.
+    pub fn is_plain(&self) -> bool {
+        self.meets.is_none() && self.project.is_none() && matches!(self.conversion, Converter::None)
+    }
+
     /// The batch as it comes into the stage, and rows that could not be converted.
     pub fn cross(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejection>), FeedError> {
         let batch = match &self.meets {
@@ -104,15 +109,25 @@ pub struct Fed {
     pub rejections: Vec<Rejection>,
 }
 
+/// Whether a stage gets a batch as it is, so that none of its rows can be refused.
+pub fn is_plain(feed: &Feed) -> bool {
+    feed.key.is_none() && !feed.columns.iter().any(|column| column.cast || column.required)
+}
+
+/// A batch of which the stage gets columns as they are.
+pub fn as_it_is(batch: Batch, feed: &Feed) -> Fed {
+    let columns = feed.columns.iter().map(|column| batch.columns()[column.input].clone()).collect();
+    Fed { batch, columns, rejections: Vec::new() }
+}
+
 /// Sets the key and casts what has to be cast.
 pub fn feed(batch: Batch, feed: &Feed, names: &Stream) -> Result<Fed, FeedError> {
     let (batch, mut rejections) = match &feed.key {
         Some(key) => set_key(batch, key)?,
         None => (batch, Vec::new()),
     };
-    if feed.columns.iter().all(|column| !column.cast && !column.required) && rejections.is_empty() {
-        let columns = feed.columns.iter().map(|column| batch.columns()[column.input].clone()).collect();
-        return Ok(Fed { batch, columns, rejections });
+    if !feed.columns.iter().any(|column| column.cast || column.required) && rejections.is_empty() {
+        return Ok(as_it_is(batch, feed));
     }
     let mut columns = Vec::with_capacity(feed.columns.len());
     for column in &feed.columns {

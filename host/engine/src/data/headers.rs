@@ -125,7 +125,7 @@ mod tests {
         let column = Column::with_rows(map, model::batch::Rows::At([3, 0, 1].into()));
         let mut scratch = HeaderScratch::default();
         let found = lower_headers(&column, &mut scratch).expect("lowers");
-        assert_eq!((&*found.of, &*found.name), (&[0, 2, 2][..], &[0, 1, 0][..]));
+        assert_eq!((found.of, found.name), (&[0, 2, 2][..], &[0, 1, 0][..]));
         assert_eq!(*found.names, ["b", "a"]);
         assert_eq!(texts_of(found.values), ["zz", "x", ""]);
     }
