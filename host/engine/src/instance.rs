@@ -39,7 +39,7 @@ pub(crate) struct Instance {
     pub exports: wasmtime::component::Instance,
     pub last_fuel: u64,
     metered: bool,
-    beats: Arc<AtomicU64>,
+    pub beats: Arc<AtomicU64>,
 }
 
 /// What a call of the contract answers: a value, or the stage's own failure.
@@ -100,10 +100,7 @@ impl Instance {
         P: ComponentNamedList + Lower,
         R: Lift + Send + Sync + 'static,
     {
-        match self.call(func, params, budget).await?.0 {
-            Ok(answer) => Ok(answer),
-            Err(failure) => Err(CallError::Failure(failure.into())),
-        }
+        answered(self.call(func, params, budget).await?)
     }
 
     pub(crate) async fn call<P, R>(
@@ -116,17 +113,37 @@ impl Instance {
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift + Send + Sync + 'static,
     {
-        arm(&mut self.store, budget, self.metered)?;
+        self.arm(budget)?;
         let answer = {
             let call = pin!(func.call_async(&mut self.store, params));
-            watched(call, &self.beats, budget.host_call_time).await?
+            watched(call, &self.beats, budget.host_call_time).await
         };
+        self.settle(answer, budget)
+    }
+
+    /// Sets the meters for one call. `call` does this by itself.
+    pub(crate) fn arm(&mut self, budget: Budget) -> Result<(), CallError> {
+        arm(&mut self.store, budget, self.metered)
+    }
+
+    /// What became of a call: `watched` waited for it.
+    pub(crate) fn settle<R>(
+        &mut self,
+        answer: Result<wasmtime::Result<R>, CallError>,
+        budget: Budget,
+    ) -> Result<R, CallError> {
+        let answer = answer?;
         if self.metered {
             let left = self.store.get_fuel().unwrap_or_default();
             self.last_fuel = budget.fuel.saturating_sub(left);
         }
         answer.map_err(|error| explain(&self.store, error, budget, false))
     }
+}
+
+/// A stage's own failure is an error.
+pub(crate) fn answered<R>((answer,): Answer<R>) -> Result<R, CallError> {
+    answer.map_err(|failure| CallError::Failure(failure.into()))
 }
 
 fn arm(store: &mut Store<State>, budget: Budget, metered: bool) -> Result<(), CallError> {
@@ -156,7 +173,7 @@ fn explain(store: &Store<State>, error: wasmtime::Error, budget: Budget, startin
 
 /// Waits for `call`. Most return at the first poll. One that does not has either yielded, and its beats go
 /// on, or waits inside a host function; that is given up after a while.
-async fn watched<T>(
+pub(crate) async fn watched<T>(
     mut call: Pin<&mut impl Future<Output = T>>,
     beats: &AtomicU64,
     host_call_time: Duration,

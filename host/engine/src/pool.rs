@@ -1,6 +1,7 @@
 //! Instances of one transform, leased and given back: warm and opened, never shared with another pipeline,
 //! and thrown away after anything but an answer.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::fields::FieldSpec;
@@ -12,7 +13,7 @@ use crate::compile::{Component, Open, OpenTable, Process, ProcessTable, Signatur
 use crate::contract::Field;
 use crate::data::{Call, Scratch, lower_records, lower_table, outcome_of_records, outcome_of_table};
 use crate::error::CallError;
-use crate::instance::{Answer, Budget, Instance};
+use crate::instance::{Answer, Budget, Instance, answered, watched};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
 use crate::plan::fields_in;
@@ -46,7 +47,8 @@ struct Shared {
     plan: TransformPlan,
     limits: StageLimits,
     log: Arc<StageLog>,
-    idle: Mutex<Vec<Warm>>,
+    /// Boxed, since they move in and out of leases.
+    idle: Mutex<Vec<Box<Warm>>>,
 }
 
 /// An instance that was opened.
@@ -88,7 +90,7 @@ impl Pool {
         let warm = self.shared.idle().pop();
         let warm = match warm {
             Some(warm) => warm,
-            None => self.shared.start().await?,
+            None => Box::pin(self.shared.start()).await?,
         };
         Ok(Lease { shared: self.shared.clone(), warm: Some(warm), last_fuel: 0 })
     }
@@ -106,11 +108,11 @@ impl Pool {
 }
 
 impl Shared {
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Warm>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Box<Warm>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn start(&self) -> Result<Warm, CallError> {
+    async fn start(&self) -> Result<Box<Warm>, CallError> {
         let compiled = &self.component.inner.compiled;
         let mut instance = Instance::start(compiled, &self.limits, self.log.clone()).await?;
         let budget = Budget::of(&self.limits, 0);
@@ -125,7 +127,7 @@ impl Shared {
             instance.ask(&open, (&self.config,), budget).await?;
             ProcessFn::Records(instance.func(compiled, "process")?)
         };
-        Ok(Warm { instance, process, scratch: Scratch::default(), calls: 0 })
+        Ok(Box::new(Warm { instance, process, scratch: Scratch::default(), calls: 0 }))
     }
 }
 
@@ -133,7 +135,7 @@ impl Shared {
 pub struct Lease {
     shared: Arc<Shared>,
     /// None after a call that left the instance in an unknown state; the next call starts another.
-    warm: Option<Warm>,
+    warm: Option<Box<Warm>>,
     last_fuel: u64,
 }
 
@@ -147,7 +149,7 @@ impl Lease {
             Some(warm) if warm.calls < limits::INSTANCE_CALLS_MAX => warm,
             worn => {
                 drop(worn);
-                self.shared.start().await?
+                Box::pin(self.shared.start()).await?
             }
         };
         warm.calls += 1;
@@ -186,16 +188,27 @@ impl Shared {
     async fn process(&self, warm: &mut Warm, call: &Call<'_>) -> Result<Outcome, CallError> {
         let budget = Budget::of(&self.limits, call.rows);
         let Warm { instance, process, scratch, .. } = warm;
+        instance.arm(budget)?;
+        // The calls stand here and not in functions of their own: each future around that of a call moves it
+        // once more.
         match *process {
             ProcessFn::Records(process) => {
                 let batch = lower_records(call, scratch)?;
-                let outcome = instance.ask(&process, (batch,), budget).await?;
+                let answer = {
+                    let call = pin!(process.call_async(&mut instance.store, (batch,)));
+                    watched(call, &instance.beats, budget.host_call_time).await
+                };
+                let outcome = answered(instance.settle(answer, budget)?)?;
                 Ok(outcome_of_records(outcome, &self.plan.outputs, call.rows)?)
             }
             ProcessFn::Table(process) => {
                 let mut columns = Vec::with_capacity(call.columns.len());
                 let table = lower_table(call, &self.plan.wanted, scratch, &mut columns)?;
-                let outcome = instance.ask(&process, (table,), budget).await?;
+                let answer = {
+                    let call = pin!(process.call_async(&mut instance.store, (table,)));
+                    watched(call, &instance.beats, budget.host_call_time).await
+                };
+                let outcome = answered(instance.settle(answer, budget)?)?;
                 Ok(outcome_of_table(outcome, &self.plan.outputs, call.rows)?)
             }
         }

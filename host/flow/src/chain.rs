@@ -59,9 +59,10 @@ async fn drive_source(
             None => return Ok(()),
         };
         match pulled {
-            Some(pulled) => belt.take_from_source(head.stage, pulled).await?,
+            Some(pulled) => belt.take_from_source(head.stage, pulled)?,
             None => return Ok(()),
         }
+        belt.work().await?;
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
     }
@@ -74,7 +75,8 @@ async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), Ru
             // The room that the batch takes up on the edge is free once it is worked off.
             Some(Some(parcel)) => {
                 let Parcel { edge, ref batch, .. } = parcel;
-                belt.receive(edge, batch.clone()).await?;
+                belt.receive(edge, batch.clone());
+                belt.work().await?;
             }
             Some(None) | None => return Ok(()),
         }

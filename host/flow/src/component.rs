@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{Call, CallError, PullBounds, PulledBatch, SinkDriver, SourceDriver, SplitStart};
+use engine::{CallError, PullBounds, PulledBatch, SinkDriver, SourceDriver, SplitStart};
 use model::batch::{Batch, Column, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
@@ -124,10 +124,10 @@ impl ComponentSink {
 impl Sink for ComponentSink {
     async fn write(&mut self, batch: &Batch, ids: &[RecordId]) -> Result<Refusals, ConnectError> {
         let fed = feed(batch.clone(), &self.feed, &self.input);
-        let fed =
+        let mut fed =
             fed.map_err(|error| ConnectError::failed("its input", error, "check the fields that come"))?;
-        let kept = crate::feed::rows_without(batch.rows(), &fed.rejections);
-        let mut refusals = fed.rejections;
+        let mut refusals = std::mem::take(&mut fed.rejections);
+        let kept = crate::feed::rows_without(batch.rows(), &refusals);
         if fed.batch.is_empty() {
             return Ok(refusals);
         }
@@ -135,15 +135,7 @@ impl Sink for ComponentSink {
             true => kept.iter().filter_map(|&row| ids.get(row as usize).copied()).collect(),
             false => Vec::new(),
         };
-        let parts = fed.batch.parts();
-        let call = Call {
-            rows: fed.batch.rows(),
-            times: parts.times.as_ref().filter(|_| self.feed.times),
-            keys: parts.keys.as_ref().filter(|_| self.feed.keys),
-            headers: parts.headers.as_ref().filter(|_| self.feed.headers),
-            columns: &fed.columns,
-        };
-        let refused = self.driver.write(call, &kept_ids).await.map_err(died)?;
+        let refused = self.driver.write(fed.call(&self.feed), &kept_ids).await.map_err(died)?;
         // The sink counts the rows that it got; the belt those that came.
         refusals.extend(refused.into_iter().map(|mut rejection| {
             rejection.row = kept[rejection.row as usize];

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::is_null;
 use arrow::error::ArrowError;
+use engine::Call;
 use model::batch::{Batch, BatchError, Column, Parts};
 use model::convert::{
     BAD_CAST, CastError, JsonReader, JsonReaderError, JsonWriter, PointerError, cast_column, from_json,
@@ -109,9 +110,18 @@ pub struct Fed {
     pub rejections: Vec<Rejection>,
 }
 
-/// Whether a stage gets a batch as it is, so that none of its rows can be refused.
-pub fn is_plain(feed: &Feed) -> bool {
-    feed.key.is_none() && !feed.columns.iter().any(|column| column.cast || column.required)
+impl Fed {
+    /// The call that hands the batch to a stage.
+    pub fn call(&self, feed: &Feed) -> Call<'_> {
+        let parts = self.batch.parts();
+        Call {
+            rows: self.batch.rows(),
+            times: parts.times.as_ref().filter(|_| feed.times),
+            keys: parts.keys.as_ref().filter(|_| feed.keys),
+            headers: parts.headers.as_ref().filter(|_| feed.headers),
+            columns: &self.columns,
+        }
+    }
 }
 
 /// A batch of which the stage gets columns as they are.
@@ -126,7 +136,7 @@ pub fn feed(batch: Batch, feed: &Feed, names: &Stream) -> Result<Fed, FeedError>
         Some(key) => set_key(batch, key)?,
         None => (batch, Vec::new()),
     };
-    if !feed.columns.iter().any(|column| column.cast || column.required) && rejections.is_empty() {
+    if !feed.casts() && rejections.is_empty() {
         return Ok(as_it_is(batch, feed));
     }
     let mut columns = Vec::with_capacity(feed.columns.len());

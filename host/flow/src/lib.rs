@@ -12,6 +12,7 @@ pub mod error;
 mod feed;
 pub mod letters;
 pub mod meters;
+mod refuse;
 pub mod run;
 pub mod trial;
 

@@ -1,7 +1,7 @@
 //! A plan with everything opened becomes running loops.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use engine::Pool;
 use model::manifest::OnError;
@@ -45,9 +45,7 @@ impl Job {
     pub fn build(self) -> Result<Run, RunError> {
         let Self { plan, parts, on_error, letters } = self;
         let meters = Meters::new(&plan);
-        let letters = Arc::new(Mutex::new(letters));
-        let context =
-            Context { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
+        let context = Context::new(&plan, on_error, &meters, letters);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         let (mut senders, mut receivers) = meetings(&plan);
         let mut chains = Vec::with_capacity(plan.chains.len());

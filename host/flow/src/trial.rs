@@ -67,12 +67,9 @@ impl Trial {
             let mut seen = watched.lock().unwrap_or_else(PoisonError::into_inner);
             seen.batches.push((stage, port, batch.clone()));
         });
-        let context = Context {
-            plan: plan.clone(),
-            on_error: plan.stages.iter().map(|_| OnError::DeadLetter).collect(),
-            meters: Meters::new(&plan),
-            letters: Arc::new(Mutex::new(Box::new(Kept(seen.clone())))),
-        };
+        let on_error = vec![OnError::DeadLetter; plan.stages.len()];
+        let letters = Box::new(Kept(seen.clone()));
+        let context = Context::new(&plan, on_error, &Meters::new(&plan), letters);
         let station = |pool: Option<Pool>| match pool {
             Some(pool) => Station::Transform { pool, lease: None },
             None => Station::Nowhere,
@@ -81,9 +78,10 @@ impl Trial {
         let mut belt = Belt::new(context, stations, HashMap::new(), Some(tap))?;
         for (stage, batch) in feeds {
             match plan.stages[stage].inputs.is_empty() {
-                true => belt.send(stage, 0, batch).await?,
-                false => belt.enter(stage, batch).await?,
+                true => belt.leave(stage, 0, batch),
+                false => belt.enter(stage, batch),
             }
+            belt.work().await?;
         }
         drop(belt);
         Ok(std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner)))

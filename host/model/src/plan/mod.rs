@@ -143,6 +143,18 @@ pub enum Key {
     Pointer(String),
 }
 
+impl Feed {
+    /// Whether a column may have values that the stage cannot take.
+    pub fn casts(&self) -> bool {
+        self.columns.iter().any(|column| column.cast || column.required)
+    }
+
+    /// Whether the stage gets a batch as it is, so that none of its rows can be refused.
+    pub fn is_plain(&self) -> bool {
+        self.key.is_none() && !self.casts()
+    }
+}
+
 /// A way from a port to a stage.
 #[derive(Clone, Debug)]
 pub struct Edge {
