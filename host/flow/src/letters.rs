@@ -17,6 +17,11 @@ pub struct DeadLetter {
     pub stage: String,
     pub code: String,
     pub message: String,
+    /// The guest's frames, where it died on the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backtrace: Option<String>,
+    /// How many calls had the record in them.
+    pub attempts: u32,
     pub origin: LetterOrigin,
     /// The record's id; a record that a source could not make has none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +168,8 @@ mod tests {
             stage: "s".into(),
             code: "bad".into(),
             message: "no".into(),
+            backtrace: None,
+            attempts: 1,
             origin: LetterOrigin { source: "in".into(), split: "a".into(), offset: 3 },
             id: None,
             time_us: None,

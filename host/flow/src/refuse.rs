@@ -14,6 +14,25 @@ use crate::error::{Records, RunError};
 use crate::letters::{Blob, DeadLetter, LetterOrigin, Letters, Record};
 use crate::meters::Meters;
 
+/// A row that a stage refused, or died on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of the batch as it came into the stage.
+    pub row: u32,
+    pub code: String,
+    pub message: String,
+    /// The guest's frames, where it died on the row.
+    pub backtrace: Option<Arc<str>>,
+    /// How many calls had the row in them.
+    pub attempts: u32,
+}
+
+impl From<Rejection> for Refusal {
+    fn from(Rejection { row, code, message }: Rejection) -> Self {
+        Self { row, code, message, backtrace: None, attempts: 1 }
+    }
+}
+
 /// Takes what the stages of one pipeline refuse; one for all its loops.
 #[derive(Clone)]
 pub(crate) struct Refusing {
@@ -51,6 +70,8 @@ impl Refusing {
                     stage: origin.source.to_string(),
                     code: refused.code,
                     message: refused.message,
+                    backtrace: None,
+                    attempts: 1,
                     origin: origin.into(),
                     id: Some(id.to_string()),
                     time_us: None,
@@ -64,13 +85,18 @@ impl Refusing {
 
     /// Rows of `batch`, as it came into the stage.
     pub fn rows(&self, stage: usize, batch: &Batch, rejections: Vec<Rejection>) -> Result<(), RunError> {
+        self.refusals(stage, batch, rejections.into_iter().map(Refusal::from).collect())
+    }
+
+    /// As [`Refusing::rows`], with what is known of a death.
+    pub fn refusals(&self, stage: usize, batch: &Batch, refusals: Vec<Refusal>) -> Result<(), RunError> {
         let name = &self.plan.stages[stage].name;
         match self.on_error[stage] {
             OnError::Drop => {
-                self.meters.stages[stage].count_dropped(rejections.len() as u64);
+                self.meters.stages[stage].count_dropped(refusals.len() as u64);
                 Ok(())
             }
-            OnError::Fail => match rejections.into_iter().next() {
+            OnError::Fail => match refusals.into_iter().next() {
                 None => Ok(()),
                 Some(first) => Err(RunError::Refused {
                     stage: name.to_string(),
@@ -84,7 +110,7 @@ impl Refusing {
                     stage: name.to_string(),
                     why: format!("a refused record cannot be written down: {error}"),
                 };
-                let letters = dead_letters(&self.plan.pipeline, name, batch, rejections).map_err(broke)?;
+                let letters = dead_letters(&self.plan.pipeline, name, batch, refusals).map_err(broke)?;
                 let mut file = self.letters();
                 letters.iter().try_for_each(|letter| file.put(letter)).map_err(RunError::from)
             }
@@ -106,12 +132,12 @@ fn dead_letters(
     pipeline: &str,
     stage: &str,
     batch: &Batch,
-    rejections: Vec<Rejection>,
+    refusals: Vec<Refusal>,
 ) -> Result<Vec<DeadLetter>, arrow::error::ArrowError> {
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::TimestampMicrosecondType;
 
-    let rows: Arc<[u32]> = rejections.iter().map(|rejection| rejection.row).collect();
+    let rows: Arc<[u32]> = refusals.iter().map(|refusal| refusal.row).collect();
     let picked = batch.pick(&rows);
     let opaque = *picked.schema() == model::batch::opaque_schema();
     let values = match opaque {
@@ -120,7 +146,7 @@ fn dead_letters(
     };
     let flat = |column: &Option<Column>| column.as_ref().map(Column::flat).transpose();
     let (keys, times) = (flat(&picked.parts().keys)?, flat(&picked.parts().times)?);
-    let letter = |(row, rejection): (usize, Rejection)| {
+    let letter = |(row, refusal): (usize, Refusal)| {
         let record = match (values.is_valid(row), opaque) {
             (false, _) => Record::None,
             (true, true) => Record::Opaque(Blob::new(values.value(row))),
@@ -137,8 +163,10 @@ fn dead_letters(
         DeadLetter {
             pipeline: pipeline.to_owned(),
             stage: stage.to_owned(),
-            code: rejection.code,
-            message: rejection.message,
+            code: refusal.code,
+            message: refusal.message,
+            backtrace: refusal.backtrace.map(|frames| frames.to_string()),
+            attempts: refusal.attempts,
             origin: LetterOrigin::from(picked.lineage().origin(row)),
             id: Some(picked.lineage().id(row).to_string()),
             time_us: times.filter(|times| times.is_valid(row)).map(|times| times.value(row)),
@@ -146,5 +174,5 @@ fn dead_letters(
             record,
         }
     };
-    Ok(rejections.into_iter().enumerate().map(letter).collect())
+    Ok(refusals.into_iter().enumerate().map(letter).collect())
 }

@@ -108,6 +108,8 @@ mod tests {
             stage: "s".into(),
             code: code.into(),
             message: "no".into(),
+            backtrace: None,
+            attempts: 1,
             origin: LetterOrigin { source: "in".into(), split: "a".into(), offset: 3 },
             id: None,
             time_us: None,
