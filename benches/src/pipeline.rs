@@ -7,7 +7,7 @@ use engine::{Engine, EngineOptions, Pool};
 use flow::connector::{PullLimits, Sink, Source};
 use flow::letters::{DeadLetter, Letters, LettersError};
 use flow::meters::StageReport;
-use flow::{Job, Part, Run};
+use flow::{Job, Part, Rules, Run};
 use model::limits;
 use model::manifest::OnError;
 use model::plan::{PlannedStage, Work};
@@ -80,15 +80,15 @@ impl Pipeline {
         let plan = self.wired.plan.clone();
         let parts: Option<Vec<_>> = plan.stages.iter().map(part).collect();
         let parts = parts.context("a pipeline with one source and one sink is needed")?;
-        let on_error = vec![OnError::Fail; parts.len()];
-        Ok(Job { plan, parts, on_error, letters: Box::new(Refuse) }.build()?)
+        let rules = Rules { on_error: vec![OnError::Fail; parts.len()], ..Rules::defaults(&plan) };
+        Ok(Job { plan, parts, rules, letters: Box::new(Refuse) }.build()?)
     }
 }
 
 /// Runs to the end; says what each stage did.
 pub async fn finish(run: Run) -> Result<Vec<StageReport>> {
     let meters = run.meters();
-    run.run(CancellationToken::new()).await?;
+    run.run(CancellationToken::new()).await.result()?;
     Ok(meters.report())
 }
 

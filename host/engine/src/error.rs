@@ -81,6 +81,20 @@ pub enum CallError {
     TimedOut { limit: Duration, backtrace: GuestBacktrace },
     #[error("out of memory: it asked for more than {limit_bytes} bytes; raise `limits.memory`")]
     OutOfMemory { limit_bytes: usize, backtrace: GuestBacktrace },
+    #[error(
+        "its answer is too large: more than the {limit_bytes} bytes that what came in allows; raise \
+         `limits.output-bytes` or `limits.output-ratio`"
+    )]
+    OutputTooLarge { limit_bytes: usize },
+    #[error(
+        "it handed more than {limit_bytes} bytes to one call into the host; hand it less at a time, or raise \
+         `limits.host-call-bytes`"
+    )]
+    HostCallTooLarge { limit_bytes: usize, backtrace: GuestBacktrace },
+    #[error("it holds more handles than it may; close what is done with, or raise `limits.resources`")]
+    TooManyResources { backtrace: GuestBacktrace },
+    #[error("it wants more than the {limit} instances that it may have; raise `limits.instances`")]
+    TooManyInstances { limit: u32 },
     #[error("a call into the host did not return within {} ms", limit.as_millis())]
     HostCallTimedOut { limit: Duration },
     #[error("{0}")]
@@ -104,6 +118,10 @@ impl CallError {
             Self::TimedOut { .. } => "timed-out",
             Self::OutOfMemory { .. } => "out-of-memory",
             Self::HostCallTimedOut { .. } => "host-call-timed-out",
+            Self::OutputTooLarge { .. } => "output-too-large",
+            Self::HostCallTooLarge { .. } => "host-call-too-large",
+            Self::TooManyResources { .. } => "too-many-resources",
+            Self::TooManyInstances { .. } => "too-many-instances",
             Self::Failure(Failure::Retry { .. }) => "retry",
             Self::Failure(Failure::Invalid(_)) => "invalid",
             Self::Failure(Failure::Fatal(_)) => "fatal",
@@ -114,12 +132,35 @@ impl CallError {
         }
     }
 
+    /// Whether the stage died on what it was given, so that it is worth finding out which record it was. Its own
+    /// failures, and what the host lacks, are no deaths.
+    pub fn is_death(&self) -> bool {
+        match self {
+            Self::Trap(_)
+            | Self::OutOfFuel { .. }
+            | Self::TimedOut { .. }
+            | Self::OutOfMemory { .. }
+            | Self::OutputTooLarge { .. }
+            | Self::HostCallTooLarge { .. }
+            | Self::TooManyResources { .. }
+            | Self::HostCallTimedOut { .. }
+            | Self::BadAnswer(_) => true,
+            Self::Failure(_)
+            | Self::Input(_)
+            | Self::TooManyInstances { .. }
+            | Self::NoRoom
+            | Self::Start(_) => false,
+        }
+    }
+
     pub fn backtrace(&self) -> Option<&GuestBacktrace> {
         match self {
             Self::Trap(trap) => Some(&trap.backtrace),
             Self::OutOfFuel { backtrace, .. }
             | Self::TimedOut { backtrace, .. }
-            | Self::OutOfMemory { backtrace, .. } => Some(backtrace),
+            | Self::OutOfMemory { backtrace, .. }
+            | Self::HostCallTooLarge { backtrace, .. }
+            | Self::TooManyResources { backtrace } => Some(backtrace),
             _ => None,
         }
     }

@@ -25,12 +25,20 @@ pub(crate) struct Budget {
     pub ticks: u64,
     pub time: Duration,
     pub host_call_time: Duration,
+    /// Bytes that the guest may hand over, in one answer or one call into the host.
+    pub output_bytes: usize,
 }
 
 impl Budget {
     pub(crate) fn of(limits: &StageLimits, rows: usize) -> Self {
         let StageLimits { batch_time: time, host_call_time, .. } = *limits;
-        Self { fuel: limits.fuel(rows), ticks: limits.ticks(), time, host_call_time }
+        let (fuel, ticks, output_bytes) = (limits.fuel(rows), limits.ticks(), limits.output_bytes);
+        Self { fuel, ticks, time, host_call_time, output_bytes }
+    }
+
+    /// For a call that hands `input_bytes` in.
+    pub(crate) fn with_input(self, limits: &StageLimits, input_bytes: usize) -> Self {
+        Self { output_bytes: limits.output(input_bytes), ..self }
     }
 }
 
@@ -52,15 +60,13 @@ impl Instance {
         limits: &StageLimits,
         log: Arc<StageLog>,
     ) -> Result<Self, CallError> {
-        let mut store = component.store(State::new(limits.memory_bytes, Voice::new(log)));
+        let mut store = component.store(State::new(limits, Voice::new(log)));
         let metered = component.is_metered();
         if metered {
             store.limiter(|state| &mut state.memory);
             store.epoch_deadline_callback(|mut store| store.data_mut().clock.tick());
         }
-        // A stage cannot give more than it can hold; lists that overlap count each time.
-        store.set_hostcall_fuel(limits.memory_bytes);
-        store.set_max_component_handles(limits::RESOURCES_MAX);
+        store.set_max_component_handles(limits.resources);
         let budget = Budget::of(limits, 0);
         arm(&mut store, budget, metered)?;
         let beats = store.data().clock.beats().clone();
@@ -139,6 +145,11 @@ impl Instance {
         }
         answer.map_err(|error| explain(&self.store, error, budget, false))
     }
+
+    /// Counts that a call ended at a limit or in a death.
+    pub(crate) fn note(&self, error: &CallError) {
+        self.store.data().voice.hits().count(error.code());
+    }
 }
 
 /// A stage's own failure is an error.
@@ -151,6 +162,8 @@ fn arm(store: &mut Store<State>, budget: Budget, metered: bool) -> Result<(), Ca
         store.set_fuel(budget.fuel).map_err(|e| CallError::Start(e.to_string()))?;
         store.set_epoch_deadline(1);
     }
+    // Lists that overlap in the guest's memory count each time.
+    store.set_hostcall_fuel(budget.output_bytes);
     let state = store.data_mut();
     state.clock.arm(budget.ticks);
     state.memory.arm();
@@ -165,6 +178,7 @@ fn explain(store: &Store<State>, error: wasmtime::Error, budget: Budget, startin
         memory: &state.memory,
         fuel: budget.fuel,
         time: budget.time,
+        output_bytes: budget.output_bytes,
         last_words: state.voice.last_words(),
         starting,
     }

@@ -9,6 +9,7 @@ mod contract;
 mod data;
 mod engine;
 mod error;
+mod hits;
 mod instance;
 mod link;
 mod meter;
@@ -24,6 +25,7 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{
     AnswerError, CallError, EngineError, Failure, Frame, GuestBacktrace, InputError, LoadError, Trap,
 };
+pub use hits::Hits;
 pub use meter::StageLimits;
 pub use pool::{Lease, Pool, StageSetup};
 pub use sink::{SinkContext, SinkDriver, SinkSetup};

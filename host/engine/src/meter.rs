@@ -22,6 +22,20 @@ pub struct StageLimits {
     pub fuel_per_call: u64,
     /// The guest's own running time for one batch.
     pub batch_time: Duration,
+    /// Bytes of one answer.
+    pub output_bytes: usize,
+    /// Bytes of one answer for each byte that came in; `limits::OUTPUT_BYTES_LEAST` are granted in any case.
+    pub output_ratio: u64,
+    /// Bytes that the guest may hand over in one call into the host.
+    pub host_call_bytes: usize,
+    /// Log lines in a second.
+    pub log_lines: u32,
+    /// Handles to things of the host that are open at once.
+    pub resources: usize,
+    /// Instances of the stage that are alive at once.
+    pub instances: u32,
+    /// Calls after which an instance is thrown away.
+    pub instance_calls: u64,
     /// The longest that one call of the guest into the host may take.
     pub host_call_time: Duration,
 }
@@ -33,6 +47,13 @@ impl Default for StageLimits {
             fuel_per_record: limits::FUEL_PER_RECORD,
             fuel_per_call: limits::FUEL_PER_CALL,
             batch_time: limits::BATCH_TIME,
+            output_bytes: limits::OUTPUT_BYTES,
+            output_ratio: limits::OUTPUT_RATIO,
+            host_call_bytes: limits::HOST_CALL_BYTES,
+            log_lines: limits::LOG_LINES_PER_SECOND,
+            resources: limits::RESOURCES_MAX,
+            instances: limits::STAGE_INSTANCES,
+            instance_calls: limits::INSTANCE_CALLS_MAX,
             host_call_time: limits::HOST_CALL_TIME,
         }
     }
@@ -41,6 +62,13 @@ impl Default for StageLimits {
 impl StageLimits {
     pub(crate) fn fuel(&self, rows: usize) -> u64 {
         self.fuel_per_call.saturating_add(self.fuel_per_record.saturating_mul(rows as u64))
+    }
+
+    /// Bytes that the answer to `input_bytes` may have.
+    pub(crate) fn output(&self, input_bytes: usize) -> usize {
+        let by_ratio = usize::try_from(self.output_ratio.saturating_mul(input_bytes as u64));
+        let granted = by_ratio.unwrap_or(usize::MAX).max(limits::OUTPUT_BYTES_LEAST);
+        granted.min(self.output_bytes)
     }
 
     /// Ticks that may find the guest running: one more than fit, since the first comes at any time.
@@ -94,6 +122,13 @@ pub(crate) struct Clock {
 #[derive(thiserror::Error, Debug)]
 #[error("its running time is over")]
 struct TimeIsOver;
+
+/// Ends a call that handed too much to the host at once.
+#[derive(thiserror::Error, Debug)]
+#[error("more than {limit_bytes} bytes in one call into the host")]
+pub(crate) struct TooMuch {
+    pub limit_bytes: usize,
+}
 
 impl Clock {
     pub(crate) fn arm(&mut self, ticks: u64) {
@@ -184,6 +219,7 @@ pub(crate) struct Failed<'a> {
     pub memory: &'a MemoryMeter,
     pub fuel: u64,
     pub time: Duration,
+    pub output_bytes: usize,
     pub last_words: Option<String>,
     /// Whether the instance was being made, so that there is no answer to blame.
     pub starting: bool,
@@ -192,7 +228,7 @@ pub(crate) struct Failed<'a> {
 impl Failed<'_> {
     /// Which of its limits a call hit, or how else it ended.
     pub(crate) fn explain(self) -> CallError {
-        let Self { error, memory, fuel, time, last_words, starting } = self;
+        let Self { error, memory, fuel, time, output_bytes, last_words, starting } = self;
         if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return CallError::NoRoom;
         }
@@ -210,6 +246,18 @@ impl Failed<'_> {
             return CallError::OutOfMemory { limit_bytes: memory.limit_bytes, backtrace };
         }
         let message = error.root_cause().to_string();
+        if let Some(TooMuch { limit_bytes }) = error.downcast_ref() {
+            return CallError::HostCallTooLarge { limit_bytes: *limit_bytes, backtrace };
+        }
+        if message.contains(HOSTCALL_FUEL) {
+            return match in_guest {
+                true => CallError::HostCallTooLarge { limit_bytes: output_bytes, backtrace },
+                false => CallError::OutputTooLarge { limit_bytes: output_bytes },
+            };
+        }
+        if HANDLES.iter().any(|text| message.contains(text)) {
+            return CallError::TooManyResources { backtrace };
+        }
         if !in_guest && starting {
             return CallError::Start(message);
         }
@@ -221,6 +269,11 @@ impl Failed<'_> {
         CallError::Trap(Trap { message, last_words, backtrace })
     }
 }
+
+/// How wasmtime says that a guest handed over more than it may; the type of the error is not public.
+const HOSTCALL_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
+/// How it says that a table of handles is full.
+const HANDLES: [&str; 2] = ["store handle limit exceeded", "resource table has no free keys"];
 
 /// Frames that a report shows: the innermost ones say it all.
 const FRAMES_MAX: usize = 64;
@@ -280,6 +333,18 @@ mod tests {
         assert!(meter.memory_growing(0, 80, None).expect("it never fails"));
         meter.memory_grow_failed(wasmtime::Error::msg("no memory")).expect("it never fails");
         assert_eq!(meter.used_bytes(), 0);
+    }
+
+    #[test]
+    fn an_answer_may_grow_with_what_came_in_between_two_bounds() {
+        let limits = StageLimits { output_bytes: 64 << 20, output_ratio: 10, ..StageLimits::default() };
+        let cases =
+            [(0, 1 << 20), (1000, 1 << 20), (1 << 20, 10 << 20), (1 << 30, 64 << 20), (usize::MAX, 64 << 20)];
+        for (input, expected) in cases {
+            assert_eq!(limits.output(input), expected, "{input} bytes came in");
+        }
+        let small = StageLimits { output_bytes: 1000, ..limits };
+        assert_eq!(small.output(0), 1000, "what is granted in any case is bounded as well");
     }
 
     #[test]

@@ -25,8 +25,7 @@ const SPLITS_MAX: usize = 100_000;
 pub(crate) async fn describe(compiled: &Compiled, instance: &mut Instance) -> Result<About, CallError> {
     let func: TypedFunc<<Describe as Signature>::Params, <Describe as Signature>::Results> =
         instance.func(compiled, "describe")?;
-    let budget = Budget::of(&StageLimits::default(), 0);
-    instance.store.set_hostcall_fuel(answer_fuel());
+    let budget = asking(&StageLimits::default());
     let (about,) = instance.call(&func, (), budget).await?;
     let AboutOut { name, version, summary, config_schema, needs, hints } = about;
     let texts = [&name, &version, &summary, &config_schema].into_iter();
@@ -35,9 +34,9 @@ pub(crate) async fn describe(compiled: &Compiled, instance: &mut Instance) -> Re
     Ok(About { name, version, summary, config_schema, needs, hints })
 }
 
-/// Room for the texts of an answer and for the lists that hold them.
-fn answer_fuel() -> usize {
-    4 * limits::ANSWER_BYTES_MAX
+/// What a question may use up, with room for the texts of its answer and for the lists that hold them.
+fn asking(limits: &StageLimits) -> Budget {
+    Budget { output_bytes: 4 * limits::ANSWER_BYTES_MAX, ..Budget::of(limits, 0) }
 }
 
 fn check_bytes(what: &str, bytes: usize) -> Result<(), AnswerError> {
@@ -58,10 +57,9 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     async fn of(component: &'a Component, limits: &StageLimits) -> Result<Self, CallError> {
         let compiled = &component.inner.compiled;
-        let log = StageLog::new("".into(), component.about().name.as_str().into());
-        let mut instance = Instance::start(compiled, limits, log).await?;
-        instance.store.set_hostcall_fuel(answer_fuel());
-        Ok(Self { compiled, instance, budget: Budget::of(limits, 0) })
+        let log = StageLog::new("".into(), component.about().name.as_str().into(), limits.log_lines);
+        let instance = Instance::start(compiled, limits, log).await?;
+        Ok(Self { compiled, instance, budget: asking(limits) })
     }
 
     async fn ask<P, R>(&mut self, function: &'static str, params: P) -> Result<R, CallError>

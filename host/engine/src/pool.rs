@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use model::fields::FieldSpec;
 use model::limits;
 use model::stage::TransformPlan;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::TypedFunc;
 
 use crate::compile::{Component, Open, OpenTable, Process, ProcessTable, Signature};
 use crate::contract::Field;
 use crate::data::{Call, Scratch, lower_records, lower_table, outcome_of_records, outcome_of_table};
 use crate::error::CallError;
+use crate::hits::Hits;
 use crate::instance::{Answer, Budget, Instance, answered, watched};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
@@ -47,6 +49,8 @@ struct Shared {
     plan: TransformPlan,
     limits: StageLimits,
     log: Arc<StageLog>,
+    /// Room for as many instances as may be alive at once.
+    alive: Arc<Semaphore>,
     /// Boxed, since they move in and out of leases.
     idle: Mutex<Vec<Box<Warm>>>,
 }
@@ -57,6 +61,7 @@ struct Warm {
     process: ProcessFn,
     scratch: Scratch,
     calls: u64,
+    _alive: OwnedSemaphorePermit,
 }
 
 #[derive(Clone, Copy)]
@@ -78,8 +83,9 @@ impl Pool {
             config: setup.config.to_string(),
             input: fields_in(&setup.input),
             plan: setup.plan,
+            log: StageLog::new(setup.pipeline, setup.stage, setup.limits.log_lines),
+            alive: Arc::new(Semaphore::new(setup.limits.instances as usize)),
             limits: setup.limits,
-            log: StageLog::new(setup.pipeline, setup.stage),
             idle: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -101,6 +107,11 @@ impl Pool {
         drop(idle);
     }
 
+    /// How often the stage ran into its limits.
+    pub fn hits(&self) -> Arc<Hits> {
+        self.shared.log.hits().clone()
+    }
+
     /// Instances that wait for a lease.
     pub fn idle(&self) -> usize {
         self.shared.idle().len()
@@ -113,6 +124,9 @@ impl Shared {
     }
 
     async fn start(&self) -> Result<Box<Warm>, CallError> {
+        let limit = self.limits.instances;
+        let _alive =
+            self.alive.clone().try_acquire_owned().map_err(|_| CallError::TooManyInstances { limit })?;
         let compiled = &self.component.inner.compiled;
         let mut instance = Instance::start(compiled, &self.limits, self.log.clone()).await?;
         let budget = Budget::of(&self.limits, 0);
@@ -127,7 +141,7 @@ impl Shared {
             instance.ask(&open, (&self.config,), budget).await?;
             ProcessFn::Records(instance.func(compiled, "process")?)
         };
-        Ok(Box::new(Warm { instance, process, scratch: Scratch::default(), calls: 0 }))
+        Ok(Box::new(Warm { instance, process, scratch: Scratch::default(), calls: 0, _alive }))
     }
 }
 
@@ -146,15 +160,20 @@ impl Lease {
     pub async fn process(&mut self, call: Call<'_>) -> Result<Outcome, CallError> {
         // Taken out for the time of the call, so that whatever ends it early takes the instance along.
         let mut warm = match self.warm.take() {
-            Some(warm) if warm.calls < limits::INSTANCE_CALLS_MAX => warm,
+            Some(warm) if warm.calls < self.shared.limits.instance_calls => warm,
             worn => {
                 drop(worn);
-                Box::pin(self.shared.start()).await?
+                Box::pin(self.shared.start())
+                    .await
+                    .inspect_err(|error| self.shared.log.hits().count(error.code()))?
             }
         };
         warm.calls += 1;
         let answer = self.shared.process(&mut warm, &call).await;
         self.last_fuel = warm.instance.last_fuel;
+        if let Err(error) = &answer {
+            warm.instance.note(error);
+        }
         if matches!(answer, Ok(_) | Err(CallError::Failure(_) | CallError::Input(_))) {
             self.warm = Some(warm);
         }
@@ -174,7 +193,7 @@ impl Lease {
     /// Back to the pool, where it stays warm if there is room.
     pub fn give_back(mut self) {
         let Some(warm) = self.warm.take() else { return };
-        if warm.calls >= limits::INSTANCE_CALLS_MAX {
+        if warm.calls >= self.shared.limits.instance_calls {
             return;
         }
         let mut idle = self.shared.idle();
@@ -186,7 +205,7 @@ impl Lease {
 
 impl Shared {
     async fn process(&self, warm: &mut Warm, call: &Call<'_>) -> Result<Outcome, CallError> {
-        let budget = Budget::of(&self.limits, call.rows);
+        let budget = Budget::of(&self.limits, call.rows).with_input(&self.limits, call.weight_bytes());
         let Warm { instance, process, scratch, .. } = warm;
         instance.arm(budget)?;
         // The calls stand here and not in functions of their own: each future around that of a call moves it

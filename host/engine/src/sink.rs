@@ -12,6 +12,7 @@ use crate::compile::{Commit, Component, OpenSink, OpenTableSink, Prepare, Signat
 use crate::contract::Context;
 use crate::data::{Call, Scratch, lower_records, lower_table, rejections};
 use crate::error::CallError;
+use crate::hits::Hits;
 use crate::instance::{Answer, Budget, Instance};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
@@ -75,7 +76,8 @@ impl SinkDriver {
     pub async fn open(component: &Component, setup: SinkSetup) -> Result<Self, CallError> {
         let compiled = &component.inner.compiled;
         let SinkSetup { pipeline, stage, config, input, plan, context, limits } = setup;
-        let mut instance = Instance::start(compiled, &limits, StageLog::new(pipeline, stage)).await?;
+        let mut instance =
+            Instance::start(compiled, &limits, StageLog::new(pipeline, stage, limits.log_lines)).await?;
         let (config, budget) = (config.to_string(), Budget::of(&limits, 0));
         let SinkContext { replica, replicas, epoch, committed } = context;
         let context = Context { replica, replicas, epoch, committed };
@@ -94,6 +96,11 @@ impl SinkDriver {
         let commit = instance.func(compiled, "commit")?;
         let (scratch, ids) = (Scratch::default(), Vec::new());
         Ok(Self { instance, alive: true, limits, plan, scratch, ids, write, prepare, commit })
+    }
+
+    /// How often it ran into its limits.
+    pub fn hits(&self) -> Arc<Hits> {
+        self.instance.store.data().voice.log().hits().clone()
     }
 
     /// Takes all rows in order. `ids` name them where the plan asks for that, else they are left out.
@@ -154,6 +161,9 @@ impl SinkDriver {
 
     fn leave<T>(&mut self, answer: Result<T, CallError>) -> Result<T, CallError> {
         self.alive = matches!(answer, Ok(_) | Err(CallError::Failure(_) | CallError::Input(_)));
+        if let Err(error) = &answer {
+            self.instance.note(error);
+        }
         answer
     }
 }

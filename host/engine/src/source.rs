@@ -12,6 +12,7 @@ use crate::compile::{Assign, Committed, Component, Open, OpenTableSource, Pull, 
 use crate::contract::{PlaceOut, RefusedOut, Split};
 use crate::data::{PulledOut, pulled_records, pulled_table};
 use crate::error::{AnswerError, CallError};
+use crate::hits::Hits;
 use crate::instance::{Answer, Budget, Instance, cut};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
@@ -102,7 +103,8 @@ impl SourceDriver {
     pub async fn open(component: &Component, setup: SourceSetup) -> Result<Self, CallError> {
         let compiled = &component.inner.compiled;
         let SourceSetup { pipeline, stage, config, schema, wanted, limits } = setup;
-        let mut instance = Instance::start(compiled, &limits, StageLog::new(pipeline, stage)).await?;
+        let mut instance =
+            Instance::start(compiled, &limits, StageLog::new(pipeline, stage, limits.log_lines)).await?;
         let (config, budget) = (config.to_string(), Budget::of(&limits, 0));
         let mut fields = Vec::new();
         let pull = if compiled.kind.is_table() {
@@ -163,6 +165,11 @@ impl SourceDriver {
         self.leave(answer)
     }
 
+    /// How often it ran into its limits.
+    pub fn hits(&self) -> Arc<Hits> {
+        self.instance.store.data().voice.log().hits().clone()
+    }
+
     /// Fuel that the last call used up.
     pub fn last_fuel(&self) -> u64 {
         self.instance.last_fuel
@@ -177,6 +184,9 @@ impl SourceDriver {
 
     fn leave<T>(&mut self, answer: Result<T, CallError>) -> Result<T, CallError> {
         self.alive = matches!(answer, Ok(_) | Err(CallError::Failure(_)));
+        if let Err(error) = &answer {
+            self.instance.note(error);
+        }
         answer
     }
 }

@@ -7,23 +7,26 @@
 //! another is moved with it each time it is made, and the future of a call into a guest is large.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use engine::{CallError, Lease, Pool};
+use engine::{Lease, Pool};
 use model::batch::Batch;
 use model::ids::RecordId;
-use model::manifest::OnError;
-use model::outcome::{Applied, Outcome, Rejection, Tally, apply};
+use model::manifest::{OnFailure, Retry};
+use model::outcome::{Applied, Outcome, OutcomeError, OutputShape, Rejection, Tally, apply};
 use model::plan::{Plan, TransformWork, Work};
 
-use crate::connector::{ConnectError, Pulled, Sink};
+use crate::connector::{Pulled, Sink};
 use crate::edge::Sender;
 use crate::error::{Records, RunError};
 use crate::feed::{Crossing, Fed, as_it_is, feed, rows_without, set_key};
 use crate::letters::Letters;
 use crate::meters::{BatchCount, Meters};
+use crate::quota::Quota;
 use crate::refuse::Refusing;
+use crate::run::Rules;
+use crate::trouble::{Failed, FailedKind, Trouble, failed};
 
 /// Sees every batch that leaves a port, and those that reach a sink.
 pub(crate) type Tap = Box<dyn FnMut(usize, Option<usize>, &Batch) + Send>;
@@ -34,15 +37,36 @@ pub(crate) struct Context {
     pub plan: Arc<Plan>,
     pub meters: Meters,
     pub refusing: Refusing,
+    /// By stage of the plan.
+    pub retry: Arc<[Retry]>,
+    pub on_failure: OnFailure,
+    pub cuts: Cuts,
+    pub quota: Quota,
 }
 
 impl Context {
-    pub fn new(plan: &Arc<Plan>, on_error: Vec<OnError>, meters: &Meters, letters: Box<dyn Letters>) -> Self {
+    pub fn new(plan: &Arc<Plan>, rules: Rules, meters: &Meters, letters: Box<dyn Letters>) -> Self {
+        let Rules { on_error, retry, on_failure, fuel_per_second } = rules;
         let (plan, meters) = (plan.clone(), meters.clone());
         let letters = Arc::new(Mutex::new(letters));
         let refusing =
             Refusing { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
-        Self { plan, meters, refusing }
+        let (cuts, quota) = (Cuts::default(), Quota::new(fuel_per_second));
+        Self { plan, meters, refusing, retry: retry.into(), on_failure, cuts, quota }
+    }
+}
+
+/// Why branches were cut; one list for all loops of a pipeline.
+#[derive(Clone, Default)]
+pub(crate) struct Cuts(Arc<Mutex<Vec<RunError>>>);
+
+impl Cuts {
+    pub fn put(&self, error: RunError) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+    }
+
+    pub fn take(&self) -> Vec<RunError> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -56,29 +80,35 @@ pub(crate) enum Station {
     Sink(Box<dyn Sink>),
     /// A sink of which only the tap is watched.
     Nowhere,
+    /// It has failed, and the rest goes on without it.
+    Cut,
     /// It runs on another belt.
     Elsewhere,
 }
 
 /// Where a batch goes next.
-#[derive(Clone, Copy)]
-enum Way {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
     Edge(usize),
     /// Into a stage, in the form of the stage's input.
     Stage(usize),
+    /// As `Stage`, part of a batch on which the stage died.
+    Part(usize),
 }
 
 pub(crate) struct Belt {
-    context: Context,
+    pub(crate) context: Context,
     /// By stage of the plan.
-    stations: Vec<Station>,
+    pub(crate) stations: Vec<Station>,
+    /// By stage: what is the matter with it.
+    pub(crate) troubles: Vec<Option<Box<Trouble>>>,
     /// By edge: how a batch comes in, for edges that end on this belt.
     crossings: Vec<Option<Crossing>>,
     /// By edge, for edges that lead away.
     outboxes: Vec<Option<Sender>>,
     tap: Option<Tap>,
     /// Batches on their way, the next one last.
-    waiting: Vec<(Way, Batch)>,
+    pub(crate) waiting: Vec<(Way, Batch)>,
 }
 
 impl Belt {
@@ -105,8 +135,9 @@ impl Belt {
         }
         let station = |stage| stations.remove(&stage).unwrap_or(Station::Elsewhere);
         let stations = (0..plan.stages.len()).map(station).collect();
+        let troubles = plan.stages.iter().map(|_| None).collect();
         let outboxes = (0..plan.edges.len()).map(|edge| outboxes.remove(&edge)).collect();
-        Ok(Self { context, stations, crossings, outboxes, tap, waiting: Vec::new() })
+        Ok(Self { context, stations, troubles, crossings, outboxes, tap, waiting: Vec::new() })
     }
 
     /// What a source has read is to go on its way with the next `work`.
@@ -159,22 +190,45 @@ impl Belt {
                 continue;
             }
             let Some((stage, batch)) = self.cross(&plan, way, batch)? else { continue };
+            let way = if let Way::Part(_) = way { way } else { Way::Stage(stage) };
+            let Some(batch) = self.put_aside(stage, way, batch) else {
+                if let Some(until) = self.full_until(stage) {
+                    tokio::time::sleep_until(until).await;
+                    self.wake(until);
+                }
+                continue;
+            };
             let started = Instant::now();
             match &mut self.stations[stage] {
                 Station::Transform { .. } => {
-                    let Some(came) = self.fit(&plan, stage, batch, started)? else { continue };
-                    let (outcome, fuel) = self.call(&plan, stage, &came).await?;
-                    self.take_answer(&plan, stage, came, Answered { outcome, fuel, started })?;
+                    let Some(fed) = self.fit(&plan, stage, batch)? else { continue };
+                    let answer = self.call(&plan, stage, fed).await?;
+                    let answer =
+                        answer.and_then(|answered| self.take_answer(&plan, stage, answered, started));
+                    match answer {
+                        Ok(rejections) => {
+                            self.went_through(stage, way)?;
+                            if let Some((batch, rejections)) = rejections {
+                                self.context.refusing.rows(stage, &batch, rejections)?;
+                            }
+                        }
+                        // It is rare, and its future is not to make this one larger.
+                        Err(failed) => Box::pin(self.fails(&plan, stage, *failed)).await?,
+                    }
                 }
                 Station::Sink(sink) => {
                     watch(&mut self.tap, stage, None, &batch);
                     let ids = ids_for(&**sink, &batch);
                     match sink.write(&batch, &ids).await {
-                        Ok(refusals) => self.written(stage, &batch, refusals, started)?,
-                        Err(error) => self.close(stage, error)?,
+                        Ok(refusals) => {
+                            self.went_through(stage, way)?;
+                            self.written(stage, &batch, refusals, started)?;
+                        }
+                        Err(error) => self.sink_fails(stage, Some(batch), error)?,
                     }
                 }
                 Station::Nowhere => watch(&mut self.tap, stage, None, &batch),
+                Station::Cut => self.context.meters.stages[stage].count_cut(batch.rows() as u64),
                 Station::Elsewhere => {
                     let why = "a batch came to a stage that does not run here".to_owned();
                     return Err(RunError::Broke { stage: plan.stages[stage].name.to_string(), why });
@@ -187,7 +241,7 @@ impl Belt {
     /// The stage that a batch goes into, and the batch as it comes in; none where no row is left.
     fn cross(&mut self, plan: &Plan, way: Way, batch: Batch) -> Result<Option<(usize, Batch)>, RunError> {
         let index = match way {
-            Way::Stage(stage) => return Ok(Some((stage, batch))),
+            Way::Stage(stage) | Way::Part(stage) => return Ok(Some((stage, batch))),
             Way::Edge(index) => index,
         };
         let stage = plan.edges[index].to;
@@ -209,91 +263,95 @@ impl Belt {
         Ok((!batch.is_empty()).then_some((stage, batch)))
     }
 
-    /// The batch as the stage gets it, with its key set and its columns cast; rows that do not fit are
-    /// refused. None where no row is left.
-    fn fit(
+    /// The batch as the stage gets it, with its key set and its columns cast; rows that do not fit are refused and
+    /// counted. None where no row is left.
+    pub(crate) fn fit(&mut self, plan: &Plan, stage: usize, batch: Batch) -> Result<Option<Fed>, RunError> {
+        let work = transform(plan, stage)?;
+        if work.feed.is_plain() {
+            return Ok(Some(as_it_is(batch, &work.feed)));
+        }
+        let fed = feed(batch.clone(), &work.feed, &plan.stages[stage].input);
+        let mut fed = fed.map_err(|error| feed_error(plan, stage, &batch, error))?;
+        let rejections = std::mem::take(&mut fed.rejections);
+        if !rejections.is_empty() {
+            let refused = rejections.len() as u64;
+            self.context.refusing.rows(stage, &batch, rejections)?;
+            let tally = Tally { rejected: refused, ..Tally::default() };
+            let count = BatchCount { records_in: refused, tally, ..BatchCount::default() };
+            self.context.meters.stages[stage].count(&count);
+        }
+        Ok((!fed.batch.is_empty()).then_some(fed))
+    }
+
+    pub(crate) async fn call(
         &mut self,
         plan: &Plan,
         stage: usize,
-        batch: Batch,
-        started: Instant,
-    ) -> Result<Option<Came>, RunError> {
-        let work = transform(plan, stage)?;
-        let records_in = batch.rows() as u64;
-        let (refused, fed) = if work.feed.is_plain() {
-            (0, as_it_is(batch, &work.feed))
-        } else {
-            let fed = feed(batch.clone(), &work.feed, &plan.stages[stage].input);
-            let mut fed = fed.map_err(|error| feed_error(plan, stage, &batch, error))?;
-            let rejections = std::mem::take(&mut fed.rejections);
-            let refused = rejections.len() as u64;
-            if !rejections.is_empty() {
-                self.context.refusing.rows(stage, &batch, rejections)?;
-            }
-            (refused, fed)
-        };
-        if !fed.batch.is_empty() {
-            return Ok(Some(Came { records_in, refused, fed }));
-        }
-        let tally = Tally { rejected: refused, ..Tally::default() };
-        let count = BatchCount { records_in, tally, took: started.elapsed(), ..BatchCount::default() };
-        self.context.meters.stages[stage].count(&count);
-        Ok(None)
-    }
-
-    async fn call(&mut self, plan: &Plan, stage: usize, came: &Came) -> Result<(Outcome, u64), RunError> {
-        let name = || plan.stages[stage].name.to_string();
+        fed: Fed,
+    ) -> Result<Result<Answered, Box<Failed>>, RunError> {
         let work = transform(plan, stage)?;
         let Station::Transform { pool, lease } = &mut self.stations[stage] else {
             return Err(not_a(plan, stage, "transform"));
         };
         let leased = match lease {
             Some(leased) => leased,
-            None => {
-                let started = Box::pin(pool.lease()).await;
-                let broke = |error: CallError| RunError::Start { stage: name(), error: Box::new(error) };
-                lease.insert(started.map_err(broke)?)
-            }
+            None => match Box::pin(pool.lease()).await {
+                Ok(leased) => lease.insert(leased),
+                Err(error) => return Ok(Err(failed(plan, stage, fed.batch, error))),
+            },
         };
-        match leased.process(came.fed.call(&work.feed)).await {
-            Ok(outcome) => Ok((outcome, leased.last_fuel())),
+        let answer = leased.process(fed.call(&work.feed)).await;
+        let fuel = leased.last_fuel();
+        self.context.quota.burn(fuel);
+        match answer {
+            Ok(outcome) => Ok(Ok(Answered { batch: fed.batch, outcome, fuel })),
             Err(error) => {
-                // The instance goes with the lease: after a death nothing in it can be trusted.
-                *lease = None;
-                let records = Records::of(&came.fed.batch);
-                Err(RunError::Call { stage: name(), records, error: Box::new(error) })
+                if error.is_death() {
+                    // The instance goes with the lease: after a death nothing in it can be trusted.
+                    *lease = None;
+                }
+                Ok(Err(failed(plan, stage, fed.batch, error)))
             }
         }
     }
 
-    /// What follows from an answer goes on its way.
+    /// What follows from an answer goes on its way; gives the rows that the stage refuses. An answer against the
+    /// contract is as good as a death.
     fn take_answer(
         &mut self,
         plan: &Plan,
         stage: usize,
-        came: Came,
         answered: Answered,
-    ) -> Result<(), RunError> {
-        let Answered { outcome, fuel, started } = answered;
-        let Came { records_in, refused, fed: Fed { batch, .. } } = came;
-        let work = transform(plan, stage)?;
-        let applied = apply(&batch, &work.outputs, outcome).map_err(|error| RunError::Outcome {
-            stage: plan.stages[stage].name.to_string(),
-            records: Records::of(&batch),
-            error: Box::new(error),
-        })?;
-        let Applied { batches, rejections, mut tally } = applied;
-        tally.rejected += refused;
+        started: Instant,
+    ) -> Result<Option<(Batch, Vec<Rejection>)>, Box<Failed>> {
+        let Answered { batch, outcome, fuel } = answered;
+        let Applied { batches, rejections, tally } = match apply(&batch, outputs(plan, stage), outcome) {
+            Ok(applied) => applied,
+            Err(error) => return Err(self.bad_answer(plan, stage, batch, error)),
+        };
         let records_out = batches.iter().map(|(_, batch)| batch.rows() as u64).sum();
+        let records_in = batch.rows() as u64;
         let count = BatchCount { records_in, records_out, tally, fuel, took: started.elapsed() };
         self.context.meters.stages[stage].count(&count);
-        if !rejections.is_empty() {
-            self.context.refusing.rows(stage, &batch, rejections)?;
-        }
         for (port, batch) in batches.into_iter().rev() {
             self.leave(stage, port as usize, batch);
         }
-        Ok(())
+        Ok((!rejections.is_empty()).then_some((batch, rejections)))
+    }
+
+    #[cold]
+    fn bad_answer(&mut self, plan: &Plan, stage: usize, batch: Batch, error: OutcomeError) -> Box<Failed> {
+        if let Station::Transform { lease, .. } = &mut self.stations[stage] {
+            *lease = None;
+        }
+        let message = format!("its answer breaks the contract: {error}");
+        let error = RunError::Outcome {
+            stage: plan.stages[stage].name.to_string(),
+            records: Records::of(&batch),
+            error: Box::new(error),
+        };
+        let kind = FailedKind::Death;
+        Box::new(Failed { batch, error, code: "bad-answer", message, backtrace: None, kind })
     }
 
     fn written(
@@ -312,16 +370,6 @@ impl Belt {
             return Ok(());
         }
         self.context.refusing.rows(stage, batch, refusals)
-    }
-
-    /// A sink that nobody reads any more ends well, and what comes for it goes nowhere; any other error is
-    /// the run's.
-    fn close(&mut self, stage: usize, error: ConnectError) -> Result<(), RunError> {
-        if !error.is_closed() {
-            return Err(connect_error(&self.context.plan, stage, error));
-        }
-        self.stations[stage] = Station::Nowhere;
-        Ok(())
     }
 
     /// Whether nobody is left behind this belt to whom a record could go.
@@ -374,7 +422,7 @@ impl Belt {
                 failed.push((stage, error));
             }
         }
-        failed.into_iter().try_for_each(|(stage, error)| self.close(stage, error))
+        failed.into_iter().try_for_each(|(stage, error)| self.sink_fails(stage, None, error))
     }
 
     /// Gives instances back and lets go of them: an idle pipeline holds none.
@@ -393,45 +441,45 @@ impl Belt {
     /// whatever became of the others; the first error is told.
     pub async fn finish(&mut self) -> Result<(), RunError> {
         const CHECKPOINT: u64 = 1;
-        let plan = self.context.plan.clone();
         let mut first = Ok(());
         let mut tokens = Vec::new();
-        for (stage, station) in self.stations.iter_mut().enumerate() {
-            if let Station::Sink(sink) = station {
-                match sink.prepare(CHECKPOINT).await {
-                    Ok(token) => tokens.push((stage, token)),
-                    Err(error) if error.is_closed() => {}
-                    Err(error) => first = first.and(Err(connect_error(&plan, stage, error))),
-                }
+        for stage in 0..self.stations.len() {
+            let Station::Sink(sink) = &mut self.stations[stage] else { continue };
+            match sink.prepare(CHECKPOINT).await {
+                Ok(token) => tokens.push((stage, token)),
+                Err(error) => first = first.and(self.sink_fails(stage, None, error)),
             }
         }
-        let synced = self.context.refusing.sync();
-        first = first.and(synced);
+        first = first.and(self.context.refusing.sync());
         for (stage, token) in tokens {
-            if let Station::Sink(sink) = &mut self.stations[stage]
-                && let Err(error) = sink.commit(&token).await
-                && !error.is_closed()
-            {
-                first = first.and(Err(connect_error(&plan, stage, error)));
+            let Station::Sink(sink) = &mut self.stations[stage] else { continue };
+            if let Err(error) = sink.commit(&token).await {
+                first = first.and(self.sink_fails(stage, None, error));
             }
         }
         first
     }
 }
 
-/// A batch that came to a transform, as the transform gets it.
-struct Came {
-    records_in: u64,
-    /// Of them, those that did not fit what the stage takes.
-    refused: u64,
-    fed: Fed,
-}
-
 /// What a transform said to a batch.
-struct Answered {
+pub(crate) struct Answered {
+    batch: Batch,
     outcome: Outcome,
     fuel: u64,
-    started: Instant,
+}
+
+impl Answered {
+    /// Whether the answer keeps to the contract. Nothing is done with it.
+    pub fn is_good(self, plan: &Plan, stage: usize) -> bool {
+        apply(&self.batch, outputs(plan, stage), self.outcome).is_ok()
+    }
+}
+
+fn outputs(plan: &Plan, stage: usize) -> &[OutputShape] {
+    match &plan.stages[stage].work {
+        Work::Transform(work) => &work.outputs,
+        _ => &[],
+    }
 }
 
 fn watch(tap: &mut Option<Tap>, stage: usize, port: Option<usize>, batch: &Batch) {
@@ -456,10 +504,6 @@ fn transform(plan: &Plan, stage: usize) -> Result<&TransformWork, RunError> {
 
 fn not_a(plan: &Plan, stage: usize, role: &str) -> RunError {
     RunError::Broke { stage: plan.stages[stage].name.to_string(), why: format!("it is no {role}") }
-}
-
-fn connect_error(plan: &Plan, stage: usize, error: ConnectError) -> RunError {
-    RunError::Connect { stage: plan.stages[stage].name.to_string(), error }
 }
 
 fn feed_error(plan: &Plan, stage: usize, batch: &Batch, error: crate::feed::FeedError) -> RunError {

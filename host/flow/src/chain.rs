@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use model::limits;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::belt::Belt;
@@ -36,7 +36,11 @@ impl Chain {
             }
             Head::Meeting(receiver) => drive_meeting(&mut self.belt, receiver).await,
         };
-        driven.and(self.belt.finish().await)
+        let drained = match driven {
+            Ok(()) => self.belt.drain().await,
+            failed => failed,
+        };
+        drained.and(self.belt.finish().await)
     }
 }
 
@@ -52,12 +56,30 @@ async fn drive_source(
     mut head: SourceHead,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
+    let mut tries = 0;
     while !stop.is_cancelled() && !belt.is_over() {
+        belt.context.quota.wait().await;
         let pull = head.source.pull(head.limits);
         let pulled: Option<Pulled> = match wait(belt, pull, Some(stop)).await? {
-            Some(pulled) => pulled.map_err(|error| RunError::Connect { stage: head.name.clone(), error })?,
             None => return Ok(()),
+            Some(Ok(pulled)) => pulled,
+            Some(Err(error)) => {
+                tries += 1;
+                match belt.source_waits(head.stage, tries, &error) {
+                    Some(wait) => {
+                        tokio::select! {
+                            () = stop.cancelled() => return Ok(()),
+                            () = tokio::time::sleep(wait) => continue,
+                        }
+                    }
+                    None => {
+                        let error = RunError::Connect { stage: head.name.clone(), error };
+                        return belt.give_up(head.stage, error, 0);
+                    }
+                }
+            }
         };
+        tries = 0;
         match pulled {
             Some(pulled) => belt.take_from_source(head.stage, pulled)?,
             None => return Ok(()),
@@ -71,6 +93,7 @@ async fn drive_source(
 
 async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), RunError> {
     while !belt.is_over() {
+        belt.context.quota.wait().await;
         match wait(belt, receiver.recv(), None).await? {
             // The room that the batch takes up on the edge is free once it is worked off.
             Some(Some(parcel)) => {
@@ -84,14 +107,20 @@ async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), Ru
     Ok(())
 }
 
-/// Waits for the next batch. While there is none, what sinks have buffered becomes visible, and after a
-/// while the instances are let go. None when `stop` came first.
+/// Waits for the next batch. While there is none, what sinks have buffered becomes visible, stages that are held are
+/// tried again, and after a while the instances are let go. None when `stop` came first.
 async fn wait<T>(
     belt: &mut Belt,
     next: impl Future<Output = T>,
     stop: Option<&CancellationToken>,
 ) -> Result<Option<T>, RunError> {
     let mut next = pin!(next);
+    if let Some(at) = belt.wakes_at()
+        && at <= Instant::now()
+    {
+        belt.wake(at);
+        belt.work().await?;
+    }
     if let Poll::Ready(ready) = futures::poll!(next.as_mut()) {
         return Ok(Some(ready));
     }
@@ -103,16 +132,32 @@ async fn wait<T>(
         }
     };
     let mut stopped = pin!(stopped);
-    let idle_after: Duration = limits::IDLE_AFTER;
-    tokio::select! {
-        biased;
-        () = &mut stopped => return Ok(None),
-        ready = next.as_mut() => return Ok(Some(ready)),
-        () = tokio::time::sleep(idle_after) => belt.cool(),
-    }
-    tokio::select! {
-        biased;
-        () = &mut stopped => Ok(None),
-        ready = next => Ok(Some(ready)),
+    let mut cools = pin!(tokio::time::sleep(limits::IDLE_AFTER));
+    let mut is_warm = true;
+    loop {
+        let wakes_at = belt.wakes_at();
+        let wakes = async {
+            match wakes_at {
+                Some(at) => {
+                    tokio::time::sleep_until(at).await;
+                    at
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = &mut stopped => return Ok(None),
+            ready = next.as_mut() => return Ok(Some(ready)),
+            at = wakes => {
+                belt.wake(at);
+                belt.work().await?;
+                belt.flush().await?;
+            }
+            () = cools.as_mut(), if is_warm => {
+                belt.cool();
+                is_warm = false;
+            }
+        }
     }
 }

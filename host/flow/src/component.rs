@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{CallError, PullBounds, PulledBatch, SinkDriver, SourceDriver, SplitStart};
+use engine::{CallError, Failure, Hits, PullBounds, PulledBatch, SinkDriver, SourceDriver, SplitStart};
 use model::batch::{Batch, Column, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
@@ -103,6 +103,10 @@ impl Source for ComponentSource {
         }
         Ok(None)
     }
+
+    fn hits(&self) -> Option<Arc<Hits>> {
+        Some(self.driver.hits())
+    }
 }
 
 /// A component that was opened as a sink.
@@ -148,6 +152,10 @@ impl Sink for ComponentSink {
         self.ids
     }
 
+    fn hits(&self) -> Option<Arc<Hits>> {
+        Some(self.driver.hits())
+    }
+
     /// A component has no such call: what it writes, it writes.
     async fn flush(&mut self) -> Result<(), ConnectError> {
         Ok(())
@@ -163,6 +171,9 @@ impl Sink for ComponentSink {
 }
 
 fn died(error: CallError) -> ConnectError {
+    if let CallError::Failure(Failure::Retry { after, message }) = &error {
+        return ConnectError::retry("its component", message, *after);
+    }
     let why = match error.backtrace() {
         Some(backtrace) => format!("{error}\n{backtrace}"),
         None => error.to_string(),

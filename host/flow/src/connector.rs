@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use engine::Hits;
 use model::batch::Batch;
 use model::ids::RecordId;
 use model::outcome::Rejection;
@@ -34,6 +35,8 @@ pub struct ConnectError {
 /// What a [`ConnectError`] means for the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectErrorKind {
+    /// Another try may help; not before this time has gone by.
+    Retry { after: Duration },
     /// Something is wrong: the run ends with a failure.
     Failed,
     /// Nobody reads what a sink writes any more, as when `head` has seen enough. The branch ends there, and
@@ -45,6 +48,12 @@ impl ConnectError {
     pub fn failed(what: impl Into<String>, why: impl ToString, next: impl Into<String>) -> Self {
         let kind = ConnectErrorKind::Failed;
         Self { kind, what: what.into(), why: why.to_string(), next: next.into() }
+    }
+
+    /// What may go well at another try.
+    pub fn retry(what: impl Into<String>, why: impl ToString, after: Duration) -> Self {
+        let (kind, next) = (ConnectErrorKind::Retry { after }, "it is tried again".to_owned());
+        Self { kind, what: what.into(), why: why.to_string(), next }
     }
 
     pub fn closed(what: impl Into<String>) -> Self {
@@ -87,6 +96,11 @@ pub trait Source: Send {
     /// Waits until there is at least one record (or refused one), then for more until a limit is reached.
     /// `None`: every split has ended. Cancel safe: a pull that is dropped has taken nothing.
     async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError>;
+
+    /// How often it ran into its limits; none for what is built in.
+    fn hits(&self) -> Option<Arc<Hits>> {
+        None
+    }
 }
 
 /// What a sink refuses.
@@ -97,6 +111,11 @@ pub type Refusals = Vec<Rejection>;
 pub trait Sink: Send {
     /// Takes all rows of `batch` in order. Typed sinks get exactly the columns of their planned input.
     async fn write(&mut self, batch: &Batch, ids: &[RecordId]) -> Result<Refusals, ConnectError>;
+
+    /// How often it ran into its limits; none for what is built in.
+    fn hits(&self) -> Option<Arc<Hits>> {
+        None
+    }
 
     /// Whether `write` needs the ids of the records; they are computed only for sinks that do.
     fn wants_ids(&self) -> bool {

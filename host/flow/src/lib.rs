@@ -12,9 +12,12 @@ pub mod error;
 mod feed;
 pub mod letters;
 pub mod meters;
+mod quota;
 mod refuse;
 pub mod run;
 pub mod trial;
+mod trouble;
+pub mod turns;
 
 pub use error::RunError;
-pub use run::{Job, Part, Run};
+pub use run::{Ended, Job, Part, Rules, Run};

@@ -3,10 +3,12 @@
 //! Loops write, anybody reads: the live table, the metrics endpoint, the summary at the end. Counters only
 //! grow; rates are the reader's to compute.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use engine::Hits;
 use hdrhistogram::Histogram;
 use model::outcome::Tally;
 use model::plan::Plan;
@@ -25,7 +27,10 @@ pub struct Meters {
 pub struct StageMeter {
     pub name: Arc<str>,
     pub role: Role,
+    is_cut: AtomicBool,
     counts: Counts,
+    /// Of a component: how often it ran into its limits.
+    hits: Option<Arc<Hits>>,
     /// Microseconds a batch took, guest and host together.
     times: Mutex<Histogram<u64>>,
 }
@@ -41,6 +46,9 @@ struct Counts {
     rejected: AtomicU64,
     dropped: AtomicU64,
     held: AtomicU64,
+    deaths: AtomicU64,
+    retries: AtomicU64,
+    cut: AtomicU64,
     fuel: AtomicU64,
     busy_ns: AtomicU64,
 }
@@ -63,6 +71,17 @@ pub struct StageReport {
     /// Of the rejected ones, those dropped because `on-error` says so.
     pub dropped: u64,
     pub held: u64,
+    /// Calls on which the stage died, those of the search for the record at fault among them.
+    pub deaths: u64,
+    /// Waits before another try.
+    pub retries: u64,
+    /// Whether the stage has failed and the rest goes on without it.
+    pub is_cut: bool,
+    /// Records that it would have got since.
+    pub cut: u64,
+    /// How often the stage ran into each limit, or ended in each other way; only what came up.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<&'static str, u64>,
     pub fuel: u64,
     /// None where the stage is built in.
     pub fuel_per_record: Option<f64>,
@@ -85,8 +104,12 @@ pub struct BatchCount {
 const BATCH_US_MAX: u64 = 600_000_000;
 
 impl Meters {
-    pub fn new(plan: &Plan) -> Self {
-        let stages = plan.stages.iter().map(|stage| StageMeter {
+    /// `hits`: by stage, as far as they are components.
+    pub fn new(plan: &Plan, hits: Vec<Option<Arc<Hits>>>) -> Self {
+        let hits = hits.into_iter().chain(std::iter::repeat(None));
+        let stages = plan.stages.iter().zip(hits).map(|(stage, hits)| StageMeter {
+            hits,
+            is_cut: AtomicBool::new(false),
             name: stage.name.clone(),
             role: stage.role,
             counts: Counts::default(),
@@ -130,6 +153,22 @@ impl StageMeter {
         self.counts.dropped.fetch_add(records, Ordering::Relaxed);
     }
 
+    /// A call on which the stage died.
+    pub fn count_death(&self) {
+        self.counts.deaths.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A wait before another try.
+    pub fn count_retry(&self) {
+        self.counts.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Records that a stage would have got, had it not failed.
+    pub fn count_cut(&self, records: u64) {
+        self.is_cut.store(true, Ordering::Relaxed);
+        self.counts.cut.fetch_add(records, Ordering::Relaxed);
+    }
+
     pub fn report(&self) -> StageReport {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counts = &self.counts;
@@ -150,6 +189,11 @@ impl StageMeter {
             rejected: get(&counts.rejected),
             dropped: get(&counts.dropped),
             held: get(&counts.held),
+            deaths: get(&counts.deaths),
+            retries: get(&counts.retries),
+            is_cut: self.is_cut.load(Ordering::Relaxed),
+            cut: get(&counts.cut),
+            limits: self.hits.iter().flat_map(|hits| hits.counts()).filter(|(_, count)| *count > 0).collect(),
             fuel,
             fuel_per_record: (fuel > 0 && records_in > 0).then(|| fuel as f64 / records_in as f64),
             batch_p50_us: p50,

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use engine::Pool;
-use model::manifest::OnError;
+use engine::{Hits, Pool};
+use model::manifest::{OnError, OnFailure, Retry};
 use model::plan::Plan;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
 use crate::letters::Letters;
 use crate::meters::Meters;
+use crate::turns::Seat;
 
 /// What runs a stage.
 pub enum Part {
@@ -29,23 +30,75 @@ pub struct Job {
     pub plan: Arc<Plan>,
     /// By stage of the plan, each of the stage's own role.
     pub parts: Vec<Part>,
+    pub rules: Rules,
+    pub letters: Box<dyn Letters>,
+}
+
+/// What the manifest says of things that go wrong.
+#[derive(Clone, Debug)]
+pub struct Rules {
     /// By stage of the plan.
     pub on_error: Vec<OnError>,
-    pub letters: Box<dyn Letters>,
+    /// By stage of the plan.
+    pub retry: Vec<Retry>,
+    pub on_failure: OnFailure,
+    /// What all stages together may burn.
+    pub fuel_per_second: Option<u64>,
+}
+
+impl Rules {
+    /// As if the manifest said nothing.
+    pub fn defaults(plan: &Plan) -> Self {
+        let stages = plan.stages.len();
+        Self {
+            on_error: vec![OnError::default(); stages],
+            retry: vec![Retry::default(); stages],
+            on_failure: OnFailure::default(),
+            fuel_per_second: None,
+        }
+    }
+}
+
+impl Part {
+    fn hits(&self) -> Option<Arc<Hits>> {
+        match self {
+            Self::Source { source, .. } => source.hits(),
+            Self::Transform(pool) => Some(pool.hits()),
+            Self::Sink(sink) => sink.hits(),
+        }
+    }
 }
 
 /// A job whose loops are made and wait to be run.
 pub struct Run {
     chains: Vec<(String, Chain)>,
     meters: Meters,
+    context: Context,
+    seat: Option<Seat>,
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Why it ended before its sources did.
+    pub failure: Option<RunError>,
+    /// Why branches were cut on the way.
+    pub cuts: Vec<RunError>,
+}
+
+impl Ended {
+    /// What went wrong first, if anything did.
+    pub fn result(self) -> Result<(), RunError> {
+        self.failure.into_iter().chain(self.cuts).next().map_or(Ok(()), Err)
+    }
 }
 
 impl Job {
     /// Makes the loops. Nothing flows yet.
     pub fn build(self) -> Result<Run, RunError> {
-        let Self { plan, parts, on_error, letters } = self;
-        let meters = Meters::new(&plan);
-        let context = Context::new(&plan, on_error, &meters, letters);
+        let Self { plan, parts, rules, letters } = self;
+        let meters = Meters::new(&plan, parts.iter().map(Part::hits).collect());
+        let context = Context::new(&plan, rules, &meters, letters);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         let (mut senders, mut receivers) = meetings(&plan);
         let mut chains = Vec::with_capacity(plan.chains.len());
@@ -87,7 +140,7 @@ impl Job {
             let belt = Belt::new(context.clone(), stations, outboxes, None)?;
             chains.push((name, Chain { head, belt }));
         }
-        Ok(Run { chains, meters })
+        Ok(Run { chains, meters, context, seat: None })
     }
 }
 
@@ -110,17 +163,32 @@ impl Run {
         self.meters.clone()
     }
 
+    /// How many loops it has.
+    pub fn loops(&self) -> usize {
+        self.chains.len()
+    }
+
+    /// Shares the cores with other runs.
+    pub fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
+    }
+
     /// Runs all loops on the current runtime until they end. Cancelling `stop` ends the sources and drains
-    /// the rest. When one loop fails, the others are stopped in the same way; the first failure is told.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+    /// the rest. When one loop fails, the others are stopped in the same way, unless the manifest says that they
+    /// go on; the first failure is told.
+    pub async fn run(self, stop: CancellationToken) -> Ended {
         let halt = stop.child_token();
         let mut loops = JoinSet::new();
         let mut names = HashMap::new();
         for (name, chain) in self.chains {
-            let handle = loops.spawn(chain.run(halt.clone()));
+            let chain = chain.run(halt.clone());
+            let handle = match &self.seat {
+                Some(seat) => loops.spawn(seat.clone().take_turns(chain)),
+                None => loops.spawn(chain),
+            };
             names.insert(handle.id(), name);
         }
-        let mut first: Option<RunError> = None;
+        let mut failure: Option<RunError> = None;
         while let Some(ended) = loops.join_next().await {
             let error = match ended {
                 Ok(Ok(())) => continue,
@@ -131,9 +199,9 @@ impl Run {
                 }
             };
             halt.cancel();
-            first = first.or(Some(error));
+            failure = failure.or(Some(error));
         }
-        first.map_or(Ok(()), Err)
+        Ended { failure, cuts: self.context.cuts.take() }
     }
 }
 

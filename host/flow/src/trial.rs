@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::Pool;
 use model::batch::Batch;
-use model::manifest::OnError;
 use model::plan::Plan;
 
 use crate::belt::{Belt, Context, Station, Tap};
 use crate::error::RunError;
 use crate::letters::{DeadLetter, Letters, LettersError};
 use crate::meters::Meters;
+use crate::run::Rules;
 
 /// What to try. A plan for it keeps all columns, see `Planner::keeping_all`.
 pub struct Trial {
@@ -67,9 +67,9 @@ impl Trial {
             let mut seen = watched.lock().unwrap_or_else(PoisonError::into_inner);
             seen.batches.push((stage, port, batch.clone()));
         });
-        let on_error = vec![OnError::DeadLetter; plan.stages.len()];
+        let rules = Rules::defaults(&plan);
         let letters = Box::new(Kept(seen.clone()));
-        let context = Context::new(&plan, on_error, &Meters::new(&plan), letters);
+        let context = Context::new(&plan, rules, &Meters::new(&plan, Vec::new()), letters);
         let station = |pool: Option<Pool>| match pool {
             Some(pool) => Station::Transform { pool, lease: None },
             None => Station::Nowhere,
@@ -81,7 +81,7 @@ impl Trial {
                 true => belt.leave(stage, 0, batch),
                 false => belt.enter(stage, batch),
             }
-            belt.work().await?;
+            belt.drain().await?;
         }
         drop(belt);
         Ok(std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner)))

@@ -13,4 +13,7 @@ pub mod lineage;
 pub mod manifest;
 pub mod outcome;
 pub mod plan;
+mod retry;
+pub mod search;
+pub mod share;
 pub mod stage;

@@ -72,11 +72,60 @@ pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 pub const HOST_CALL_TIME: Duration = Duration::from_secs(5);
 /// Batches after which an instance is thrown away, because a linear memory never shrinks.
 pub const INSTANCE_CALLS_MAX: u64 = 100_000;
+/// Instances of one stage that are alive at once, the ones of a search among them.
+pub const STAGE_INSTANCES: u32 = 8;
 /// Warm instances that one stage keeps.
 pub const WARM_INSTANCES_MAX: usize = 2;
 
+/// Bytes of one answer of a stage, unless the manifest says otherwise.
+pub const OUTPUT_BYTES: usize = 64 << 20;
+/// The most bytes of one answer that a manifest may grant: offsets are 32 bits wide.
+pub const OUTPUT_BYTES_MAX: usize = 1 << 30;
+/// Bytes of one answer for each byte that came in. One small record may well become a large one, so
+/// `OUTPUT_BYTES_LEAST` are granted in any case.
+pub const OUTPUT_RATIO: u64 = 1000;
+/// The largest ratio that a manifest may grant.
+pub const OUTPUT_RATIO_MAX: u64 = 1_000_000;
+/// Bytes of one answer that are granted whatever came in.
+pub const OUTPUT_BYTES_LEAST: usize = 1 << 20;
+/// Bytes that a guest may hand over in one call into the host: a log line, a body, a message.
+pub const HOST_CALL_BYTES: usize = 4 << 20;
+/// The most of these that a manifest may grant.
+pub const HOST_CALL_BYTES_MAX: usize = 256 << 20;
+
+/// Tries of a stage that asks for another one, or keeps dying, unless the manifest says otherwise: about a
+/// minute with the waits below.
+pub const RETRY_ATTEMPTS: u32 = 10;
+/// The most tries that a manifest may ask for: a week at the longest wait of ten minutes.
+pub const RETRY_ATTEMPTS_MAX: u32 = 1000;
+/// The wait before the second try; each further one is twice as long.
+pub const RETRY_BACKOFF: Duration = Duration::from_millis(100);
+/// The longest of these waits.
+pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The longest wait that a stage or a manifest may ask for.
+pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Calls of one search for the records of a batch that kill a stage.
+pub const SEARCH_CALLS_MAX: u32 = 4096;
+/// How long such a search goes on. What it has not told apart by then goes to the dead letters together.
+pub const SEARCH_TIME: Duration = Duration::from_secs(30);
+/// Records on which a stage dies, before any other of its batch went through, after which records from all
+/// over the batch are tried: when those kill it as well, it is the stage and not the records.
+pub const SEARCH_DEATHS_BEFORE_PROBE: u32 = 4;
+/// Records that are tried then.
+pub const SEARCH_PROBES: u32 = 8;
+
+/// A pipeline's share of a busy machine, unless its manifest says otherwise.
+pub const WEIGHT: u32 = 100;
+/// The largest weight.
+pub const WEIGHT_MAX: u32 = 10_000;
+/// How far a pipeline may run ahead of its share, in core time: twice a tick of the epoch, by which a busy
+/// stage gives its thread back.
+pub const SHARE_SLACK: Duration = Duration::from_millis(20);
+
 /// Log lines that a stage may write in a second; the rest is counted and dropped.
 pub const LOG_LINES_PER_SECOND: u32 = 100;
+/// The most log lines in a second that a manifest may grant.
+pub const LOG_LINES_PER_SECOND_MAX: u32 = 100_000;
 /// Bytes of one log line, message and fields together.
 pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
 
@@ -135,6 +184,8 @@ pub const FIBER_STACK_BYTES: usize = 1 << 20;
 pub const GUEST_STACK_BYTES: usize = 512 << 10;
 /// Handles to host resources (streams, timers) that one instance may hold.
 pub const RESOURCES_MAX: usize = 256;
+/// The most of these that a manifest may grant.
+pub const RESOURCES_GRANTED_MAX: usize = 65_536;
 /// Random bytes that a guest gets from one call.
 pub const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// Problems that are shown for one stage's config; the rest is counted.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use model::limits;
 use model::stage::{About, StageKind};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
@@ -230,7 +231,7 @@ impl Engine {
     }
 
     async fn describe(&self, compiled: &Compiled) -> Result<About, LoadError> {
-        let log = StageLog::new("".into(), "about".into());
+        let log = StageLog::new("".into(), "about".into(), limits::LOG_LINES_PER_SECOND);
         let instance = Instance::start(compiled, &StageLimits::default(), log).await;
         let mut instance = instance.map_err(LoadError::About)?;
         fit::check_signatures(compiled, &mut instance)?;

@@ -25,3 +25,18 @@ pub struct Call<'a> {
     pub headers: Option<&'a Column>,
     pub columns: &'a [Column],
 }
+
+impl Call<'_> {
+    /// About how many bytes go in: of a column that is seen through a selection, its share.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        let parts = [self.times, self.keys, self.headers].into_iter().flatten();
+        let weight = |column: &Column| {
+            let bytes = column.values().get_buffer_memory_size();
+            match column.values().len() {
+                all if all <= column.len() => bytes,
+                all => (bytes as u128 * column.len() as u128 / all as u128) as usize,
+            }
+        };
+        self.columns.iter().chain(parts).map(weight).sum()
+    }
+}

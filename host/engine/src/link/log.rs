@@ -10,6 +10,8 @@ use model::limits;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 
+use crate::hits::Hits;
+use crate::meter::TooMuch;
 use crate::state::State;
 
 /// `log.level`.
@@ -40,8 +42,9 @@ pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         if !admitted && level != Level::Error {
             return Ok(());
         }
+        let mut handed = Handed { bytes: 0, limit_bytes: store.data().host_call_bytes };
         let mut line = String::new();
-        push(&mut line, &message.to_str(&store)?);
+        handed.take(&mut line, &message.to_str(&store)?)?;
         if level == Level::Error {
             voice.remember(&line);
         }
@@ -55,13 +58,30 @@ pub(crate) fn add(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             let Some(field) = fields.get(&mut store, i) else { break };
             let (name, value) = field?;
             line.push(' ');
-            push(&mut line, &name.to_str(&store)?);
+            handed.take(&mut line, &name.to_str(&store)?)?;
             line.push('=');
-            push(&mut line, &value.to_str(&store)?);
+            handed.take(&mut line, &value.to_str(&store)?)?;
         }
         voice.write(level, &line);
         Ok(())
     })
+}
+
+/// What one call has handed over so far.
+struct Handed {
+    bytes: usize,
+    limit_bytes: usize,
+}
+
+impl Handed {
+    fn take(&mut self, line: &mut String, text: &str) -> Result<(), TooMuch> {
+        self.bytes = self.bytes.saturating_add(text.len());
+        if self.bytes > self.limit_bytes {
+            return Err(TooMuch { limit_bytes: self.limit_bytes });
+        }
+        push(line, text);
+        Ok(())
+    }
 }
 
 /// Appends what fits, with control characters escaped: a line is one line, and moves no cursor.
@@ -85,7 +105,9 @@ pub(crate) fn push(line: &mut String, text: &str) {
 pub(crate) struct StageLog {
     pipeline: Arc<str>,
     stage: Arc<str>,
+    lines_per_second: u32,
     rate: Mutex<Rate>,
+    hits: Arc<Hits>,
 }
 
 #[derive(Debug)]
@@ -98,13 +120,13 @@ struct Rate {
 impl Rate {
     /// Whether a line may be written now, and how many were dropped in the second before, where a new one
     /// begins.
-    fn admit(&mut self, now: Instant) -> (bool, u64) {
+    fn admit(&mut self, now: Instant, lines_per_second: u32) -> (bool, u64) {
         let mut dropped = 0;
         if now.duration_since(self.since) >= Duration::from_secs(1) {
             dropped = self.dropped;
             *self = Self { since: now, lines: 0, dropped: 0 };
         }
-        let admitted = self.lines < limits::LOG_LINES_PER_SECOND;
+        let admitted = self.lines < lines_per_second;
         self.lines = self.lines.saturating_add(1);
         self.dropped += u64::from(!admitted);
         (admitted, dropped)
@@ -112,15 +134,22 @@ impl Rate {
 }
 
 impl StageLog {
-    pub(crate) fn new(pipeline: Arc<str>, stage: Arc<str>) -> Arc<Self> {
-        let rate = Rate { since: Instant::now(), lines: 0, dropped: 0 };
-        Arc::new(Self { pipeline, stage, rate: Mutex::new(rate) })
+    pub(crate) fn new(pipeline: Arc<str>, stage: Arc<str>, lines_per_second: u32) -> Arc<Self> {
+        let rate = Mutex::new(Rate { since: Instant::now(), lines: 0, dropped: 0 });
+        Arc::new(Self { pipeline, stage, lines_per_second, rate, hits: Arc::default() })
+    }
+
+    pub(crate) fn hits(&self) -> &Arc<Hits> {
+        &self.hits
     }
 
     fn admit(&self) -> bool {
         let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        let (admitted, dropped) = rate.admit(Instant::now());
+        let (admitted, dropped) = rate.admit(Instant::now(), self.lines_per_second);
         drop(rate);
+        if !admitted {
+            self.hits.count(Hits::LOG_LINES);
+        }
         if dropped > 0 {
             self.write(Level::Warn, &format!("{dropped} log lines of this stage were dropped"));
         }
@@ -151,6 +180,14 @@ pub(crate) struct Voice {
 impl Voice {
     pub(crate) fn new(log: Arc<StageLog>) -> Self {
         Self { log, spoke: AtomicBool::new(false), last_words: Mutex::default() }
+    }
+
+    pub(crate) fn log(&self) -> &StageLog {
+        &self.log
+    }
+
+    pub(crate) fn hits(&self) -> &Hits {
+        self.log.hits()
     }
 
     pub(crate) fn admit(&self) -> bool {
@@ -205,10 +242,13 @@ mod tests {
     fn a_flood_is_dropped_and_counted() {
         let start = Instant::now();
         let mut rate = Rate { since: start, lines: 0, dropped: 0 };
-        let admitted = (0..250).filter(|_| rate.admit(start).0).count();
+        let admitted = (0..250).filter(|_| rate.admit(start, limits::LOG_LINES_PER_SECOND).0).count();
         assert_eq!(admitted, limits::LOG_LINES_PER_SECOND as usize);
         let later = start + Duration::from_secs(1);
-        assert_eq!(rate.admit(later), (true, 250 - u64::from(limits::LOG_LINES_PER_SECOND)));
-        assert_eq!(rate.admit(later), (true, 0));
+        assert_eq!(
+            rate.admit(later, limits::LOG_LINES_PER_SECOND),
+            (true, 250 - u64::from(limits::LOG_LINES_PER_SECOND))
+        );
+        assert_eq!(rate.admit(later, limits::LOG_LINES_PER_SECOND), (true, 0));
     }
 }

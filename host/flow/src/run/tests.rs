@@ -181,7 +181,7 @@ impl Bench {
         let job = Job {
             plan: plan.clone(),
             parts,
-            on_error: vec![on_error; plan.stages.len()],
+            rules: Rules { on_error: vec![on_error; plan.stages.len()], ..Rules::defaults(&plan) },
             letters: Box::new(letters.clone()),
         };
         let run = job.build().expect("loops");
@@ -202,7 +202,7 @@ async fn each_sink_behind_a_fan_out_gets_all_and_commits_once() {
     let bench =
         Bench::new(FAN_OUT, vec![(vec![vec!["1", "2"], vec!["3"]], Then::End)], 99, OnError::DeadLetter);
     let meters = bench.run.meters();
-    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    bench.run.run(CancellationToken::new()).await.result().expect("a good run");
     for sink in 0..2 {
         assert_eq!(Bench::log(&bench.logs, sink), ["1", "2", "3", "prepare", "commit"]);
     }
@@ -216,7 +216,7 @@ async fn streams_meet_in_one_sink_which_ends_when_both_have() {
     let pulls = vec![(vec![vec!["a1"], vec!["a2"]], Then::End), (vec![vec!["b1"]], Then::End)];
     let bench = Bench::new(FAN_IN, pulls, 99, OnError::DeadLetter);
     assert_eq!(bench.plan.chains.len(), 3, "two sources and the place where they meet");
-    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    bench.run.run(CancellationToken::new()).await.result().expect("a good run");
     let mut log = Bench::log(&bench.logs, 0);
     assert_eq!(log.split_off(3), ["prepare", "commit"], "the sink commits once, at the end");
     let place = |record: &str| log.iter().position(|line| line == record).expect(record);
@@ -234,7 +234,7 @@ async fn a_stop_ends_sources_that_wait_and_delivers_what_was_read() {
         tokio::task::yield_now().await;
     }
     stop.cancel();
-    running.await.expect("it ends").expect("a stop is no failure");
+    running.await.expect("it ends").result().expect("a stop is no failure");
     assert_eq!(Bench::log(&bench.logs, 0)[2..], ["prepare", "commit"]);
 }
 
@@ -242,7 +242,7 @@ async fn a_stop_ends_sources_that_wait_and_delivers_what_was_read() {
 async fn what_was_written_before_a_failure_is_made_durable() {
     let pulls = vec![(vec![vec!["a1"]], Then::Fail), (vec![vec!["b1"]], Then::Wait)];
     let bench = Bench::new(FAN_IN, pulls, 99, OnError::DeadLetter);
-    let error = bench.run.run(CancellationToken::new()).await.expect_err("a source fails");
+    let error = bench.run.run(CancellationToken::new()).await.result().expect_err("a source fails");
     assert_eq!(error.to_string(), "stage `a`: the disk: it is on fire; run");
     let log = Bench::log(&bench.logs, 0);
     assert!(log.contains(&"a1".to_owned()), "what came before the failure is lost: {log:?}");
@@ -258,7 +258,7 @@ async fn a_sink_that_nobody_reads_any_more_ends_the_run_well() {
         3,
         OnError::DeadLetter,
     );
-    bench.run.run(CancellationToken::new()).await.expect("a closed reader is no failure");
+    bench.run.run(CancellationToken::new()).await.result().expect("a closed reader is no failure");
     assert_eq!(Bench::log(&bench.logs, 0), ["x", "x", "x"]);
 }
 
@@ -268,7 +268,7 @@ async fn refused_records_go_where_on_error_says() {
     let pulls = || vec![(vec![vec!["1", "!", "2"], vec!["!"]], Then::End)];
     let bench = Bench::new(one, pulls(), 99, OnError::DeadLetter);
     let meters = bench.run.meters();
-    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    bench.run.run(CancellationToken::new()).await.result().expect("a good run");
     assert_eq!(Bench::log(&bench.logs, 0), ["1", "2", "prepare", "commit"]);
     assert_eq!(bench.letters.0.load(Ordering::Relaxed), 2);
     let report = meters.report().swap_remove(0);
@@ -276,19 +276,20 @@ async fn refused_records_go_where_on_error_says() {
 
     let bench = Bench::new(one, pulls(), 99, OnError::Drop);
     let meters = bench.run.meters();
-    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    bench.run.run(CancellationToken::new()).await.result().expect("a good run");
     assert_eq!(bench.letters.0.load(Ordering::Relaxed), 0);
     assert_eq!(meters.report()[0].dropped, 2);
 
     let bench = Bench::new(one, pulls(), 99, OnError::Fail);
-    let error = bench.run.run(CancellationToken::new()).await.expect_err("a refused record ends the run");
+    let error =
+        bench.run.run(CancellationToken::new()).await.result().expect_err("a refused record ends the run");
     assert!(error.to_string().contains("stage `a` refused record 0 of `0`"), "{error}");
 }
 
 #[tokio::test]
 async fn a_record_has_one_id_in_every_branch_that_stays_apart() {
     let bench = Bench::new(FAN_OUT, vec![(vec![vec!["1"]], Then::End)], 99, OnError::DeadLetter);
-    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    bench.run.run(CancellationToken::new()).await.result().expect("a good run");
     let first = bench.ids[0].lock().expect("the ids").clone();
     assert_eq!(first, *bench.ids[1].lock().expect("the ids"));
     assert_eq!(first, [RecordId::of_source("p", "a", "0", 0)]);

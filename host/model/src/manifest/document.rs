@@ -36,6 +36,11 @@ struct Manifest {
     stages: BTreeMap<String, Stage>,
     /// What a failed stage does to the pipeline.
     on_failure: Option<OnFailure>,
+    /// The pipeline's share of a busy machine, against the weights of the others: 100 unless set.
+    #[schemars(range(min = 1, max = 10000))]
+    weight: Option<u32>,
+    /// What the pipeline may use up.
+    quota: Option<Quota>,
     /// Checks that `conveyor test` runs.
     tests: Option<Vec<Test>>,
 }
@@ -67,6 +72,10 @@ struct Stage {
     limits: Option<Limits>,
     /// What becomes of a record that the stage refuses.
     on_error: Option<OnError>,
+    /// How long the stage is tried again when it asks for that, or keeps dying.
+    retry: Option<Retry>,
+    /// Whether an instance takes many batches or one.
+    isolation: Option<Isolation>,
     /// Sources: when a batch is closed.
     batch: Option<Batch>,
     /// Where records wait between the stage and what it reads.
@@ -87,6 +96,20 @@ struct Limits {
     fuel_per_batch: Option<Count>,
     /// The stage's own running time for one batch: `250ms`.
     batch_time: Option<DurationText>,
+    /// The longest that one call of the stage into the host may take: `5s` unless set.
+    host_call_time: Option<DurationText>,
+    /// Bytes that the stage may hand over in one call into the host: `4MiB` unless set.
+    host_call_bytes: Option<Size>,
+    /// Bytes of one answer: `64MiB` unless set.
+    output_bytes: Option<Size>,
+    /// Bytes of one answer for each byte that came in: 1000 unless set; 1 MiB is granted in any case.
+    output_ratio: Option<Count>,
+    /// Log lines in a second: 100 unless set; the rest is counted and dropped.
+    log_lines: Option<Count>,
+    /// Handles to things of the host that are open at once: 256 unless set.
+    resources: Option<Count>,
+    /// Instances that are alive at once: 8 unless set.
+    instances: Option<Count>,
     /// Sources: the longest single record; a longer one is rejected.
     record_bytes: Option<Size>,
 }
@@ -123,10 +146,38 @@ struct Records {
 }
 
 #[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Quota {
+    /// Fuel of all its stages together in a second, averaged: `500M`.
+    fuel_per_second: Option<Count>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Retry {
+    /// Tries after the first, before the stage counts as failed: 10 unless set.
+    #[schemars(range(min = 1, max = 1000))]
+    attempts: Option<u32>,
+    /// The first wait and the longest: `100ms..10s` unless set.
+    backoff: Option<RangeText>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum Isolation {
+    /// An instance takes many batches.
+    Stage,
+    /// Each batch gets a fresh one.
+    Batch,
+}
+
+#[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case")]
 enum OnFailure {
     /// All of the pipeline stops.
     Stop,
+    /// The branch that cannot go on is cut, and what it would have got is counted.
+    Continue,
 }
 
 #[derive(JsonSchema)]
@@ -224,6 +275,15 @@ enum Count {
 #[schemars(transparent, inline)]
 struct DurationText(#[schemars(regex(pattern = r"^([0-9][0-9_]*(\.[0-9_]+)? ?(h|m|s|ms|us|µs)|0)$"))] String);
 
+#[derive(JsonSchema)]
+#[schemars(transparent, inline)]
+struct RangeText(
+    #[schemars(regex(
+        pattern = r"^[0-9][0-9_]*(\.[0-9_]+)? ?(h|m|s|ms|us|µs)\.\.[0-9][0-9_]*(\.[0-9_]+)? ?(h|m|s|ms|us|µs)$"
+    ))]
+    String,
+);
+
 fn name_pattern(schema: &mut Schema) {
     schema.insert("pattern".to_owned(), json!(NAME_PATTERN));
     schema.insert("maxLength".to_owned(), json!(NAME_CHARS_MAX));
@@ -279,10 +339,10 @@ fn one_role(schema: &mut Schema) {
 mod tests {
     use std::path::PathBuf;
 
-    use super::super::lower::MANIFEST_KEYS;
     use super::super::lower::cases::{RECORDS_KEYS, TEST_KEYS};
-    use super::super::lower::settings::{BATCH_KEYS, LIMIT_KEYS, ON_ERROR, UNKNOWN};
+    use super::super::lower::settings::{BATCH_KEYS, ISOLATION, LIMIT_KEYS, ON_ERROR, RETRY_KEYS, UNKNOWN};
     use super::super::lower::stage::STAGE_KEYS;
+    use super::super::lower::{MANIFEST_KEYS, ON_FAILURE};
     use super::super::pipeline;
     use super::*;
 
@@ -312,6 +372,7 @@ mod tests {
             ("Stage", STAGE_KEYS),
             ("Limits", LIMIT_KEYS),
             ("Batch", BATCH_KEYS),
+            ("Retry", RETRY_KEYS),
             ("Test", TEST_KEYS),
             ("Records", RECORDS_KEYS),
         ];
@@ -330,6 +391,8 @@ mod tests {
         let cases = [
             ("OnError", ON_ERROR.iter().map(|(name, _)| *name).collect()),
             ("Unknown", UNKNOWN.iter().map(|(name, _)| *name).collect()),
+            ("OnFailure", ON_FAILURE.iter().map(|(name, _)| *name).collect()),
+            ("Isolation", ISOLATION.iter().map(|(name, _)| *name).collect()),
             ("ColumnType", types),
         ];
         for (of, mut taken) in cases {

@@ -11,7 +11,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::names::Name;
-use super::units::{Bytes, Duration, Fuel};
+use super::units::{Bytes, Duration, DurationRange, Fuel};
 pub use crate::stage::Role;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, SourceText, Span, Spanned};
@@ -25,6 +25,9 @@ pub struct Pipeline {
     /// In the order of the manifest.
     pub stages: Vec<Stage>,
     pub on_failure: OnFailure,
+    /// The pipeline's share of a busy machine, against the weights of the others.
+    pub weight: u32,
+    pub quota: Quota,
     pub tests: Vec<Test>,
     /// The text that all spans in here are ranges of.
     pub text: SourceText,
@@ -67,6 +70,9 @@ pub struct Stage {
     pub key: Option<Spanned<KeyFrom>>,
     pub limits: Limits,
     pub on_error: Spanned<OnError>,
+    pub retry: Retry,
+    /// Components only; elsewhere it is the default.
+    pub isolation: Isolation,
     /// Sources only; elsewhere it is the default.
     pub batch: BatchDecl,
 }
@@ -245,6 +251,20 @@ pub struct Limits {
     pub fuel_per_batch: Option<Spanned<Fuel>>,
     /// The guest's own running time for one batch.
     pub batch_time: Option<Spanned<Duration>>,
+    /// The longest that one call of the guest into the host may take.
+    pub host_call_time: Option<Spanned<Duration>>,
+    /// Bytes that one call into the host may hand over.
+    pub host_call_bytes: Option<Spanned<Bytes>>,
+    /// Bytes of one answer.
+    pub output_bytes: Option<Spanned<Bytes>>,
+    /// Bytes of one answer for each byte that came in.
+    pub output_ratio: Option<Spanned<Fuel>>,
+    /// Log lines in a second; the rest is counted and dropped.
+    pub log_lines: Option<Spanned<Fuel>>,
+    /// Handles to things of the host that are open at once.
+    pub resources: Option<Spanned<Fuel>>,
+    /// Instances that are alive at once.
+    pub instances: Option<Spanned<Fuel>>,
     /// The longest single record. Sources only.
     pub record_bytes: Option<Spanned<Bytes>>,
 }
@@ -260,11 +280,50 @@ pub enum OnError {
     Fail,
 }
 
-/// What a failed stage does to the pipeline. One answer in this version: all of it stops.
+/// What a failed stage does to the pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
+    /// All of it stops.
     #[default]
     Stop,
+    /// The branch that cannot go on is cut; what it would have got is counted.
+    Continue,
+}
+
+/// How long a stage is tried again before it counts as failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    pub attempts: u32,
+    /// The first wait, and the longest.
+    pub backoff: DurationRange,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: limits::RETRY_ATTEMPTS,
+            backoff: DurationRange {
+                from: Duration(limits::RETRY_BACKOFF),
+                to: Duration(limits::RETRY_BACKOFF_MAX),
+            },
+        }
+    }
+}
+
+/// What an instance may carry from one batch to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// An instance takes many batches.
+    #[default]
+    Stage,
+    /// Each batch gets a fresh one.
+    Batch,
+}
+
+/// What a pipeline may use up in a second; what is absent has no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    pub fuel_per_second: Option<Fuel>,
 }
 
 /// When a source closes a batch: by whichever comes first.

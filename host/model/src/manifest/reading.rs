@@ -282,7 +282,6 @@ fn of_the_whole_example_only_what_is_to_come_is_refused() {
         said,
         [
             "`grants` is not there yet in this version",
-            "`retry` is not there yet in this version",
             "`replicas` above 1 is not there yet in this version",
             "`partition` is not there yet in this version",
             "`place` is not there yet in this version",
@@ -295,7 +294,7 @@ fn of_the_whole_example_only_what_is_to_come_is_refused() {
 
 #[test]
 fn the_example_without_what_is_to_come_is_a_pipeline() {
-    let later = ["retry:", "replicas:", "partition:", "place:", "buffer:", "checkpoint:"];
+    let later = ["replicas:", "partition:", "place:", "buffer:", "checkpoint:"];
     let later = |line: &str| later.iter().any(|key| line.trim_start().starts_with(key));
     let (before, behind) = EXAMPLE.split_once("    grants:\n").unwrap();
     let (_, behind) = behind.split_once("API_KEY]\n").unwrap();
@@ -308,6 +307,8 @@ fn the_example_without_what_is_to_come_is_a_pipeline() {
     let pipeline = read(&text).unwrap_or_else(|problems| panic!("{}", problems.render(100, false)));
     assert_eq!(pipeline.stages.len(), 5);
     assert_eq!(pipeline.stage("orders").unwrap().with.value["null"], "NA");
+    let retry = pipeline.stage("large").unwrap().retry;
+    assert_eq!((retry.attempts, retry.backoff.to_string().as_str()), (5, "100ms..10s"));
 }
 
 #[test]

@@ -106,6 +106,18 @@ pub fn stage_limits(stage: &Stage) -> StageLimits {
         fuel_per_record: given.fuel_per_record.map_or(default.fuel_per_record, |fuel| fuel.value.0),
         fuel_per_call: given.fuel_per_batch.map_or(default.fuel_per_call, |fuel| fuel.value.0),
         batch_time: given.batch_time.map_or(default.batch_time, |time| time.value.0),
-        ..default
+        host_call_time: given.host_call_time.map_or(default.host_call_time, |time| time.value.0),
+        host_call_bytes: given
+            .host_call_bytes
+            .map_or(default.host_call_bytes, |bytes| bytes.value.0 as usize),
+        output_bytes: given.output_bytes.map_or(default.output_bytes, |bytes| bytes.value.0 as usize),
+        output_ratio: given.output_ratio.map_or(default.output_ratio, |ratio| ratio.value.0),
+        log_lines: given.log_lines.map_or(default.log_lines, |lines| lines.value.0 as u32),
+        resources: given.resources.map_or(default.resources, |count| count.value.0 as usize),
+        instances: given.instances.map_or(default.instances, |count| count.value.0 as u32),
+        instance_calls: match stage.isolation {
+            Isolation::Stage => default.instance_calls,
+            Isolation::Batch => 1,
+        },
     }
 }

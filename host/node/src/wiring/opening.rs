@@ -7,7 +7,7 @@ use engine::{Component, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, 
 use flow::component::{ComponentSink, ComponentSource};
 use flow::connector::PullLimits;
 use flow::letters::Letters;
-use flow::{Job, Part};
+use flow::{Job, Part, Rules};
 use model::diagnostics::Diagnostic;
 use model::fields::FieldSpec;
 use model::manifest::Stage;
@@ -35,8 +35,17 @@ impl Wired {
         if !problems.is_empty() {
             return Err(self.pipeline.diagnostics(problems).into());
         }
-        let on_error = self.pipeline.stages.iter().map(|stage| stage.on_error.value).collect();
-        Ok(Job { plan: self.plan.clone(), parts, on_error, letters })
+        Ok(Job { plan: self.plan.clone(), parts, rules: self.rules(), letters })
+    }
+
+    fn rules(&self) -> Rules {
+        let pipeline = &self.pipeline;
+        Rules {
+            on_error: pipeline.stages.iter().map(|stage| stage.on_error.value).collect(),
+            retry: pipeline.stages.iter().map(|stage| stage.retry).collect(),
+            on_failure: pipeline.on_failure,
+            fuel_per_second: pipeline.quota.fuel_per_second.map(|fuel| fuel.0),
+        }
     }
 
     /// The pool of a transform; none for other stages.

@@ -28,7 +28,8 @@ pub(in super::super) struct From {
 
 impl Draft {
     pub fn into_stage(self, from: Vec<Input>) -> Option<Stage> {
-        let Settings { with, schema, time, unknown, key, limits, on_error, batch } = self.settings;
+        let Settings { with, schema, time, unknown, key, limits, on_error, retry, isolation, batch } =
+            self.settings;
         Some(Stage {
             name: Spanned::new(self.name?, self.written.span),
             role: self.role?,
@@ -41,6 +42,8 @@ impl Draft {
             key,
             limits,
             on_error,
+            retry,
+            isolation,
             batch,
         })
     }

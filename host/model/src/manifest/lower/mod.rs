@@ -7,16 +7,17 @@ pub(super) mod settings;
 pub(super) mod stage;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, SourceText, Span, Spanned};
-use crate::limits::{MANIFEST_BYTES_MAX, STAGES_MAX};
+use crate::limits::{self, MANIFEST_BYTES_MAX, STAGES_MAX};
 
 pub(super) use self::draft::{Draft, From};
 use self::read::{Reader, is_nothing};
 pub(super) use self::settings::escaped;
 use super::graph;
 use super::names::Name;
-use super::pipeline::{OnFailure, Pipeline, Stage};
+use super::pipeline::{OnFailure, Pipeline, Quota, Stage};
 use super::suggest::quoted;
 use super::tree::{self, Node, Tree};
+use super::units::Fuel;
 use super::variables::Environment;
 
 /// What a manifest is read against.
@@ -30,7 +31,8 @@ pub struct Context<'a> {
     pub env: Environment<'a>,
 }
 
-pub(super) const MANIFEST_KEYS: &[&str] = &["pipeline", "description", "stages", "on-failure", "tests"];
+pub(super) const MANIFEST_KEYS: &[&str] =
+    &["pipeline", "description", "stages", "on-failure", "weight", "quota", "tests"];
 const LATER_KEYS: &[&str] = &["checkpoint"];
 
 const SMALLEST: &str = "the smallest is:\n  pipeline: name\n  stages:\n    in: { source: stdin }\n    out: { sink: \
@@ -107,6 +109,8 @@ fn manifest(
         .get("description")
         .and_then(|entry| reader.text("`description`", &entry.value, "write a text, or remove the key"));
     let on_failure = fields.get("on-failure").map(|entry| on_failure(reader, entry)).unwrap_or_default();
+    let weight = fields.get("weight").map_or(limits::WEIGHT, |entry| weight(reader, entry));
+    let quota = fields.get("quota").map(|entry| quota(reader, entry)).unwrap_or_default();
     let likely = fields.has_likely("stages", &known);
     let drafts = match fields.get("stages") {
         Some(entry) => drafts(reader, context, &entry.value, entry.key.span),
@@ -125,7 +129,8 @@ fn manifest(
     let stages: Option<Vec<Stage>> =
         drafts.into_iter().zip(inputs).map(|(draft, from)| draft.into_stage(from)).collect();
     let description = description.map(|text| text.value.to_owned());
-    Some(Pipeline { name: name?, description, stages: stages?, on_failure, tests, text: source.clone() })
+    let text = source.clone();
+    Some(Pipeline { name: name?, description, stages: stages?, on_failure, weight, quota, tests, text })
 }
 
 fn drafts(reader: &mut Reader, context: &Context<'_>, node: &Node, key: Span) -> Vec<Draft> {
@@ -150,12 +155,27 @@ fn no_stages(reader: &mut Reader, at: Span) {
     reader.report(diagnostic.label(at, "nothing would run").help(SMALLEST));
 }
 
+pub(super) const ON_FAILURE: &[(&str, OnFailure)] =
+    &[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)];
+
 fn on_failure(reader: &mut Reader, entry: &tree::Entry) -> OnFailure {
-    let choice = reader.choice("`on-failure`", &entry.value, &[("stop", true), ("continue", false)]);
-    if choice.is_some_and(|stop| !stop.value) {
-        reader.not_yet("`on-failure: continue`", entry.value.span, "write `stop`, or remove it");
-    }
-    OnFailure::Stop
+    reader.choice("`on-failure`", &entry.value, ON_FAILURE).map(|choice| choice.value).unwrap_or_default()
+}
+
+fn weight(reader: &mut Reader, entry: &tree::Entry) -> u32 {
+    let weight = reader.within("`weight`", &entry.value, Fuel(1), Fuel(u64::from(limits::WEIGHT_MAX)));
+    weight.map_or(limits::WEIGHT, |weight| weight.value.0 as u32)
+}
+
+fn quota(reader: &mut Reader, entry: &tree::Entry) -> Quota {
+    let help = "such as `{ fuel-per-second: 500M }`";
+    let fields = reader.fields("`quota`".to_owned(), entry.key.span, &entry.value, help);
+    let Some(fields) = fields else { return Quota::default() };
+    reader.only(&fields, &["fuel-per-second"], &[]);
+    let fuel = fields.get("fuel-per-second").and_then(|entry| {
+        reader.within("`fuel-per-second` of `quota`", &entry.value, Fuel(1), Fuel(limits::FUEL_MAX))
+    });
+    Quota { fuel_per_second: fuel.map(|fuel| fuel.value) }
 }
 
 /// A name, or a report of why the text is none.

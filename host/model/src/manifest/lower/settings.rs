@@ -5,19 +5,31 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::super::pipeline::{
-    BatchDecl, ColumnDecl, ColumnType, Config, KeyFrom, Limits, OnError, Role, SchemaDecl, TimeFrom,
-    UnknownFields,
+    BatchDecl, ColumnDecl, ColumnType, Config, Isolation, KeyFrom, Limits, OnError, Retry, Role, SchemaDecl,
+    TimeFrom, UnknownFields,
 };
 use super::super::scalar::json;
 use super::super::suggest::quoted;
 use super::super::tree::{Entry, Node, Tree};
-use super::super::units::{Bytes, Duration, Fuel};
+use super::super::units::{Bytes, Duration, DurationRange, Fuel};
 use super::read::{Fields, Reader, is_nothing};
 use crate::diagnostics::{Diagnostic, Span, Spanned};
 use crate::limits;
 
-pub(in super::super) const LIMIT_KEYS: &[&str] =
-    &["memory", "fuel-per-record", "fuel-per-batch", "batch-time", "record-bytes"];
+pub(in super::super) const LIMIT_KEYS: &[&str] = &[
+    "memory",
+    "fuel-per-record",
+    "fuel-per-batch",
+    "batch-time",
+    "host-call-time",
+    "host-call-bytes",
+    "output-bytes",
+    "output-ratio",
+    "log-lines",
+    "resources",
+    "instances",
+    "record-bytes",
+];
 pub(in super::super) const BATCH_KEYS: &[&str] = &["records", "bytes", "delay"];
 /// The smallest linear memory is one page.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -30,6 +42,8 @@ pub(in super::super) struct Settings {
     pub key: Option<Spanned<KeyFrom>>,
     pub limits: Limits,
     pub on_error: Spanned<OnError>,
+    pub retry: Retry,
+    pub isolation: Isolation,
     pub batch: BatchDecl,
 }
 
@@ -44,6 +58,8 @@ impl Settings {
             key: None,
             limits: Limits::default(),
             on_error: Spanned::new(OnError::DeadLetter, place),
+            retry: Retry::default(),
+            isolation: Isolation::default(),
             batch: BatchDecl::default(),
         }
     }
@@ -86,6 +102,19 @@ pub(super) fn read(
         let what = format!("`on-error` of {}", fields.of);
         settings.on_error = reader.choice(&what, &entry.value, ON_ERROR).unwrap_or(settings.on_error);
     }
+    if let Some(entry) = fields.get("retry") {
+        settings.retry = retry(reader, fields, entry);
+    }
+    if let Some(entry) = fields.get("isolation") {
+        let what = format!("`isolation` of {}", fields.of);
+        let choice = reader.choice(&what, &entry.value, ISOLATION);
+        settings.isolation = choice.map_or(settings.isolation, |choice| choice.value);
+        if built_in {
+            let message = format!("{what} has nothing to do: a built-in connector has no instances");
+            let diagnostic = Diagnostic::new("manifest::misplaced-key", message);
+            reader.report(diagnostic.label(entry.key.span, "not here").help("remove it"));
+        }
+    }
     if let Some(entry) = fields.get("batch") {
         settings.batch = batch(reader, fields, entry);
     }
@@ -96,6 +125,38 @@ pub(in super::super) const UNKNOWN: &[(&str, UnknownFields)] =
     &[("reject", UnknownFields::Reject), ("ignore", UnknownFields::Ignore), ("rest", UnknownFields::Rest)];
 pub(in super::super) const ON_ERROR: &[(&str, OnError)] =
     &[("dead-letter", OnError::DeadLetter), ("drop", OnError::Drop), ("fail", OnError::Fail)];
+
+pub(in super::super) const ISOLATION: &[(&str, Isolation)] =
+    &[("stage", Isolation::Stage), ("batch", Isolation::Batch)];
+pub(in super::super) const RETRY_KEYS: &[&str] = &["attempts", "backoff"];
+
+fn retry(reader: &mut Reader, fields: &Fields<'_>, entry: &Entry) -> Retry {
+    let mut retry = Retry::default();
+    let of = format!("`retry` of {}", fields.of);
+    let help = "such as `{ attempts: 5, backoff: 100ms..10s }`";
+    let Some(map) = reader.fields(of, entry.key.span, &entry.value, help) else { return retry };
+    reader.only(&map, RETRY_KEYS, &[]);
+    if let Some(entry) = map.get("attempts") {
+        let most = Fuel(u64::from(limits::RETRY_ATTEMPTS_MAX));
+        let attempts = reader.within(&format!("`attempts` of {}", map.of), &entry.value, Fuel(1), most);
+        retry.attempts = attempts.map_or(retry.attempts, |attempts| attempts.value.0 as u32);
+    }
+    if let Some(entry) = map.get("backoff") {
+        let what = format!("`backoff` of {}", map.of);
+        if let Some(backoff) = reader.amount::<DurationRange>(&what, &entry.value) {
+            let most = Duration(limits::RETRY_WAIT_MAX);
+            if backoff.value.to > most {
+                let message = format!("{what} is longer than a stage may wait");
+                let diagnostic = Diagnostic::new("manifest::out-of-range", message);
+                let help = format!("at most {most}");
+                reader.report(diagnostic.label(backoff.span, "out of range").help(help));
+            } else {
+                retry.backoff = backoff.value;
+            }
+        }
+    }
+    retry
+}
 
 fn time_from(text: &str) -> TimeFrom {
     if text == "now" { TimeFrom::Now } else { TimeFrom::Column(text.to_owned()) }
@@ -212,26 +273,43 @@ fn limits(
         }
     }
     let what = |key: &str| format!("`{key}` of {}", map.of);
-    let memory_max = Bytes(limits::STAGE_MEMORY_BYTES_MAX as u64);
-    let time_least = Duration(limits::EPOCH_TICK);
-    let time_max = Duration(limits::BATCH_TIME_MAX);
-    let record_max = Bytes(limits::BATCH_BYTES_MAX as u64);
+    let mut bytes = |key: &str, least: u64, most: usize| {
+        let entry = map.get(key)?;
+        reader.within(&what(key), &entry.value, Bytes(least), Bytes(most as u64))
+    };
+    let memory = bytes("memory", PAGE_BYTES, limits::STAGE_MEMORY_BYTES_MAX);
+    let host_call_bytes = bytes("host-call-bytes", 1, limits::HOST_CALL_BYTES_MAX);
+    let output_bytes = bytes("output-bytes", 1, limits::OUTPUT_BYTES_MAX);
+    let record_bytes = bytes("record-bytes", 1, limits::BATCH_BYTES_MAX);
+    let mut count = |key: &str, most: u64| {
+        let entry = map.get(key)?;
+        reader.within(&what(key), &entry.value, Fuel(1), Fuel(most))
+    };
+    let fuel_per_record = count("fuel-per-record", limits::FUEL_MAX);
+    let fuel_per_batch = count("fuel-per-batch", limits::FUEL_MAX);
+    let output_ratio = count("output-ratio", limits::OUTPUT_RATIO_MAX);
+    let log_lines = count("log-lines", u64::from(limits::LOG_LINES_PER_SECOND_MAX));
+    let resources = count("resources", limits::RESOURCES_GRANTED_MAX as u64);
+    let instances = count("instances", u64::from(limits::INSTANCES_MAX));
+    let mut time = |key: &str, least: std::time::Duration| {
+        let entry = map.get(key)?;
+        reader.within(&what(key), &entry.value, Duration(least), Duration(limits::BATCH_TIME_MAX))
+    };
+    let batch_time = time("batch-time", limits::EPOCH_TICK);
+    let host_call_time = time("host-call-time", std::time::Duration::from_millis(1));
     Limits {
-        memory: map
-            .get("memory")
-            .and_then(|entry| reader.within(&what("memory"), &entry.value, Bytes(PAGE_BYTES), memory_max)),
-        fuel_per_record: map.get("fuel-per-record").and_then(|entry| {
-            reader.within(&what("fuel-per-record"), &entry.value, Fuel(1), Fuel(limits::FUEL_MAX))
-        }),
-        fuel_per_batch: map.get("fuel-per-batch").and_then(|entry| {
-            reader.within(&what("fuel-per-batch"), &entry.value, Fuel(1), Fuel(limits::FUEL_MAX))
-        }),
-        batch_time: map
-            .get("batch-time")
-            .and_then(|entry| reader.within(&what("batch-time"), &entry.value, time_least, time_max)),
-        record_bytes: map
-            .get("record-bytes")
-            .and_then(|entry| reader.within(&what("record-bytes"), &entry.value, Bytes(1), record_max)),
+        memory,
+        fuel_per_record,
+        fuel_per_batch,
+        batch_time,
+        host_call_time,
+        host_call_bytes,
+        output_bytes,
+        output_ratio,
+        log_lines,
+        resources,
+        instances,
+        record_bytes,
     }
 }
 

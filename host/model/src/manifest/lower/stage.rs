@@ -5,7 +5,7 @@ use super::super::pipeline::{Role, StageRef};
 use super::super::reference;
 use super::super::suggest::{did_you_mean, one_of, quoted};
 use super::super::tree::{Entry, Node};
-use super::super::units::{DurationRange, Fuel};
+use super::super::units::Fuel;
 use super::draft::{Draft, From};
 use super::read::{Fields, Reader, is_nothing};
 use super::settings::{self, Settings};
@@ -25,12 +25,14 @@ pub(in super::super) const STAGE_KEYS: &[&str] = &[
     "key",
     "limits",
     "on-error",
+    "retry",
+    "isolation",
     "batch",
     "buffer",
     "replicas",
 ];
 /// Known, and refused in this version.
-const LATER_KEYS: &[&str] = &["grants", "retry", "partition", "place", "weight"];
+const LATER_KEYS: &[&str] = &["grants", "partition", "place"];
 const ROLES: [Role; 3] = [Role::Source, Role::Transform, Role::Sink];
 const STAGE_HELP: &str =
     "a stage says what it is, such as `{ source: file }` or `{ sink: stdout, from: orders }`";
@@ -278,9 +280,6 @@ fn later(reader: &mut Reader, fields: &Fields<'_>) {
             reader.not_yet(&format!("`{key}`"), entry.key.span, help);
         }
     }
-    if let Some(entry) = fields.get("retry") {
-        retry(reader, fields, entry);
-    }
     if let Some(entry) = fields.get("buffer") {
         let what = format!("`buffer` of {}", fields.of);
         let choice = reader.choice(&what, &entry.value, &[("memory", false), ("disk", true)]);
@@ -294,19 +293,5 @@ fn later(reader: &mut Reader, fields: &Fields<'_>) {
         if replicas.is_some_and(|replicas| replicas.value > Fuel(1)) {
             reader.not_yet("`replicas` above 1", entry.value.span, "write 1, or remove it");
         }
-    }
-}
-
-/// Refused as a whole, but what is wrong in it is said now rather than after the upgrade.
-fn retry(reader: &mut Reader, fields: &Fields<'_>, entry: &Entry) {
-    let of = format!("`retry` of {}", fields.of);
-    let help = "such as `{ attempts: 5, backoff: 100ms..10s }`";
-    let Some(retry) = reader.fields(of, entry.key.span, &entry.value, help) else { return };
-    reader.only(&retry, &["attempts", "backoff"], &[]);
-    if let Some(attempts) = retry.get("attempts") {
-        reader.within(&format!("`attempts` of {}", retry.of), &attempts.value, Fuel(1), Fuel(1000));
-    }
-    if let Some(backoff) = retry.get("backoff") {
-        reader.amount::<DurationRange>(&format!("`backoff` of {}", retry.of), &backoff.value);
     }
 }

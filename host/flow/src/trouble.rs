@@ -1,0 +1,410 @@
+//! A stage that fails: which records it dies on, when it is tried again, and when it is given up.
+//!
+//! A transform that dies on a batch is tried again with its halves, in fresh instances, until the records that kill it
+//! are alone (`model::search` decides); those are refused, and the rest goes on in order, since the parts lie on top
+//! of all else that waits. A stage that asks for another try, or on which nothing goes through, is held: what comes
+//! for it waits, bounded in bytes, and the rest of the belt goes on. When its tries are used up it has failed: the run
+//! ends, or, with `on-failure: continue`, its branch is cut and what it would have got is counted.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{CallError, Failure};
+use model::batch::Batch;
+use model::limits;
+use model::manifest::OnFailure;
+use model::outcome::Tally;
+use model::plan::Plan;
+use model::search::{Search, Verdict};
+use tokio::time::Instant;
+
+use crate::belt::{Belt, Station, Way};
+use crate::connector::{ConnectError, ConnectErrorKind};
+use crate::error::{Records, RunError};
+use crate::meters::BatchCount;
+use crate::refuse::Refusal;
+
+/// What is the matter with one stage. Most never have any.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    /// Tries since something last went through.
+    tries: u32,
+    hunt: Option<Hunt>,
+    hold: Option<Hold>,
+}
+
+/// The search for the records of one batch that kill the stage.
+struct Hunt {
+    search: Search,
+    whole: Batch,
+    started: Instant,
+    /// Parts that are still to be tried.
+    parts: usize,
+    /// Records that killed it, before any other went through: until then it may be the stage's fault.
+    found: Vec<(Batch, Refusal)>,
+    /// The last death, for the report should it be the stage.
+    death: Option<RunError>,
+}
+
+/// What waits until the stage is tried again.
+struct Hold {
+    until: Instant,
+    waiting: VecDeque<(Way, Batch)>,
+    bytes: usize,
+}
+
+/// Why a transform did not take a batch.
+pub(crate) struct Failed {
+    /// As the stage got it.
+    pub batch: Batch,
+    pub error: RunError,
+    /// How it is counted and what a dead letter says.
+    pub code: &'static str,
+    pub message: String,
+    pub backtrace: Option<Arc<str>>,
+    pub kind: FailedKind,
+}
+
+/// What can be done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailedKind {
+    /// It died on the batch, or answered against the contract.
+    Death,
+    /// It wants another try, or the host has no room for it just now.
+    Later(Duration),
+    /// No try helps.
+    Final,
+}
+
+impl FailedKind {
+    pub fn of(error: &CallError) -> Self {
+        match error {
+            CallError::Failure(Failure::Retry { after, .. }) => Self::Later(*after),
+            CallError::NoRoom | CallError::TooManyInstances { .. } => Self::Later(Duration::ZERO),
+            error if error.is_death() => Self::Death,
+            _ => Self::Final,
+        }
+    }
+}
+
+impl Belt {
+    /// A transform did not take a batch: what becomes of the batch and the stage.
+    pub(crate) async fn fails(&mut self, plan: &Plan, stage: usize, failed: Failed) -> Result<(), RunError> {
+        match failed.kind {
+            FailedKind::Final => self.give_up(stage, failed.error, failed.batch.rows()),
+            FailedKind::Later(asked) => {
+                let way = self.way_again(stage);
+                self.hold(stage, way, failed.batch, asked, failed.error)
+            }
+            FailedKind::Death => {
+                self.context.meters.stages[stage].count_death();
+                self.hunt(plan, stage, failed).await
+            }
+        }
+    }
+
+    /// A transform took a batch. Cheap where the stage never had any trouble.
+    #[inline]
+    pub(crate) fn went_through(&mut self, stage: usize, way: Way) -> Result<(), RunError> {
+        if self.troubles[stage].is_none() { Ok(()) } else { self.better(stage, way) }
+    }
+
+    #[cold]
+    fn better(&mut self, stage: usize, way: Way) -> Result<(), RunError> {
+        let Some(trouble) = &mut self.troubles[stage] else { return Ok(()) };
+        trouble.tries = 0;
+        if let (Some(hunt), Way::Part(_)) = (&mut trouble.hunt, way) {
+            hunt.search.went_through();
+            hunt.parts -= 1;
+            let found = std::mem::take(&mut hunt.found);
+            if hunt.parts == 0 {
+                trouble.hunt = None;
+            }
+            self.refuse_killers(stage, found)?;
+        }
+        if let Some(trouble) = &self.troubles[stage]
+            && trouble.hunt.is_none()
+            && trouble.hold.is_none()
+        {
+            self.troubles[stage] = None;
+        }
+        Ok(())
+    }
+
+    /// How a batch that is tried again comes: as the part of a search, if there is one.
+    fn way_again(&self, stage: usize) -> Way {
+        match &self.troubles[stage] {
+            Some(trouble) if trouble.hunt.is_some() => Way::Part(stage),
+            _ => Way::Stage(stage),
+        }
+    }
+
+    async fn hunt(&mut self, plan: &Plan, stage: usize, failed: Failed) -> Result<(), RunError> {
+        let now = Instant::now();
+        let trouble = self.troubles[stage].get_or_insert_default();
+        let rows = failed.batch.rows();
+        let mut verdict = match &mut trouble.hunt {
+            Some(hunt) => hunt.search.died(rows, now - hunt.started),
+            None => {
+                let search = Search::new(rows);
+                let (whole, found) = (failed.batch.clone(), Vec::new());
+                trouble.hunt = Some(Hunt { search, whole, started: now, parts: 1, found, death: None });
+                if rows == 1 { Verdict::Killer } else { Verdict::Halve }
+            }
+        };
+        if let Verdict::Probe(probes) = verdict {
+            let whole = self.hunted(stage)?.whole.clone();
+            let through = self.probe(plan, stage, &whole, &probes).await?;
+            let hunt = self.hunted(stage)?;
+            hunt.search.probed(through);
+            if !through {
+                return self.blame_the_stage(stage, failed.error);
+            }
+            verdict = hunt.search.died(rows, now - hunt.started);
+        }
+        match verdict {
+            Verdict::Halve => {
+                self.hunted(stage)?.parts += 1;
+                let middle = rows as u32 / 2;
+                for range in [middle..rows as u32, 0..middle] {
+                    let part = failed.batch.pick(&range.collect());
+                    self.waiting.push((Way::Part(stage), part));
+                }
+                Ok(())
+            }
+            Verdict::Killer => self.resolve(stage, failed, None),
+            // A second probe is not asked for.
+            Verdict::GiveUp | Verdict::Probe(_) => self.resolve(stage, failed, Some(rows)),
+        }
+    }
+
+    fn hunted(&mut self, stage: usize) -> Result<&mut Hunt, RunError> {
+        let hunt = self.troubles[stage].as_mut().and_then(|trouble| trouble.hunt.as_mut());
+        let name = self.context.plan.stages[stage].name.to_string();
+        hunt.ok_or_else(|| RunError::Broke { stage: name, why: "a search ended before its parts".to_owned() })
+    }
+
+    /// A part of the batch is known to kill the stage: one record, or `together` that could not be told apart.
+    fn resolve(&mut self, stage: usize, failed: Failed, together: Option<usize>) -> Result<(), RunError> {
+        let Failed { batch, error, code, message, backtrace, .. } = failed;
+        let hunt = self.hunted(stage)?;
+        let attempts = hunt.search.calls();
+        let message = match together {
+            Some(rows) => {
+                format!(
+                    "{message}; it is one of {rows} records that a search of {attempts} calls did not tell apart"
+                )
+            }
+            None => message,
+        };
+        let refusal = |row: usize| Refusal {
+            row: row as u32,
+            code: code.to_owned(),
+            message: message.clone(),
+            backtrace: backtrace.clone(),
+            attempts,
+        };
+        let refusals: Vec<Refusal> = (0..batch.rows()).map(refusal).collect();
+        hunt.found.extend(refusals.into_iter().map(|refusal| (batch.clone(), refusal)));
+        hunt.death = Some(error);
+        hunt.parts -= 1;
+        let (survived, over) = (hunt.search.survived(), hunt.parts == 0);
+        let found = if survived || over { std::mem::take(&mut hunt.found) } else { Vec::new() };
+        let death = hunt.death.take();
+        if over && let Some(trouble) = &mut self.troubles[stage] {
+            trouble.hunt = None;
+        }
+        self.refuse_killers(stage, found)?;
+        match (over && !survived, death) {
+            // Every record of a small batch killed it. They are dead letters, and it waits before the next batch.
+            (true, Some(death)) => self.pause(stage, death),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_killers(&mut self, stage: usize, found: Vec<(Batch, Refusal)>) -> Result<(), RunError> {
+        let killers = found.len() as u64;
+        if killers == 0 {
+            return Ok(());
+        }
+        for (batch, refusal) in found {
+            self.context.refusing.refusals(stage, &batch, vec![refusal])?;
+        }
+        let tally = Tally { rejected: killers, ..Tally::default() };
+        let count = BatchCount { records_in: killers, tally, ..BatchCount::default() };
+        self.context.meters.stages[stage].count(&count);
+        Ok(())
+    }
+
+    /// Tries single rows of a batch, until one goes through. What comes of it is thrown away.
+    async fn probe(
+        &mut self,
+        plan: &Plan,
+        stage: usize,
+        whole: &Batch,
+        probes: &[u32],
+    ) -> Result<bool, RunError> {
+        for &row in probes {
+            let single = whole.pick(&[row].into());
+            let Some(came) = self.fit(plan, stage, single)? else { continue };
+            match self.call(plan, stage, came).await? {
+                Ok(answered) => {
+                    if answered.is_good(plan, stage) {
+                        return Ok(true);
+                    }
+                }
+                // It is alive enough to ask for another try.
+                Err(failed) if matches!(failed.kind, FailedKind::Later(_)) => return Ok(true),
+                Err(_) => {}
+            }
+            self.context.meters.stages[stage].count_death();
+        }
+        Ok(false)
+    }
+
+    /// Nothing of a batch goes through: it is the stage. The batch is tried again after a while, as a whole.
+    fn blame_the_stage(&mut self, stage: usize, error: RunError) -> Result<(), RunError> {
+        let Some(hunt) = self.troubles[stage].as_mut().and_then(|trouble| trouble.hunt.take()) else {
+            return Ok(());
+        };
+        self.waiting.retain(|(way, _)| !matches!(way, Way::Part(of) if *of == stage));
+        self.hold(stage, Way::Stage(stage), hunt.whole, Duration::ZERO, error)
+    }
+
+    /// What comes for a stage waits from now on, `batch` first.
+    pub(crate) fn hold(
+        &mut self,
+        stage: usize,
+        way: Way,
+        batch: Batch,
+        asked: Duration,
+        error: RunError,
+    ) -> Result<(), RunError> {
+        let rows = batch.rows();
+        let Some(wait) = self.next_wait(stage, asked) else { return self.give_up(stage, error, rows) };
+        tracing::warn!(stage = &*self.context.plan.stages[stage].name, ?wait, "{error}; it is tried again");
+        let bytes = batch.weight_bytes();
+        let hold = Hold { until: Instant::now() + wait, waiting: [(way, batch)].into(), bytes };
+        self.troubles[stage].get_or_insert_default().hold = Some(hold);
+        self.context.meters.stages[stage].count_retry();
+        Ok(())
+    }
+
+    /// As `hold`, with nothing that has to be tried again.
+    fn pause(&mut self, stage: usize, error: RunError) -> Result<(), RunError> {
+        let Some(wait) = self.next_wait(stage, Duration::ZERO) else { return self.give_up(stage, error, 0) };
+        let hold = Hold { until: Instant::now() + wait, waiting: VecDeque::new(), bytes: 0 };
+        self.troubles[stage].get_or_insert_default().hold = Some(hold);
+        Ok(())
+    }
+
+    fn next_wait(&mut self, stage: usize, asked: Duration) -> Option<Duration> {
+        let trouble = self.troubles[stage].get_or_insert_default();
+        trouble.tries += 1;
+        self.context.retry[stage].wait(trouble.tries, asked, fastrand::f64())
+    }
+
+    /// Takes a batch for a stage that is held; gives it back where the stage is not.
+    #[inline]
+    pub(crate) fn put_aside(&mut self, stage: usize, way: Way, batch: Batch) -> Option<Batch> {
+        let Some(hold) = self.troubles[stage].as_mut().and_then(|trouble| trouble.hold.as_mut()) else {
+            return Some(batch);
+        };
+        hold.bytes = hold.bytes.saturating_add(batch.weight_bytes());
+        hold.waiting.push_back((way, batch));
+        None
+    }
+
+    /// When a held stage has to be tried because no more can wait for it.
+    pub(crate) fn full_until(&self, stage: usize) -> Option<Instant> {
+        let hold = self.troubles[stage].as_ref()?.hold.as_ref()?;
+        let full = hold.bytes >= limits::EDGE_BYTES_MAX || hold.waiting.len() >= limits::EDGE_BATCHES_MAX;
+        full.then_some(hold.until)
+    }
+
+    /// When the next held stage is to be tried again.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        self.troubles.iter().flatten().filter_map(|trouble| Some(trouble.hold.as_ref()?.until)).min()
+    }
+
+    /// Stages whose wait is over take what waited for them with the next `work`.
+    pub fn wake(&mut self, now: Instant) {
+        for trouble in self.troubles.iter_mut().flatten() {
+            if trouble.hold.as_ref().is_some_and(|hold| hold.until <= now)
+                && let Some(hold) = trouble.hold.take()
+            {
+                // The last one pushed is the first one taken.
+                self.waiting.extend(hold.waiting.into_iter().rev());
+            }
+        }
+    }
+
+    /// Works off everything, held stages included.
+    pub async fn drain(&mut self) -> Result<(), RunError> {
+        loop {
+            self.work().await?;
+            let Some(until) = self.wakes_at() else { return Ok(()) };
+            tokio::time::sleep_until(until).await;
+            self.wake(until);
+        }
+    }
+
+    /// How long a source that wants another try waits for it; none where it has failed.
+    pub fn source_waits(&self, stage: usize, tries: u32, error: &ConnectError) -> Option<Duration> {
+        let ConnectErrorKind::Retry { after } = error.kind else { return None };
+        let wait = self.context.retry[stage].wait(tries, after, fastrand::f64())?;
+        tracing::warn!(stage = &*self.context.plan.stages[stage].name, ?wait, "{error}");
+        self.context.meters.stages[stage].count_retry();
+        Some(wait)
+    }
+
+    /// A stage has failed for good, with `rows` records that it would have got.
+    pub(crate) fn give_up(&mut self, stage: usize, error: RunError, rows: usize) -> Result<(), RunError> {
+        if self.context.on_failure == OnFailure::Stop {
+            return Err(error);
+        }
+        let held = self.troubles[stage].take().and_then(|trouble| trouble.hold);
+        let waited: usize = held.iter().flat_map(|hold| &hold.waiting).map(|(_, batch)| batch.rows()).sum();
+        tracing::error!(stage = &*self.context.plan.stages[stage].name, "{error}; its branch is cut");
+        self.stations[stage] = Station::Cut;
+        self.context.meters.stages[stage].count_cut((rows + waited) as u64);
+        self.context.cuts.put(error);
+        Ok(())
+    }
+
+    /// A sink did not take a batch. One that nobody reads any more ends well, and what comes for it goes nowhere.
+    pub(crate) fn sink_fails(
+        &mut self,
+        stage: usize,
+        batch: Option<Batch>,
+        error: ConnectError,
+    ) -> Result<(), RunError> {
+        let kind = error.kind;
+        let rows = batch.as_ref().map_or(0, Batch::rows);
+        let error = RunError::Connect { stage: self.context.plan.stages[stage].name.to_string(), error };
+        match (kind, batch) {
+            (ConnectErrorKind::Closed, _) => {
+                self.stations[stage] = Station::Nowhere;
+                Ok(())
+            }
+            (ConnectErrorKind::Retry { after }, Some(batch)) => {
+                self.hold(stage, Way::Stage(stage), batch, after, error)
+            }
+            _ => self.give_up(stage, error, rows),
+        }
+    }
+}
+
+/// A death as the belt tells of it.
+#[cold]
+pub(crate) fn failed(plan: &Plan, stage: usize, batch: Batch, error: CallError) -> Box<Failed> {
+    let (code, message, kind) = (error.code(), error.to_string(), FailedKind::of(&error));
+    let backtrace = error.backtrace().map(|frames| frames.to_string().into());
+    let name = plan.stages[stage].name.to_string();
+    let error = match error {
+        CallError::Start(_) => RunError::Start { stage: name, error: Box::new(error) },
+        error => RunError::Call { stage: name, records: Records::of(&batch), error: Box::new(error) },
+    };
+    Box::new(Failed { batch, error, code, message, backtrace, kind })
+}
