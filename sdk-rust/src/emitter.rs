@@ -246,7 +246,7 @@ impl Leaving {
             ));
         }
         self.made.sort();
-        Ok(Some(outcomes::Emission { port, forwarded, made: self.made.finish() }))
+        Ok(Some(outcomes::Emission { port, forwarded, made: self.made.finish(rows) }))
     }
 }
 
