@@ -352,3 +352,32 @@ fn unasked(one: &str, part: &str) -> String {
          its plan has to ask for `{part}`"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use outcomes::Origins;
+
+    use super::*;
+    use crate::bindings::types::tables;
+
+    #[test]
+    fn one_row_made_of_each_leaves_without_a_list() {
+        let wire = tables::Table { rows: 3, times: None, keys: None, columns: vec![] };
+        let table = Table::new(wire, false, false).expect("a table");
+        let cases: [(&[u32], Origins); 4] = [
+            (&[0, 1, 2], Origins::Each),
+            (&[0, 1], Origins::These(vec![0, 1])),
+            (&[0, 2], Origins::These(vec![0, 2])),
+            (&[2, 1, 0], Origins::These(vec![0, 1, 2])),
+        ];
+        let output = Output::new("main");
+        let mut out = TableEmitter::new(std::iter::once(&output));
+        for (made_of, expected) in cases {
+            out.start(3);
+            made_of.iter().for_each(|of| out.make(At(*of)).copy());
+            let outcome = out.finish(&table).expect("an outcome");
+            let made = outcome.emissions[0].made.as_ref().expect("made rows");
+            assert_eq!((&made.origins, &made.times, &made.keys), (&expected, &None, &None), "{made_of:?}");
+        }
+    }
+}
