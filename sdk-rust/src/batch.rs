@@ -38,16 +38,15 @@ impl Batch {
     pub(crate) fn new(wire: records::Batch, parts: Parts) -> Result<Self> {
         let rows = wire.rows as usize;
         check_blobs("values", &wire.values, rows)?;
-        if !wire.keys.blobs.offsets.is_empty() {
-            check_blobs("keys", &wire.keys, rows)?;
+        if let Some(keys) = &wire.keys {
+            check_blobs("keys", keys, rows)?;
         }
-        let headers = &wire.headers;
-        let carried = headers.of.len();
-        if !wire.times.is_empty() && wire.times.len() != rows {
-            return Err(malformed("times", wire.times.len(), rows));
-        }
-        if headers.name.len() != carried || (carried > 0 && headers.values.offsets.len() != carried + 1) {
-            return Err(malformed("headers", headers.name.len(), carried));
+        check_times(wire.times.as_deref(), rows)?;
+        if let Some(headers) = &wire.headers {
+            let carried = headers.of.len();
+            if headers.name.len() != carried || (carried > 0 && headers.values.offsets.len() != carried + 1) {
+                return Err(malformed("headers", headers.name.len(), carried));
+            }
         }
         Ok(Batch { wire, parts })
     }
@@ -77,12 +76,12 @@ impl Batch {
 
     /// Empty where the plan did not ask for them or where no record has one.
     pub fn keys(&self) -> Blobs<'_> {
-        Blobs::of_column(&self.wire.keys)
+        Blobs::of_part(&self.wire.keys)
     }
 
     /// In microseconds since the Unix epoch; empty where the plan did not ask for them.
     pub fn times(&self) -> &[i64] {
-        &self.wire.times
+        self.wire.times.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn parts(&self) -> Parts {
@@ -157,18 +156,19 @@ impl<'a> Record<'a> {
 
     /// Event time in microseconds since the Unix epoch; none where the plan did not ask for times.
     pub fn time(self) -> Option<i64> {
-        self.batch.wire.times.get(self.index as usize).copied()
+        self.batch.times().get(self.index as usize).copied()
     }
 
     /// Names and values; nothing where the plan did not ask for headers.
     pub fn headers(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        let headers = &self.batch.wire.headers;
-        let start = headers.of.partition_point(|of| *of < self.index);
         let index = self.index;
-        headers.of[start..].iter().take_while(move |of| **of == index).enumerate().map(move |(nth, _)| {
-            let at = start + nth;
-            let name = headers.names.get(usize::from(headers.name[at])).map_or("", String::as_str);
-            (name, Blobs::of_varlen(&headers.values).get(at).unwrap_or_default())
+        self.batch.wire.headers.iter().flat_map(move |headers| {
+            let start = headers.of.partition_point(|of| *of < index);
+            headers.of[start..].iter().take_while(move |of| **of == index).enumerate().map(move |(nth, _)| {
+                let at = start + nth;
+                let name = headers.names.get(usize::from(headers.name[at])).map_or("", String::as_str);
+                (name, Blobs::of_varlen(&headers.values).get(at).unwrap_or_default())
+            })
         })
     }
 
@@ -179,8 +179,15 @@ impl<'a> Record<'a> {
 }
 
 impl<'a> Blobs<'a> {
+    const NONE: Blobs<'static> = Blobs { offsets: &[], bytes: &[], valid: Validity(&[]) };
+
     pub(crate) fn of_column(column: &'a columns::BlobColumn) -> Self {
-        Blobs { valid: Validity(&column.valid), ..Self::of_varlen(&column.blobs) }
+        Blobs { valid: Validity::new(&column.valid), ..Self::of_varlen(&column.blobs) }
+    }
+
+    /// Those of a part that may not be there.
+    pub(crate) fn of_part(part: &'a Option<columns::BlobColumn>) -> Self {
+        part.as_ref().map_or(Self::NONE, Self::of_column)
     }
 
     pub(crate) fn of_varlen(values: &'a columns::Varlen) -> Self {
@@ -244,8 +251,8 @@ impl<'a> Blobs<'a> {
 }
 
 impl<'a> Validity<'a> {
-    pub(crate) fn new(bitmap: &'a [u8]) -> Self {
-        Validity(bitmap)
+    pub(crate) fn new(bitmap: &'a Option<Vec<u8>>) -> Self {
+        Validity(bitmap.as_deref().unwrap_or_default())
     }
 
     /// Whether every value is there, known without looking at each.
@@ -285,8 +292,19 @@ pub(crate) fn malformed(what: &str, found: usize, rows: usize) -> Failure {
 
 fn check_blobs(what: &str, column: &columns::BlobColumn, rows: usize) -> Result<()> {
     check_varlen(what, &column.blobs, rows)?;
-    if !column.valid.is_empty() && column.valid.len() * 8 < rows {
-        return Err(malformed(what, column.valid.len() * 8, rows));
+    check_valid(what, column.valid.as_deref(), rows)
+}
+
+pub(crate) fn check_valid(what: &str, valid: Option<&[u8]>, rows: usize) -> Result<()> {
+    match valid {
+        Some(bitmap) if bitmap.len() * 8 < rows => Err(malformed(what, bitmap.len() * 8, rows)),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+pub(crate) fn check_times(times: Option<&[i64]>, rows: usize) -> Result<()> {
+    match times {
+        Some(times) if times.len() != rows => Err(malformed("times", times.len(), rows)),
+        _ => Ok(()),
+    }
 }

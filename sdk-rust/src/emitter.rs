@@ -246,7 +246,7 @@ impl Leaving {
             ));
         }
         self.made.sort();
-        Ok(Some(outcomes::Emission { port, forwarded, made: self.made.finish() }))
+        Ok(Some(outcomes::Emission { port, forwarded, made: self.made.finish(rows) }))
     }
 }
 
@@ -279,5 +279,67 @@ fn shortest(these: Vec<u32>, rows: u32) -> outcomes::Forwarded {
         0 => outcomes::Forwarded::Nothing,
         count if count == rows as usize => outcomes::Forwarded::All,
         _ => outcomes::Forwarded::These(these),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outcomes::Origins;
+
+    use super::*;
+    use crate::bindings::types::{columns, records};
+    use crate::plan;
+
+    /// Three records of one byte.
+    fn batch() -> Batch {
+        let blobs = columns::Varlen { offsets: vec![0, 1, 2, 3], bytes: b"abc".to_vec() };
+        let values = columns::BlobColumn { valid: None, blobs };
+        let wire = records::Batch { rows: 3, times: None, keys: None, headers: None, values };
+        Batch::new(wire, plan::Parts::default()).expect("a batch")
+    }
+
+    fn each(batch: &Batch, out: &mut Emitter, keep: impl Fn(&[u8]) -> bool) {
+        out.emit_each(batch, |value| value.filter(|value| keep(value)).map(|value| [value, b"!"]));
+    }
+
+    #[test]
+    fn one_made_of_each_leaves_without_a_list() {
+        type Make = fn(&Batch, &mut Emitter);
+        let cases: [(&str, Make, Origins); 8] = [
+            ("each", |b, out| each(b, out, |_| true), Origins::Each),
+            ("each but the first", |b, out| each(b, out, |v| v != b"a"), Origins::These(vec![1, 2])),
+            ("each but the second", |b, out| each(b, out, |v| v != b"b"), Origins::These(vec![0, 2])),
+            ("each but the last", |b, out| each(b, out, |v| v != b"c"), Origins::These(vec![0, 1])),
+            ("one by one", |b, out| b.records().for_each(|r| out.emit(r, b"x")), Origins::Each),
+            (
+                "with keys",
+                |b, out| b.records().for_each(|r| out.make(r).key(Some(b"k")).value(b"x")),
+                Origins::Each,
+            ),
+            (
+                "from the last on",
+                |b, out| [2, 1, 0].into_iter().for_each(|of| out.emit(b.record(of), b"x")),
+                Origins::These(vec![0, 1, 2]),
+            ),
+            (
+                "each, and the last again",
+                |b, out| {
+                    each(b, out, |_| true);
+                    out.emit(b.record(2), b"x");
+                },
+                Origins::These(vec![0, 1, 2, 2]),
+            ),
+        ];
+        let (batch, mut out) = (batch(), Emitter::new(1));
+        for (name, make, expected) in cases {
+            out.start(3);
+            make(&batch, &mut out);
+            let outcome = out.finish().expect(name);
+            let [emission] = &*outcome.emissions else { panic!("{name}: {outcome:?}") };
+            let made = emission.made.as_ref().expect(name);
+            assert_eq!(made.origins, expected, "{name}");
+            let count = if let Origins::These(list) = &expected { list.len() } else { 3 };
+            assert_eq!((made.values.blobs.offsets.len(), &made.values.valid), (count + 1, &None), "{name}");
+        }
     }
 }

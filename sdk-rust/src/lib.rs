@@ -13,6 +13,7 @@ mod fields;
 pub mod glue;
 pub mod log;
 mod made;
+mod origins;
 mod plan;
 mod pull;
 mod raw;

@@ -4,6 +4,7 @@
 use crate::batch::{Batch, Record};
 use crate::bindings::types::{outcomes, records};
 use crate::emitter::Emitter;
+use crate::origins::OriginsBuilder;
 use crate::plan::Port;
 use crate::raw::{self, Parts};
 use crate::varlen::{BlobBuilder, VarlenBuilder};
@@ -12,9 +13,7 @@ use crate::varlen::{BlobBuilder, VarlenBuilder};
 /// does not set is then filled in from its origin, as the contract does where a whole column is left out.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
-    pub(crate) origins: Vec<u32>,
-    /// How many of the origins are known to ascend.
-    ascending: usize,
+    pub(crate) origins: OriginsBuilder,
     pub(crate) values: BlobBuilder,
     /// Whether any of the three below is there: the one test that a plain record costs.
     extras: bool,
@@ -131,7 +130,7 @@ impl Made {
     /// before it is used.
     #[inline(always)]
     pub(crate) fn reserve_for(&mut self, batch: &Batch) {
-        if self.origins.capacity() == 0 {
+        if self.values.is_unreserved() {
             self.reserve(batch);
         }
     }
@@ -169,8 +168,7 @@ impl Made {
         } else {
             raw::make_each(rows, bytes, |index| make(values.get_within(index as usize)))
         };
-        self.ascending = made.origins.len();
-        self.origins = made.origins;
+        self.origins = OriginsBuilder::of(made.count, made.origins);
         self.values.fill(made.offsets, made.bytes);
     }
 
@@ -184,30 +182,28 @@ impl Made {
 
     /// Puts the records in the order of their origins, which is how they leave.
     pub(crate) fn sort(&mut self) {
-        if self.ascending != self.origins.len() && !self.origins.is_sorted() {
-            self.reorder();
+        if let Some(order) = self.origins.sort() {
+            self.reorder(&order);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn reorder(&mut self) {
-        let mut order: Vec<usize> = (0..self.origins.len()).collect();
-        order.sort_by_key(|index| self.origins[*index]);
-        self.origins.sort_unstable();
-        self.values = self.values.take(&order);
+    fn reorder(&mut self, order: &[usize]) {
+        self.values = self.values.take(order);
         self.times = self.times.take().map(|times| order.iter().map(|index| times[*index]).collect());
-        self.keys = self.keys.take().map(|keys| keys.take(&order));
-        self.headers = self.headers.take().map(|headers| headers.take(&order));
+        self.keys = self.keys.take().map(|keys| keys.take(order));
+        self.headers = self.headers.take().map(|headers| headers.take(order));
     }
 
     pub(crate) fn is_too_large(&self) -> bool {
         self.values.is_too_large() || self.keys.as_ref().is_some_and(BlobBuilder::is_too_large)
     }
 
-    pub(crate) fn finish(self) -> Option<outcomes::MadeRecords> {
+    /// What was made of a batch of `rows`.
+    pub(crate) fn finish(self, rows: u32) -> Option<outcomes::MadeRecords> {
         (!self.is_empty()).then(|| outcomes::MadeRecords {
-            origins: self.origins,
+            origins: self.origins.finish(rows),
             times: self.times,
             keys: self.keys.map(BlobBuilder::finish),
             headers: self.headers.map(HeadersBuilder::finish),
@@ -218,7 +214,6 @@ impl Made {
     #[cold]
     #[inline(never)]
     fn reserve(&mut self, batch: &Batch) {
-        self.origins.reserve(batch.len());
         self.values.reserve(batch.len(), bytes_expected(batch));
     }
 
@@ -251,14 +246,14 @@ impl Made {
     }
 
     fn own_times(&mut self, batch: &Batch) -> Option<&'static str> {
-        let times = self.origins.iter().map(|of| batch.record(*of).time().unwrap_or_default()).collect();
+        let times = self.origins.iter().map(|of| batch.record(of).time().unwrap_or_default()).collect();
         self.times = Some(times);
         lacks(!self.is_empty() && !batch.parts().times, TIMES)
     }
 
     fn own_keys(&mut self, batch: &Batch) -> Option<&'static str> {
         let mut keys = BlobBuilder::default();
-        self.origins.iter().for_each(|of| keys.push(batch.record(*of).key()));
+        self.origins.iter().for_each(|of| keys.push(batch.record(of).key()));
         self.keys = Some(keys);
         lacks(!self.is_empty() && !batch.parts().keys, KEYS)
     }
@@ -269,7 +264,7 @@ impl Made {
         }
         let headers = self.headers.get_or_insert_default();
         for (at, of) in self.origins.iter().enumerate() {
-            batch.record(*of).headers().for_each(|(name, value)| headers.push(at as u32, name, value));
+            batch.record(of).headers().for_each(|(name, value)| headers.push(at as u32, name, value));
         }
         self.extras = true;
         lacks(!self.is_empty() && !batch.parts().headers, HEADERS)
@@ -324,6 +319,11 @@ impl HeadersBuilder {
             }
         }
         taken
+    }
+
+    /// None where there are none at all.
+    pub(crate) fn finish_any(self) -> Option<records::Headers> {
+        (!self.of.is_empty()).then(|| self.finish())
     }
 
     pub(crate) fn finish(self) -> records::Headers {

@@ -1,5 +1,6 @@
 //! What a source gives when it is pulled: records or rows of one split, and how to go on after them.
 
+use crate::bindings::types::columns::BlobColumn;
 use crate::bindings::types::{records, splits, tables};
 use crate::columns::ColumnBuilder;
 use crate::fields::Fields;
@@ -158,8 +159,8 @@ impl Pull {
         let batch = records::Batch {
             rows: place.offsets.len() as u32,
             keys: own.keys(),
-            times: own.times,
-            headers: headers.finish(),
+            times: own.times(),
+            headers: headers.finish_any(),
             values: values.finish(),
         };
         Ok(Some((batch, place)))
@@ -253,8 +254,8 @@ impl TablePull {
             })?;
             columns.push(column.finish(rows).map_err(Failure::Fatal)?);
         }
-        let keys = self.own.keys();
-        Ok(Some((tables::Table { rows: rows as u32, times: self.own.times, keys, columns }, place)))
+        let (times, keys) = (self.own.times(), self.own.keys());
+        Ok(Some((tables::Table { rows: rows as u32, times, keys, columns }, place)))
     }
 }
 
@@ -369,9 +370,15 @@ impl Own {
         self.keys.push(key);
     }
 
-    /// Nothing at all where no record has a key.
-    fn keys(&mut self) -> crate::bindings::types::columns::BlobColumn {
+    /// None where no record has one.
+    fn times(&mut self) -> Option<Vec<i64>> {
+        let times = std::mem::take(&mut self.times);
+        (!times.is_empty()).then_some(times)
+    }
+
+    /// None where no record has one.
+    fn keys(&mut self) -> Option<BlobColumn> {
         let keys = std::mem::take(&mut self.keys);
-        if self.any_key { keys.finish() } else { BlobBuilder::default().finish() }
+        self.any_key.then(|| keys.finish())
     }
 }

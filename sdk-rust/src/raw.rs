@@ -46,26 +46,36 @@ pub fn append_parts(bytes: &mut Vec<u8>, parts: impl Parts) {
 
 /// What [`make_each`] made.
 pub struct Each {
-    pub origins: Vec<u32>,
+    /// How many values.
+    pub count: u32,
+    /// Of which each was made, ascending; none where they are `0..count`.
+    pub origins: Option<Vec<u32>>,
     pub offsets: Vec<u32>,
     pub bytes: Vec<u8>,
 }
 
 /// Makes a value of the parts that `make` gives for each of `0..rows`, or none. All that the loop needs is kept
-/// in locals, which compilers keep in registers; the vectors behind them are told at its end.
+/// in locals, which compilers keep in registers; the vectors behind them are told at its end. What values were made
+/// of is listed only from the first on for which there is none.
 #[inline(always)]
 pub fn make_each<P: Parts>(rows: u32, mut bytes: Vec<u8>, mut make: impl FnMut(u32) -> Option<P>) -> Each {
-    let mut origins: Vec<u32> = Vec::with_capacity(rows as usize);
+    let mut origins: Option<Vec<u32>> = None;
     let mut offsets: Vec<u32> = Vec::with_capacity(rows as usize + 1);
-    let (to_origins, to_offsets) = (origins.as_mut_ptr(), offsets.as_mut_ptr());
+    let (mut to_origins, to_offsets) = (ptr::null_mut::<u32>(), offsets.as_mut_ptr());
     let (mut base, mut room, mut length) = (bytes.as_mut_ptr(), bytes.capacity(), bytes.len());
     let mut made = 0;
-    // SAFETY: `made` is below `rows` in the loop, for which there is room in both vectors; in `bytes` room is
-    // made before `write` writes `count` bytes; and what is counted at the end is written.
+    // SAFETY: `made` is below `rows` in the loop, for which there is room in both vectors, once there are
+    // origins, of which those up to `made` are written then; in `bytes` room is made before `write` writes `count`
+    // bytes; and what is counted at the end is written.
     unsafe {
         to_offsets.write(length as u32);
         for index in 0..rows {
-            let Some(parts) = make(index) else { continue };
+            let Some(parts) = make(index) else {
+                if to_origins.is_null() {
+                    to_origins = origins.insert(first_of(made, rows)).as_mut_ptr();
+                }
+                continue;
+            };
             let count = parts.total();
             if room - length < count {
                 bytes.set_len(length);
@@ -74,15 +84,28 @@ pub fn make_each<P: Parts>(rows: u32, mut bytes: Vec<u8>, mut make: impl FnMut(u
             }
             parts.write(base.add(length));
             length += count;
-            to_origins.add(made).write(index);
+            if !to_origins.is_null() {
+                to_origins.add(made).write(index);
+            }
             made += 1;
             to_offsets.add(made).write(length as u32);
         }
         bytes.set_len(length);
-        origins.set_len(made);
+        if let Some(origins) = &mut origins {
+            origins.set_len(made);
+        }
         offsets.set_len(if made == 0 { 0 } else { made + 1 });
     }
-    Each { origins, offsets, bytes }
+    Each { count: made as u32, origins, offsets, bytes }
+}
+
+/// The indices below `made`, with room for `rows`.
+#[cold]
+#[inline(never)]
+fn first_of(made: usize, rows: u32) -> Vec<u32> {
+    let mut origins = Vec::with_capacity(rows as usize);
+    origins.extend(0..made as u32);
+    origins
 }
 
 /// Parts of one value, whose number is known when it is compiled: they are written without a loop, and a part
@@ -334,7 +357,9 @@ mod tests {
                 append_parts(&mut expected, [b"<<", &source[..*index as usize], b">"]);
                 offsets.push(expected.len() as u32);
             }
-            assert_eq!((each.bytes, each.origins), (expected, origins.clone()), "of {rows}");
+            let listed = (rows > 1).then(|| origins.clone());
+            assert_eq!((each.bytes, each.origins), (expected, listed), "of {rows}");
+            assert_eq!(each.count as usize, origins.len());
             assert_eq!(each.offsets, if origins.is_empty() { vec![] } else { offsets });
         }
     }

@@ -278,7 +278,11 @@ impl<S: Sink> OpenSink<S> {
         Ok(OpenSink { stage: S::open(config, context)?, parts })
     }
 
-    pub(crate) fn write(&mut self, wire: records::Batch, ids: &[u8]) -> Result<Vec<outcomes::Rejection>> {
+    pub(crate) fn write(
+        &mut self,
+        wire: records::Batch,
+        ids: Option<&[u8]>,
+    ) -> Result<Vec<outcomes::Rejection>> {
         let (batch, mut rejected) = (Batch::new(wire, self.parts)?, Rejected::default());
         self.stage.write(&batch, checked(ids, batch.len())?, &mut rejected)?;
         Ok(rejected.0)
@@ -296,7 +300,11 @@ impl<S: TableSink> OpenTableSink<S> {
         Ok(OpenTableSink { stage: S::open(config, &input, context)?, parts })
     }
 
-    pub(crate) fn write(&mut self, wire: tables::Table, ids: &[u8]) -> Result<Vec<outcomes::Rejection>> {
+    pub(crate) fn write(
+        &mut self,
+        wire: tables::Table,
+        ids: Option<&[u8]>,
+    ) -> Result<Vec<outcomes::Rejection>> {
         let table = Table::new(wire, self.parts.times, self.parts.keys)?;
         let mut rejected = Rejected::default();
         self.stage.write(&table, checked(ids, table.len())?, &mut rejected)?;
@@ -304,11 +312,14 @@ impl<S: TableSink> OpenTableSink<S> {
     }
 }
 
-fn checked(ids: &[u8], rows: usize) -> Result<Ids<'_>> {
-    match ids.len() {
-        0 => Ok(Ids(ids)),
-        bytes if bytes == rows * 16 => Ok(Ids(ids)),
-        bytes => Err(Failure::fatal(format!("the host handed over {bytes} bytes of ids for {rows} records"))),
+fn checked(ids: Option<&[u8]>, rows: usize) -> Result<Ids<'_>> {
+    match ids {
+        None => Ok(Ids(&[])),
+        Some(ids) if ids.len() == rows * 16 => Ok(Ids(ids)),
+        Some(ids) => {
+            let bytes = ids.len();
+            Err(Failure::fatal(format!("the host handed over {bytes} bytes of ids for {rows} records")))
+        }
     }
 }
 
@@ -339,8 +350,11 @@ where
         Ok(())
     }
 
-    fn write(input: records::Batch, ids: Vec<u8>) -> Result<Vec<outcomes::Rejection>, outcomes::Failure> {
-        glue::with_open::<G, _>("write", |open| open.write(input, &ids))
+    fn write(
+        input: records::Batch,
+        ids: Option<Vec<u8>>,
+    ) -> Result<Vec<outcomes::Rejection>, outcomes::Failure> {
+        glue::with_open::<G, _>("write", |open| open.write(input, ids.as_deref()))
     }
 
     fn prepare(checkpoint: u64) -> Result<Vec<u8>, outcomes::Failure> {
@@ -369,8 +383,11 @@ where
         Ok(())
     }
 
-    fn write(input: tables::Table, ids: Vec<u8>) -> Result<Vec<outcomes::Rejection>, outcomes::Failure> {
-        glue::with_open::<G, _>("write", |open| open.write(input, &ids))
+    fn write(
+        input: tables::Table,
+        ids: Option<Vec<u8>>,
+    ) -> Result<Vec<outcomes::Rejection>, outcomes::Failure> {
+        glue::with_open::<G, _>("write", |open| open.write(input, ids.as_deref()))
     }
 
     fn prepare(checkpoint: u64) -> Result<Vec<u8>, outcomes::Failure> {

@@ -1,6 +1,6 @@
 //! A batch of rows with typed columns, and views that borrow from it.
 
-use crate::batch::{Blobs, Validity, check_varlen, malformed};
+use crate::batch::{Blobs, Validity, check_times, check_valid, check_varlen, malformed};
 use crate::bindings::types::columns::{Column as WireColumn, Data};
 use crate::bindings::types::tables;
 use crate::row::{ReadRow, Rows};
@@ -48,11 +48,10 @@ pub struct Dictionaries<'a> {
 impl Table {
     pub(crate) fn new(wire: tables::Table, has_times: bool, has_keys: bool) -> Result<Self> {
         let rows = wire.rows as usize;
-        if !wire.times.is_empty() && wire.times.len() != rows {
-            return Err(malformed("times", wire.times.len(), rows));
-        }
-        if !wire.keys.blobs.offsets.is_empty() {
-            check_varlen("keys", &wire.keys.blobs, rows)?;
+        check_times(wire.times.as_deref(), rows)?;
+        if let Some(keys) = &wire.keys {
+            check_varlen("keys", &keys.blobs, rows)?;
+            check_valid("keys", keys.valid.as_deref(), rows)?;
         }
         wire.columns.iter().try_for_each(|column| check(column, rows))?;
         Ok(Table { wire, has_times, has_keys })
@@ -80,12 +79,12 @@ impl Table {
 
     /// Event times in microseconds since the Unix epoch; empty where the plan did not ask for them.
     pub fn times(&self) -> &[i64] {
-        &self.wire.times
+        self.wire.times.as_deref().unwrap_or_default()
     }
 
     /// Empty where the plan did not ask for them, or where no row has one.
     pub fn keys(&self) -> Blobs<'_> {
-        Blobs::with_validity(&self.wire.keys.blobs, Validity::new(&self.wire.keys.valid))
+        Blobs::of_part(&self.wire.keys)
     }
 
     pub fn columns(&self) -> usize {
@@ -342,9 +341,7 @@ pub(crate) fn kind_name(data: &Data) -> &'static str {
 
 /// That there is a value for each row, so that the views need not ask.
 fn check(column: &WireColumn, rows: usize) -> Result<()> {
-    if !column.valid.is_empty() && column.valid.len() * 8 < rows {
-        return Err(malformed("validity", column.valid.len() * 8, rows));
-    }
+    check_valid("validity", column.valid.as_deref(), rows)?;
     let length = match &column.data {
         Data::Bools(bits) => rows.min(bits.len() * 8),
         Data::S32s(values) | Data::Days(values) => values.len(),

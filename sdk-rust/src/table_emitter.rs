@@ -5,6 +5,7 @@ use crate::bindings::types::{columns::BlobColumn, outcomes};
 use crate::columns::ColumnBuilder;
 use crate::emitter::forwarded;
 use crate::fields::Field;
+use crate::origins::{OriginsBuilder, order_of};
 use crate::plan::{Output, Port};
 use crate::row::{RowColumns, WriteRow};
 use crate::table::{At, Table};
@@ -29,7 +30,7 @@ struct Leaving {
     all: bool,
     forwarded: Vec<u32>,
     set: Vec<ColumnBuilder>,
-    origins: Vec<u32>,
+    origins: OriginsBuilder,
     times: Option<Vec<Option<i64>>>,
     keys: Option<OwnKeys>,
     made: Vec<ColumnBuilder>,
@@ -227,7 +228,7 @@ impl Leaving {
             all: false,
             forwarded: Vec::new(),
             set: columns(),
-            origins: Vec::new(),
+            origins: OriginsBuilder::default(),
             times: None,
             keys: None,
             made: columns(),
@@ -256,8 +257,8 @@ impl Leaving {
             let order = order_of(&self.forwarded);
             self.set.iter_mut().for_each(|column| column.reorder(&order));
         }
-        if !self.origins.is_sorted() {
-            self.sort_made();
+        if let Some(order) = self.origins.sort() {
+            self.reorder_made(&order);
         }
         let rows = table.len();
         let leaving = if self.all { rows } else { self.forwarded.len() };
@@ -283,17 +284,15 @@ impl Leaving {
             set: columns.collect::<Result<_, _>>()?,
             times: self.times.take().map(|times| fill_times(&times, &origins, table)).transpose()?,
             keys: self.keys.take().map(|keys| keys.fill(&origins, table)).transpose()?,
-            origins,
+            origins: origins.finish(table.len() as u32),
         })
     }
 
-    fn sort_made(&mut self) {
-        let order = order_of(&self.origins);
-        self.origins.sort_unstable();
-        self.made.iter_mut().for_each(|column| column.reorder(&order));
+    fn reorder_made(&mut self, order: &[usize]) {
+        self.made.iter_mut().for_each(|column| column.reorder(order));
         self.times = self.times.take().map(|times| order.iter().map(|index| times[*index]).collect());
         self.keys = self.keys.take().map(|own| OwnKeys {
-            keys: own.keys.take(&order),
+            keys: own.keys.take(order),
             unsaid: order.iter().map(|index| own.unsaid[*index]).collect(),
         });
     }
@@ -302,7 +301,7 @@ impl Leaving {
     fn clear(&mut self) {
         self.all = false;
         self.forwarded.clear();
-        self.origins.clear();
+        self.origins = OriginsBuilder::default();
         self.times = None;
         self.keys = None;
         for column in self.set.iter_mut().chain(&mut self.made).filter(|column| !column.is_pristine()) {
@@ -317,7 +316,7 @@ impl OwnKeys {
         self.unsaid.push(key.is_none());
     }
 
-    fn fill(self, origins: &[u32], table: &Table) -> Result<BlobColumn, String> {
+    fn fill(self, origins: &OriginsBuilder, table: &Table) -> Result<BlobColumn, String> {
         if !self.unsaid.contains(&true) {
             return Ok(self.keys.finish());
         }
@@ -329,18 +328,22 @@ impl OwnKeys {
         let mut filled = BlobBuilder::default();
         for (made, origin) in origins.iter().enumerate() {
             let from_origin = self.unsaid[made];
-            filled.push(if from_origin { table.keys().get(*origin as usize) } else { own.get(made) });
+            filled.push(if from_origin { table.keys().get(origin as usize) } else { own.get(made) });
         }
         Ok(filled.finish())
     }
 }
 
-fn fill_times(times: &[Option<i64>], origins: &[u32], table: &Table) -> Result<Vec<i64>, String> {
+fn fill_times(times: &[Option<i64>], origins: &OriginsBuilder, table: &Table) -> Result<Vec<i64>, String> {
     if times.contains(&None) && !table.has_times {
         return Err(unasked("time", "times"));
     }
-    let of_origin = |origin: &u32| table.times().get(*origin as usize).copied().unwrap_or_default();
-    Ok(times.iter().zip(origins).map(|(time, origin)| time.unwrap_or_else(|| of_origin(origin))).collect())
+    let of_origin = |origin: u32| table.times().get(origin as usize).copied().unwrap_or_default();
+    Ok(times
+        .iter()
+        .zip(origins.iter())
+        .map(|(time, origin)| time.unwrap_or_else(|| of_origin(origin)))
+        .collect())
 }
 
 fn unasked(one: &str, part: &str) -> String {
@@ -350,9 +353,31 @@ fn unasked(one: &str, part: &str) -> String {
     )
 }
 
-/// Where each value is to be taken from so that they ascend; equal ones keep their order.
-fn order_of(values: &[u32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by_key(|index| values[*index]);
-    order
+#[cfg(test)]
+mod tests {
+    use outcomes::Origins;
+
+    use super::*;
+    use crate::bindings::types::tables;
+
+    #[test]
+    fn one_row_made_of_each_leaves_without_a_list() {
+        let wire = tables::Table { rows: 3, times: None, keys: None, columns: vec![] };
+        let table = Table::new(wire, false, false).expect("a table");
+        let cases: [(&[u32], Origins); 4] = [
+            (&[0, 1, 2], Origins::Each),
+            (&[0, 1], Origins::These(vec![0, 1])),
+            (&[0, 2], Origins::These(vec![0, 2])),
+            (&[2, 1, 0], Origins::These(vec![0, 1, 2])),
+        ];
+        let output = Output::new("main");
+        let mut out = TableEmitter::new(std::iter::once(&output));
+        for (made_of, expected) in cases {
+            out.start(3);
+            made_of.iter().for_each(|of| out.make(At(*of)).copy());
+            let outcome = out.finish(&table).expect("an outcome");
+            let made = outcome.emissions[0].made.as_ref().expect("made rows");
+            assert_eq!((&made.origins, &made.times, &made.keys), (&expected, &None, &None), "{made_of:?}");
+        }
+    }
 }

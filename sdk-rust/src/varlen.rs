@@ -104,8 +104,9 @@ impl ValidityBuilder {
         taken
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
-        self.bits
+    /// None where every value is there.
+    pub(crate) fn finish(self) -> Option<Vec<u8>> {
+        (!self.bits.is_empty()).then_some(self.bits)
     }
 
     #[cold]
@@ -140,6 +141,12 @@ impl BlobBuilder {
 
     pub(crate) fn bytes_len(&self) -> usize {
         self.values.bytes_len()
+    }
+
+    /// Whether no room was made yet.
+    #[inline(always)]
+    pub(crate) fn is_unreserved(&self) -> bool {
+        self.values.offsets.capacity() == 0
     }
 
     #[inline(always)]
@@ -191,11 +198,11 @@ mod tests {
     fn a_bitmap_appears_with_the_first_absent_value() {
         let mut blobs = BlobBuilder::default();
         (0..10).for_each(|_| blobs.push(Some(b"x")));
-        assert!(blobs.clone().finish().valid.is_empty());
+        assert_eq!(blobs.clone().finish().valid, None);
         blobs.push(None);
         blobs.push(Some(b"yz"));
         let column = blobs.finish();
-        assert_eq!(column.valid, [0xff, 0b1011]);
+        assert_eq!(column.valid, Some(vec![0xff, 0b1011]));
         assert_eq!(column.blobs.offsets, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 12]);
     }
 

@@ -105,9 +105,10 @@ static void add_bytes(growing_t *to, const uint8_t *bytes, size_t length) {
 
 static void end_row(growing_t *to, bool is_there) {
   if (to->rows == 0) PUSH(to->column.blobs.offsets, to->offsets_room, 0);
-  if (to->rows % 8 == 0) PUSH(to->column.valid, to->valid_room, 0);
+  if (to->rows % 8 == 0) PUSH(to->column.valid.val, to->valid_room, 0);
   PUSH(to->column.blobs.offsets, to->offsets_room, (uint32_t)to->column.blobs.bytes.len);
-  to->column.valid.ptr[to->rows / 8] |= (uint8_t)(is_there << (to->rows % 8));
+  to->column.valid.is_some = true;
+  to->column.valid.val.ptr[to->rows / 8] |= (uint8_t)(is_there << (to->rows % 8));
   to->rows++;
 }
 
@@ -119,7 +120,7 @@ typedef struct {
 } made_t;
 
 static bool get(const blobs_t *column, size_t i, const uint8_t **bytes, size_t *length) {
-  if (column->valid.len && !bit(column->valid.ptr, i)) return false;
+  if (column->valid.is_some && !bit(column->valid.val.ptr, i)) return false;
   const uint32_t *offsets = column->blobs.offsets.ptr;
   *bytes = column->blobs.bytes.ptr + offsets[i];
   *length = offsets[i + 1] - offsets[i];
@@ -134,9 +135,9 @@ static void split(const batch_t *input, uint32_t i, const uint8_t *value, size_t
     if (part == 0) add_bytes(&made->values, value, at);
     else add_bytes(&made->values, value + at + 1, length - at - 1);
     end_row(&made->values, true);
-    if (input->times.len) PUSH(made->times, made->times_room, input->times.ptr[i] + part);
-    if (input->keys.blobs.offsets.len) {
-      bool is_there = get(&input->keys, i, &key, &key_length);
+    if (input->times.is_some) PUSH(made->times, made->times_room, input->times.val.ptr[i] + part);
+    if (input->keys.is_some) {
+      bool is_there = get(&input->keys.val, i, &key, &key_length);
       if (is_there) add_bytes(&made->keys, key, key_length);
       if (is_there && part) add_bytes(&made->keys, (const uint8_t *)"/2", 2);
       end_row(&made->keys, is_there);
@@ -173,7 +174,8 @@ static void emit(conveyor_stage_outcomes_emission_t *emission, uint32_t port, ui
   if (!made || made->origins.len == 0) return;
   emission->made.is_some = true;
   conveyor_stage_outcomes_made_records_t *records = &emission->made.val;
-  records->origins = made->origins;
+  records->origins.tag = CONVEYOR_STAGE_OUTCOMES_ORIGINS_THESE;
+  records->origins.val.these = made->origins;
   records->times.is_some = made->times.len > 0;
   records->times.val = made->times;
   records->keys.is_some = made->keys.rows > 0;
@@ -184,8 +186,9 @@ static void emit(conveyor_stage_outcomes_emission_t *emission, uint32_t port, ui
 }
 
 static bool has_drop(const batch_t *input, uint32_t i, size_t *next) {
-  const conveyor_stage_records_headers_t *headers = &input->headers;
+  const conveyor_stage_records_headers_t *headers = &input->headers.val;
   bool drop = false;
+  if (!input->headers.is_some) return false;
   for (; *next < headers->of.len && headers->of.ptr[*next] == i; (*next)++) {
     const string_t *name = &headers->names.ptr[headers->name.ptr[*next]];
     drop |= name->len == 4 && !memcmp(name->ptr, "drop", 4);

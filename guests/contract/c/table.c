@@ -172,14 +172,14 @@ static void explode(const conveyor_stage_tables_table_t *input, uint32_t i, cons
     size_t end = plus ? (size_t)(plus - text) : length;
     PUSH(large->origins, large->origins_room, i);
     push(&large->made_regions, text + start, end - start, true);
-    if (input->times.len) PUSH(large->times, large->times_room, input->times.ptr[i] + part);
+    if (input->times.is_some) PUSH(large->times, large->times_room, input->times.val.ptr[i] + part);
     start = end + 1;
   }
 }
 
 static void keep(const conveyor_stage_tables_table_t *input, uint32_t i, large_t *large) {
   const column_t *countries = &input->columns.ptr[1];
-  if (countries->valid.len && !bit(countries->valid.ptr, i)) {
+  if (countries->valid.is_some && !bit(countries->valid.val.ptr, i)) {
     PUSH(large->rows, large->rows_room, i);
     push(&large->regions, (const uint8_t *)"unknown", 7, false);
     return;
@@ -214,7 +214,7 @@ bool exports_conveyor_stage_table_transform_process(conveyor_stage_tables_table_
   *ret = (conveyor_stage_outcomes_table_outcome_t){0};
   for (uint32_t i = 0; i < input->rows; i++) {
     double amount = amounts->data.val.f64s.ptr[i];
-    bool is_there = !amounts->valid.len || bit(amounts->valid.ptr, i);
+    bool is_there = !amounts->valid.is_some || bit(amounts->valid.val.ptr, i);
     if (!is_there || amount < 0) {
       conveyor_stage_outcomes_rejection_t rejection = {.of = i};
       dup(&rejection.code, is_there ? "negative-amount" : "no-amount");
@@ -234,7 +234,8 @@ bool exports_conveyor_stage_table_transform_process(conveyor_stage_tables_table_
   set_column(&emission->set, &large.regions);
   if (large.origins.len) {
     emission->made.is_some = true;
-    emission->made.val.origins = large.origins;
+    emission->made.val.origins.tag = CONVEYOR_STAGE_OUTCOMES_ORIGINS_THESE;
+    emission->made.val.origins.val.these = large.origins;
     emission->made.val.times.is_some = large.times.len > 0;
     emission->made.val.times.val = large.times;
     set_column(&emission->made.val.set, &large.made_regions);

@@ -138,8 +138,8 @@ class Made {
     this.origins.push(i, i);
     this.values.push(left);
     this.values.push(right);
-    if (input.times.length > 0) this.times.push(input.times[i], input.times[i] + 1n);
-    if (input.keys.blobs.offsets.length > 0) {
+    if (input.times) this.times.push(input.times[i], input.times[i] + 1n);
+    if (input.keys) {
       const key = get(input.keys, i);
       this.keys.push(key);
       this.keys.push(key, SECOND);
@@ -159,7 +159,7 @@ class Made {
       },
     };
     return {
-      origins: Uint32Array.from(this.origins),
+      origins: { tag: "these", val: Uint32Array.from(this.origins) },
       times: this.times.length > 0 ? BigInt64Array.from(this.times) : undefined,
       keys: this.keys.rows > 0 ? this.keys.finish() : undefined,
       headers,
@@ -174,15 +174,15 @@ function forwarded(rows, these) {
   return { tag: "these", val: Uint32Array.from(these) };
 }
 
-function droppedRecords({ names, of, name }) {
+function droppedRecords(headers) {
   const found = new Set();
-  of.forEach((record, i) => {
-    if (names[name[i]] === "drop") found.add(record);
+  headers?.of.forEach((record, i) => {
+    if (headers.names[headers.name[i]] === "drop") found.add(record);
   });
   return found;
 }
 
 function get({ valid, blobs }, i) {
-  if (valid.length > 0 && ((valid[i >> 3] >> (i & 7)) & 1) === 0) return undefined;
+  if (valid && ((valid[i >> 3] >> (i & 7)) & 1) === 0) return undefined;
   return blobs.bytes.subarray(blobs.offsets[i], blobs.offsets[i + 1]);
 }

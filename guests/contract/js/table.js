@@ -131,7 +131,7 @@ function keep(large, countries, times, i) {
     const end = plus < 0 ? country.length : plus;
     large.origins.push(i);
     large.madeRegions.push(upper(country.subarray(start, end)));
-    if (times.length > 0) large.times.push(times[i] + part);
+    if (times) large.times.push(times[i] + part);
     start = end + 1;
   }
 }
@@ -139,7 +139,7 @@ function keep(large, countries, times, i) {
 function made({ origins, times, madeRegions }) {
   if (origins.length === 0) return undefined;
   return {
-    origins: Uint32Array.from(origins),
+    origins: { tag: "these", val: Uint32Array.from(origins) },
     times: times.length > 0 ? BigInt64Array.from(times) : undefined,
     keys: undefined,
     set: [madeRegions.column()],
@@ -163,7 +163,7 @@ class Texts {
     const bytes = new Uint8Array(this.length);
     this.texts.forEach((text, i) => bytes.set(text, this.offsets[i]));
     const texts = { offsets: Uint32Array.from(this.offsets), bytes };
-    return { valid: new Uint8Array(), data: { tag: "texts", val: texts } };
+    return { valid: undefined, data: { tag: "texts", val: texts } };
   }
 }
 
@@ -178,5 +178,5 @@ function upper(text) {
 }
 
 function isValid(bitmap, i) {
-  return bitmap.length === 0 || ((bitmap[i >> 3] >> (i & 7)) & 1) === 1;
+  return bitmap === undefined || ((bitmap[i >> 3] >> (i & 7)) & 1) === 1;
 }

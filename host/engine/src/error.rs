@@ -187,6 +187,8 @@ pub enum AnswerError {
     Abi(String),
     #[error("{what} has {found} values for {rows} rows")]
     Length { what: String, found: usize, rows: usize },
+    #[error("{what}: an empty list for {rows} rows; what is not there is said with none")]
+    Empty { what: String, rows: usize },
     #[error("the bitmap of {what} has {found} bytes, {rows} rows need {expected}")]
     Bitmap { what: String, found: usize, rows: usize, expected: usize },
     #[error("offset {at} of {what} is {offset} after {before}: they must ascend from 0")]

@@ -113,18 +113,19 @@ impl SinkDriver {
     async fn write_inner(&mut self, call: &Call<'_>, ids: &[RecordId]) -> Result<Vec<Rejection>, CallError> {
         let budget = Budget::of(&self.limits, call.rows);
         self.ids.clear();
-        if self.plan.ids {
+        let ids = self.plan.ids.then(|| {
             self.ids.extend(ids.iter().flat_map(|id| id.to_bytes()));
-        }
+            &*self.ids
+        });
         let refused = match self.write {
             WriteFn::Records(write) => {
                 let batch = lower_records(call, &mut self.scratch)?;
-                self.instance.ask(&write, (batch, &self.ids), budget).await?
+                self.instance.ask(&write, (batch, ids), budget).await?
             }
             WriteFn::Table(write) => {
                 let mut columns = Vec::with_capacity(call.columns.len());
                 let table = lower_table(call, &self.plan.wanted, &mut self.scratch, &mut columns)?;
-                self.instance.ask(&write, (table, &self.ids), budget).await?
+                self.instance.ask(&write, (table, ids), budget).await?
             }
         };
         Ok(rejections(refused, call.rows)?)

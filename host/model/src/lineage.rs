@@ -44,12 +44,21 @@ pub enum Offsets {
 #[derive(Debug)]
 struct MadeRows {
     parent: Lineage,
-    /// For each row, the parent's row that it is or comes from.
-    origins: Arc<[u32]>,
-    /// For each row, whether it was made or is its origin, passed on.
-    made: Arc<[bool]>,
+    descent: Descent,
     stage: Arc<str>,
     port: u32,
+}
+
+/// How the rows that left a stage by one port descend from those that came in. `origins` has, for each of
+/// them, the row that it is or comes from, ascending.
+#[derive(Clone, Debug)]
+pub enum Descent {
+    /// One was made from each that came in, in their order.
+    Each,
+    /// All were made.
+    Made { origins: Arc<[u32]> },
+    /// Some were made, the others are their origin, passed on.
+    Mixed { origins: Arc<[u32]>, made: Arc<[bool]> },
 }
 
 /// The source record to which a row goes back.
@@ -65,10 +74,9 @@ impl Lineage {
         Self { node: Arc::new(Node::Source(rows)), rows: Rows::All }
     }
 
-    /// The lineage of the rows that `stage` sent out by `port`: row `i` is or comes from row `origins[i]`
-    /// of this one, and was made where `made[i]`.
-    pub fn through(&self, stage: &Arc<str>, port: u32, origins: Arc<[u32]>, made: Arc<[bool]>) -> Self {
-        let made = MadeRows { parent: self.clone(), origins, made, stage: stage.clone(), port };
+    /// The lineage of the rows that `stage` sent out by `port`.
+    pub fn through(&self, stage: &Arc<str>, port: u32, descent: Descent) -> Self {
+        let made = MadeRows { parent: self.clone(), descent, stage: stage.clone(), port };
         Self { node: Arc::new(Node::Made(made)), rows: Rows::All }
     }
 
@@ -95,7 +103,7 @@ impl Lineage {
                 split: rows.split.clone(),
                 offset: rows.offsets.at(row),
             },
-            Node::Made(made) => made.parent.origin(made.origins[row] as usize),
+            Node::Made(made) => made.parent.origin(made.descent.origin(row)),
             Node::Edge { parent, .. } => parent.origin(row),
         }
     }
@@ -109,20 +117,37 @@ impl Lineage {
             }
             Node::Edge { parent, edge } => parent.id(row).by_edge(edge),
             Node::Made(made) => {
-                let parent = made.parent.id(made.origins[row] as usize);
-                if made.made[row] { parent.made(&made.stage, made.port, made.nth(row)) } else { parent }
+                let parent = made.parent.id(made.descent.origin(row));
+                match made.descent.nth(row) {
+                    Some(nth) => parent.made(&made.stage, made.port, nth),
+                    None => parent,
+                }
             }
         }
     }
 }
 
-impl MadeRows {
-    /// The index of a made row among those that this port made from the same origin. Rows of one origin
-    /// stand side by side, so this looks back no further than that origin's own rows.
-    fn nth(&self, row: usize) -> u32 {
-        let origin = self.origins[row];
-        let before = (0..row).rev().take_while(|&i| self.origins[i] == origin);
-        before.filter(|&i| self.made[i]).count() as u32
+impl Descent {
+    fn origin(&self, row: usize) -> usize {
+        match self {
+            Self::Each => row,
+            Self::Made { origins } | Self::Mixed { origins, .. } => origins[row] as usize,
+        }
+    }
+
+    /// The index of a made row among those that this port made from the same origin; none where the row was
+    /// passed on. Rows of one origin stand side by side, so this looks back no further than that origin's
+    /// own rows.
+    fn nth(&self, row: usize) -> Option<u32> {
+        let of_one = |origins: &[u32]| (0..row).rev().take_while(|&i| origins[i] == origins[row]).count();
+        match self {
+            Self::Each => Some(0),
+            Self::Made { origins } => Some(of_one(origins) as u32),
+            Self::Mixed { origins, made } => made[row].then(|| {
+                let first = row - of_one(origins);
+                made[first..row].iter().filter(|&&made| made).count() as u32
+            }),
+        }
     }
 }
 
@@ -160,12 +185,35 @@ mod tests {
         let root = source(Offsets::From(10));
         let stage: Arc<str> = "split".into();
         // Row 0 passed on, then two made from it, then one made from row 1.
-        let out = root.through(&stage, 1, [0, 0, 0, 1].into(), [false, true, true, true].into());
+        let made = [false, true, true, true].into();
+        let out = root.through(&stage, 1, Descent::Mixed { origins: [0, 0, 0, 1].into(), made });
         assert_eq!(out.id(0), root.id(0));
         assert_eq!(out.id(1), root.id(0).made("split", 1, 0));
         assert_eq!(out.id(2), root.id(0).made("split", 1, 1));
         assert_eq!(out.id(3), root.id(1).made("split", 1, 0));
         assert_eq!(out.origin(3).offset, 11);
+    }
+
+    #[test]
+    fn every_form_of_one_descent_gives_the_same_ids_and_origins() {
+        let root = source(Offsets::These([5, 8, 13].into())).with_rows(Rows::At([0, 2].into()));
+        let stage: Arc<str> = "map".into();
+        let through = |descent| root.through(&stage, 2, descent);
+        let each = through(Descent::Each);
+        let listed = through(Descent::Made { origins: [0, 1].into() });
+        let flagged = through(Descent::Mixed { origins: [0, 1].into(), made: [true, true].into() });
+        for row in 0..2 {
+            assert_eq!(each.id(row), root.id(row).made("map", 2, 0), "row {row}");
+            assert_eq!((each.id(row), each.origin(row)), (listed.id(row), listed.origin(row)), "row {row}");
+            assert_eq!((each.id(row), each.origin(row)), (flagged.id(row), flagged.origin(row)), "row {row}");
+        }
+        let several = [0, 0, 1, 1, 1];
+        let listed = through(Descent::Made { origins: several.into() });
+        let flagged = through(Descent::Mixed { origins: several.into(), made: [true; 5].into() });
+        for (row, (origin, nth)) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)].into_iter().enumerate() {
+            assert_eq!(listed.id(row), root.id(origin).made("map", 2, nth), "row {row}");
+            assert_eq!(listed.id(row), flagged.id(row), "row {row}");
+        }
     }
 
     #[test]

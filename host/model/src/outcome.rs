@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 
 use crate::batch::{Batch, BatchError, Column, Parts, Picker, Rows};
+use crate::lineage::Descent;
 
 /// The answer of a stage to one batch, in the host's own types.
 #[derive(Debug, Default)]
@@ -29,9 +30,34 @@ pub struct Emission {
     pub forwarded: Forwarded,
     /// For tables: the columns that the plan sets, one value per forwarded row. Empty for opaque records.
     pub set: Vec<ArrayRef>,
-    /// For each made row, the input row that it comes from.
-    pub origins: Vec<u32>,
+    pub origins: Origins,
     pub made: Made,
+}
+
+/// Which input rows made rows come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// One was made from each, in their order.
+    Each,
+    /// For each made row, the one that it comes from: ascending, may repeat.
+    These(Vec<u32>),
+}
+
+impl Default for Origins {
+    /// Those of nothing.
+    fn default() -> Self {
+        Self::These(Vec::new())
+    }
+}
+
+impl Origins {
+    /// How many rows were made from a batch of `rows`.
+    pub fn len(&self, rows: usize) -> usize {
+        match self {
+            Self::Each => rows,
+            Self::These(list) => list.len(),
+        }
+    }
 }
 
 /// Input rows that go on as they came.
@@ -167,21 +193,24 @@ fn check(input: &Batch, outputs: &[OutputShape], outcome: &Outcome) -> Result<()
                 list.len()
             }
         };
-        check_indices("origins", &emission.origins, rows, false)?;
+        if let Origins::These(list) = &emission.origins {
+            check_indices("origins", list, rows, false)?;
+        }
+        let made_rows = emission.origins.len(rows);
         let opaque = shape.columns.contains(&OutputColumn::Value);
         if !opaque {
             check_set(shape, port, "set column", &emission.set, forwarded)?;
         }
-        check_set(shape, port, "made column", &emission.made.set, emission.origins.len())?;
+        check_set(shape, port, "made column", &emission.made.set, made_rows)?;
         let made = &emission.made;
         for (what, part) in
             [("made times", &made.times), ("made keys", &made.keys), ("made headers", &made.headers)]
         {
             if let Some(array) = part
-                && array.len() != emission.origins.len()
+                && array.len() != made_rows
             {
-                let expected = emission.origins.len();
-                return Err(OutcomeError::Length { what: what.to_owned(), found: array.len(), expected });
+                let (what, found) = (what.to_owned(), array.len());
+                return Err(OutcomeError::Length { what, found, expected: made_rows });
             }
         }
     }
@@ -252,13 +281,14 @@ fn tally(rows: usize, outcome: &Outcome) -> Result<Tally, OutcomeError> {
     if held as usize > rows {
         return Err(OutcomeError::Held { held, rows });
     }
-    let made = outcome.emissions.iter().map(|emission| emission.origins.len() as u64).sum();
+    let made = outcome.emissions.iter().map(|emission| emission.origins.len(rows) as u64).sum();
+    // What is usual needs no look at single rows.
     let (forwarded, rejected) = match (&*outcome.emissions, &*outcome.rejections) {
         ([], []) => (0, 0),
-        ([only], []) if only.origins.is_empty() => match &only.forwarded {
-            Forwarded::All => (rows as u64, 0),
-            Forwarded::None => (0, 0),
+        ([only], []) if only.uses_all() => (rows as u64, 0),
+        ([only], []) if only.origins.len(rows) == 0 => match &only.forwarded {
             Forwarded::These(list) => (list.len() as u64, 0),
+            _ => (0, 0),
         },
         _ => count_distinct(rows, outcome),
     };
@@ -266,16 +296,27 @@ fn tally(rows: usize, outcome: &Outcome) -> Result<Tally, OutcomeError> {
     Ok(Tally { forwarded, made, filtered, rejected, held: u64::from(held) })
 }
 
+impl Emission {
+    /// Whether it is plain that every input row goes on or has a made one.
+    fn uses_all(&self) -> bool {
+        self.forwarded == Forwarded::All || self.origins == Origins::Each
+    }
+}
+
 /// Input rows that went on or have made rows, and those that were only rejected.
 fn count_distinct(rows: usize, outcome: &Outcome) -> (u64, u64) {
     let mut used = vec![0u8; rows];
     for emission in &outcome.emissions {
-        match &emission.forwarded {
-            Forwarded::All => used.fill(1),
-            Forwarded::None => {}
-            Forwarded::These(list) => list.iter().for_each(|&row| used[row as usize] = 1),
+        if emission.uses_all() {
+            used.fill(1);
+            continue;
         }
-        emission.origins.iter().for_each(|&row| used[row as usize] = 1);
+        if let Forwarded::These(list) = &emission.forwarded {
+            list.iter().for_each(|&row| used[row as usize] = 1);
+        }
+        if let Origins::These(list) = &emission.origins {
+            list.iter().for_each(|&row| used[row as usize] = 1);
+        }
     }
     let forwarded = used.iter().map(|&used| u64::from(used)).sum();
     let mut rejected = 0;
@@ -288,19 +329,24 @@ fn count_distinct(rows: usize, outcome: &Outcome) -> (u64, u64) {
 }
 
 fn emit(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Option<Batch>, OutcomeError> {
-    let Emission { forwarded, origins, .. } = &emission;
-    if origins.is_empty() {
-        return match forwarded {
-            Forwarded::None => Ok(None),
-            Forwarded::These(list) if list.is_empty() => Ok(None),
-            Forwarded::All => forward(input.clone(), input, shape, emission.set).map(Some),
-            Forwarded::These(_) => {
-                let Forwarded::These(list) = emission.forwarded else { unreachable!("matched above") };
-                forward(input.pick(&list.into()), input, shape, emission.set).map(Some)
-            }
-        };
+    let forwards = match &emission.forwarded {
+        Forwarded::None => false,
+        Forwarded::These(list) => !list.is_empty(),
+        Forwarded::All => true,
+    };
+    let makes = emission.origins.len(input.rows()) > 0;
+    match (forwards, makes) {
+        (false, false) => Ok(None),
+        (true, false) => {
+            let picked = match emission.forwarded {
+                Forwarded::These(list) => input.pick(&list.into()),
+                _ => input.clone(),
+            };
+            forward(picked, input, shape, emission.set).map(Some)
+        }
+        (false, true) if emission.origins == Origins::Each => map(input, shape, emission).map(Some),
+        (_, true) => merge(input, shape, emission).map(Some),
     }
-    merge(input, shape, emission).map(Some)
 }
 
 /// Only forwarded rows: the columns of the input as they are, and the set ones beside them.
@@ -322,6 +368,27 @@ fn forward(
     Ok(picked.with_columns(shape.schema.clone(), columns)?)
 }
 
+/// One made row for each input row and nothing else: the columns that were made as they came, and those of
+/// the input as they are.
+fn map(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch, OutcomeError> {
+    let Made { times, keys, headers, set } = emission.made;
+    let column = |from: &OutputColumn| match *from {
+        OutputColumn::Input(i) => input.columns()[i].clone(),
+        OutputColumn::Value => Column::new(set[0].clone()),
+        OutputColumn::Set(i) => Column::new(set[i].clone()),
+    };
+    let columns = shape.columns.iter().map(column).collect();
+    let part = |made: Option<ArrayRef>, old: &Option<Column>| made.map(Column::new).or_else(|| old.clone());
+    let old = input.parts();
+    let parts = Parts {
+        times: part(times, &old.times),
+        keys: part(keys, &old.keys),
+        headers: part(headers, &old.headers),
+    };
+    let lineage = input.lineage().through(&shape.stage, emission.port, Descent::Each);
+    Ok(Batch::new(shape.schema.clone(), input.rows(), columns, parts, lineage)?)
+}
+
 /// Forwarded and made rows together, in the order of their origins, a forwarded one before those made
 /// from it.
 fn merge(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch, OutcomeError> {
@@ -330,7 +397,11 @@ fn merge(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch
         Forwarded::None => Vec::new(),
         Forwarded::These(list) => list,
     };
-    let order = Order::of(&forwarded, &emission.origins);
+    let origins = match emission.origins {
+        Origins::Each => (0..input.rows() as u32).collect(),
+        Origins::These(list) => list,
+    };
+    let order = Order::of(&forwarded, origins);
     let mut picker = Picker::new(&order.origins);
     let made = &emission.made;
     let mut columns = Vec::with_capacity(shape.columns.len());
@@ -361,8 +432,7 @@ fn merge(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch
         headers: part(&made.headers, &old.headers, from_input.headers)?,
     };
     let rows = order.origins.len();
-    let lineage =
-        input.lineage().through(&shape.stage, emission.port, order.origins.clone(), order.made.clone());
+    let lineage = input.lineage().through(&shape.stage, emission.port, order.descent());
     Ok(Batch::new(shape.schema.clone(), rows, columns, parts, lineage)?)
 }
 
@@ -370,16 +440,17 @@ fn merge(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch
 struct Order {
     /// For each row that leaves, the input row that it is or comes from.
     origins: Arc<[u32]>,
-    made: Arc<[bool]>,
+    /// Which of them were made; none where all were, because nothing was forwarded.
+    made: Option<Arc<[bool]>>,
     /// For each row that leaves, its place among the forwarded rows with the made ones behind them. None
     /// where nothing was forwarded, so that made rows are in order already.
     places: Option<Arc<[u32]>>,
 }
 
 impl Order {
-    fn of(forwarded: &[u32], origins: &[u32]) -> Self {
+    fn of(forwarded: &[u32], origins: Vec<u32>) -> Self {
         if forwarded.is_empty() {
-            return Self { origins: origins.into(), made: vec![true; origins.len()].into(), places: None };
+            return Self { origins: origins.into(), made: None, places: None };
         }
         let rows = forwarded.len() + origins.len();
         let (mut from, mut made, mut places) =
@@ -398,7 +469,15 @@ impl Order {
             }
             made.push(!take_forwarded);
         }
-        Self { origins: from.into(), made: made.into(), places: Some(places.into()) }
+        Self { origins: from.into(), made: Some(made.into()), places: Some(places.into()) }
+    }
+
+    fn descent(self) -> Descent {
+        let origins = self.origins;
+        match self.made {
+            Some(made) => Descent::Mixed { origins, made },
+            None => Descent::Made { origins },
+        }
     }
 
     /// One column of what forwarded and made rows bring, merged.

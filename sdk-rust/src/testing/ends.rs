@@ -200,7 +200,7 @@ impl<S: Sink> SinkTest<S> {
     ) -> Result<Vec<Rejection>> {
         let records: Vec<TestRecord> = records.into_iter().map(Into::into).collect();
         let ids = self.ids.take(records.len());
-        let rejected = self.sink.write(batch(&records, self.parts), &ids)?;
+        let rejected = self.sink.write(batch(&records, self.parts), ids.as_deref())?;
         Ok(rejected.into_iter().map(Rejection::from).collect())
     }
 
@@ -228,7 +228,7 @@ impl<S: TableSink> TableSinkTest<S> {
         let ids = self.ids.take(rows.len());
         let Parts { times, keys, .. } = self.plan.records().parts();
         let wire = table(self.plan.wanted(), &rows.iter().collect::<Vec<_>>(), times, keys);
-        Ok(self.sink.write(wire, &ids)?.into_iter().map(Rejection::from).collect())
+        Ok(self.sink.write(wire, ids.as_deref())?.into_iter().map(Rejection::from).collect())
     }
 
     /// Prepares and commits, as a host does at the end; the token comes back.
@@ -244,10 +244,10 @@ impl<S: TableSink> TableSinkTest<S> {
 }
 
 impl Numbered {
-    fn take(&mut self, count: usize) -> Vec<u8> {
+    fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         let first = self.next;
         self.next += count as u128;
-        if self.wanted { (first..self.next).flat_map(u128::to_be_bytes).collect() } else { Vec::new() }
+        self.wanted.then(|| (first..self.next).flat_map(u128::to_be_bytes).collect())
     }
 }
 

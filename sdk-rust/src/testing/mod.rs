@@ -41,6 +41,8 @@ pub use records::{OutRecord, RecordOutcome, TestRecord, TransformTest, deletion,
 pub use serde_json::{Value, json};
 pub use tables::{OutRow, TableOutcome, TableTransformTest, TestRow, row, table_transform};
 
+use crate::bindings::types::outcomes::{Forwarded, Origins};
+
 /// A record that a stage refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
@@ -68,14 +70,17 @@ macro_rules! opaque {
 
 opaque!(TransformTest, TableTransformTest, SourceTest, TableSourceTest, SinkTest, TableSinkTest);
 
+/// The input record of each made one, as a host takes it.
+fn origins(origins: &Origins, rows: usize) -> Vec<u32> {
+    match origins {
+        Origins::These(these) => these.clone(),
+        Origins::Each => (0..rows as u32).collect(),
+    }
+}
+
 /// The input records that go on by a port, then those that are made from them, in the order in which they
 /// leave: `(origin, index of the made one)`.
-fn leaving(
-    forwarded: &crate::bindings::types::outcomes::Forwarded,
-    origins: &[u32],
-    rows: u32,
-) -> Vec<(u32, Option<usize>, usize)> {
-    use crate::bindings::types::outcomes::Forwarded;
+fn leaving(forwarded: &Forwarded, origins: &[u32], rows: u32) -> Vec<(u32, Option<usize>, usize)> {
     let forwarded: Vec<u32> = match forwarded {
         Forwarded::Nothing => Vec::new(),
         Forwarded::All => (0..rows).collect(),

@@ -4,7 +4,7 @@ use crate::batch::Blobs;
 use crate::bindings::types::{outcomes, records};
 use crate::made::HeadersBuilder;
 use crate::plan::Parts;
-use crate::testing::{Rejection, Value, leaving, port};
+use crate::testing::{Rejection, Value, leaving, origins, port};
 use crate::transform::OpenTransform;
 use crate::varlen::BlobBuilder;
 use crate::{Result, Transform};
@@ -162,29 +162,29 @@ pub(super) fn batch(records: &[TestRecord], parts: Parts) -> records::Batch {
     let has_keys = parts.keys && records.iter().any(|record| record.key.is_some());
     records::Batch {
         rows: records.len() as u32,
-        times: records.iter().filter(|_| has_times).map(|record| record.time.unwrap_or_default()).collect(),
-        keys: if has_keys { keys.finish() } else { BlobBuilder::default().finish() },
-        headers: headers.finish(),
+        times: has_times.then(|| records.iter().map(|record| record.time.unwrap_or_default()).collect()),
+        keys: has_keys.then(|| keys.finish()),
+        headers: headers.finish_any(),
         values: values.finish(),
     }
 }
 
 /// The records of a batch, as a host would take them from a source.
 pub(super) fn unpack(batch: &records::Batch) -> Vec<TestRecord> {
-    let (values, keys) = (Blobs::of_column(&batch.values), Blobs::of_column(&batch.keys));
+    let (values, keys) = (Blobs::of_column(&batch.values), Blobs::of_part(&batch.keys));
     (0..batch.rows as usize)
         .map(|at| TestRecord {
             value: values.get(at).map(<[u8]>::to_vec),
             key: keys.get(at).map(<[u8]>::to_vec),
-            time: batch.times.get(at).copied(),
-            headers: headers_of(&batch.headers, at as u32),
+            time: batch.times.as_ref().map(|times| times[at]),
+            headers: batch.headers.as_ref().map_or_else(Vec::new, |headers| headers_of(headers, at as u32)),
         })
         .collect()
 }
 
 fn emitted(emission: &outcomes::Emission, input: &[TestRecord]) -> Vec<OutRecord> {
     let made = emission.made.as_ref();
-    let origins = made.map_or(&[][..], |made| &made.origins);
+    let origins = made.map_or_else(Vec::new, |made| origins(&made.origins, input.len()));
     let values = made.map(|made| Blobs::of_column(&made.values));
     assert_eq!(values.map_or(0, Blobs::len), origins.len(), "a value for each made record");
     let out = |(origin, nth, _): (u32, Option<usize>, usize)| {
@@ -206,7 +206,7 @@ fn emitted(emission: &outcomes::Emission, input: &[TestRecord]) -> Vec<OutRecord
         };
         OutRecord { origin, made: true, record }
     };
-    leaving(&emission.forwarded, origins, input.len() as u32).into_iter().map(out).collect()
+    leaving(&emission.forwarded, &origins, input.len() as u32).into_iter().map(out).collect()
 }
 
 fn headers_of(headers: &records::Headers, of: u32) -> Vec<(String, Vec<u8>)> {

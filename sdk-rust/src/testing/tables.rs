@@ -6,7 +6,7 @@ use crate::columns::ColumnBuilder;
 use crate::fields::{Field, Fields};
 use crate::plan::{Output, TablePlan};
 use crate::table_transform::OpenTableTransform;
-use crate::testing::{Rejection, Value, cells, leaving, port};
+use crate::testing::{Rejection, Value, cells, leaving, origins, port};
 use crate::varlen::BlobBuilder;
 use crate::{Result, TableTransform};
 
@@ -207,15 +207,15 @@ pub(super) fn table(wanted: &[Field], rows: &[&TestRow], times: bool, keys: bool
     let has_keys = keys && rows.iter().any(|row| row.key.is_some());
     tables::Table {
         rows: rows.len() as u32,
-        times: rows.iter().filter(|_| has_times).map(|row| row.time.unwrap_or_default()).collect(),
-        keys: if has_keys { built.finish() } else { BlobBuilder::default().finish() },
+        times: has_times.then(|| rows.iter().map(|row| row.time.unwrap_or_default()).collect()),
+        keys: has_keys.then(|| built.finish()),
         columns: wanted.iter().map(column).collect(),
     }
 }
 
 /// The rows of a table that a source gave, with these columns.
 pub(super) fn unpack(table: &tables::Table, fields: &[&Field]) -> Vec<TestRow> {
-    let keys = Blobs::of_column(&table.keys);
+    let keys = Blobs::of_part(&table.keys);
     (0..table.rows as usize)
         .map(|at| TestRow {
             row: fields
@@ -224,7 +224,7 @@ pub(super) fn unpack(table: &tables::Table, fields: &[&Field]) -> Vec<TestRow> {
                 .map(|(field, column)| (field.name.clone(), cells::get(column, at)))
                 .collect(),
             key: keys.get(at).map(<[u8]>::to_vec),
-            time: table.times.get(at).copied(),
+            time: table.times.as_ref().map(|times| times[at]),
         })
         .collect()
 }
@@ -253,8 +253,8 @@ fn emitted(
         };
         OutRow { origin, made: made.is_some(), row: TestRow { row, key, time } }
     };
-    let origins = made.map_or(&[][..], |made| &made.origins);
-    leaving(&emission.forwarded, origins, rows.len() as u32).into_iter().map(out).collect()
+    let origins = made.map_or_else(Vec::new, |made| origins(&made.origins, rows.len()));
+    leaving(&emission.forwarded, &origins, rows.len() as u32).into_iter().map(out).collect()
 }
 
 fn selected(output: &Output, input: &Fields, row: &Value) -> Value {

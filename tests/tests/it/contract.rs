@@ -13,7 +13,7 @@ use arrow::buffer::OffsetBuffer;
 use engine::{Call, CallError, Component, Engine, EngineOptions, Lease, Pool, StageLimits, StageSetup};
 use model::batch::Column;
 use model::fields::{FieldSpec, Kind};
-use model::outcome::{Forwarded, Outcome};
+use model::outcome::{Forwarded, Origins, Outcome};
 use model::stage::{StagePlan, TransformPlan, header_fields};
 use serde_json::{Value, json};
 
@@ -183,7 +183,7 @@ async fn stages_of_bytes_in_five_languages_answer_the_same() {
 fn check_bytes(outcome: &Outcome) {
     let [main, deleted] = &*outcome.emissions else { panic!("two emissions, not {:?}", outcome.emissions) };
     assert_eq!(main.forwarded, Forwarded::These(vec![0]));
-    assert_eq!(main.origins, [4, 4, 5, 5, 7, 7]);
+    assert_eq!(main.origins, Origins::These(vec![4, 4, 5, 5, 7, 7]));
     let made: Vec<&[u8]> = main.made.set[0].as_binary::<i32>().iter().flatten().collect();
     assert_eq!(made, [&b"k"[..], b"two", b"kk", b";x", b"k", b";"]);
     assert_eq!((deleted.port, &deleted.forwarded), (1, &Forwarded::These(vec![2])));
@@ -246,7 +246,7 @@ fn check_table(outcome: &Outcome) {
     assert_eq!(large.forwarded, Forwarded::These(vec![0, 4, 6]));
     let regions: Vec<&str> = large.set[0].as_string::<i32>().iter().flatten().collect();
     assert_eq!(regions, ["DE", "unknown", ""]);
-    assert_eq!(large.origins, [5, 5, 5]);
+    assert_eq!(large.origins, Origins::These(vec![5, 5, 5]));
     let made: Vec<&str> = large.made.set[0].as_string::<i32>().iter().flatten().collect();
     assert_eq!(made, ["ES", "PT", "GRößE"]);
     assert_eq!(small.forwarded, Forwarded::These(vec![3, 7]));

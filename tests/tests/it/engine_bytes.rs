@@ -7,8 +7,9 @@ use arrow::array::{TimestampMicrosecondArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use engine::{Call, CallError, StageLimits};
-use model::batch::{Column, Rows};
-use model::outcome::{Forwarded, Outcome, Rejection};
+use model::batch::{Batch, Column, Parts, Rows, opaque_schema};
+use model::lineage::{Lineage, Offsets, SourceRows};
+use model::outcome::{Forwarded, Origins, Outcome, OutputColumn, OutputShape, Rejection, apply};
 use model::stage::header_fields;
 
 use crate::guests::{load, probe};
@@ -33,7 +34,7 @@ async fn what_is_forwarded_comes_out_by_index() {
     for (what, expected) in cases {
         let outcome = process(what, 5, &columns).await.expect("an answer");
         assert_eq!(outcome.emissions[0].forwarded, expected, "{what}");
-        assert!(outcome.emissions[0].origins.is_empty() && outcome.rejections.is_empty());
+        assert!(outcome.emissions[0].origins == Origins::default() && outcome.rejections.is_empty());
     }
     assert!(process("none", 5, &columns).await.expect("an answer").emissions.is_empty());
 }
@@ -43,6 +44,25 @@ async fn rejections_come_out_with_code_and_message() {
     let outcome = process("reject", 5, &[Column::new(values())]).await.expect("an answer");
     let rejection = |row| Rejection { row, code: "odd".into(), message: format!("record {row} is odd") };
     assert_eq!(outcome.rejections, [rejection(1), rejection(3)]);
+}
+
+/// One made of each needs no list, and gives the records that the list gives.
+#[tokio::test]
+async fn one_made_of_each_is_what_its_list_says() {
+    let (batch, shapes) = as_batch();
+    let of_origins = |outcome: Outcome, expected: Origins| {
+        assert_eq!(outcome.emissions[0].origins, expected);
+        apply(&batch, &shapes, outcome).expect("a good answer").batches.remove(0).1
+    };
+    let columns = [Column::new(values())];
+    let each = process("wrap", 5, &columns).await.expect("an answer");
+    let listed = process("wrap-listed", 5, &columns).await.expect("an answer");
+    let (each, listed) =
+        (of_origins(each, Origins::Each), of_origins(listed, Origins::These(vec![0, 1, 2, 3, 4])));
+    assert_eq!(each.to_arrow().expect("flat"), listed.to_arrow().expect("flat"));
+    for row in 0..5 {
+        assert_eq!(each.lineage().id(row), listed.lineage().id(row), "row {row}");
+    }
 }
 
 #[tokio::test]
@@ -104,19 +124,17 @@ async fn every_part_of_a_record_comes_out_as_it_went_in() {
         assert_eq!(&made.set[0], &rows_of(&columns[0]), "values of {rows:?}");
         assert_eq!(made.times.as_ref().expect("times"), &rows_of(&times), "times of {rows:?}");
         assert_eq!(made.keys.as_ref().expect("keys"), &rows_of(&keys), "keys of {rows:?}");
-        let expected = rows_of(&headers);
-        match &made.headers {
-            Some(found) => {
-                // A record without headers has an empty map, whether it was null or empty before.
-                let shown = |map: &ArrayRef| {
-                    let map = map.as_map();
-                    (0..map.len()).map(|row| format!("{:?}", map.value(row))).collect::<Vec<_>>()
-                };
-                assert_eq!(shown(found), shown(&expected), "headers of {rows:?}");
-            }
-            None => assert!(expected.as_map().keys().is_empty(), "the headers of {rows:?} are lost"),
-        }
+        // A record without headers has an empty map, whether it was null or empty before.
+        let shown = |map: &ArrayRef| {
+            let map = map.as_map();
+            (0..map.len()).map(|row| format!("{:?}", map.value(row))).collect::<Vec<_>>()
+        };
+        let found = made.headers.as_ref().expect("headers");
+        assert_eq!(shown(found), shown(&rows_of(&headers)), "headers of {rows:?}");
     }
+    let outcome = process("echo", 5, &[Column::new(values())]).await.expect("an answer");
+    let made = &outcome.emissions[0].made;
+    assert!(made.times.is_none() && made.keys.is_none() && made.headers.is_none(), "{made:?}");
 }
 
 #[tokio::test]
@@ -131,11 +149,9 @@ async fn a_stage_sees_lists_as_the_contract_lays_them_out() {
     let outcome = outcome.expect("an answer");
     let shown = outcome.emissions[0].made.set[0].as_binary::<i32>().value(0).to_vec();
     let shown = String::from_utf8(shown).expect("text");
-    let values =
-        "values: BlobColumn { valid: [5], blobs: Varlen { offsets: [0, 2, 2, 3], bytes: [97, 98, 99] } }";
+    let values = "values: BlobColumn { valid: Some([5]), blobs: Varlen { offsets: [0, 2, 2, 3], bytes: [97, 98, 99] } }";
     assert!(shown.contains(values), "{shown}");
-    let keys = "times: [], keys: BlobColumn { valid: [], blobs: Varlen { offsets: [], bytes: [] } }";
-    assert!(shown.contains(keys), "{shown}");
+    assert!(shown.contains("times: None, keys: None, headers: None"), "{shown}");
 }
 
 #[tokio::test]
@@ -145,7 +161,9 @@ async fn an_answer_that_breaks_the_contract_is_told_by_what_is_wrong() {
         ("bad-offsets", "offset 2 of the made values of port 0 is 1 after 2"),
         ("bad-offsets-end", "end at 3, it has 2 bytes"),
         ("bad-count", "has 1 values for 2 rows"),
+        ("bad-each", "the made values of port 0 has 1 values for 5 rows"),
         ("bad-bitmap", "has 2 bytes, 1 rows need 1"),
+        ("bad-no-bitmap", "the bitmap of the made values of port 0: an empty list for 1 rows"),
         ("bad-rejections", "rejects 6 records of 5"),
         ("bad-rejected", "rejects record 5 of a batch of 5"),
     ];
@@ -169,16 +187,19 @@ async fn indices_of_an_answer_are_left_to_who_knows_the_batch() {
 }
 
 fn refused(outcome: Outcome) -> bool {
-    use model::batch::{Batch, Parts, opaque_schema};
-    use model::lineage::{Lineage, Offsets, SourceRows};
-    use model::outcome::{OutputColumn, OutputShape, apply};
+    let (batch, shapes) = as_batch();
+    apply(&batch, &shapes, outcome).is_err()
+}
+
+/// The five values as the host has them, and what its two ports are.
+fn as_batch() -> (Batch, [OutputShape; 2]) {
     let (pipeline, source, split) = ("p".into(), "in".into(), "0".into());
     let lineage = Lineage::of_source(SourceRows { pipeline, source, split, offsets: Offsets::From(0) });
     let batch = Batch::from_values(values().as_binary::<i32>().clone(), Parts::default(), lineage);
     let set = vec![arrow::datatypes::DataType::Binary];
     let shape =
         OutputShape { stage: "s".into(), schema: opaque_schema(), columns: vec![OutputColumn::Value], set };
-    apply(&batch.expect("a batch"), &[shape.clone(), shape], outcome).is_err()
+    (batch.expect("a batch"), [shape.clone(), shape])
 }
 
 #[tokio::test]

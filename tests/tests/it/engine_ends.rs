@@ -95,6 +95,8 @@ async fn a_source_that_breaks_the_contract_is_told_by_what_is_wrong() {
         ("bad-split", "split 9, 1 are assigned"),
         ("bad-offsets", "offset 1 of what it pulled is 1 after 2"),
         ("bad-count", "the list of offsets has 2 values for 3 rows"),
+        ("bad-times", "the times: an empty list for 3 rows; what is not there is said with none"),
+        ("bad-keys", "the keys: an empty list for 3 rows"),
         ("die", "it trapped"),
     ];
     for (what, expected) in cases {
@@ -191,7 +193,7 @@ async fn a_sink_of_tables_gets_the_wanted_columns_alone() {
     let two = numbers(2);
     sink.write(Call { rows: 2, columns: &two, ..Call::default() }, &[]).await.expect("written");
     let token = String::from_utf8(sink.prepare(1).await.expect("a token")).expect("text");
-    let expected = "open n,m; write 2 ids 0 [Column { valid: [], data: Data::S64s([0, 1]) }]";
+    let expected = "open n,m; write 2 ids None [Column { valid: None, data: Data::S64s([0, 1]) }]";
     assert_eq!(token, expected);
     let three = numbers(3);
     let error = sink.write(Call { rows: 3, columns: &three, ..Call::default() }, &[]).await;

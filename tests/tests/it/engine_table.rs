@@ -11,7 +11,7 @@ use arrow::datatypes::UInt32Type;
 use engine::{Call, CallError, StageLimits};
 use model::batch::{Column, Rows};
 use model::fields::{FieldSpec, Kind};
-use model::outcome::{Forwarded, Outcome};
+use model::outcome::{Forwarded, Origins, Outcome};
 use serde_json::json;
 
 use crate::guests::{load, plan_of, probe};
@@ -81,6 +81,17 @@ async fn columns_of_every_kind_come_out_as_they_went_in() {
 }
 
 #[tokio::test]
+async fn one_row_made_of_each_needs_no_list() {
+    let input = [field("n", Kind::S64s)];
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![5, -1, 0, 7]));
+    let outcome = process("map", &input, 4, &[Column::new(numbers)]).await.expect("an answer");
+    let emission = &outcome.emissions[0];
+    assert_eq!((&emission.forwarded, &emission.origins), (&Forwarded::None, &Origins::Each));
+    let made: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2, 3]));
+    assert_eq!(emission.made.set, [made]);
+}
+
+#[tokio::test]
 async fn a_filter_sees_its_column_alone_and_answers_by_index() {
     let input = [field("n", Kind::S64s), field("t", Kind::Texts)];
     let component = load("probe-table").await;
@@ -119,6 +130,7 @@ async fn a_column_that_breaks_the_contract_is_told_by_what_is_wrong() {
         ("bad-columns", "set column of port 0: there are 0, the plan says 1"),
         ("bad-length", "set column 0 of port 0 has 3 values for 2 rows"),
         ("bad-kind", "set column 0 of port 0 is f64s, the plan says s64s (`n`)"),
+        ("bad-each", "made column 0 of port 0 has 3 values for 2 rows"),
         ("bad-null", "set column 0 of port 0 has no value in row 0"),
         ("bad-bitmap", "has 100 bytes, 2 rows need 1"),
         ("bad-text", "value 1 of set column 0 of port 0 is not UTF-8"),

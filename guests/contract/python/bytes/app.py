@@ -135,9 +135,9 @@ class Made:
         self.origins += [i, i]
         self.values.push(left)
         self.values.push(right)
-        if input.times:
+        if input.times is not None:
             self.times += [input.times[i], input.times[i] + 1]
-        if input.keys.blobs.offsets:
+        if input.keys is not None:
             key = get(input.keys, i)
             self.keys.push(key)
             self.keys.push(None if key is None else key + b"/2")
@@ -153,7 +153,7 @@ class Made:
             values=columns.Varlen(list(range(rows + 1)), b"12" * (rows // 2)),
         )
         return outcomes.MadeRecords(
-            origins=self.origins,
+            origins=outcomes.Origins_These(self.origins),
             times=self.times or None,
             keys=self.keys.finish() if self.keys.rows else None,
             headers=headers,
@@ -169,13 +169,15 @@ def forwarded(rows: int, these: list[int]) -> outcomes.Forwarded:
     return outcomes.Forwarded_These(these)
 
 
-def dropped_records(headers: records.Headers) -> set[int]:
+def dropped_records(headers: Optional[records.Headers]) -> set[int]:
+    if headers is None:
+        return set()
     named = zip(headers.of, headers.name)
     return {of for of, name in named if headers.names[name] == "drop"}
 
 
 def get(column: columns.BlobColumn, i: int) -> Optional[bytes]:
-    if column.valid and not column.valid[i // 8] >> (i % 8) & 1:
+    if column.valid is not None and not column.valid[i // 8] >> (i % 8) & 1:
         return None
     offsets = column.blobs.offsets
     return column.blobs.bytes[offsets[i] : offsets[i + 1]]

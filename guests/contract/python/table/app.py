@@ -117,13 +117,13 @@ class Texts:
         self.offsets.append(len(self.bytes))
 
     def column(self) -> columns.Column:
-        return columns.Column(b"", columns.Data_Texts(columns.Varlen(self.offsets, bytes(self.bytes))))
+        return columns.Column(None, columns.Data_Texts(columns.Varlen(self.offsets, bytes(self.bytes))))
 
 
 class Large:
     """What leaves by port `large`."""
 
-    def __init__(self, countries: columns.Column, times: list[int]) -> None:
+    def __init__(self, countries: columns.Column, times: Optional[list[int]]) -> None:
         assert isinstance(countries.data, columns.Data_Texts)
         self.valid = countries.valid
         self.countries = countries.data.value
@@ -149,7 +149,7 @@ class Large:
         for part, text in enumerate(country.split(b"+")):
             self.origins.append(i)
             self.made_regions.push(text)
-            if self.input_times:
+            if self.input_times is not None:
                 self.times.append(self.input_times[i] + part)
 
     def finish(self, rows: int) -> outcomes.TableEmission:
@@ -159,7 +159,8 @@ class Large:
     def made(self) -> Optional[outcomes.MadeRows]:
         if not self.origins:
             return None
-        return outcomes.MadeRows(self.origins, self.times or None, None, [self.made_regions.column()])
+        origins = outcomes.Origins_These(self.origins)
+        return outcomes.MadeRows(origins, self.times or None, None, [self.made_regions.column()])
 
 
 def forwarded(rows: int, these: list[int]) -> outcomes.Forwarded:
@@ -170,5 +171,5 @@ def forwarded(rows: int, these: list[int]) -> outcomes.Forwarded:
     return outcomes.Forwarded_These(these)
 
 
-def is_valid(bitmap: bytes, i: int) -> bool:
-    return not bitmap or bitmap[i // 8] >> (i % 8) & 1 == 1
+def is_valid(bitmap: Optional[bytes], i: int) -> bool:
+    return bitmap is None or bitmap[i // 8] >> (i % 8) & 1 == 1

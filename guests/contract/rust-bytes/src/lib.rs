@@ -6,7 +6,9 @@ use std::cell::RefCell;
 
 use conveyor::stage::columns::{BlobColumn, Varlen};
 use conveyor::stage::log;
-use conveyor::stage::outcomes::{Emission, Failure, Forwarded, MadeRecords, Outcome, Rejection, Retry};
+use conveyor::stage::outcomes::{
+    Emission, Failure, Forwarded, MadeRecords, Origins, Outcome, Rejection, Retry,
+};
 use conveyor::stage::records::{Batch, Headers};
 use exports::conveyor::stage::{about, transform};
 
@@ -123,7 +125,7 @@ impl Blobs {
     }
 
     fn finish(self) -> BlobColumn {
-        BlobColumn { valid: self.valid, blobs: Varlen { offsets: self.offsets, bytes: self.bytes } }
+        BlobColumn { valid: Some(self.valid), blobs: Varlen { offsets: self.offsets, bytes: self.bytes } }
     }
 }
 
@@ -168,11 +170,12 @@ fn split(input: &Batch, i: u32, left: &[u8], right: &[u8], made: &mut Made) {
     made.origins.extend([i, i]);
     made.values.push(Some([left, b""]));
     made.values.push(Some([right, b""]));
-    if let Some(&time) = input.times.get(i as usize) {
+    if let Some(times) = &input.times {
+        let time = times[i as usize];
         made.times.extend([time, time + 1]);
     }
-    if !input.keys.blobs.offsets.is_empty() {
-        let key = get(&input.keys, i as usize);
+    if let Some(keys) = &input.keys {
+        let key = get(keys, i as usize);
         made.keys.push(key.map(|key| [key, b"".as_slice()]));
         made.keys.push(key.map(|key| [key, b"/2".as_slice()]));
     }
@@ -193,7 +196,7 @@ fn finish(made: Made) -> Option<MadeRecords> {
         },
     };
     Some(MadeRecords {
-        origins: made.origins,
+        origins: Origins::These(made.origins),
         times: (!made.times.is_empty()).then_some(made.times),
         keys: (made.keys.rows > 0).then(|| made.keys.finish()),
         headers: Some(headers),
@@ -211,13 +214,13 @@ fn forwarded(rows: u32, these: Vec<u32>) -> Forwarded {
 
 /// The records that carry a header named `drop`.
 fn dropped(input: &Batch) -> Vec<u32> {
-    let headers = &input.headers;
+    let Some(headers) = &input.headers else { return vec![] };
     let named = headers.of.iter().zip(&headers.name);
     named.filter(|&(_, &name)| headers.names[name as usize] == "drop").map(|(&of, _)| of).collect()
 }
 
 fn get(column: &BlobColumn, i: usize) -> Option<&[u8]> {
-    if !column.valid.is_empty() && column.valid[i / 8] >> (i % 8) & 1 == 0 {
+    if column.valid.as_ref().is_some_and(|valid| valid[i / 8] >> (i % 8) & 1 == 0) {
         return None;
     }
     let Varlen { offsets, bytes } = &column.blobs;

@@ -6,7 +6,9 @@ use std::cell::Cell;
 
 use conveyor::stage::columns::{Column, Data, Field, Kind, Varlen};
 use conveyor::stage::log;
-use conveyor::stage::outcomes::{Failure, Forwarded, MadeRows, Rejection, TableEmission, TableOutcome};
+use conveyor::stage::outcomes::{
+    Failure, Forwarded, MadeRows, Origins, Rejection, TableEmission, TableOutcome,
+};
 use conveyor::stage::tables::Table;
 use exports::conveyor::stage::{about, table_transform};
 
@@ -120,7 +122,7 @@ impl Texts {
     }
 
     fn column(self) -> Column {
-        Column { valid: vec![], data: Data::Texts(Varlen { offsets: self.offsets, bytes: self.bytes }) }
+        Column { valid: None, data: Data::Texts(Varlen { offsets: self.offsets, bytes: self.bytes }) }
     }
 }
 
@@ -158,12 +160,12 @@ fn process(minimum: f64, input: &Table) -> Result<TableOutcome, Failure> {
             for (part, text) in country.split(|&byte| byte == b'+').enumerate() {
                 origins.push(of);
                 made_regions.push(upper(text));
-                times.extend(input.times.get(i).map(|time| time + part as i64));
+                times.extend(input.times.as_ref().map(|times| times[i] + part as i64));
             }
         }
     }
     let made = (!origins.is_empty()).then(|| MadeRows {
-        origins,
+        origins: Origins::These(origins),
         times: (!times.is_empty()).then_some(times),
         keys: None,
         set: vec![made_regions.column()],
@@ -197,6 +199,6 @@ fn upper(text: &[u8]) -> impl Iterator<Item = u8> {
     text.iter().map(u8::to_ascii_uppercase)
 }
 
-fn is_valid(bitmap: &[u8], i: usize) -> bool {
-    bitmap.is_empty() || bitmap[i / 8] >> (i % 8) & 1 == 1
+fn is_valid(bitmap: &Option<Vec<u8>>, i: usize) -> bool {
+    bitmap.as_ref().is_none_or(|bitmap| bitmap[i / 8] >> (i % 8) & 1 == 1)
 }

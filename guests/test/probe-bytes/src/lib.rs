@@ -58,8 +58,10 @@ use std::cell::RefCell;
 
 use conveyor::stage::columns::{BlobColumn, Varlen};
 use conveyor::stage::log;
-use conveyor::stage::outcomes::{Emission, Failure, Forwarded, MadeRecords, Outcome, Rejection, Retry};
-use conveyor::stage::records::{Batch, Headers};
+use conveyor::stage::outcomes::{
+    Emission, Failure, Forwarded, MadeRecords, Origins, Outcome, Rejection, Retry,
+};
+use conveyor::stage::records::Batch;
 use exports::conveyor::stage::{about, transform};
 
 struct Probe;
@@ -130,21 +132,24 @@ fn process(what: &str, input: Batch) -> Result<Outcome, Failure> {
         "none" => outcome(vec![]),
         "evens" => forward(Forwarded::These((0..rows).step_by(2).collect())),
         "half" => forward(Forwarded::These(half(&input))),
-        "wrap" => made((0..rows).collect(), wrap(&input)),
-        "show" => made(vec![0], one(format!("{input:?}").into_bytes())),
+        "wrap" => made(Origins::Each, wrap(&input)),
+        "wrap-listed" => made(these(0..rows), wrap(&input)),
+        "show" => made(these([0]), one(format!("{input:?}").into_bytes())),
         "echo" => echo(input),
-        "wasi" => made(vec![0], one(wasi().into_bytes())),
+        "wasi" => made(these([0]), one(wasi().into_bytes())),
         "bad-index" => forward(Forwarded::These(vec![0, rows])),
         "bad-order" => forward(Forwarded::These(vec![1, 0])),
         "bad-port" => outcome(vec![emission(9, Forwarded::All, None)]),
         "bad-port-twice" => {
             outcome(vec![emission(0, Forwarded::All, None), emission(0, Forwarded::All, None)])
         }
-        "bad-origin" => made(vec![rows], one(b"x".to_vec())),
-        "bad-offsets" => made(vec![0, 0], varlen(vec![0, 2, 1], b"ab".to_vec())),
-        "bad-offsets-end" => made(vec![0], varlen(vec![0, 3], b"ab".to_vec())),
-        "bad-count" => made(vec![0, 0], one(b"x".to_vec())),
-        "bad-bitmap" => made(vec![0], BlobColumn { valid: vec![1, 1], ..one(b"x".to_vec()) }),
+        "bad-origin" => made(these([rows]), one(b"x".to_vec())),
+        "bad-offsets" => made(these([0, 0]), varlen(vec![0, 2, 1], b"ab".to_vec())),
+        "bad-offsets-end" => made(these([0]), varlen(vec![0, 3], b"ab".to_vec())),
+        "bad-each" => made(Origins::Each, one(b"x".to_vec())),
+        "bad-count" => made(these([0, 0]), one(b"x".to_vec())),
+        "bad-bitmap" => made(these([0]), BlobColumn { valid: Some(vec![1, 1]), ..one(b"x".to_vec()) }),
+        "bad-no-bitmap" => made(these([0]), BlobColumn { valid: Some(vec![]), ..one(b"x".to_vec()) }),
         "bad-rejections" => reject((0..=rows).map(|_| 0)),
         "bad-rejected" => reject(std::iter::once(rows)),
         "bad-held" => Outcome { held: rows + 1, ..outcome(vec![]) },
@@ -157,7 +162,7 @@ fn process(what: &str, input: Batch) -> Result<Outcome, Failure> {
         "invalid" => return Err(Failure::Invalid("not this".into())),
         "fatal" => return Err(Failure::Fatal("never".into())),
         "flood" => flood(),
-        "unknown" => made(vec![0], one(acme::weather::now::temperature().to_string().into_bytes())),
+        "unknown" => made(these([0]), one(acme::weather::now::temperature().to_string().into_bytes())),
         "sleep" => {
             wasi::clocks::monotonic_clock::subscribe_duration(3_600_000_000_000).block();
             outcome(vec![])
@@ -178,7 +183,11 @@ fn forward(forwarded: Forwarded) -> Outcome {
     outcome(vec![emission(0, forwarded, None)])
 }
 
-fn made(origins: Vec<u32>, values: BlobColumn) -> Outcome {
+fn these(rows: impl IntoIterator<Item = u32>) -> Origins {
+    Origins::These(rows.into_iter().collect())
+}
+
+fn made(origins: Origins, values: BlobColumn) -> Outcome {
     let made = MadeRecords { origins, times: None, keys: None, headers: None, values };
     outcome(vec![emission(0, Forwarded::Nothing, Some(made))])
 }
@@ -189,7 +198,7 @@ fn reject(rows: impl Iterator<Item = u32>) -> Outcome {
 }
 
 fn varlen(offsets: Vec<u32>, bytes: Vec<u8>) -> BlobColumn {
-    BlobColumn { valid: vec![], blobs: Varlen { offsets, bytes } }
+    BlobColumn { valid: None, blobs: Varlen { offsets, bytes } }
 }
 
 fn one(value: Vec<u8>) -> BlobColumn {
@@ -226,11 +235,8 @@ fn wrap(input: &Batch) -> BlobColumn {
 
 /// Makes every record again, with all its parts.
 fn echo(input: Batch) -> Outcome {
-    let Batch { rows, times, keys, headers, values } = input;
-    let keys = (!keys.blobs.offsets.is_empty()).then_some(keys);
-    let headers: Option<Headers> = (!headers.of.is_empty()).then_some(headers);
-    let times = (!times.is_empty()).then_some(times);
-    let made = MadeRecords { origins: (0..rows).collect(), times, keys, headers, values };
+    let Batch { times, keys, headers, values, .. } = input;
+    let made = MadeRecords { origins: Origins::Each, times, keys, headers, values };
     outcome(vec![emission(0, Forwarded::Nothing, Some(made))])
 }
 

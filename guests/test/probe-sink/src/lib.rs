@@ -43,12 +43,14 @@ impl sink::Guest for Probe {
         Ok(())
     }
 
-    fn write(input: Batch, ids: Vec<u8>) -> Result<Vec<Rejection>, Failure> {
+    fn write(input: Batch, ids: Option<Vec<u8>>) -> Result<Vec<Rejection>, Failure> {
         let offsets = &input.values.blobs.offsets;
         let empty = (0..input.rows).filter(|&row| offsets[row as usize] == offsets[row as usize + 1]);
         let rejection = |of| Rejection { of, code: "empty".into(), message: "nothing to write".into() };
-        let keys = String::from_utf8_lossy(&input.keys.blobs.bytes);
-        let seen = format!("write {} keys {keys} ids {}", input.rows, ids.len());
+        let keys = input.keys.map(|keys| String::from_utf8_lossy(&keys.blobs.bytes).into_owned());
+        let keys = keys.unwrap_or_default();
+        let ids = ids.map_or(0, |ids| ids.len());
+        let seen = format!("write {} keys {keys} ids {ids}", input.rows);
         SEEN.with_borrow_mut(|all| all.push(seen));
         Ok(empty.map(rejection).collect())
     }

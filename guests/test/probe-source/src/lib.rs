@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use conveyor::stage::columns::{BlobColumn, Varlen};
 use conveyor::stage::outcomes::Failure;
-use conveyor::stage::records::{Batch, Headers};
+use conveyor::stage::records::Batch;
 use conveyor::stage::splits::{Place, Refused, Split};
 use exports::conveyor::stage::{about, source};
 
@@ -118,14 +118,18 @@ fn pull(state: &mut State, records: u32) -> Result<Option<(Batch, Place)>, Failu
         _ => {}
     }
     *next = end;
-    let absent = || BlobColumn { valid: vec![], blobs: Varlen { offsets: vec![], bytes: vec![] } };
-    let nothing = Varlen { offsets: vec![], bytes: vec![] };
-    let batch = Batch {
+    let mut batch = Batch {
         rows,
-        times: (0..i64::from(rows)).collect(),
-        keys: absent(),
-        headers: Headers { names: vec![], of: vec![], name: vec![], values: nothing },
-        values: BlobColumn { valid: vec![], blobs: Varlen { offsets: ends, bytes } },
+        times: Some((0..i64::from(rows)).collect()),
+        keys: None,
+        headers: None,
+        values: BlobColumn { valid: None, blobs: Varlen { offsets: ends, bytes } },
     };
+    let empty = Varlen { offsets: vec![], bytes: vec![] };
+    match &*what {
+        "bad-times" => batch.times = Some(vec![]),
+        "bad-keys" => batch.keys = Some(BlobColumn { valid: None, blobs: empty }),
+        _ => {}
+    }
     Ok(Some((batch, place)))
 }

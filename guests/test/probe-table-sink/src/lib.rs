@@ -44,8 +44,8 @@ impl table_sink::Guest for Probe {
         Ok(())
     }
 
-    fn write(input: Table, ids: Vec<u8>) -> Result<Vec<Rejection>, Failure> {
-        let seen = format!("write {} ids {} {:?}", input.rows, ids.len(), input.columns);
+    fn write(input: Table, ids: Option<Vec<u8>>) -> Result<Vec<Rejection>, Failure> {
+        let seen = format!("write {} ids {ids:?} {:?}", input.rows, input.columns);
         SEEN.with_borrow_mut(|all| all.push(seen));
         // More than there are rows, where it is told to by a batch of three.
         let rejection = |of| Rejection { of, code: "no".into(), message: "not that one".into() };

@@ -4,7 +4,7 @@ wit_bindgen::generate!({ path: "../../../wit", world: "table-source-stage" });
 
 use std::cell::{Cell, RefCell};
 
-use conveyor::stage::columns::{BlobColumn, Column, Data, Field, Kind, Varlen};
+use conveyor::stage::columns::{Column, Data, Field, Kind, Varlen};
 use conveyor::stage::outcomes::Failure;
 use conveyor::stage::splits::{Place, Split};
 use conveyor::stage::tables::Table;
@@ -66,10 +66,9 @@ impl table_source::Guest for Probe {
                     Data::Texts(Varlen { offsets: (0..=ROWS).collect(), bytes })
                 }
             };
-            Column { valid: vec![], data }
+            Column { valid: None, data }
         };
         let columns = WANTED.with_borrow(|wanted| wanted.iter().map(column).collect());
-        let keys = BlobColumn { valid: vec![], blobs: Varlen { offsets: vec![], bytes: vec![] } };
         let place = Place {
             split: 0,
             offsets: (0..u64::from(ROWS)).map(|row| row * 7).collect(),
@@ -77,7 +76,7 @@ impl table_source::Guest for Probe {
             cursor: b"end".to_vec(),
             ended: true,
         };
-        Ok(Some((Table { rows: ROWS, times: vec![], keys, columns }, place)))
+        Ok(Some((Table { rows: ROWS, times: None, keys: None, columns }, place)))
     }
 
     fn committed(_split: u32, _cursor: Vec<u8>) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use conveyor::stage::columns::{Column, Data, Dictionary, Field, Kind, Varlen};
 use conveyor::stage::log;
-use conveyor::stage::outcomes::{Failure, Forwarded, TableEmission, TableOutcome};
+use conveyor::stage::outcomes::{Failure, Forwarded, MadeRows, Origins, TableEmission, TableOutcome};
 use conveyor::stage::tables::Table;
 use exports::conveyor::stage::{about, table_transform};
 
@@ -52,7 +52,7 @@ impl table_transform::Guest for Probe {
             "plan-set-twice" => vec![numbers(), numbers()],
             what if what.starts_with("bad-text") => vec![text("t", Kind::Texts)],
             "bad-dictionary" => vec![text("t", Kind::Dictionaries)],
-            what if what.starts_with("bad-") || what == "set" => vec![numbers()],
+            what if what.starts_with("bad-") || matches!(what, "set" | "map") => vec![numbers()],
             _ => vec![],
         };
         let select = match &*what {
@@ -92,21 +92,26 @@ fn process(what: &str, input: Table) -> Result<TableOutcome, Failure> {
     let rows = input.rows as usize;
     let counted = |rows: usize| Data::S64s((0..rows as i64).collect());
     let texts = |offsets: &[u32], bytes: &[u8]| Varlen { offsets: offsets.into(), bytes: bytes.into() };
-    let set = |data: Data| forward(Forwarded::All, vec![Column { valid: vec![], data }]);
+    let set = |data: Data| forward(Forwarded::All, vec![Column { valid: None, data }]);
     Ok(match what {
         "forward" => forward(Forwarded::All, vec![]),
         "project" => forward(Forwarded::All, vec![]),
         "filter" => forward(Forwarded::These(positive(&input)), vec![]),
         "set" => set(counted(rows)),
+        "map" => map(counted(rows)),
+        "bad-each" => map(counted(rows + 1)),
         "echo" => forward(Forwarded::All, input.columns),
         "show" => return Err(Failure::Invalid(format!("{input:?}"))),
         "bad-columns" => forward(Forwarded::All, vec![]),
         "bad-length" => set(counted(rows + 1)),
         "bad-kind" => set(Data::F64s(vec![0.0; rows])),
-        "bad-null" => {
-            forward(Forwarded::All, vec![Column { valid: vec![0; rows.div_ceil(8)], data: counted(rows) }])
+        "bad-null" => forward(
+            Forwarded::All,
+            vec![Column { valid: Some(vec![0; rows.div_ceil(8)]), data: counted(rows) }],
+        ),
+        "bad-bitmap" => {
+            forward(Forwarded::All, vec![Column { valid: Some(vec![0xff; 100]), data: counted(rows) }])
         }
-        "bad-bitmap" => forward(Forwarded::All, vec![Column { valid: vec![0xff; 100], data: counted(rows) }]),
         "bad-text" => set(Data::Texts(texts(&vec![0; rows + 1], b""))).with_text(b"\xff\xfe"),
         "bad-text-cut" => set(Data::Texts(texts(&[0, 1, 2], "é".as_bytes()))),
         "bad-text-offsets" => set(Data::Texts(texts(&[0, 2, 1], b"ab"))),
@@ -117,6 +122,14 @@ fn process(what: &str, input: Table) -> Result<TableOutcome, Failure> {
         "panic" => panic!("row {} is not to my liking", rows - 1),
         other => return Err(Failure::Invalid(format!("`{other}` is nothing that it can do"))),
     })
+}
+
+/// One row made from each, with this column.
+fn map(data: Data) -> TableOutcome {
+    let set = vec![Column { valid: None, data }];
+    let made = Some(MadeRows { origins: Origins::Each, times: None, keys: None, set });
+    let emission = TableEmission { port: 0, forwarded: Forwarded::Nothing, set: vec![], made };
+    TableOutcome { emissions: vec![emission], rejections: vec![], held: 0 }
 }
 
 fn forward(forwarded: Forwarded, set: Vec<Column>) -> TableOutcome {

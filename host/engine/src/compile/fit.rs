@@ -94,8 +94,8 @@ pub(crate) type PlanSink<'a> = ((&'a str,), Answer<SinkPlanOut>);
 pub(crate) type PlanTableSink<'a> = ((&'a str, &'a [Field]), Answer<TableSinkPlanOut>);
 pub(crate) type OpenSink<'a> = ((&'a str, &'a Context), Answer<()>);
 pub(crate) type OpenTableSink<'a> = ((&'a str, &'a [Field], &'a Context), Answer<()>);
-pub(crate) type Write<'a> = ((BatchIn<'a>, &'a [u8]), Answer<Vec<RejectionOut>>);
-pub(crate) type WriteTable<'a> = ((TableIn<'a>, &'a [u8]), Answer<Vec<RejectionOut>>);
+pub(crate) type Write<'a> = ((BatchIn<'a>, Option<&'a [u8]>), Answer<Vec<RejectionOut>>);
+pub(crate) type WriteTable<'a> = ((TableIn<'a>, Option<&'a [u8]>), Answer<Vec<RejectionOut>>);
 pub(crate) type Prepare = ((u64,), Answer<Vec<u8>>);
 pub(crate) type Commit<'a> = ((&'a [u8],), Answer<()>);
 

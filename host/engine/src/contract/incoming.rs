@@ -54,20 +54,20 @@ pub(crate) enum DataIn<'a> {
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct ColumnIn<'a> {
-    pub valid: &'a [u8],
+    pub valid: Option<&'a [u8]>,
     pub data: DataIn<'a>,
 }
 
 /// `columns.blob-column`.
-#[derive(Clone, Copy, Debug, Default, ComponentType, Lower)]
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct BlobColumnIn<'a> {
-    pub valid: &'a [u8],
+    pub valid: Option<&'a [u8]>,
     pub blobs: VarlenIn<'a>,
 }
 
 /// `records.headers`.
-#[derive(Clone, Copy, Debug, Default, ComponentType, Lower)]
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
 pub(crate) struct HeadersIn<'a> {
     pub names: &'a [String],
@@ -81,9 +81,9 @@ pub(crate) struct HeadersIn<'a> {
 #[component(record)]
 pub(crate) struct BatchIn<'a> {
     pub rows: u32,
-    pub times: &'a [i64],
-    pub keys: BlobColumnIn<'a>,
-    pub headers: HeadersIn<'a>,
+    pub times: Option<&'a [i64]>,
+    pub keys: Option<BlobColumnIn<'a>>,
+    pub headers: Option<HeadersIn<'a>>,
     pub values: BlobColumnIn<'a>,
 }
 
@@ -92,7 +92,7 @@ pub(crate) struct BatchIn<'a> {
 #[component(record)]
 pub(crate) struct TableIn<'a> {
     pub rows: u32,
-    pub times: &'a [i64],
-    pub keys: BlobColumnIn<'a>,
+    pub times: Option<&'a [i64]>,
+    pub keys: Option<BlobColumnIn<'a>>,
     pub columns: &'a [ColumnIn<'a>],
 }

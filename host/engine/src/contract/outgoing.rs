@@ -54,7 +54,7 @@ pub(crate) enum DataOut {
 #[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct ColumnOut {
-    pub valid: Vec<u8>,
+    pub valid: Option<Vec<u8>>,
     pub data: DataOut,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct ColumnOut {
 #[derive(Debug, Default, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct BlobColumnOut {
-    pub valid: Vec<u8>,
+    pub valid: Option<Vec<u8>>,
     pub blobs: VarlenOut,
 }
 
@@ -81,9 +81,9 @@ pub(crate) struct HeadersOut {
 #[component(record)]
 pub(crate) struct BatchOut {
     pub rows: u32,
-    pub times: Vec<i64>,
-    pub keys: BlobColumnOut,
-    pub headers: HeadersOut,
+    pub times: Option<Vec<i64>>,
+    pub keys: Option<BlobColumnOut>,
+    pub headers: Option<HeadersOut>,
     pub values: BlobColumnOut,
 }
 
@@ -92,8 +92,8 @@ pub(crate) struct BatchOut {
 #[component(record)]
 pub(crate) struct TableOut {
     pub rows: u32,
-    pub times: Vec<i64>,
-    pub keys: BlobColumnOut,
+    pub times: Option<Vec<i64>>,
+    pub keys: Option<BlobColumnOut>,
     pub columns: Vec<ColumnOut>,
 }
 
@@ -109,11 +109,21 @@ pub(crate) enum ForwardedOut {
     These(Vec<u32>),
 }
 
+/// `outcomes.origins`.
+#[derive(Debug, ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum OriginsOut {
+    #[component(name = "these")]
+    These(Vec<u32>),
+    #[component(name = "each")]
+    Each,
+}
+
 /// `outcomes.made-records`.
 #[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct MadeRecordsOut {
-    pub origins: Vec<u32>,
+    pub origins: OriginsOut,
     pub times: Option<Vec<i64>>,
     pub keys: Option<BlobColumnOut>,
     pub headers: Option<HeadersOut>,
@@ -133,7 +143,7 @@ pub(crate) struct EmissionOut {
 #[derive(Debug, ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct MadeRowsOut {
-    pub origins: Vec<u32>,
+    pub origins: OriginsOut,
     pub times: Option<Vec<i64>>,
     pub keys: Option<BlobColumnOut>,
     pub set: Vec<ColumnOut>,

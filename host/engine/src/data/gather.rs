@@ -48,12 +48,13 @@ pub(crate) fn bits<'a>(bits: &'a BooleanBuffer, rows: &Rows, scratch: &'a mut Ve
     }
 }
 
-/// A bitmap of validity; empty where every value is there.
-pub(crate) fn valid<'a>(nulls: Option<&'a NullBuffer>, rows: &Rows, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    match nulls {
-        Some(nulls) if nulls.null_count() > 0 => bits(nulls.inner(), rows, scratch),
-        _ => &[],
-    }
+/// A bitmap of validity; none where every value is there.
+pub(crate) fn valid<'a>(
+    nulls: Option<&'a NullBuffer>,
+    rows: &Rows,
+    scratch: &'a mut Vec<u8>,
+) -> Option<&'a [u8]> {
+    nulls.filter(|nulls| nulls.null_count() > 0).map(|nulls| bits(nulls.inner(), rows, scratch))
 }
 
 /// Values of varying length. An error says how many bytes they have, which are more than offsets reach.

@@ -13,13 +13,13 @@ use arrow::datatypes::{
 };
 use model::fields::{FieldSpec, Kind};
 use model::limits;
-use model::outcome::{Emission, Forwarded, Made, Outcome, Rejection};
+use model::outcome::{Emission, Forwarded, Made, Origins, Outcome, Rejection};
 use model::stage::PortPlan;
 
 use super::headers::lift_headers;
 use crate::contract::{
     BatchOut, BlobColumnOut, ColumnOut, DataOut, DictionaryOut, ForwardedOut, MadeRecordsOut, MadeRowsOut,
-    OutcomeOut, RejectionOut, TableOut, TableOutcomeOut, VarlenOut,
+    OriginsOut, OutcomeOut, RejectionOut, TableOut, TableOutcomeOut, VarlenOut,
 };
 use crate::error::AnswerError;
 use crate::instance::cut;
@@ -64,8 +64,8 @@ pub(crate) fn outcome_of_records(
         let port = emission.port;
         check_port(port, ports)?;
         let (origins, made) = match emission.made {
-            Some(made) => made_records(made, port)?,
-            None => (Vec::new(), Made::default()),
+            Some(made) => made_records(made, rows, port)?,
+            None => (Origins::default(), Made::default()),
         };
         let forwarded = forwarded(emission.forwarded);
         emissions.push(Emission { port, forwarded, set: Vec::new(), origins, made });
@@ -73,17 +73,25 @@ pub(crate) fn outcome_of_records(
     Ok(Outcome { emissions, rejections: rejections(outcome.rejections, rows)?, held: outcome.held })
 }
 
-/// The origins of what was made for `port`, and what was made.
-fn made_records(made: MadeRecordsOut, port: u32) -> Result<(Vec<u32>, Made), AnswerError> {
-    let rows = made.origins.len();
+fn origins(origins: OriginsOut) -> Origins {
+    match origins {
+        OriginsOut::These(list) => Origins::These(list),
+        OriginsOut::Each => Origins::Each,
+    }
+}
+
+/// The origins of what was made for `port` of `input_rows` records, and what was made.
+fn made_records(made: MadeRecordsOut, input_rows: usize, port: u32) -> Result<(Origins, Made), AnswerError> {
+    let origins = origins(made.origins);
+    let rows = origins.len(input_rows);
     let headers = made.headers.map(|h| lift_headers(h, rows, Place::on("the made headers", port)));
     let columns = Made {
-        times: made.times.map(|t| times(t, rows, port)).transpose()?,
-        keys: made.keys.map(|k| keys(k, rows, port)).transpose()?,
+        times: made.times.map(|t| lift_times(t, rows, Place::on("the made times", port))).transpose()?,
+        keys: made.keys.map(|k| lift_keys(k, rows, Place::on("the made keys", port))).transpose()?,
         headers: headers.transpose()?,
         set: vec![blob_column(made.values, rows, Place::on("the made values", port))?],
     };
-    Ok((made.origins, columns))
+    Ok((origins, columns))
 }
 
 /// The answer of a stage of tables to `rows` rows.
@@ -105,23 +113,29 @@ pub(crate) fn outcome_of_table(
         };
         let set = columns(emission.set, specs, forwarded_rows, Place::on("set column", port))?;
         let (origins, made) = match emission.made {
-            Some(made) => made_of_table(made, specs, port)?,
-            None => (Vec::new(), Made::default()),
+            Some(made) => made_of_table(made, specs, rows, port)?,
+            None => (Origins::default(), Made::default()),
         };
         emissions.push(Emission { port, forwarded, set, origins, made });
     }
     Ok(Outcome { emissions, rejections: rejections(outcome.rejections, rows)?, held: outcome.held })
 }
 
-fn made_of_table(made: MadeRowsOut, specs: &[FieldSpec], port: u32) -> Result<(Vec<u32>, Made), AnswerError> {
-    let rows = made.origins.len();
+fn made_of_table(
+    made: MadeRowsOut,
+    specs: &[FieldSpec],
+    input_rows: usize,
+    port: u32,
+) -> Result<(Origins, Made), AnswerError> {
+    let origins = origins(made.origins);
+    let rows = origins.len(input_rows);
     let parts = Made {
-        times: made.times.map(|t| times(t, rows, port)).transpose()?,
-        keys: made.keys.map(|k| keys(k, rows, port)).transpose()?,
+        times: made.times.map(|t| lift_times(t, rows, Place::on("the made times", port))).transpose()?,
+        keys: made.keys.map(|k| lift_keys(k, rows, Place::on("the made keys", port))).transpose()?,
         headers: None,
         set: columns(made.set, specs, rows, Place::on("made column", port))?,
     };
-    Ok((made.origins, parts))
+    Ok((origins, parts))
 }
 
 fn check_emissions(found: usize, ports: &[PortPlan]) -> Result<(), AnswerError> {
@@ -168,46 +182,45 @@ pub(crate) struct PulledOut {
     pub columns: Vec<ArrayRef>,
 }
 
-/// What a source of bytes pulled. Empty lists of parts are parts that it does not have.
+/// What a source of bytes pulled.
 pub(crate) fn pulled_records(batch: BatchOut) -> Result<PulledOut, AnswerError> {
     let rows = batch.rows as usize;
     let BatchOut { times, keys, headers, values, .. } = batch;
-    let headers = (!headers.of.is_empty()).then(|| lift_headers(headers, rows, Place::new("the headers")));
-    let times = pulled_times(times, rows)?;
-    let keys = pulled_keys(keys, rows)?;
+    let times = times.map(|t| lift_times(t, rows, Place::new("the times"))).transpose()?;
+    let keys = keys.map(|k| lift_keys(k, rows, Place::new("the keys"))).transpose()?;
+    // A record may have no headers, so a batch may: that is as if the source had none.
+    let carried = headers.as_ref().is_some_and(|headers| !headers.of.is_empty());
+    let headers = headers.map(|h| lift_headers(h, rows, Place::new("the headers"))).transpose()?;
+    let headers = headers.filter(|_| carried);
     let values = blob_column(values, rows, Place::new("the values"))?;
-    Ok(PulledOut { rows, times, keys, headers: headers.transpose()?, columns: vec![values] })
+    Ok(PulledOut { rows, times, keys, headers, columns: vec![values] })
 }
 
 /// What a source of tables pulled.
 pub(crate) fn pulled_table(table: TableOut, specs: &[FieldSpec]) -> Result<PulledOut, AnswerError> {
     let rows = table.rows as usize;
-    let times = pulled_times(table.times, rows)?;
-    let keys = pulled_keys(table.keys, rows)?;
+    let times = table.times.map(|t| lift_times(t, rows, Place::new("the times"))).transpose()?;
+    let keys = table.keys.map(|k| lift_keys(k, rows, Place::new("the keys"))).transpose()?;
     let columns = columns(table.columns, specs, rows, Place::new("column"))?;
     Ok(PulledOut { rows, times, keys, headers: None, columns })
 }
 
-fn pulled_times(list: Vec<i64>, rows: usize) -> Result<Option<ArrayRef>, AnswerError> {
-    if list.is_empty() {
-        return Ok(None);
+fn lift_times(list: Vec<i64>, rows: usize, place: Place) -> Result<ArrayRef, AnswerError> {
+    check_there(list.len(), rows, place)?;
+    primitive::<TimestampMicrosecondType>(list, rows, None, place)
+}
+
+fn lift_keys(column: BlobColumnOut, rows: usize, place: Place) -> Result<ArrayRef, AnswerError> {
+    check_there(column.blobs.offsets.len().saturating_sub(1), rows, place)?;
+    blob_column(column, rows, place)
+}
+
+/// A list that may be left out is not left out by being empty.
+fn check_there(found: usize, rows: usize, place: Place) -> Result<(), AnswerError> {
+    if found > 0 || rows == 0 {
+        return Ok(());
     }
-    primitive::<TimestampMicrosecondType>(list, rows, None, Place::new("the times")).map(Some)
-}
-
-fn pulled_keys(keys: BlobColumnOut, rows: usize) -> Result<Option<ArrayRef>, AnswerError> {
-    if has_no_values(&keys.blobs) {
-        return Ok(None);
-    }
-    blob_column(keys, rows, Place::new("the keys")).map(Some)
-}
-
-fn times(list: Vec<i64>, rows: usize, port: u32) -> Result<ArrayRef, AnswerError> {
-    primitive::<TimestampMicrosecondType>(list, rows, None, Place::on("the made times", port))
-}
-
-fn keys(keys: BlobColumnOut, rows: usize, port: u32) -> Result<ArrayRef, AnswerError> {
-    blob_column(keys, rows, Place::on("the made keys", port))
+    Err(AnswerError::Empty { what: place.to_string(), rows })
 }
 
 fn columns(
@@ -307,9 +320,10 @@ fn bitmap(list: Vec<u8>, rows: usize, place: Place) -> Result<BooleanBuffer, Ans
 }
 
 /// None where every value is there.
-fn validity(list: Vec<u8>, rows: usize, place: Place) -> Result<Option<NullBuffer>, AnswerError> {
-    if list.is_empty() {
-        return Ok(None);
+fn validity(list: Option<Vec<u8>>, rows: usize, place: Place) -> Result<Option<NullBuffer>, AnswerError> {
+    let Some(list) = list else { return Ok(None) };
+    if list.is_empty() && rows > 0 {
+        return Err(AnswerError::Empty { what: format!("the bitmap of {place}"), rows });
     }
     let nulls = NullBuffer::new(bitmap(list, rows, place)?);
     Ok((nulls.null_count() > 0).then_some(nulls))
@@ -370,16 +384,11 @@ fn dictionary(
     Ok(Arc::new(array.map_err(|error| AnswerError::Abi(error.to_string()))?))
 }
 
-/// Both are how a guest may say it; some build their offsets with the first 0 in them.
-fn has_no_values(list: &VarlenOut) -> bool {
-    matches!(list.offsets.as_slice(), [] | [0])
-}
-
 /// Offsets that start at 0, ascend, and stay within the bytes; and the bytes up to the last of them.
 fn varlen(list: VarlenOut, rows: usize, place: Place) -> Result<(OffsetBuffer<i32>, Buffer), AnswerError> {
-    let no_values = has_no_values(&list);
     let VarlenOut { offsets, mut bytes } = list;
-    if rows == 0 && no_values {
+    // Both are how a guest may say that there are no values; some build their offsets with the first 0 in them.
+    if rows == 0 && matches!(offsets.as_slice(), [] | [0]) {
         return Ok((OffsetBuffer::new_empty(), Buffer::from_vec(Vec::<u8>::new())));
     }
     check_length(offsets.len().saturating_sub(1), rows, place)?;

@@ -11,7 +11,7 @@ use model::fields::{FieldSpec, Kind};
 use super::Call;
 use super::gather::{VarlenScratch, bits, fixed, valid, varlen};
 use super::headers::{HeaderScratch, lower_headers};
-use crate::contract::{BatchIn, BlobColumnIn, ColumnIn, DataIn, DictionaryIn, HeadersIn, TableIn};
+use crate::contract::{BatchIn, BlobColumnIn, ColumnIn, DataIn, DictionaryIn, TableIn};
 use crate::error::InputError;
 
 /// Buffers for what has to be gathered, kept with the instance from call to call.
@@ -57,13 +57,10 @@ pub(crate) fn lower_records<'a>(
     };
     Ok(BatchIn {
         rows: call.rows as u32,
-        times: times(call.times, &mut scratch.times)?,
-        keys: blobs("the keys", call.keys, &mut scratch.keys)?,
-        headers: match call.headers {
-            Some(headers) => lower_headers(headers, &mut scratch.headers)?,
-            None => HeadersIn::default(),
-        },
-        values: blobs("the values", Some(values), &mut scratch.values)?,
+        times: call.times.map(|column| times(column, &mut scratch.times)).transpose()?,
+        keys: call.keys.map(|column| blobs("the keys", column, &mut scratch.keys)).transpose()?,
+        headers: call.headers.map(|column| lower_headers(column, &mut scratch.headers)).transpose()?,
+        values: blobs("the values", values, &mut scratch.values)?,
     })
 }
 
@@ -83,8 +80,8 @@ pub(crate) fn lower_table<'a>(
     }
     Ok(TableIn {
         rows: call.rows as u32,
-        times: times(call.times, &mut scratch.times)?,
-        keys: blobs("the keys", call.keys, &mut scratch.keys)?,
+        times: call.times.map(|column| times(column, &mut scratch.times)).transpose()?,
+        keys: call.keys.map(|column| blobs("the keys", column, &mut scratch.keys)).transpose()?,
         columns,
     })
 }
@@ -94,8 +91,7 @@ fn wrong_type(what: &str, array: &ArrayRef, expected: &str) -> InputError {
     InputError::Type { what: what.to_owned(), found, expected: expected.to_owned() }
 }
 
-fn times<'a>(column: Option<&'a Column>, scratch: &'a mut Vec<i64>) -> Result<&'a [i64], InputError> {
-    let Some(column) = column else { return Ok(&[]) };
+fn times<'a>(column: &'a Column, scratch: &'a mut Vec<i64>) -> Result<&'a [i64], InputError> {
     let array = column.values().as_primitive_opt::<TimestampMicrosecondType>();
     let array = array.ok_or_else(|| wrong_type("the times", column.values(), "times"))?;
     Ok(fixed(array.values(), column.rows(), scratch))
@@ -103,10 +99,9 @@ fn times<'a>(column: Option<&'a Column>, scratch: &'a mut Vec<i64>) -> Result<&'
 
 fn blobs<'a>(
     what: &str,
-    column: Option<&'a Column>,
+    column: &'a Column,
     scratch: &'a mut BlobScratch,
 ) -> Result<BlobColumnIn<'a>, InputError> {
-    let Some(column) = column else { return Ok(BlobColumnIn::default()) };
     let array = column.values().as_binary_opt::<i32>();
     let array: &BinaryArray = array.ok_or_else(|| wrong_type(what, column.values(), "blobs"))?;
     let blobs = varlen(array.offsets(), array.values(), column.rows(), &mut scratch.blobs)
@@ -156,16 +151,14 @@ fn lower_column<'a>(
             let array = array.as_dictionary_opt::<UInt32Type>().ok_or_else(wrong)?;
             let texts = array.values().as_string_opt::<i32>().ok_or_else(wrong)?;
             let indices = fixed(array.keys().values(), rows, &mut scratch.indices);
-            if texts.null_count() > 0 {
-                // A text that is absent makes every value that refers to it absent.
-                let nulls = array.logical_nulls();
-                scratch.valid = valid(nulls.as_ref(), rows, &mut Vec::new()).to_vec();
-            }
-            let has_valid = texts.null_count() > 0;
+            // A text that is absent makes every value that refers to it absent.
+            let of_texts = (texts.null_count() > 0).then(|| array.logical_nulls()).flatten();
             let texts = varlen(texts.offsets(), texts.values(), &ALL, &mut scratch.bytes);
             let data = DataIn::Dictionaries(DictionaryIn { indices, texts: texts.map_err(too_large)? });
-            if has_valid {
-                return Ok(ColumnIn { valid: &scratch.valid, data });
+            if of_texts.is_some() {
+                let bitmap = valid(of_texts.as_ref(), rows, &mut Vec::new()).map(<[u8]>::to_vec);
+                scratch.valid = bitmap.unwrap_or_default();
+                return Ok(ColumnIn { valid: (!scratch.valid.is_empty()).then_some(&scratch.valid), data });
             }
             data
         }

@@ -76,7 +76,7 @@ fn forwarded_and_made_rows_leave_in_the_order_of_their_origins() {
     let emission = Emission {
         port: 1,
         forwarded: Forwarded::These(vec![0, 2]),
-        origins: vec![0, 0, 1, 3],
+        origins: Origins::These(vec![0, 0, 1, 3]),
         made: Made { set: vec![blobs(&["A1", "A2", "B", "D"])], ..Made::default() },
         ..Emission::default()
     };
@@ -91,11 +91,81 @@ fn forwarded_and_made_rows_leave_in_the_order_of_their_origins() {
 }
 
 #[test]
+fn a_map_keeps_what_is_the_inputs_and_has_the_ids_of_its_list() {
+    let (whole, outputs) = opaque();
+    for input in [whole.clone(), whole.pick(&[3, 1].into())] {
+        let rows = input.rows() as u32;
+        let applied = |origins| {
+            let values: Vec<String> = (0..rows).map(|row| row.to_string()).collect();
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            let made = Made { set: vec![blobs(&values)], ..Made::default() };
+            let emission = Emission { port: 1, origins, made, ..Emission::default() };
+            let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
+            apply(&input, &outputs, outcome).expect("a good answer")
+        };
+        let (each, listed) = (applied(Origins::Each), applied(Origins::These((0..rows).collect())));
+        let n = u64::from(rows);
+        assert_eq!(each.tally, Tally { forwarded: n, made: n, ..Tally::default() });
+        assert_eq!(each.tally, listed.tally);
+        let ((port, each), (_, listed)) = (&each.batches[0], &listed.batches[0]);
+        assert_eq!((*port, values(each)), (1, values(listed)));
+        let keys = |batch: &Batch| batch.parts().keys.clone().expect("keys");
+        assert_eq!(*keys(each).flat().expect("flat"), *keys(listed).flat().expect("flat"));
+        match (keys(each).rows(), keys(&input).rows()) {
+            (Rows::All, Rows::All) => {}
+            (Rows::At(now), Rows::At(before)) => assert!(Arc::ptr_eq(now, before), "composed anew"),
+            found => panic!("another selection: {found:?}"),
+        }
+        for row in 0..input.rows() {
+            let (id, made) = (each.lineage().id(row), input.lineage().id(row).made("s", 1, 0));
+            assert_eq!((id, id), (made, listed.lineage().id(row)), "row {row}");
+            assert_eq!(each.lineage().origin(row), input.lineage().origin(row), "row {row}");
+        }
+    }
+}
+
+#[test]
+fn one_made_of_each_joins_what_is_forwarded() {
+    let (input, outputs) = opaque();
+    let outcome = |forwarded| {
+        let made = Made { set: vec![blobs(&["A", "B", "C", "D"])], ..Made::default() };
+        let emission = Emission { forwarded, origins: Origins::Each, made, ..Emission::default() };
+        let rejections = vec![Rejection { row: 1, code: "bad".into(), message: String::new() }];
+        Outcome { emissions: vec![emission], rejections, held: 0 }
+    };
+    let cases = [
+        (Forwarded::All, "a A b B c C d D"),
+        (Forwarded::These(vec![1, 3]), "A b B C d D"),
+        (Forwarded::These(vec![]), "A B C D"),
+    ];
+    for (forwarded, expected) in cases {
+        let shown = format!("{forwarded:?}");
+        let Applied { batches, tally, .. } = apply(&input, &outputs, outcome(forwarded)).expect("good");
+        assert_eq!(values(&batches[0].1).join(" "), expected, "{shown}");
+        assert_eq!(tally, Tally { forwarded: 4, made: 4, ..Tally::default() }, "{shown}");
+    }
+}
+
+#[test]
+fn a_map_of_a_table_sets_its_columns_beside_those_of_the_input() {
+    let (input, outputs) = table();
+    let times: ArrayRef = Arc::new(arrow::array::TimestampMicrosecondArray::from(vec![7, 8, 9]));
+    let made = Made { set: vec![texts(&["x", "y", "z"])], times: Some(times.clone()), ..Made::default() };
+    let emission = Emission { origins: Origins::Each, made, ..Emission::default() };
+    let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
+    let Applied { batches, .. } = apply(&input, &outputs, outcome).expect("a good answer");
+    let flat = batches[0].1.to_arrow().expect("flat");
+    assert_eq!(**flat.column(0), *texts(&["x", "y", "z"]));
+    assert!(Arc::ptr_eq(batches[0].1.columns()[1].values(), input.columns()[0].values()), "copied");
+    assert_eq!(*batches[0].1.parts().times.as_ref().expect("times").flat().expect("flat"), *times);
+}
+
+#[test]
 fn made_rows_may_bring_keys_of_their_own() {
     let (input, outputs) = opaque();
     let emission = Emission {
         forwarded: Forwarded::These(vec![3]),
-        origins: vec![1],
+        origins: Origins::These(vec![1]),
         made: Made { keys: Some(blobs(&["own"])), set: vec![blobs(&["B"])], ..Made::default() },
         ..Emission::default()
     };
@@ -111,7 +181,7 @@ fn a_table_joins_selected_and_set_columns() {
     let emission = Emission {
         forwarded: Forwarded::These(vec![0, 2]),
         set: vec![texts(&["one", "three"])],
-        origins: vec![2],
+        origins: Origins::These(vec![2]),
         made: Made { set: vec![texts(&["3 again"])], ..Made::default() },
         ..Emission::default()
     };
@@ -156,12 +226,31 @@ fn answers_that_break_the_contract_are_refused() {
             "set column 0 of port 0 is Binary, the plan says Utf8",
             vec![Emission { set: vec![blobs(&["x", "y"])], ..good() }],
         ),
-        ("origins[0] names row 9 of a batch of 3", vec![Emission { origins: vec![9], ..good() }]),
-        ("origins[1] is 0 after 1", vec![Emission { origins: vec![1, 0], ..good() }]),
+        (
+            "origins[0] names row 9 of a batch of 3",
+            vec![Emission { origins: Origins::These(vec![9]), ..good() }],
+        ),
+        ("origins[1] is 0 after 1", vec![Emission { origins: Origins::These(vec![1, 0]), ..good() }]),
+        (
+            "made column 0 of port 0 has 2 values for 3 rows",
+            vec![Emission {
+                origins: Origins::Each,
+                made: Made { set: vec![texts(&["m", "n"])], ..Made::default() },
+                ..good()
+            }],
+        ),
+        (
+            "made keys has 0 values for 3 rows",
+            vec![Emission {
+                origins: Origins::Each,
+                made: Made { set: vec![texts(&["m", "n", "o"])], keys: Some(blobs(&[])), ..Made::default() },
+                ..good()
+            }],
+        ),
         (
             "made keys has 0 values for 1 rows",
             vec![Emission {
-                origins: vec![1],
+                origins: Origins::These(vec![1]),
                 made: Made { set: vec![texts(&["m"])], keys: Some(blobs(&[])), ..Made::default() },
                 ..good()
             }],

@@ -121,6 +121,7 @@ func parse(text string) (*config, string) {
 // column is a blob column that grows.
 type column struct {
 	rows int
+	bits []byte
 	blobs
 }
 
@@ -129,16 +130,21 @@ func (c *column) push(isThere bool, parts ...[]byte) {
 		c.Blobs.Offsets = append(c.Blobs.Offsets, 0)
 	}
 	if c.rows%8 == 0 {
-		c.Valid = append(c.Valid, 0)
+		c.bits = append(c.bits, 0)
 	}
 	if isThere {
-		c.Valid[c.rows/8] |= 1 << (c.rows % 8)
+		c.bits[c.rows/8] |= 1 << (c.rows % 8)
 		for _, part := range parts {
 			c.Blobs.Bytes = append(c.Blobs.Bytes, part...)
 		}
 	}
 	c.Blobs.Offsets = append(c.Blobs.Offsets, uint32(len(c.Blobs.Bytes)))
 	c.rows++
+}
+
+func (c *column) finish() blobs {
+	c.Valid = wit.Some(c.bits)
+	return c.blobs
 }
 
 // made is the records that are made, in the form in which they leave.
@@ -152,11 +158,12 @@ func (m *made) split(input conveyor_stage_records.Batch, i uint32, left, right [
 	m.origins = append(m.origins, i, i)
 	m.values.push(true, left)
 	m.values.push(true, right)
-	if len(input.Times) > 0 {
-		m.times = append(m.times, input.Times[i], input.Times[i]+1)
+	if input.Times.IsSome() {
+		time := input.Times.Some()[i]
+		m.times = append(m.times, time, time+1)
 	}
-	if len(input.Keys.Blobs.Offsets) > 0 {
-		key, isThere := get(input.Keys, i)
+	if input.Keys.IsSome() {
+		key, isThere := get(input.Keys.Some(), i)
 		m.keys.push(isThere, key)
 		m.keys.push(isThere, key, []byte("/2"))
 	}
@@ -166,12 +173,15 @@ func (m *made) finish() wit.Option[conveyor_stage_outcomes.MadeRecords] {
 	if len(m.origins) == 0 {
 		return wit.None[conveyor_stage_outcomes.MadeRecords]()
 	}
-	records := conveyor_stage_outcomes.MadeRecords{Origins: m.origins, Values: m.values.blobs}
+	records := conveyor_stage_outcomes.MadeRecords{
+		Origins: conveyor_stage_outcomes.MakeOriginsThese(m.origins),
+		Values:  m.values.finish(),
+	}
 	if len(m.times) > 0 {
 		records.Times = wit.Some(m.times)
 	}
 	if m.keys.rows > 0 {
-		records.Keys = wit.Some(m.keys.blobs)
+		records.Keys = wit.Some(m.keys.finish())
 	}
 	headers := conveyor_stage_records.Headers{Names: []string{"part"}, Name: make([]uint16, len(m.origins))}
 	headers.Values.Offsets = []uint32{0}
@@ -196,8 +206,9 @@ func forwarded(rows uint32, these []uint32) conveyor_stage_outcomes.Forwarded {
 }
 
 // dropped is the records that carry a header named `drop`.
-func dropped(headers conveyor_stage_records.Headers) map[uint32]bool {
+func dropped(part wit.Option[conveyor_stage_records.Headers]) map[uint32]bool {
 	found := map[uint32]bool{}
+	headers := part.SomeOr(conveyor_stage_records.Headers{})
 	for i, of := range headers.Of {
 		if headers.Names[headers.Name[i]] == "drop" {
 			found[of] = true
@@ -207,7 +218,7 @@ func dropped(headers conveyor_stage_records.Headers) map[uint32]bool {
 }
 
 func get(column blobs, i uint32) ([]byte, bool) {
-	if len(column.Valid) > 0 && column.Valid[i/8]>>(i%8)&1 == 0 {
+	if column.Valid.IsSome() && column.Valid.Some()[i/8]>>(i%8)&1 == 0 {
 		return nil, false
 	}
 	return column.Blobs.Bytes[column.Blobs.Offsets[i]:column.Blobs.Offsets[i+1]], true

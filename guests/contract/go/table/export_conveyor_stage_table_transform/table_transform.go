@@ -166,8 +166,8 @@ func (l *large) keep(i uint32) {
 	for part, text := range bytes.Split(country, []byte("+")) {
 		l.origins = append(l.origins, i)
 		l.madeRegions.push(upper(text))
-		if len(l.input.Times) > 0 {
-			l.times = append(l.times, l.input.Times[i]+int64(part))
+		if l.input.Times.IsSome() {
+			l.times = append(l.times, l.input.Times.Some()[i]+int64(part))
 		}
 	}
 }
@@ -181,7 +181,10 @@ func (l *large) finish() emission {
 	if len(l.origins) == 0 {
 		return out
 	}
-	made := conveyor_stage_outcomes.MadeRows{Origins: l.origins, Set: []column{l.madeRegions.column()}}
+	made := conveyor_stage_outcomes.MadeRows{
+		Origins: conveyor_stage_outcomes.MakeOriginsThese(l.origins),
+		Set:     []column{l.madeRegions.column()},
+	}
 	if len(l.times) > 0 {
 		made.Times = wit.Some(l.times)
 	}
@@ -211,6 +214,6 @@ func upper(text []byte) []byte {
 	return out
 }
 
-func isValid(bitmap []byte, i uint32) bool {
-	return len(bitmap) == 0 || bitmap[i/8]>>(i%8)&1 == 1
+func isValid(bitmap wit.Option[[]byte], i uint32) bool {
+	return bitmap.IsNone() || bitmap.Some()[i/8]>>(i%8)&1 == 1
 }
