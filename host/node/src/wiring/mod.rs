@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use engine::{Component, Engine, EngineOptions, StageLimits};
 use model::diagnostics::Diagnostics;
-use model::manifest::{Pipeline, Stage};
+use model::manifest::{Isolation, Pipeline, Stage};
 use model::plan::Plan;
 
 use crate::exit::{Failure, Result};
