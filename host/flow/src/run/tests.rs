@@ -15,7 +15,7 @@ use model::stage::Role;
 
 use super::*;
 use crate::connector::{ConnectError, Pulled, Refusals, Refused};
-use crate::letters::{DeadLetter, LettersError};
+use crate::letters::{Group, LettersError};
 
 /// Gives what it was given; then ends, fails, or waits for ever.
 struct Scripted {
@@ -120,9 +120,9 @@ impl Sink for Recording {
 struct Counted(Arc<AtomicUsize>);
 
 impl Letters for Counted {
-    fn put(&mut self, letter: &DeadLetter) -> Result<(), LettersError> {
-        assert_eq!(letter.code, "bad");
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn put(&mut self, group: &Group) -> Result<(), LettersError> {
+        assert!(group.refusals.iter().all(|refusal| refusal.code == "bad"));
+        self.0.fetch_add(group.refusals.len(), Ordering::Relaxed);
         Ok(())
     }
 
