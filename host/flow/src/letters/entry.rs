@@ -37,6 +37,8 @@ use super::{Group, LettersError};
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     pub pipeline: String,
+    /// The file, as the user named it.
+    pub manifest: String,
     pub revision: String,
     /// By stage, the digest of its component; what is built in has none.
     pub components: BTreeMap<String, String>,
@@ -72,6 +74,8 @@ pub(super) struct RefusedHead {
     pub first: u64,
     pub count: u64,
     pub pipeline: String,
+    #[serde(default)]
+    pub manifest: String,
     pub stage: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub component: Option<String>,
@@ -123,6 +127,7 @@ pub(super) fn encode(
         first,
         count: group.refusals.len() as u64,
         pipeline: identity.pipeline.clone(),
+        manifest: identity.manifest.clone(),
         stage: group.stage.to_string(),
         component,
         revision: identity.revision.clone(),
@@ -446,6 +451,7 @@ impl Kept {
             Entry {
                 entry: self.id(row),
                 pipeline: self.head.pipeline.clone(),
+                manifest: self.head.manifest.clone(),
                 stage: self.head.stage.clone(),
                 component: self.head.component.clone(),
                 revision: self.head.revision.clone(),
@@ -518,6 +524,7 @@ pub struct Entry {
     pub record: RecordShown,
     /// Microseconds since the Unix epoch.
     pub refused_at_us: i64,
+    pub manifest: String,
     pub revision: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,

@@ -56,14 +56,13 @@ impl Done {
         }
         let again = self.fates.values().filter(|fate| !fate.refused.is_empty()).count();
         let all = self.fates.len();
-        let (through, again, all) = (number((all - again) as u64), number(again as u64), number(all as u64));
+        let entries = if all == 1 { "1 entry".to_owned() } else { format!("{} entries", number(all as u64)) };
+        let (through, again) = (number((all - again) as u64), number(again as u64));
         let sum = match self.wrote {
-            true => format!(
-                "{all} entries were sent in again: {through} went through, {again} were refused again"
-            ),
-            false => format!(
-                "{all} entries would be sent in: {through} would go through, {again} would be refused"
-            ),
+            true => format!("sent in again: {entries}; went through: {through}; refused again: {again}"),
+            false => {
+                format!("would be sent in: {entries}; would go through: {through}; would be refused: {again}")
+            }
         };
         terminal::say(&sum);
         Ok(())

@@ -91,10 +91,8 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     fn send(&self, runtime: &Runtime, store: Option<&Written>, options: &Options) -> Result<Fates> {
-        let manifest = &self.wired.pipeline.text.name;
-        let letters = store.map(|store| {
-            Box::new(Counted::new(store.clone(), self.wired.identity(), manifest)) as Box<dyn Letters>
-        });
+        let letters = store
+            .map(|store| Box::new(Counted::new(store.clone(), self.wired.identity())) as Box<dyn Letters>);
         let fates = Fates::default();
         let opening = self.wired.open_behind(self.is_behind, options.writes, &fates, letters);
         let job = runtime.block_on(opening)?;

@@ -31,7 +31,6 @@ pub fn default_dir(pipeline: &str) -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Tally {
     dir: PathBuf,
-    /// As the user wrote it.
     manifest: String,
     /// Whether the directory is the one that commands take by themselves.
     is_default: bool,
@@ -56,10 +55,10 @@ pub struct Counted {
 const MORE: &str = "(others)";
 
 impl Counted {
-    pub fn new(store: Written, identity: Identity, manifest: &str) -> Self {
+    pub fn new(store: Written, identity: Identity) -> Self {
         let dir = store.store().dir().to_owned();
         let is_default = dir == default_dir(&identity.pipeline);
-        let tally = Tally { dir, manifest: manifest.to_owned(), is_default, seen: Arc::default() };
+        let tally = Tally { dir, manifest: identity.manifest.clone(), is_default, seen: Arc::default() };
         Self { store, identity, tally }
     }
 
@@ -202,9 +201,10 @@ mod tests {
     }
 
     fn counted(dir: &Path) -> Counted {
-        let identity = Identity { pipeline: "p".into(), ..Identity::default() };
+        let manifest = "my pipe.yaml".to_owned();
+        let identity = Identity { pipeline: "p".into(), manifest, ..Identity::default() };
         let store = Written::open(StoreOptions::new(dir)).expect("a store");
-        Counted::new(store, identity, "my pipe.yaml")
+        Counted::new(store, identity)
     }
 
     #[test]

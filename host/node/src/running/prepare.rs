@@ -159,7 +159,7 @@ async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters) -> Result<Vec<Pipe
                 stores.entry(dir).or_insert(store).clone()
             }
         };
-        let letters = Counted::new(store, wired.identity(), &wired.pipeline.text.name);
+        let letters = Counted::new(store, wired.identity());
         let tally = letters.tally();
         match wired.open(Box::new(letters)).await {
             Ok(job) => {

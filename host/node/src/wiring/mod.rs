@@ -102,6 +102,7 @@ impl Wired {
         let named = components.iter().map(|(stage, digest)| (stage.as_str(), digest.as_str()));
         Identity {
             pipeline: self.name().to_owned(),
+            manifest: self.pipeline.text.name.to_string(),
             revision: Revision::of(&self.pipeline.text.text, named).to_string(),
             components: components.into_iter().collect(),
         }

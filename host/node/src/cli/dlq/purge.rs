@@ -52,13 +52,16 @@ impl Purge {
                 entries.extend(rows.iter().map(|&row| (kept.id(row as usize), Outcome::Purged)));
             }
         }
-        let count = number(entries.len() as u64);
+        let count = match entries.len() {
+            1 => "1 entry".to_owned(),
+            count => format!("{} entries", number(count as u64)),
+        };
         if !entries.is_empty() && !self.yes {
-            agree(&format!("{count} open entries of {} would be lost.", dir.display()))?;
+            agree(&format!("{count} of {} would be lost.", dir.display()))?;
         }
         store.mark(&entries)?;
         let bytes = store.reclaim()?;
-        terminal::say(&format!("{count} entries were thrown away, {} bytes were freed", number(bytes)));
+        terminal::say(&format!("thrown away: {count}; freed: {} bytes", number(bytes)));
         Ok(())
     }
 }

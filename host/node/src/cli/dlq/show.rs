@@ -46,12 +46,8 @@ impl Show {
             return terminal::print_json(&json!({ "entries": all }));
         }
         for (entry, outcome) in &found {
-            let command = replay_command(
-                "PIPELINE.yaml",
-                &entry.stage,
-                entry.entry,
-                not_default(&dir, &entry.pipeline),
-            );
+            let dir = not_default(&dir, &entry.pipeline);
+            let command = replay_command(&entry.manifest, &entry.stage, entry.entry, dir);
             terminal::print(&text(entry, *outcome, &command))?;
         }
         Ok(())
@@ -101,7 +97,9 @@ fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> String {
             text.push_str(&format!("{}\n", printable(line)));
         }
     }
-    if outcome.is_none() {
+    if outcome.is_none() && entry.stage == origin.source {
+        text.push_str("\na source refused it: mend the data and run the pipeline again\n");
+    } else if outcome.is_none() {
         text.push_str(&format!("\nto send it in again: {command}\n"));
     }
     text
