@@ -186,3 +186,6 @@ fn note(left: &mut Vec<Left>, stage: &str, why: Misfit, entries: &[u64]) {
 pub fn takes_records(plan: &Plan, stage: usize) -> bool {
     plan.stages[stage].role != Role::Source
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,8 +116,9 @@ impl Sink for Recording {
     }
 }
 
+/// How many letters there were; and, among what the first sink was asked, when they were made durable.
 #[derive(Clone, Default)]
-struct Counted(Arc<AtomicUsize>);
+struct Counted(Arc<AtomicUsize>, Log);
 
 impl Letters for Counted {
     fn put(&mut self, group: &Group) -> Result<(), LettersError> {
@@ -127,6 +128,7 @@ impl Letters for Counted {
     }
 
     fn sync(&mut self) -> Result<(), LettersError> {
+        self.1.lock().expect("the log").push("letters are durable".to_owned());
         Ok(())
     }
 }
@@ -177,7 +179,7 @@ impl Bench {
                 }
             });
         }
-        let letters = Counted::default();
+        let letters = Counted(Arc::default(), logs.first().cloned().unwrap_or_default());
         let job = Job {
             plan: plan.clone(),
             parts,
@@ -189,7 +191,8 @@ impl Bench {
     }
 
     fn log(logs: &[Log], sink: usize) -> Vec<String> {
-        logs[sink].lock().expect("the log").iter().filter(|line| *line != "flush").cloned().collect()
+        let ours = |line: &&String| *line != "flush" && *line != "letters are durable";
+        logs[sink].lock().expect("the log").iter().filter(ours).cloned().collect()
     }
 }
 
@@ -283,6 +286,15 @@ async fn refused_records_go_where_on_error_says() {
     let bench = Bench::new(one, pulls(), 99, OnError::Fail);
     let error = bench.run.run(CancellationToken::new()).await.expect_err("a refused record ends the run");
     assert!(error.to_string().contains("stage `a` refused record 0 of `0`"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_refused_is_durable_before_a_sink_commits() {
+    let one = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n";
+    let bench = Bench::new(one, vec![(vec![vec!["1", "!"]], Then::End)], 99, OnError::DeadLetter);
+    bench.run.run(CancellationToken::new()).await.expect("a good run");
+    let log = bench.logs[0].lock().expect("the log").clone();
+    assert_eq!(log, ["1", "prepare", "letters are durable", "commit"]);
 }
 
 #[tokio::test]
