@@ -71,17 +71,7 @@ impl Done {
     /// The one record with what became of it, in full.
     pub fn show(&self) -> Result {
         let Some(entry) = &self.one else { return self.tell(false) };
-        let origin = &entry.origin;
-        let place = format!("{} of {} (source {})", origin.offset, printable(&origin.split), origin.source);
-        let mut text = format!("entry {}: record {place}", entry.entry);
-        match entry.record.bytes() {
-            Some(bytes) => text.push_str(&format!(
-                ", {} bytes:\n  {}\n",
-                bytes.len(),
-                excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES)
-            )),
-            None => text.push_str(", a deletion\n"),
-        }
+        let mut text = record(entry);
         let fate = self.fates.get(&entry.entry).cloned().unwrap_or_default();
         if fate.refused.is_empty() {
             text.push_str(&self::text(&fate));
@@ -109,6 +99,19 @@ impl Done {
         };
         let entries: Vec<Value> = self.fates.iter().map(entry).collect();
         json!({ "dry_run": !self.wrote, "entries": entries })
+    }
+}
+
+/// Which record it was, with its beginning.
+pub(super) fn record(entry: &Entry) -> String {
+    let origin = &entry.origin;
+    let place = format!("{} of {} (source {})", origin.offset, printable(&origin.split), origin.source);
+    let head = format!("entry {}: record {place}", entry.entry);
+    match entry.record.bytes() {
+        Some(bytes) => {
+            format!("{head}, {} bytes:\n  {}\n", bytes.len(), excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES))
+        }
+        None => format!("{head}, a deletion\n"),
     }
 }
 

@@ -104,6 +104,9 @@ impl Sending<'_> {
         match ended.map_err(Failure::ran)? {
             Ok(()) => Ok(fates),
             Err(error) => {
+                if let Some(entry) = self.chosen.only() {
+                    terminal::say(done::record(&entry).trim_end());
+                }
                 terminal::error(&explain(self.wired.name(), &error));
                 if options.writes {
                     let stay = "what was sent in stays open: some of it may have come to the sinks, and will come again";
