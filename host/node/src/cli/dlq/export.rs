@@ -48,7 +48,7 @@ impl Export {
             writeln!(file, "{}", data(&entry, outcome)?).map_err(failed).map(|()| true)
         })?;
         file.flush().and_then(|()| file.get_ref().sync_all()).map_err(failed)?;
-        terminal::say(&format!("{} entries are in {name}", number(count)));
+        terminal::say(&format!("{name} has them: {}", number(count)));
         Ok(())
     }
 }

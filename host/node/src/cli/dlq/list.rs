@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use flow::letters::{Entry, Outcome};
-use model::convert::shown;
 use model::limits::{DEAD_LETTERS_LISTED, REJECTION_CODES_COUNTED_MAX};
 use serde_json::json;
 
 use super::super::Output;
 use super::{Store, Which, data, for_each, time};
 use crate::exit::Result;
-use crate::report::{number, plain_table};
+use crate::report::{number, plain_table, printable};
 use crate::terminal;
+
+/// How much of a text one column of the table shows.
+const CELL_CHARS_MAX: usize = 90;
 
 /// Lists what was refused and is open still: not sent in again, and not thrown away
 #[derive(Debug, Args)]
@@ -120,5 +122,9 @@ fn row(entry: &Entry, outcome: Option<Outcome>) -> Vec<String> {
 
 /// What a stage or a source made up, as it stands in a line.
 fn cell(text: &str) -> String {
-    shown(text.as_bytes())
+    let mut cell: String = text.chars().take(CELL_CHARS_MAX).collect();
+    if cell.len() < text.len() {
+        cell.push_str("...");
+    }
+    printable(&cell)
 }
