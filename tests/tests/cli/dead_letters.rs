@@ -240,6 +240,35 @@ fn entries_are_exported_as_lines() {
 }
 
 #[test]
+fn pipelines_can_share_a_store_and_each_replays_its_own() {
+    let scene = probe();
+    let other = scene.read("pipeline.yaml").replace("pipeline: p", "pipeline: q").replace("out.txt", "q.txt");
+    scene.write("q.yaml", other);
+    scene.run(&["run", "pipeline.yaml", "q.yaml", "--dead-letters", "shared"]).code(0);
+    assert_eq!(numbers(&scene, &["shared"]), [1, 2]);
+    let shown = scene.run(&["dlq", "show", "1", "shared"]).code(0).stdout;
+    assert!(shown.contains(" --record 1 --dead-letters shared\n"), "{shown}");
+    replay(&scene, &[&MENDED[..], &["--dead-letters", "shared"]].concat()).code(0).says(&["went through: 1"]);
+    let left = entries(&scene, &["shared"]);
+    assert_eq!((left.len(), &left[0]["pipeline"]), (1, &json!("q")));
+    assert_eq!((scene.read("out.txt").lines().count(), scene.read("q.txt").lines().count()), (12, 11));
+}
+
+#[test]
+fn a_replay_that_fails_closes_nothing() {
+    let scene = refused();
+    // A file stands where the sink would make a directory.
+    let blocked = replay(&scene, &[&MENDED[..], &["--set", "out.path=in.txt/out.txt"]].concat()).code(2);
+    blocked.says(&["`out` cannot be opened"]);
+    // The disk is full.
+    let to_full: &[&str] = &["--set", "out.path=/dev/full", "--set", "out.format=lines"];
+    let full = replay(&scene, &[&MENDED[..], to_full].concat());
+    full.code(1).says(&["what was sent in stays open"]);
+    assert_eq!(numbers(&scene, &[]), [1]);
+    replay(&scene, &MENDED).code(0).says(&["went through: 1"]);
+}
+
+#[test]
 fn nothing_is_thrown_away_unless_that_is_meant() {
     let scene = refused();
     let purge = |args: &[&str]| scene.run(&[&["dlq", "purge"], args].concat());

@@ -320,6 +320,10 @@ impl Kept {
 
     /// That each column has its type, and each index its value, so that nobody has to ask again.
     fn check(&self) -> Result<(), String> {
+        let is_bytes = || self.head.columns == 1 && *self.batch.column(0).data_type() == DataType::Binary;
+        if self.head.form != Form::Rows && !is_bytes() {
+            return Err("a frame of records without columns has columns".to_owned());
+        }
         let types: [(&str, DataType, usize); 4] = [
             (SPLIT, DataType::UInt32, self.head.splits.len()),
             (CODE, DataType::UInt32, self.head.codes.len()),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args;
+use flow::letters::{Entry, Outcome};
 
 use super::{Store, Which, data, for_each};
 use crate::exit::{Failure, Result};
@@ -31,11 +32,8 @@ impl Export {
     pub(super) fn execute(self) -> Result {
         let (_, reading) = self.store.read()?;
         let filter = self.which.filter(self.all);
-        let mut count = 0;
         let Some(path) = &self.out else {
-            return for_each(&reading, &filter, |entry, outcome| {
-                terminal::print(&format!("{}\n", data(&entry, outcome)?)).map(|()| true)
-            });
+            return for_each(&reading, &filter, |entries| terminal::print(&lines(&entries)?));
         };
         let name = path.display();
         let file = File::create_new(path).map_err(|error| {
@@ -43,12 +41,22 @@ impl Export {
         })?;
         let failed = |error: std::io::Error| Failure::Ran(anyhow!("{name} cannot be written: {error}"));
         let mut file = BufWriter::new(file);
-        for_each(&reading, &filter, |entry, outcome| {
-            count += 1;
-            writeln!(file, "{}", data(&entry, outcome)?).map_err(failed).map(|()| true)
+        let mut count = 0;
+        for_each(&reading, &filter, |entries| {
+            count += entries.len() as u64;
+            file.write_all(lines(&entries)?.as_bytes()).map_err(failed)
         })?;
         file.flush().and_then(|()| file.get_ref().sync_all()).map_err(failed)?;
         terminal::say(&format!("{name} has them: {}", number(count)));
         Ok(())
     }
+}
+
+fn lines(entries: &[(Entry, Option<Outcome>)]) -> Result<String> {
+    let mut lines = String::new();
+    for (entry, outcome) in entries {
+        lines.push_str(&data(entry, *outcome)?.to_string());
+        lines.push('\n');
+    }
+    Ok(lines)
 }

@@ -8,7 +8,7 @@ use model::limits::{DEAD_LETTERS_LISTED, REJECTION_CODES_COUNTED_MAX};
 use serde_json::json;
 
 use super::super::Output;
-use super::{Store, Which, data, for_each, time};
+use super::{Store, Which, data, entries, time};
 use crate::exit::Result;
 use crate::report::{number, plain_table, printable};
 use crate::terminal;
@@ -48,14 +48,14 @@ impl List {
         let (_, reading) = self.store.read()?;
         let filter = self.which.filter(self.all);
         let limit = self.limit.unwrap_or(DEAD_LETTERS_LISTED);
-        let (mut listed, mut more) = (Vec::new(), 0_u64);
-        for_each(&reading, &filter, |entry, outcome| {
-            match listed.len() < limit {
-                true => listed.push((entry, outcome)),
-                false => more += 1,
-            }
-            Ok(true)
-        })?;
+        let (mut listed, mut more) = (Vec::new(), 0);
+        for frame in reading.frames(&filter) {
+            let Some((kept, rows)) = reading.rows(frame, &filter)? else { continue };
+            // Those that are only counted are not made into anything.
+            let (shown, others) = rows.split_at(rows.len().min(limit - listed.len()));
+            more += others.len() as u64;
+            listed.extend(entries(&reading, &kept, shown)?);
+        }
         if self.output == Output::Json {
             let all =
                 listed.iter().map(|(entry, outcome)| data(entry, *outcome)).collect::<Result<Vec<_>>>()?;

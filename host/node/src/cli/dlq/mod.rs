@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use flow::letters::{Entry, Filter, LettersError, Outcome, Reading};
+use flow::letters::{Entry, Filter, Kept, LettersError, Outcome, Reading};
 use model::convert::text::write_timestamp;
 use model::ids::RecordId;
 use serde_json::Value;
@@ -137,20 +137,23 @@ impl EntryName {
     }
 }
 
-/// Each entry that the filter means, oldest first, with what became of it. Ends early where `each` says so.
-fn for_each(
-    reading: &Reading,
-    filter: &Filter,
-    mut each: impl FnMut(Entry, Option<Outcome>) -> Result<bool>,
-) -> Result {
+/// Entries with what became of each.
+type Entries = Vec<(Entry, Option<Outcome>)>;
+
+fn entries(reading: &Reading, kept: &Kept, rows: &[u32]) -> Result<Entries> {
+    let entries = kept.entries(rows).map_err(|error| LettersError::Encode { error })?;
+    let with_outcome = |entry: Entry| {
+        let outcome = reading.outcome(entry.entry);
+        (entry, outcome)
+    };
+    Ok(entries.into_iter().map(with_outcome).collect())
+}
+
+/// The entries that the filter means, oldest first, those of one frame at a time.
+fn for_each(reading: &Reading, filter: &Filter, mut each: impl FnMut(Entries) -> Result) -> Result {
     for frame in reading.frames(filter) {
-        let Some((kept, rows)) = reading.rows(frame, filter)? else { continue };
-        let entries = kept.entries(&rows).map_err(|error| LettersError::Encode { error })?;
-        for entry in entries {
-            let outcome = reading.outcome(entry.entry);
-            if !each(entry, outcome)? {
-                return Ok(());
-            }
+        if let Some((kept, rows)) = reading.rows(frame, filter)? {
+            each(entries(reading, &kept, &rows)?)?;
         }
     }
     Ok(())

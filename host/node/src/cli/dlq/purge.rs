@@ -42,9 +42,9 @@ impl Purge {
                 "say which entries: `--stage`, `--code`, `--until`, `--record`, `--all-replayed`, or `--all`"
             )));
         }
-        // What is asked about is what is thrown away: nobody adds to it in between.
-        let reading = super::Reading::open(&dir)?;
+        // Locked before it is read, so that what is asked about is what is thrown away.
         let mut store = StoreOptions::new(&dir).open()?;
+        let reading = super::Reading::open(&dir)?;
         let mut entries = Vec::new();
         if !self.all_replayed {
             for frame in reading.frames(&filter) {

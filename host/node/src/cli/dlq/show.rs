@@ -30,9 +30,9 @@ impl Show {
         let mut filter = Filter { closed_too: true, ..Filter::default() };
         self.id.ask(&mut filter);
         let mut found = Vec::new();
-        for_each(&reading, &filter, |entry, outcome| {
-            found.push((entry, outcome));
-            Ok(true)
+        for_each(&reading, &filter, |entries| {
+            found.extend(entries);
+            Ok(())
         })?;
         if found.is_empty() {
             return Err(Failure::Input(anyhow!(
