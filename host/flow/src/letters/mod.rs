@@ -4,10 +4,11 @@
 //! frame holds what one stage refused of one batch (`entry`): a thousand refused rows are one encode and one
 //! write. `store` is the writing side, `read` the reading side, which needs no lock.
 
-pub mod entry;
+mod entry;
 mod mark;
 mod read;
 mod segment;
+mod shown;
 mod store;
 
 use std::io;
@@ -19,9 +20,10 @@ use arrow::error::ArrowError;
 use model::batch::Batch;
 use model::outcome::Rejection;
 
-pub use entry::{Entry, Form, Identity, Kept, RecordShown};
+pub use entry::{Form, Identity, Kept};
 pub use mark::Outcome;
 pub use read::{Filter, FrameAt, Reading};
+pub use shown::{Blob, Entry, EntryOrigin, RecordShown};
 pub use store::{Store, StoreOptions};
 
 /// A row that a stage refused, or died on.

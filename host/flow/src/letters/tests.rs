@@ -135,7 +135,7 @@ fn everything_that_is_known_of_a_record_comes_back() {
     assert_eq!(serde_json::to_value(&found[0]).expect("JSON"), expected);
     assert_eq!((found[1].code.as_str(), &found[1].backtrace, found[1].attempts), ("bad", &None, 2));
     assert_eq!(found[1].record.bytes().expect("a row"), br#"{"n":null,"name":"d"}"#);
-    assert_eq!(found[1].key, Some(entry::Blob::new(&[0xff])));
+    assert_eq!(found[1].key, Some(Blob::new(&[0xff])));
     assert_eq!((found[2].component.as_deref(), found[3].entry), (None, 4));
     assert_eq!(found[3].record.bytes().expect("bytes"), [0xff, 0]);
 }
