@@ -172,6 +172,7 @@ fn silence(job: &mut Job) -> Vec<engine::Pool> {
             Part::Source { source, .. } => *source = Box::new(Silent),
             Part::Sink(sink) => *sink = Box::new(Count(Seen::default())),
             Part::Transform(pool) => pools.push(pool.clone()),
+            Part::Absent => {}
         }
     }
     pools

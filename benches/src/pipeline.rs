@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Context, Result, anyhow};
 use engine::{Engine, EngineOptions, Pool};
 use flow::connector::{PullLimits, Sink, Source};
-use flow::letters::{DeadLetter, Letters, LettersError};
+use flow::letters::{Group, Letters, LettersError};
 use flow::meters::StageReport;
 use flow::{Job, Part, Rules, Run};
 use model::limits;
@@ -96,8 +96,8 @@ pub async fn finish(run: Run) -> Result<Vec<StageReport>> {
 struct Refuse;
 
 impl Letters for Refuse {
-    fn put(&mut self, letter: &DeadLetter) -> Result<(), LettersError> {
-        panic!("a record was refused: {letter:?}")
+    fn put(&mut self, group: &Group) -> Result<(), LettersError> {
+        panic!("records were refused: {group:?}")
     }
 
     fn sync(&mut self) -> Result<(), LettersError> {

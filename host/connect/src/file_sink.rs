@@ -1,5 +1,6 @@
 //! The sink `file`: lines, bytes, JSON lines, CSV and Parquet, plain or packed, in one file or a row of them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use flow::connector::{ConnectError, Sink};
@@ -7,6 +8,7 @@ use model::convert::JsonWriter;
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::format::Format;
 use crate::input::Compression;
@@ -14,7 +16,7 @@ use crate::options::{self, OptionsError};
 use crate::write::{
     CsvEncoder, CsvStyle, EncodedSink, Encoder, FileOutput, IfExists, Packing, Rotation, Writer,
 };
-use crate::{OpenSink, PlannedSink, SinkSpec, SpecError};
+use crate::{Beside, OpenSink, PlannedSink, SinkSpec, SpecError};
 
 /// What stands under `with:`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -121,6 +123,31 @@ impl OpenSink for FileSink {
         let writer = Writer::spawn(output)?;
         Ok(Box::new(EncodedSink::new(encoder, writer, self.rotation.is_some())))
     }
+}
+
+/// More than any file has, so that a file is never full.
+const NEVER_FULL: u64 = 1 << 60;
+
+/// Changes the config so that a file that is there stays as it is and what comes goes behind it, or into a part of
+/// its own where nothing can be appended. Says which of the two, where the config had to change.
+pub(crate) fn beside(with: &mut Map<String, Value>, base: &Path) -> Option<Beside> {
+    // What is wrong with the config is told where it is planned.
+    let options: Options = options::read(with, "file").ok()?;
+    let path = base.join(&options.path);
+    let is_safe = options.rotate.is_some() || options.if_exists == Some(IfExists::Append);
+    if is_safe || !path.metadata().is_ok_and(|there| there.is_file() && there.len() > 0) {
+        return None;
+    }
+    let format = options.format.or_else(|| Format::of_name(&options.path))?;
+    let appends =
+        !matches!(format, Format::Csv | Format::Parquet) && options.if_exists != Some(IfExists::Fail);
+    if appends {
+        with.insert("if-exists".to_owned(), "append".into());
+        return Some(Beside::Behind(path));
+    }
+    with.remove("if-exists");
+    with.insert("rotate".to_owned(), serde_json::json!({ "size": NEVER_FULL }));
+    Some(Beside::PartOf(path))
 }
 
 /// The options of the formats, as `file` and `stdout` have them in common.

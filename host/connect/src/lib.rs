@@ -23,7 +23,7 @@ mod stream;
 mod template;
 mod write;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flow::connector::{ConnectError, Sink, Source};
@@ -168,6 +168,24 @@ pub fn plan_sink(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
         "file" => file_sink::plan(spec),
         "stdout" => stdout::plan(spec),
         name => Err(unknown("sink", name, &SINKS)),
+    }
+}
+
+/// Where more of the same output goes, for a sink that would replace what it wrote before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// To the end of this file.
+    Behind(PathBuf),
+    /// Into a new file beside this one, with a number of its own.
+    PartOf(PathBuf),
+}
+
+/// Changes what stands under `with:` so that the sink keeps what it wrote in earlier runs. None where it does so
+/// anyway.
+pub fn keep_earlier_output(connector: &str, with: &mut Map<String, Value>, base: &Path) -> Option<Beside> {
+    match connector {
+        "file" => file_sink::beside(with, base),
+        _ => None,
     }
 }
 

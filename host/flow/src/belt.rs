@@ -147,9 +147,7 @@ impl Belt {
         let rows = batch.as_ref().map_or(0, |batch| batch.rows() as u64);
         let mut count = BatchCount { records_in: rows + refusals, ..BatchCount::default() };
         count.tally.rejected = refusals;
-        for refused in refused {
-            self.context.refusing.raw(source, refused)?;
-        }
+        self.context.refusing.raw(source, refused)?;
         let batch = match batch {
             Some(batch) => self.key_of_source(source, batch, &mut count)?,
             None => None,
@@ -171,6 +169,15 @@ impl Belt {
     /// A batch, in the form of the stage's input, is to go through the stage with the next `work`.
     pub fn enter(&mut self, stage: usize, batch: Batch) {
         self.waiting.push((Way::Stage(stage), batch));
+    }
+
+    /// Rows that cannot come into a stage.
+    pub fn refuse(&self, stage: usize, batch: &Batch, rejections: Vec<Rejection>) -> Result<(), RunError> {
+        let refused = rejections.len() as u64;
+        let tally = Tally { rejected: refused, ..Tally::default() };
+        let count = BatchCount { records_in: refused, tally, ..BatchCount::default() };
+        self.context.meters.stages[stage].count(&count);
+        self.context.refusing.rows(stage, batch, rejections)
     }
 
     /// Everything that waits goes through all that is behind it.
@@ -254,11 +261,7 @@ impl Belt {
         let (batch, rejections) =
             crossing.cross(batch).map_err(|error| feed_error(plan, stage, &came, error))?;
         if !rejections.is_empty() {
-            let refused = rejections.len() as u64;
-            self.context.refusing.rows(stage, &came, rejections)?;
-            let tally = Tally { rejected: refused, ..Tally::default() };
-            let count = BatchCount { records_in: refused, tally, ..BatchCount::default() };
-            self.context.meters.stages[stage].count(&count);
+            self.refuse(stage, &came, rejections)?;
         }
         Ok((!batch.is_empty()).then_some((stage, batch)))
     }

@@ -12,11 +12,22 @@ use crate::belt::Belt;
 use crate::connector::{PullLimits, Pulled, Source};
 use crate::edge::{Parcel, Receiver};
 use crate::error::RunError;
+use crate::replay::{Entrance, Feed, Feeds};
 
 /// Where the records of a loop come from.
 pub(crate) enum Head {
-    Source { stage: usize, name: String, source: Box<dyn Source>, limits: PullLimits },
+    Source {
+        stage: usize,
+        name: String,
+        source: Box<dyn Source>,
+        limits: PullLimits,
+    },
     Meeting(Receiver),
+    /// Batches that were kept, and then what comes of those of other loops, where streams meet.
+    Fed {
+        feeds: Vec<Feeds>,
+        then: Option<Receiver>,
+    },
 }
 
 /// One loop. It owns its head and everything behind it.
@@ -35,6 +46,7 @@ impl Chain {
                 drive_source(&mut self.belt, SourceHead { stage, name, source, limits }, &stop).await
             }
             Head::Meeting(receiver) => drive_meeting(&mut self.belt, receiver).await,
+            Head::Fed { feeds, then } => drive_feeds(&mut self.belt, feeds, then).await,
         };
         let drained = match driven {
             Ok(()) => self.belt.drain().await,
@@ -105,6 +117,25 @@ async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), Ru
         }
     }
     Ok(())
+}
+
+async fn drive_feeds(belt: &mut Belt, feeds: Vec<Feeds>, then: Option<Receiver>) -> Result<(), RunError> {
+    for feed in feeds.into_iter().flatten() {
+        let Feed { stage, entrance, batch, misfits } = feed?;
+        if let Some((came, rejections)) = misfits {
+            belt.refuse(stage, &came, rejections)?;
+        }
+        match entrance {
+            Entrance::Stage(stage) => belt.enter(stage, batch),
+            Entrance::Edge(edge) => belt.receive(edge, batch),
+        }
+        belt.work().await?;
+        tokio::task::consume_budget().await;
+    }
+    match then {
+        Some(receiver) => drive_meeting(belt, receiver).await,
+        None => Ok(()),
+    }
 }
 
 /// Waits for the next batch. While there is none, what sinks have buffered becomes visible, stages that are held are

@@ -1,7 +1,8 @@
 //! The belt: loops that carry batches from sources through stages to sinks.
 //!
 //! `run` turns a plan with opened connectors and pools into loops (`chain`), each of which calls one stage
-//! after the other (`belt`). Between loops stands an `edge`. What connectors are, `connector` says.
+//! after the other (`belt`). Between loops stands an `edge`. What connectors are, `connector` says. What stages refuse is kept in
+//! `letters`, and `replay` sends it in again.
 
 mod belt;
 mod chain;
@@ -14,6 +15,7 @@ pub mod letters;
 pub mod meters;
 mod quota;
 mod refuse;
+pub mod replay;
 pub mod run;
 pub mod trial;
 mod trouble;

@@ -1,6 +1,6 @@
 //! A plan with everything opened becomes running loops.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use engine::{Hits, Pool};
@@ -16,13 +16,19 @@ use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
 use crate::letters::Letters;
 use crate::meters::Meters;
+use crate::replay::Feeds;
 use crate::turns::Seat;
 
 /// What runs a stage.
 pub enum Part {
-    Source { source: Box<dyn Source>, limits: PullLimits },
+    Source {
+        source: Box<dyn Source>,
+        limits: PullLimits,
+    },
     Transform(Pool),
     Sink(Box<dyn Sink>),
+    /// Nothing: the job runs what is behind other stages.
+    Absent,
 }
 
 /// A pipeline, ready to run.
@@ -65,6 +71,7 @@ impl Part {
             Self::Source { source, .. } => source.hits(),
             Self::Transform(pool) => Some(pool.hits()),
             Self::Sink(sink) => sink.hits(),
+            Self::Absent => None,
         }
     }
 }
@@ -96,7 +103,17 @@ impl Ended {
 impl Job {
     /// Makes the loops. Nothing flows yet.
     pub fn build(self) -> Result<Run, RunError> {
-        let Self { plan, parts, rules, letters } = self;
+        self.build_loops(None)
+    }
+
+    /// Makes the loops behind the stages that are fed, by stage of the plan, without sources. Each stage that is
+    /// fed or lies behind one that is has its part; the others are [`Part::Absent`].
+    pub fn build_behind(self, feeds: BTreeMap<usize, Feeds>) -> Result<Run, RunError> {
+        self.build_loops(Some(feeds))
+    }
+
+    fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
+                let Self { plan, parts, rules, letters } = self;
         let meters = Meters::new(&plan, parts.iter().map(Part::hits).collect());
         let context = Context::new(&plan, rules, &meters, letters);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
@@ -118,6 +135,7 @@ impl Job {
                     Some(Part::Sink(sink)) => {
                         stations.insert(stage, Station::Sink(sink));
                     }
+                    Some(Part::Absent) => continue,
                     None => {
                         return Err(RunError::Broke {
                             stage: name,
@@ -131,9 +149,20 @@ impl Job {
                     }
                 }
             }
+            if head.is_none() && stations.is_empty() {
+                continue;
+            }
             let first = chain.stages[0];
             let name = plan.stages[first].name.to_string();
-            let head = match head.or_else(|| receivers.remove(&first).map(Head::Meeting)) {
+            let receiver = receivers.remove(&first);
+            let head = match &mut feeds {
+                Some(feeds) => {
+                    let feeds = chain.stages.iter().filter_map(|stage| feeds.remove(stage)).collect();
+                    Some(Head::Fed { feeds, then: receiver })
+                }
+                None => head.or_else(|| receiver.map(Head::Meeting)),
+            };
+            let head = match head {
                 Some(head) => head,
                 None => return Err(RunError::Broke { stage: name, why: "nothing feeds it".to_owned() }),
             };

@@ -12,7 +12,7 @@ use model::plan::Plan;
 
 use crate::belt::{Belt, Context, Station, Tap};
 use crate::error::RunError;
-use crate::letters::{DeadLetter, Letters, LettersError};
+use crate::letters::{Group, Letters, LettersError};
 use crate::meters::Meters;
 use crate::run::Rules;
 
@@ -45,10 +45,14 @@ pub struct SeenLetter {
 struct Kept(Arc<Mutex<Seen>>);
 
 impl Letters for Kept {
-    fn put(&mut self, letter: &DeadLetter) -> Result<(), LettersError> {
-        let DeadLetter { stage, code, message, .. } = letter;
-        let letter = SeenLetter { stage: stage.clone(), code: code.clone(), message: message.clone() };
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).letters.push(letter);
+    fn put(&mut self, group: &Group) -> Result<(), LettersError> {
+        let stage = group.stage.to_string();
+        let letters = group.refusals.iter().map(|refusal| SeenLetter {
+            stage: stage.clone(),
+            code: refusal.code.clone(),
+            message: refusal.message.clone(),
+        });
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).letters.extend(letters);
         Ok(())
     }
 

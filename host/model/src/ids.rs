@@ -47,6 +47,45 @@ impl RecordId {
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
+
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// The id as it is shown: 32 hexadecimal digits. None for any other text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hex.then(|| u128::from_str_radix(text, 16).ok())?.map(Self)
+    }
+}
+
+/// Names what ran: one manifest with these components.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Revision(u128);
+
+impl Revision {
+    /// Of the manifest's text, and of each component by its stage and its digest, in the manifest's order.
+    pub fn of<'a>(manifest: &str, components: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut hash = Tagged::new(4);
+        hash.text(manifest);
+        for (stage, digest) in components {
+            hash.text(stage);
+            hash.text(digest);
+        }
+        Self(hash.finish().0)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for RecordId {
@@ -111,6 +150,26 @@ mod tests {
             for (j, other) in others.iter().enumerate().skip(i + 1) {
                 assert_ne!(id, other, "variants {i} and {j} collide");
             }
+        }
+    }
+
+    #[test]
+    fn ids_are_read_back_as_they_are_shown_and_as_they_are_handed_out() {
+        let id = RecordId::of_source("p", "s", "a", 1);
+        assert_eq!(RecordId::parse(&id.to_string()), Some(id));
+        assert_eq!(RecordId::from_bytes(id.to_bytes()), id);
+        for wrong in ["", "12", "+1234567890123456789012345678901", "g2345678901234567890123456789012"] {
+            assert_eq!(RecordId::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_revision_changes_with_the_manifest_and_with_each_component() {
+        let base = Revision::of("a", [("s", "1")]);
+        assert_eq!(base, Revision::of("a", [("s", "1")]));
+        for other in [Revision::of("b", [("s", "1")]), Revision::of("a", [("s", "2")]), Revision::of("a", [])]
+        {
+            assert_ne!(base, other);
         }
     }
 

@@ -191,8 +191,19 @@ pub const RANDOM_BYTES_MAX: u64 = 1 << 20;
 /// Problems that are shown for one stage's config; the rest is counted.
 pub const CONFIG_PROBLEMS_MAX: usize = 20;
 
-/// The dead-letter file of one run. When it is full the pipeline stops: a refused record is never lost.
-pub const DEAD_LETTER_FILE_BYTES_MAX: u64 = 1 << 30;
+/// A dead-letter store, unless `--dead-letters-max-bytes` says otherwise. When it is full the pipeline stops: a
+/// refused record is never lost.
+pub const DEAD_LETTER_STORE_BYTES_MAX: u64 = 1 << 30;
+/// One segment of a dead-letter store: what is freed at a time, and scanned at a time. The frame that crosses it
+/// is still in.
+pub const DEAD_LETTER_SEGMENT_BYTES: u64 = 64 << 20;
+/// One frame: the refused records of one batch, which has `BATCH_BYTES_MAX` of values at most, with their keys and
+/// headers, and the room that a damaged length could ask for.
+pub const DEAD_LETTER_FRAME_BYTES_MAX: usize = 512 << 20;
+/// Bytes of a record that `dlq show` and a death show.
+pub const DEAD_LETTER_SHOWN_BYTES: usize = 200;
+/// Entries that `dlq list` shows, unless `--limit` says otherwise.
+pub const DEAD_LETTERS_LISTED: usize = 50;
 /// How long a chain waits for records before it gives its instances back: an idle pipeline holds none.
 pub const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// Codes of rejections that a run counts one by one, over all its stages: stages make them up.

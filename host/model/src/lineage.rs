@@ -21,6 +21,7 @@ enum Node {
     Source(SourceRows),
     Made(MadeRows),
     Edge { parent: Lineage, edge: Arc<str> },
+    Kept(KeptRows),
 }
 
 /// Rows as they came out of a source.
@@ -30,6 +31,16 @@ pub struct SourceRows {
     pub source: Arc<str>,
     pub split: Arc<str>,
     pub offsets: Offsets,
+}
+
+/// Rows that were kept as dead letters and come in again: what they were is known, how they came to be is not.
+#[derive(Debug)]
+pub struct KeptRows {
+    /// By row, as all of these.
+    pub ids: Vec<RecordId>,
+    pub origins: Vec<Origin>,
+    /// The entries in the dead-letter store.
+    pub letters: Vec<u64>,
 }
 
 /// Places of records within their split, strictly ascending.
@@ -74,6 +85,11 @@ impl Lineage {
         Self { node: Arc::new(Node::Source(rows)), rows: Rows::All }
     }
 
+    /// The lineage of rows that come in again, each with the id and the origin that it had.
+    pub fn of_kept(rows: KeptRows) -> Self {
+        Self { node: Arc::new(Node::Kept(rows)), rows: Rows::All }
+    }
+
     /// The lineage of the rows that `stage` sent out by `port`.
     pub fn through(&self, stage: &Arc<str>, port: u32, descent: Descent) -> Self {
         let made = MadeRows { parent: self.clone(), descent, stage: stage.clone(), port };
@@ -105,6 +121,18 @@ impl Lineage {
             },
             Node::Made(made) => made.parent.origin(made.descent.origin(row)),
             Node::Edge { parent, .. } => parent.origin(row),
+            Node::Kept(kept) => kept.origins[row].clone(),
+        }
+    }
+
+    /// The dead letter to which row `row` goes back, where it comes from one.
+    pub fn letter(&self, row: usize) -> Option<u64> {
+        let row = self.rows.at(row);
+        match &*self.node {
+            Node::Source(_) => None,
+            Node::Made(made) => made.parent.letter(made.descent.origin(row)),
+            Node::Edge { parent, .. } => parent.letter(row),
+            Node::Kept(kept) => Some(kept.letters[row]),
         }
     }
 
@@ -116,6 +144,7 @@ impl Lineage {
                 RecordId::of_source(&rows.pipeline, &rows.source, &rows.split, rows.offsets.at(row))
             }
             Node::Edge { parent, edge } => parent.id(row).by_edge(edge),
+            Node::Kept(kept) => kept.ids[row],
             Node::Made(made) => {
                 let parent = made.parent.id(made.descent.origin(row));
                 match made.descent.nth(row) {
@@ -214,6 +243,22 @@ mod tests {
             assert_eq!(listed.id(row), root.id(origin).made("map", 2, nth), "row {row}");
             assert_eq!(listed.id(row), flagged.id(row), "row {row}");
         }
+    }
+
+    #[test]
+    fn a_record_that_comes_in_again_is_the_record_that_it_was() {
+        let first = source(Offsets::From(7));
+        let stage: Arc<str> = "split".into();
+        let made = first.through(&stage, 0, Descent::Made { origins: [0, 0].into() });
+        let kept = Lineage::of_kept(KeptRows {
+            ids: vec![made.id(0), made.id(1)],
+            origins: vec![made.origin(0), made.origin(1)],
+            letters: vec![40, 41],
+        });
+        let (next, again) = (stage.clone(), kept.through(&stage, 0, Descent::Made { origins: [1].into() }));
+        assert_eq!((kept.id(1), kept.origin(1)), (made.id(1), made.origin(1)));
+        assert_eq!(again.id(0), made.through(&next, 0, Descent::Made { origins: [1].into() }).id(0));
+        assert_eq!((again.letter(0), made.letter(0)), (Some(41), None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use flow::letters::LettersError;
 use model::diagnostics::Diagnostics;
 
 use crate::terminal;
@@ -65,5 +66,12 @@ impl Failure {
 impl From<Diagnostics> for Failure {
     fn from(diagnostics: Diagnostics) -> Self {
         Self::Manifest(vec![diagnostics])
+    }
+}
+
+/// What somebody typed, or what is the matter with a disk.
+impl From<LettersError> for Failure {
+    fn from(error: LettersError) -> Self {
+        if error.is_input() { Self::input(error) } else { Self::ran(error) }
     }
 }

@@ -42,10 +42,10 @@ fn rows_that_do_not_fit_are_refused_and_the_rest_goes_on() {
     let scene = csv();
     scene.write("in.csv", b"name,amount\na,1\nb\nc,3\n\xff\xfe,4\nd,5,6\ne,7\n");
     let ran = scene.run_pipeline().code(0);
-    let ran = ran.says(&["3 records were refused (3 x in: bad-row); they are in p.dead-letters.jsonl"]);
+    let ran = ran.says(&["3 records were refused (3 x in: bad-row); they are in p.dead-letters: conveyor dlq list p.dead-letters"]);
     assert_eq!(ran.stdout, "");
     assert_eq!(scene.read("out.jsonl").lines().count(), 3);
-    let letters = scene.letters("p.dead-letters.jsonl");
+    let letters = scene.letters("p.dead-letters");
     let places: Vec<u64> = letters.iter().filter_map(|letter| letter["origin"]["offset"].as_u64()).collect();
     assert_eq!(places, [1, 3, 4]);
     assert!(letters.iter().all(|letter| letter["stage"] == "in" && letter["pipeline"] == "p"), "{letters:?}");
@@ -62,7 +62,7 @@ fn a_line_that_is_too_long_is_refused_and_the_rest_goes_on() {
     scene.write("in.txt", format!("a\n{}\nb\n", "x".repeat(100_000)));
     scene.run_pipeline().code(0).says(&["1 record was refused"]);
     assert_eq!(scene.read("out.txt"), "a\nb\n");
-    let letters = scene.letters("p.dead-letters.jsonl");
+    let letters = scene.letters("p.dead-letters");
     assert_eq!((letters.len(), letters[0]["origin"]["offset"].as_u64()), (1, Some(1)));
     assert!(letters[0].to_string().len() < 70_000, "the letter holds all of the line");
 }
@@ -156,7 +156,7 @@ fn a_failure_is_data_too() {
 fn what_becomes_of_a_refused_record_is_the_manifests_to_say() {
     let refused = probe("reject");
     refused.run_pipeline().code(0).says(&["1 record was refused (1 x probe: disliked); it is in"]);
-    assert_eq!(refused.letters("p.dead-letters.jsonl")[0]["record"], "line 9");
+    assert_eq!(refused.letters("p.dead-letters")[0]["record"], "line 9");
     assert_eq!(refused.read("out.txt").lines().count(), 11);
 
     let of = |on_error: &str| {
@@ -170,14 +170,14 @@ fn what_becomes_of_a_refused_record_is_the_manifests_to_say() {
     };
     let dropped = of("drop");
     dropped.run_pipeline().code(0).says_nothing_of(&["refused"]);
-    assert!(!dropped.path("p.dead-letters.jsonl").exists());
+    assert!(!dropped.path("p.dead-letters").exists());
     of("fail").run_pipeline().code(1).says(&["stage `probe` refused record 9", "disliked"]);
 
     let elsewhere = probe("reject");
-    elsewhere.run(&["run", "pipeline.yaml", "--dead-letters", "deep/dead.jsonl"]).code(0);
-    assert_eq!(elsewhere.letters("deep/dead.jsonl").len(), 1);
+    elsewhere.run(&["run", "pipeline.yaml", "--dead-letters", "deep/dead"]).code(0);
+    assert_eq!(elsewhere.letters("deep/dead").len(), 1);
     let blocked = probe("reject");
-    blocked.run(&["run", "pipeline.yaml", "--dead-letters", "in.txt/dead.jsonl"]).code(1);
+    blocked.run(&["run", "pipeline.yaml", "--dead-letters", "in.txt/dead"]).code(1);
 }
 
 #[test]

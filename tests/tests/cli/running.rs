@@ -32,7 +32,7 @@ fn rows_go_through_a_stage_and_the_summary_adds_up() {
     assert_eq!(row("in")[..6], ["in", "4", "-", "-", "-", "0"]);
     assert_eq!(row("large")[..6], ["large", "4", "2", "0", "2", "0"]);
     assert_eq!(row("out")[..6], ["out", "2", "-", "-", "-", "0"]);
-    assert!(!scene.path("orders.dead-letters.jsonl").exists(), "nothing was refused");
+    assert!(!scene.path("orders.dead-letters").exists(), "nothing was refused");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn paths_are_relative_to_the_manifest_and_dead_letters_to_the_caller() {
     scene.write("deep/pipeline.yaml", manifest).write("deep/in.csv", "name,amount,note\na,50,x\nb\n");
     scene.run(&["run", "deep/pipeline.yaml"]).code(0);
     assert_eq!(scene.read("deep/out/large.jsonl").lines().count(), 1);
-    assert_eq!(scene.letters("orders.dead-letters.jsonl").len(), 1);
+    assert_eq!(scene.letters("orders.dead-letters").len(), 1);
 }
 
 #[test]

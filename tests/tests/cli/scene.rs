@@ -52,9 +52,10 @@ impl Scene {
         std::fs::read_to_string(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
-    /// The dead letters of a file, one value each.
-    pub fn letters(&self, name: &str) -> Vec<Value> {
-        self.read(name).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    /// The dead letters of a store that are open, one value each.
+    pub fn letters(&self, dir: &str) -> Vec<Value> {
+        let lines = self.run(&["dlq", "export", dir]).code(0).stdout;
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// The binary, to be run here with a plain environment.

@@ -5,8 +5,10 @@ use snapbox::data::Data;
 
 use crate::scene::Scene;
 
-const VERBS: [&str; 9] =
-    ["new", "build", "inspect", "validate", "graph", "run", "test", "doctor", "completions"];
+const VERBS: [&str; 11] =
+    ["new", "build", "inspect", "validate", "graph", "run", "test", "dlq", "replay", "doctor", "completions"];
+
+const OF_DLQ: [&str; 5] = ["list", "show", "replay", "export", "purge"];
 
 #[track_caller]
 fn is_as_in(snapshot: &str, text: &str) {
@@ -23,6 +25,10 @@ fn the_help_of_every_verb() {
         assert_eq!(ran.stderr, "", "{verb}");
         is_as_in(&format!("help-{verb}.txt"), &ran.stdout);
     }
+    for verb in OF_DLQ {
+        let ran = scene.run(&["dlq", verb, "--help"]).code(0);
+        is_as_in(&format!("help-dlq-{verb}.txt"), &ran.stdout);
+    }
 }
 
 #[test]
@@ -34,13 +40,18 @@ fn the_version_is_data() {
 #[test]
 fn a_wrong_command_line_is_told_and_has_code_2() {
     let scene = Scene::new();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 12] = [
         (&[], "Usage: conveyor"),
         (&["rn"], "unrecognized subcommand 'rn'"),
         (&["run"], "required arguments were not provided"),
         (&["run", "a.yaml", "--metrics", "nowhere"], "invalid value 'nowhere' for '--metrics <ADDR>'"),
         (&["run", "a.yaml", "--threads", "0"], "0 is not in 1..=1024"),
         (&["graph", "a.yaml", "--format", "svg"], "[possible values: text, dot, mermaid, json]"),
+        (&["run", "a.yaml", "--dead-letters-max-bytes", "much"], "a size is a number and a unit"),
+        (&["run", "a.yaml", "--dead-letters-max-age", "old"], "such as 90s, 10m, 12h or 30d"),
+        (&["dlq", "show", "x"], "it is the number of an entry"),
+        (&["dlq", "list", "--since", "soon"], "it is a time such as 2026-08-01T12:00:00Z"),
+        (&["replay", "a.yaml", "--record", "1"], "--stage <STAGE>"),
         (&["completions", "tcl"], "invalid value 'tcl' for '<SHELL>'"),
     ];
     for (args, expected) in cases {

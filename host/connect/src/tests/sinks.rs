@@ -11,7 +11,7 @@ use serde_json::json;
 use tempfile::tempdir;
 
 use super::*;
-use crate::{Discard, SinkSpec, plan_sink};
+use crate::{Beside, Discard, SinkSpec, keep_earlier_output, plan_sink};
 
 fn sink_spec(directory: &Path, connector: &str, with: serde_json::Value) -> SinkSpec {
     let with = with.as_object().cloned().expect("a map");
@@ -271,4 +271,36 @@ fn discard_counts_and_compares() {
     })
     .collect();
     assert!(sums[0].1 != 0 && sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
+}
+
+#[test]
+fn what_a_sink_wrote_before_can_be_kept() {
+    let directory = tempdir().expect("a directory");
+    for name in ["there.csv", "there.jsonl", "empty.jsonl"] {
+        let text = if name.starts_with("there") { "a\n1\n" } else { "" };
+        write_file(directory.path(), name, text);
+    }
+    let behind = |name: &str| Some(Beside::Behind(directory.path().join(name)));
+    let part = |name: &str| Some(Beside::PartOf(directory.path().join(name)));
+    let cases = [
+        (json!({ "path": "there.jsonl" }), behind("there.jsonl")),
+        (json!({ "path": "there.jsonl", "if-exists": "replace" }), behind("there.jsonl")),
+        (json!({ "path": "there.jsonl", "if-exists": "fail" }), part("there.jsonl")),
+        (json!({ "path": "there.csv" }), part("there.csv")),
+        (json!({ "path": "there.jsonl", "if-exists": "append" }), None),
+        (json!({ "path": "there.csv", "rotate": { "size": "1MiB" } }), None),
+        (json!({ "path": "none.csv" }), None),
+        (json!({ "path": "empty.jsonl" }), None),
+        (json!({ "path": "/dev/null", "format": "lines" }), None),
+        (json!({ "nonsense": 1 }), None),
+    ];
+    for (with, expected) in cases {
+        let mut kept = with.as_object().cloned().expect("a map");
+        assert_eq!(keep_earlier_output("file", &mut kept, directory.path()), expected, "{with}");
+        if expected.is_some() {
+            plan_sink(&sink_spec(directory.path(), "file", kept.into())).expect("a plan");
+        } else {
+            assert_eq!(serde_json::Value::Object(kept), with, "it was changed");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use model::stage::Role;
 
 use super::*;
 use crate::connector::{ConnectError, Pulled, Refusals, Refused};
-use crate::letters::{DeadLetter, LettersError};
+use crate::letters::{Group, LettersError};
 
 /// Gives what it was given; then ends, fails, or waits for ever.
 struct Scripted {
@@ -116,17 +116,19 @@ impl Sink for Recording {
     }
 }
 
+/// How many letters there were; and, among what the first sink was asked, when they were made durable.
 #[derive(Clone, Default)]
-struct Counted(Arc<AtomicUsize>);
+struct Counted(Arc<AtomicUsize>, Log);
 
 impl Letters for Counted {
-    fn put(&mut self, letter: &DeadLetter) -> Result<(), LettersError> {
-        assert_eq!(letter.code, "bad");
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn put(&mut self, group: &Group) -> Result<(), LettersError> {
+        assert!(group.refusals.iter().all(|refusal| refusal.code == "bad"));
+        self.0.fetch_add(group.refusals.len(), Ordering::Relaxed);
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), LettersError> {
+        self.1.lock().expect("the log").push("letters are durable".to_owned());
         Ok(())
     }
 }
@@ -177,7 +179,7 @@ impl Bench {
                 }
             });
         }
-        let letters = Counted::default();
+        let letters = Counted(Arc::default(), logs.first().cloned().unwrap_or_default());
         let job = Job {
             plan: plan.clone(),
             parts,
@@ -189,7 +191,8 @@ impl Bench {
     }
 
     fn log(logs: &[Log], sink: usize) -> Vec<String> {
-        logs[sink].lock().expect("the log").iter().filter(|line| *line != "flush").cloned().collect()
+        let ours = |line: &&String| *line != "flush" && *line != "letters are durable";
+        logs[sink].lock().expect("the log").iter().filter(ours).cloned().collect()
     }
 }
 
@@ -284,6 +287,15 @@ async fn refused_records_go_where_on_error_says() {
     let error =
         bench.run.run(CancellationToken::new()).await.result().expect_err("a refused record ends the run");
     assert!(error.to_string().contains("stage `a` refused record 0 of `0`"), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_refused_is_durable_before_a_sink_commits() {
+    let one = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n";
+    let bench = Bench::new(one, vec![(vec![vec!["1", "!"]], Then::End)], 99, OnError::DeadLetter);
+    bench.run.run(CancellationToken::new()).await.result().expect("a good run");
+    let log = bench.logs[0].lock().expect("the log").clone();
+    assert_eq!(log, ["1", "prepare", "letters are durable", "commit"]);
 }
 
 #[tokio::test]

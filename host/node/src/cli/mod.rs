@@ -1,11 +1,14 @@
 //! The command line: one verb, one file, each a clap struct with `execute(self)`.
 
+mod amounts;
 mod build;
 mod completions;
+mod dlq;
 mod doctor;
 mod graph;
 mod inspect;
 mod new;
+mod replay;
 mod run;
 mod test;
 mod validate;
@@ -43,6 +46,9 @@ enum Verb {
     Graph(graph::Graph),
     Run(run::Run),
     Test(test::Test),
+    #[command(subcommand)]
+    Dlq(dlq::Dlq),
+    Replay(replay::Replay),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -84,6 +90,8 @@ impl Verb {
             Self::Graph(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
+            Self::Dlq(verb) => verb.execute(),
+            Self::Replay(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
         }

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
 
-use super::Output;
+use super::{Output, amounts};
 use crate::exit::{Code, Failure, Result};
-use crate::running::{Options, Session};
+use crate::running::{DeadLetters, Options, Session};
 
 /// Runs pipelines here and now, until their sources end
 ///
@@ -35,9 +36,15 @@ pub(super) struct Run {
     /// Serve /metrics, /livez and /readyz on this address, for example 127.0.0.1:9100
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
-    /// Where refused records go; PIPELINE.dead-letters.jsonl in this directory unless set
-    #[arg(long, value_name = "FILE")]
+    /// Where refused records are kept; PIPELINE.dead-letters in this directory unless set
+    #[arg(long, value_name = "DIR")]
     dead_letters: Option<PathBuf>,
+    /// How large that may get, for example 512MiB; 1GiB unless set. When it is full, the pipeline stops
+    #[arg(long, value_name = "SIZE", value_parser = amounts::bytes)]
+    dead_letters_max_bytes: Option<u64>,
+    /// Throw dead letters away that are older, for example 30d; none are unless set
+    #[arg(long, value_name = "AGE", value_parser = amounts::duration)]
+    dead_letters_max_age: Option<Duration>,
     /// Threads that run stages; one for each core unless set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -57,7 +64,11 @@ impl Run {
         let options = Options {
             builds: self.build,
             metrics: self.metrics,
-            dead_letters: self.dead_letters,
+            dead_letters: DeadLetters {
+                dir: self.dead_letters,
+                bytes_max: self.dead_letters_max_bytes,
+                age_max: self.dead_letters_max_age,
+            },
             threads: self.threads.map(usize::from),
             data_on_stdout: self.output == Output::Json,
         };

@@ -110,7 +110,7 @@ fn next_step(error: &RunError) -> &'static str {
             "mend what it reads or writes, and run again; what was written before is there"
         }
         RunError::Feed { .. } => "check the columns that come with `conveyor graph`",
-        RunError::Letters(_) => "make room, or name another file with `--dead-letters`; then run again",
+        RunError::Letters(_) => "make room, or name another directory with `--dead-letters`; then run again",
         RunError::Broke { .. } => {
             "this should not happen: run again with CONVEYOR_LOG=debug and report what it prints"
         }

@@ -1,34 +1,53 @@
-//! Dead letters, counted by stage and code on their way into the file.
+//! Dead letters, counted by stage and code on their way into the store.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flow::letters::{DeadLetter, LetterFile, Letters, LettersError};
+use flow::letters::{Group, Identity, Letters, LettersError, Store, StoreOptions};
 use model::limits;
 use serde_json::{Value, json};
 
-/// One file, shared by the pipelines that write to it.
-#[derive(Clone, Debug)]
-pub struct Written(Arc<Mutex<LetterFile>>);
+/// One store, shared by the pipelines that write to it.
+#[derive(Clone)]
+pub struct Written(Arc<Mutex<Store>>);
 
 impl Written {
-    pub fn to(path: &Path) -> Self {
-        Self(Arc::new(Mutex::new(LetterFile::new(path, limits::DEAD_LETTER_FILE_BYTES_MAX))))
+    pub fn open(options: StoreOptions) -> Result<Self, LettersError> {
+        Ok(Self(Arc::new(Mutex::new(options.open()?))))
+    }
+
+    pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a pipeline put into its file.
+/// Where the dead letters of a pipeline are kept unless it is said.
+pub fn default_dir(pipeline: &str) -> PathBuf {
+    PathBuf::from(format!("{pipeline}.dead-letters"))
+}
+
+/// What a pipeline put into its store.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    pub path: PathBuf,
-    counts: Arc<Mutex<BTreeMap<(String, String), u64>>>,
+    dir: PathBuf,
+    manifest: String,
+    /// Whether the directory is the one that commands take by themselves.
+    is_default: bool,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    counts: BTreeMap<(String, String), u64>,
+    /// The first entry on which a stage died, with the stage.
+    death: Option<(u64, String)>,
 }
 
 /// The dead letters of one pipeline.
-#[derive(Debug)]
 pub struct Counted {
-    file: Written,
+    store: Written,
+    identity: Identity,
     tally: Tally,
 }
 
@@ -36,8 +55,11 @@ pub struct Counted {
 const MORE: &str = "(others)";
 
 impl Counted {
-    pub fn new(file: Written, path: &Path) -> Self {
-        Self { file, tally: Tally { path: path.to_owned(), counts: Arc::default() } }
+    pub fn new(store: Written, identity: Identity) -> Self {
+        let dir = store.store().dir().to_owned();
+        let is_default = dir == default_dir(&identity.pipeline);
+        let tally = Tally { dir, manifest: identity.manifest.clone(), is_default, seen: Arc::default() };
+        Self { store, identity, tally }
     }
 
     /// Can be read while letters are written and after.
@@ -47,31 +69,43 @@ impl Counted {
 }
 
 impl Letters for Counted {
-    fn put(&mut self, letter: &DeadLetter) -> Result<(), LettersError> {
-        self.file.0.lock().unwrap_or_else(PoisonError::into_inner).put(letter)?;
-        let mut counts = self.tally.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let full = counts.len() >= limits::REJECTION_CODES_COUNTED_MAX;
-        let mut key = (letter.stage.clone(), letter.code.clone());
-        if full && !counts.contains_key(&key) {
-            key.1 = MORE.to_owned();
+    fn put(&mut self, group: &Group) -> Result<(), LettersError> {
+        let first = self.store.store().put(&self.identity, group)?;
+        let mut seen = self.tally.seen();
+        for (id, refusal) in (first..).zip(&group.refusals) {
+            if seen.death.is_none() && refusal.backtrace.is_some() {
+                seen.death = Some((id, group.stage.to_string()));
+            }
         }
-        *counts.entry(key).or_default() += 1;
+        // Neighbours mostly say the same.
+        for same in group.refusals.chunk_by(|a, b| a.code == b.code) {
+            let mut key = (group.stage.to_string(), same[0].code.clone());
+            let is_full = seen.counts.len() >= limits::REJECTION_CODES_COUNTED_MAX;
+            if is_full && !seen.counts.contains_key(&key) {
+                key.1 = MORE.to_owned();
+            }
+            *seen.counts.entry(key).or_default() += same.len() as u64;
+        }
         Ok(())
     }
 
     fn sync(&mut self) -> Result<(), LettersError> {
-        self.file.0.lock().unwrap_or_else(PoisonError::into_inner).sync()
+        self.store.store().sync()
     }
 }
 
 impl Tally {
-    /// By stage and code.
-    pub fn counts(&self) -> BTreeMap<(String, String), u64> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A line for people; none where nothing was refused.
-    pub fn line(&self) -> Option<String> {
+    /// By stage and code.
+    pub fn counts(&self) -> BTreeMap<(String, String), u64> {
+        self.seen().counts.clone()
+    }
+
+    /// Lines for people; none where nothing was refused.
+    pub fn lines(&self) -> Option<String> {
         let counts = self.counts();
         let all: u64 = counts.values().sum();
         if all == 0 {
@@ -80,7 +114,24 @@ impl Tally {
         let codes: Vec<String> =
             counts.iter().map(|((stage, code), count)| format!("{count} x {stage}: {code}")).collect();
         let (records, they) = if all == 1 { ("record was", "it is") } else { ("records were", "they are") };
-        Some(format!("{all} {records} refused ({}); {they} in {}", codes.join(", "), self.path.display()))
+        let dir = self.dir.display();
+        let codes = codes.join(", ");
+        let mut text = format!(
+            "{all} {records} refused ({codes}); {they} in {dir}: conveyor dlq list {}",
+            typed(&self.dir)
+        );
+        if let Some((entry, stage)) = &self.seen().death {
+            text.push_str(&format!(
+                "\nstage `{stage}` died on entry {entry}; to see it die alone: {}",
+                self.replay(stage, *entry)
+            ));
+        }
+        Some(text)
+    }
+
+    fn replay(&self, stage: &str, entry: u64) -> String {
+        let dir = (!self.is_default).then_some(self.dir.as_path());
+        replay_command(&self.manifest, stage, entry, dir)
     }
 
     pub fn json(&self) -> Value {
@@ -90,50 +141,101 @@ impl Tally {
             .map(|((stage, code), records)| json!({ "stage": stage, "code": code, "records": records }))
             .collect();
         let all: u64 = counts.values().sum();
-        // A run without refused records leaves no file.
-        let path = (all > 0).then(|| self.path.display().to_string());
-        json!({ "path": path, "records": all, "codes": codes })
+        // A run without refused records makes no directory.
+        let path = (all > 0).then(|| self.dir.display().to_string());
+        let replay = self.seen().death.as_ref().map(|(entry, stage)| self.replay(stage, *entry));
+        json!({ "path": path, "records": all, "codes": codes, "replay": replay })
+    }
+}
+
+/// What somebody types to send one entry in again. `dir`: the store, where it is not the default one.
+pub fn replay_command(manifest: &str, stage: &str, entry: u64, dir: Option<&Path>) -> String {
+    let mut command =
+        format!("conveyor replay {} --stage {stage} --record {entry}", typed(Path::new(manifest)));
+    if let Some(dir) = dir {
+        command.push_str(&format!(" --dead-letters {}", typed(dir)));
+    }
+    command
+}
+
+/// A path as a shell takes it.
+fn typed(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=@%".contains(c);
+    match text.chars().all(is_plain) && !text.is_empty() {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use flow::letters::{LetterOrigin, Record};
+    use arrow::array::BinaryArray;
+    use flow::letters::{Form, Refusal};
+    use model::batch::{Batch, Parts};
+    use model::lineage::{Lineage, Offsets, SourceRows};
 
     use super::*;
 
-    fn letter(code: &str) -> DeadLetter {
-        DeadLetter {
+    fn group(codes: &[&str], backtrace: Option<&str>) -> Group {
+        let lineage = Lineage::of_source(SourceRows {
             pipeline: "p".into(),
-            stage: "s".into(),
-            code: code.into(),
+            source: "in".into(),
+            split: "a".into(),
+            offsets: Offsets::From(0),
+        });
+        let values = BinaryArray::from_iter_values(codes);
+        let refusal = |(row, code): (usize, &&str)| Refusal {
+            row: row as u32,
+            code: (*code).to_owned(),
             message: "no".into(),
-            backtrace: None,
+            backtrace: backtrace.map(Into::into),
             attempts: 1,
-            origin: LetterOrigin { source: "in".into(), split: "a".into(), offset: 3 },
-            id: None,
-            time_us: None,
-            key: None,
-            record: Record::None,
+        };
+        Group {
+            stage: "s".into(),
+            form: Form::Opaque,
+            rows: Batch::from_values(values, Parts::default(), lineage).expect("a batch"),
+            refusals: codes.iter().enumerate().map(refusal).collect(),
         }
+    }
+
+    fn counted(dir: &Path) -> Counted {
+        let manifest = "my pipe.yaml".to_owned();
+        let identity = Identity { pipeline: "p".into(), manifest, ..Identity::default() };
+        let store = Written::open(StoreOptions::new(dir)).expect("a store");
+        Counted::new(store, identity)
     }
 
     #[test]
     fn letters_are_counted_by_code_and_the_codes_are_bounded() {
         let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().join("letters.jsonl");
-        let mut letters = Counted::new(Written::to(&path), &path);
+        let mut letters = counted(&dir.path().join("dead"));
         let tally = letters.tally();
-        assert_eq!(tally.line(), None);
-        for code in ["bad", "bad", "worse"] {
-            letters.put(&letter(code)).expect("written");
-        }
-        let line = tally.line().expect("a line");
+        assert_eq!(tally.lines(), None);
+        letters.put(&group(&["bad", "bad", "worse"], None)).expect("written");
+        let line = tally.lines().expect("a line");
         assert!(line.starts_with("3 records were refused (2 x s: bad, 1 x s: worse)"), "{line}");
-        for nth in 0..limits::REJECTION_CODES_COUNTED_MAX + 5 {
-            letters.put(&letter(&nth.to_string())).expect("written");
-        }
+        let many: Vec<String> =
+            (0..limits::REJECTION_CODES_COUNTED_MAX + 5).map(|nth| nth.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        letters.put(&group(&many, None)).expect("written");
         assert_eq!(tally.counts().len(), limits::REJECTION_CODES_COUNTED_MAX + 1);
         assert_eq!(tally.json()["records"], 3 + limits::REJECTION_CODES_COUNTED_MAX as u64 + 5);
+        assert_eq!(tally.json()["replay"], Value::Null);
+    }
+
+    #[test]
+    fn a_death_is_told_with_the_command_that_shows_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut letters = counted(&dir.path().join("dead"));
+        letters.put(&group(&["bad"], None)).expect("written");
+        letters.put(&group(&["trap", "trap"], Some("0: f"))).expect("written");
+        let lines = letters.tally().lines().expect("lines");
+        let command = "conveyor replay 'my pipe.yaml' --stage s --record 2 --dead-letters ";
+        assert!(
+            lines.contains(&format!("stage `s` died on entry 2; to see it die alone: {command}")),
+            "{lines}"
+        );
     }
 }

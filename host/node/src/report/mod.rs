@@ -1,12 +1,14 @@
 //! What a run, a stage and a failure look like to people and to programs.
 
 pub mod component;
+mod excerpt;
 mod failure;
 mod letters;
 mod progress;
 mod table;
 
+pub use excerpt::{excerpt, printable};
 pub use failure::{explain, failure_json, frames};
-pub use letters::{Counted, Tally, Written};
+pub use letters::{Counted, Tally, Written, default_dir, replay_command};
 pub use progress::Progress;
-pub use table::{number, rate, stage_table};
+pub use table::{number, plain_table, rate, stage_table};

@@ -38,6 +38,22 @@ pub fn stage_table(stages: &[StageReport]) -> String {
     lines.join("\n")
 }
 
+/// Rows under a header; numbers stand to the right.
+pub fn plain_table(header: &[&str], rows: impl Iterator<Item = Vec<String>>, numbers: &[usize]) -> String {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(header);
+    rows.for_each(|row| {
+        table.add_row(row);
+    });
+    for (at, column) in table.column_iter_mut().enumerate() {
+        if numbers.contains(&at) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let lines: Vec<String> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
 /// Digits in groups of three.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();

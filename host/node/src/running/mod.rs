@@ -28,10 +28,19 @@ use stopping::{Signals, Stop};
 pub struct Options {
     pub builds: bool,
     pub metrics: Option<SocketAddr>,
-    pub dead_letters: Option<PathBuf>,
+    pub dead_letters: DeadLetters,
     pub threads: Option<usize>,
     /// Whether the summary goes to stdout, as data.
     pub data_on_stdout: bool,
+}
+
+/// Where dead letters are kept, and for how long.
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetters {
+    /// By default a directory for each pipeline, by its name.
+    pub dir: Option<PathBuf>,
+    pub bytes_max: Option<u64>,
+    pub age_max: Option<Duration>,
 }
 
 /// Pipelines that are opened, with everything bound that they need.

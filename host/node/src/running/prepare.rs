@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use flow::letters::StoreOptions;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use super::stopping::Signals;
-use super::{End, Options, Pipeline, Session};
+use super::{DeadLetters, End, Options, Pipeline, Session};
 use crate::exit::{Failure, Result};
-use crate::report::{Counted, Written};
+use crate::report::{Counted, Written, default_dir};
 use crate::wiring::{self, Draft, Wired, Workshop};
 use crate::{serve, terminal};
 
@@ -38,8 +39,7 @@ impl Session {
         let workshop = Arc::new(Workshop::new(options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
-        let letters = options.dead_letters.as_deref();
-        let opened = stages.handle().spawn(open_all(wired, letters.map(Path::to_owned)));
+        let opened = stages.handle().spawn(open_all(wired, options.dead_letters));
         let pipelines = control.block_on(opened).map_err(Failure::ran)??;
         // Where records and the display would share a terminal, records win.
         let mixes = writes_stdout && std::io::stdout().is_terminal();
@@ -145,17 +145,21 @@ fn check_streams(all: &[Wired], data_on_stdout: bool) -> Result<bool> {
 }
 
 /// Opens everything, so that what cannot be opened is told before anything flows.
-async fn open_all(all: Vec<Wired>, dead_letters: Option<PathBuf>) -> Result<Vec<Pipeline>> {
-    let shared = dead_letters.map(|path| (Written::to(&path), path));
+async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters) -> Result<Vec<Pipeline>> {
+    let mut stores: HashMap<PathBuf, Written> = HashMap::new();
     let mut pipelines = Vec::with_capacity(all.len());
     let mut problems = Vec::new();
     for wired in all {
         let name = wired.name().to_owned();
-        let (file, path) = shared.clone().unwrap_or_else(|| {
-            let path = PathBuf::from(format!("{name}.dead-letters.jsonl"));
-            (Written::to(&path), path)
-        });
-        let letters = Counted::new(file, &path);
+        let dir = dead_letters.dir.clone().unwrap_or_else(|| default_dir(&name));
+        let store = match stores.get(&dir) {
+            Some(store) => store.clone(),
+            None => {
+                let store = Written::open(dead_letters.store(dir.clone()))?;
+                stores.entry(dir).or_insert(store).clone()
+            }
+        };
+        let letters = Counted::new(store, wired.identity());
         let tally = letters.tally();
         match wired.open(Box::new(letters)).await {
             Ok(job) => {
@@ -169,4 +173,14 @@ async fn open_all(all: Vec<Wired>, dead_letters: Option<PathBuf>) -> Result<Vec<
         }
     }
     if problems.is_empty() { Ok(pipelines) } else { Err(Failure::Manifest(problems)) }
+}
+
+impl DeadLetters {
+    /// The store in `dir`.
+    pub fn store(&self, dir: PathBuf) -> StoreOptions {
+        let mut options = StoreOptions::new(dir);
+        options.bytes_max = self.bytes_max.unwrap_or(options.bytes_max);
+        options.age_max = self.age_max;
+        options
+    }
 }

@@ -22,8 +22,8 @@ pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
             )),
             End::Running | End::Done | End::Stopped => {}
         }
-        if let Some(line) = pipeline.letters.line() {
-            terminal::say(&line);
+        if let Some(lines) = pipeline.letters.lines() {
+            terminal::say(&lines);
         }
     }
     if as_data {

@@ -14,7 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use engine::{Component, Engine, EngineOptions, StageLimits};
+use flow::letters::Identity;
 use model::diagnostics::Diagnostics;
+use model::ids::Revision;
 use model::manifest::{Isolation, Pipeline, Stage};
 use model::plan::Plan;
 
@@ -87,6 +89,22 @@ impl Wired {
         match self.codes.get(stage)? {
             Code::Component(component) => Some(component),
             Code::BuiltIn(_) => None,
+        }
+    }
+
+    /// What dead letters say of what ran.
+    pub fn identity(&self) -> Identity {
+        let component = |(index, stage): (usize, &Stage)| {
+            Some((stage.name.to_string(), self.component(index)?.digest().to_string()))
+        };
+        let components: Vec<(String, String)> =
+            self.pipeline.stages.iter().enumerate().filter_map(component).collect();
+        let named = components.iter().map(|(stage, digest)| (stage.as_str(), digest.as_str()));
+        Identity {
+            pipeline: self.name().to_owned(),
+            manifest: self.pipeline.text.name.to_string(),
+            revision: Revision::of(&self.pipeline.text.text, named).to_string(),
+            components: components.into_iter().collect(),
         }
     }
 

@@ -7,10 +7,11 @@ use engine::{Component, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, 
 use flow::component::{ComponentSink, ComponentSource};
 use flow::connector::PullLimits;
 use flow::letters::Letters;
+use flow::replay::Fates;
 use flow::{Job, Part, Rules};
 use model::diagnostics::Diagnostic;
 use model::fields::FieldSpec;
-use model::manifest::Stage;
+use model::manifest::{Role, Stage};
 use model::plan::{PlannedStage, SinkWork, SourceWork, TransformWork, Work};
 use serde_json::Value;
 
@@ -46,6 +47,36 @@ impl Wired {
             on_failure: pipeline.on_failure,
             fuel_per_second: pipeline.quota.fuel_per_second.map(|fuel| fuel.0),
         }
+    }
+
+    /// Opens what records go through that are sent in again: stages for which `is_behind` says so, and no source.
+    /// Without `writes`, sinks count and are not opened.
+    pub async fn open_behind(
+        &self,
+        is_behind: &[bool],
+        writes: bool,
+        fates: &Fates,
+        letters: Option<Box<dyn Letters>>,
+    ) -> Result<Job> {
+        let mut parts = Vec::with_capacity(self.codes.len());
+        let mut problems = Vec::new();
+        for (index, planned) in self.plan.stages.iter().enumerate() {
+            if !is_behind[index] {
+                parts.push(Part::Absent);
+            } else if planned.role == Role::Sink && !writes {
+                parts.push(Part::Sink(fates.sink(&planned.name, None)));
+            } else {
+                match self.part(index).await {
+                    Ok(Part::Sink(sink)) => parts.push(Part::Sink(fates.sink(&planned.name, Some(sink)))),
+                    Ok(part) => parts.push(part),
+                    Err(problem) => problems.push(problem),
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(self.pipeline.diagnostics(problems).into());
+        }
+        Ok(Job { plan: self.plan.clone(), parts, rules: self.rules(), letters: fates.letters(letters) })
     }
 
     /// The pool of a transform; none for other stages.

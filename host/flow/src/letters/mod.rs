@@ -1,0 +1,146 @@
+//! Dead letters: records that a stage refused or died on, kept until somebody has sent them in again.
+//!
+//! A store is a directory of segments (`segment`), files of checksummed frames to which is only ever appended. A
+//! frame holds what one stage refused of one batch (`entry`): a thousand refused rows are one encode and one
+//! write. `store` is the writing side, `read` the reading side, which needs no lock.
+
+mod entry;
+mod mark;
+mod read;
+mod segment;
+mod shown;
+mod store;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrow::error::ArrowError;
+use model::batch::Batch;
+use model::outcome::Rejection;
+
+pub use entry::{Form, Identity, Kept};
+pub use mark::Outcome;
+pub use read::{Filter, FrameAt, Reading};
+pub use shown::{Blob, Entry, EntryOrigin, RecordShown};
+pub use store::{Store, StoreOptions};
+
+/// A row that a stage refused, or died on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of the batch as it came into the stage.
+    pub row: u32,
+    pub code: String,
+    pub message: String,
+    /// The guest's frames, where it died on the row.
+    pub backtrace: Option<Arc<str>>,
+    /// How many calls had the row in them.
+    pub attempts: u32,
+}
+
+impl From<Rejection> for Refusal {
+    fn from(Rejection { row, code, message }: Rejection) -> Self {
+        Self { row, code, message, backtrace: None, attempts: 1 }
+    }
+}
+
+/// What one stage refused of one batch.
+#[derive(Debug)]
+pub struct Group {
+    pub stage: Arc<str>,
+    pub form: Form,
+    /// The refused rows alone.
+    pub rows: Batch,
+    /// As many, in the order of `rows`; their own `row` says where they were in the batch that came.
+    pub refusals: Vec<Refusal>,
+}
+
+/// Takes dead letters; one for all loops of a pipeline.
+pub trait Letters: Send {
+    fn put(&mut self, group: &Group) -> Result<(), LettersError>;
+    /// Makes all letters durable. Called before a sink commits.
+    fn sync(&mut self) -> Result<(), LettersError>;
+}
+
+/// Why a refused record could not be kept, or a store not be opened. A pipeline stops with it: a record would be
+/// lost otherwise.
+#[derive(thiserror::Error, Debug)]
+pub enum LettersError {
+    #[error("dead letters cannot be kept in {}: {error}; {}", path.display(), io_help(error))]
+    Io { path: PathBuf, error: io::Error },
+    #[error(
+        "the dead-letter store {} has {bytes} bytes, {more} more do not go in, the most is {max}; mend the stage and \
+         `conveyor dlq replay`, or `conveyor dlq purge`, or raise `--dead-letters-max-bytes`",
+        path.display()
+    )]
+    Full { path: PathBuf, bytes: u64, more: u64, max: u64 },
+    #[error(
+        "{} was not made durable before, and nothing more goes into it: what was written since may be gone; look at \
+         the disk, and run again",
+        path.display()
+    )]
+    Broken { path: PathBuf },
+    #[error("{} is written to by another process; let it end, or name another directory with `--dead-letters`", path.display())]
+    Locked { path: PathBuf },
+    #[error(
+        "{} is a file, and dead letters are kept in a directory: it is of an earlier version, which wrote JSON lines; \
+         move it away, or name another directory with `--dead-letters`",
+        path.display()
+    )]
+    OldFile { path: PathBuf },
+    #[error(
+        "{} is no dead-letter segment of this version: {why}; move it out of the directory, or use the version that \
+         wrote it",
+        path.display()
+    )]
+    Foreign { path: PathBuf, why: String },
+    #[error(
+        "{} is damaged at byte {offset}: {why}; restore the file from a backup, or move it out of the directory: what \
+         the other files hold is whole",
+        path.display()
+    )]
+    Damaged { path: PathBuf, offset: u64, why: String },
+    #[error("there is no dead-letter store in {}; nothing was refused yet, or it is elsewhere", path.display())]
+    None { path: PathBuf },
+    #[error("refused records cannot be encoded: {error}; this is a defect of Conveyor")]
+    Encode { error: ArrowError },
+    #[error(
+        "refused records of one batch have {bytes} bytes, a dead letter takes {max}; let the source make smaller \
+         batches with `batch: {{ bytes: ... }}`"
+    )]
+    TooLarge { bytes: usize, max: usize },
+}
+
+fn io_help(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space, or name a directory on another disk with `--dead-letters`"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "let this user write there, or name another directory with `--dead-letters`"
+        }
+        io::ErrorKind::NotADirectory => "a part of the path is a file: name another with `--dead-letters`",
+        _ => "look at the disk, or name another directory with `--dead-letters`",
+    }
+}
+
+impl LettersError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |error| Self::Io { path: path.to_owned(), error }
+    }
+
+    /// Whether somebody has to change what they typed, rather than the disk or the data.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::OldFile { .. } | Self::None { .. } | Self::Foreign { .. } | Self::Locked { .. })
+    }
+}
+
+/// Microseconds since the Unix epoch.
+pub fn wall_clock() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The reading side of a store. It takes no lock: frames are only ever appended, and one that is being written just
+//! now is not there yet.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::ids::RecordId;
+
+use super::LettersError;
+use super::entry::{self, Head, Kept};
+use super::mark::{Marks, Outcome, Range};
+use super::segment;
+
+/// What a store holds, frame by frame, and what became of it.
+#[derive(Debug)]
+pub struct Reading {
+    frames: Vec<FrameAt>,
+    marks: Marks,
+}
+
+/// Where entries are that were refused together.
+#[derive(Clone, Debug)]
+pub struct FrameAt {
+    path: Arc<Path>,
+    offset: u64,
+    first: u64,
+    count: u64,
+    pub stage: Arc<str>,
+    pub pipeline: Arc<str>,
+    pub refused_at_us: i64,
+    codes: Vec<String>,
+}
+
+/// Which entries are meant. What is not said is not asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub stage: Option<String>,
+    pub code: Option<String>,
+    /// Refused at this time or later, in microseconds since the Unix epoch.
+    pub since_us: Option<i64>,
+    /// Refused before this time.
+    pub until_us: Option<i64>,
+    /// Entries by their numbers.
+    pub entries: Vec<u64>,
+    /// Entries by the ids of their records.
+    pub records: Vec<RecordId>,
+    /// Those too that a replay or a purge has closed.
+    pub closed_too: bool,
+}
+
+impl Reading {
+    pub fn open(dir: &Path) -> Result<Self, LettersError> {
+        match std::fs::metadata(dir) {
+            Ok(there) if there.is_dir() => {}
+            Ok(_) => return Err(LettersError::OldFile { path: dir.to_owned() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(LettersError::None { path: dir.to_owned() });
+            }
+            Err(error) => return Err(LettersError::Io { path: dir.to_owned(), error }),
+        }
+        let segments = segment::list(dir)?;
+        let last = segments.len().saturating_sub(1);
+        let mut reading = Self { frames: Vec::new(), marks: Marks::default() };
+        for (at, (first, path)) in segments.into_iter().enumerate() {
+            reading.segment(first, path, at == last)?;
+        }
+        Ok(reading)
+    }
+
+    fn segment(&mut self, first: u64, path: PathBuf, is_last: bool) -> Result<(), LettersError> {
+        let path: Arc<Path> = path.into();
+        let Self { frames, marks } = self;
+        segment::scan(&path, first, is_last, |offset, payload| {
+            match entry::head(payload)?.0 {
+                Head::Closed { ranges, .. } => ranges.into_iter().for_each(|range| marks.add(range)),
+                Head::Refused(head) => frames.push(FrameAt {
+                    path: path.clone(),
+                    offset,
+                    first: head.first,
+                    count: head.count,
+                    stage: head.stage.into(),
+                    pipeline: head.pipeline.into(),
+                    refused_at_us: head.refused_at_us,
+                    codes: head.codes,
+                }),
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// What became of an entry; none while it is open.
+    pub fn outcome(&self, id: u64) -> Option<Outcome> {
+        self.marks.outcome(id)
+    }
+
+    /// The frames in which something may be that the filter means, oldest first.
+    pub fn frames<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a FrameAt> {
+        self.frames
+            .iter()
+            .filter(|frame| filter.may_mean(frame) && (filter.closed_too || !self.is_closed(frame)))
+    }
+
+    /// The rows of a frame that the filter means, with the frame read; none where it means none of them.
+    pub fn rows(&self, frame: &FrameAt, filter: &Filter) -> Result<Option<(Kept, Vec<u32>)>, LettersError> {
+        let kept = frame.read()?;
+        let meant = |row: &u32| {
+            let (row, id) = (*row as usize, kept.id(*row as usize));
+            (filter.closed_too || self.outcome(id).is_none()) && filter.means(&kept, row)
+        };
+        let rows: Vec<u32> = (0..kept.len() as u32).filter(meant).collect();
+        Ok((!rows.is_empty()).then_some((kept, rows)))
+    }
+
+    pub(super) fn frames_in<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a FrameAt> {
+        self.frames.iter().filter(move |frame| *frame.path == *path)
+    }
+
+    pub(super) fn is_closed(&self, frame: &FrameAt) -> bool {
+        self.marks.closed_of(frame.first, frame.count) == frame.count
+    }
+
+    /// What is marked of these entries, each first and count.
+    pub(super) fn marks_within(&self, entries: &[(u64, u64)]) -> Vec<Range> {
+        let mut within = Marks::default();
+        for (first, count) in entries {
+            let end = first + count;
+            for (from, to, outcome) in self.marks.ranges() {
+                let (from, to) = (from.max(*first), to.min(end - 1));
+                if from <= to {
+                    within.add((from, to, outcome));
+                }
+            }
+        }
+        within.ranges()
+    }
+}
+
+impl FrameAt {
+    /// Reads the entries.
+    pub fn read(&self) -> Result<Kept, LettersError> {
+        let payload = segment::read_frame(&self.path, self.offset)?;
+        Kept::decode(&payload).map_err(|why| LettersError::Damaged {
+            path: self.path.to_path_buf(),
+            offset: self.offset,
+            why,
+        })
+    }
+
+    /// The first entry, and how many there are.
+    pub(super) fn ids(&self) -> (u64, u64) {
+        (self.first, self.count)
+    }
+}
+
+impl Filter {
+    fn may_mean(&self, frame: &FrameAt) -> bool {
+        let ids = frame.first..frame.first + frame.count;
+        self.stage.as_ref().is_none_or(|stage| **stage == *frame.stage)
+            && self.code.as_ref().is_none_or(|code| frame.codes.contains(code))
+            && self.since_us.is_none_or(|since| frame.refused_at_us >= since)
+            && self.until_us.is_none_or(|until| frame.refused_at_us < until)
+            && (self.entries.is_empty()
+                || !self.records.is_empty()
+                || self.entries.iter().any(|id| ids.contains(id)))
+    }
+
+    fn means(&self, kept: &Kept, row: usize) -> bool {
+        let by_name = self.entries.is_empty() && self.records.is_empty();
+        self.code.as_ref().is_none_or(|code| code == kept.code(row))
+            && (by_name
+                || self.entries.contains(&kept.id(row))
+                || (!self.records.is_empty() && self.records.contains(&kept.record_id(row))))
+    }
+}

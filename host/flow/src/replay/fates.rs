@@ -1,0 +1,139 @@
+//! What becomes of each entry that is sent in again: which sinks it reaches, and where it is refused.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use model::batch::Batch;
+use model::ids::RecordId;
+
+use crate::connector::{ConnectError, ConnectErrorKind, Refusals, Sink};
+use crate::letters::{Group, Letters, LettersError};
+
+/// What became of one entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fate {
+    /// By sink, the records that came of it there.
+    pub reached: BTreeMap<String, u64>,
+    pub refused: Vec<RefusedAgain>,
+}
+
+/// Where and why a record of an entry was refused again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedAgain {
+    pub stage: String,
+    pub code: String,
+    pub message: String,
+    pub backtrace: Option<Arc<str>>,
+}
+
+/// Watches the letters and the sinks of a job. Clones see the same.
+#[derive(Clone, Debug, Default)]
+pub struct Fates(Arc<Mutex<BTreeMap<u64, Fate>>>);
+
+impl Fates {
+    /// Letters that are watched, and go to `inner` where there is one.
+    pub fn letters(&self, inner: Option<Box<dyn Letters>>) -> Box<dyn Letters> {
+        Box::new(Watched { fates: self.clone(), inner })
+    }
+
+    /// A sink that is watched, and writes to `inner` where there is one. One whose reader goes away fails: what it
+    /// did not get was not delivered.
+    pub fn sink(&self, name: &str, inner: Option<Box<dyn Sink>>) -> Box<dyn Sink> {
+        Box::new(Watching { name: name.to_owned(), fates: self.clone(), inner })
+    }
+
+    /// By entry. Of an entry that is not in here, nothing came.
+    pub fn seen(&self) -> BTreeMap<u64, Fate> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Fate>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Watched {
+    fates: Fates,
+    inner: Option<Box<dyn Letters>>,
+}
+
+impl Letters for Watched {
+    fn put(&mut self, group: &Group) -> Result<(), LettersError> {
+        let mut fates = self.fates.lock();
+        for (row, refusal) in group.refusals.iter().enumerate() {
+            let Some(entry) = group.rows.lineage().letter(row) else { continue };
+            fates.entry(entry).or_default().refused.push(RefusedAgain {
+                stage: group.stage.to_string(),
+                code: refusal.code.clone(),
+                message: refusal.message.clone(),
+                backtrace: refusal.backtrace.clone(),
+            });
+        }
+        drop(fates);
+        self.inner.as_mut().map_or(Ok(()), |inner| inner.put(group))
+    }
+
+    fn sync(&mut self) -> Result<(), LettersError> {
+        self.inner.as_mut().map_or(Ok(()), |inner| inner.sync())
+    }
+}
+
+struct Watching {
+    name: String,
+    fates: Fates,
+    inner: Option<Box<dyn Sink>>,
+}
+
+/// The end of a reader is a failure here.
+fn strict(error: ConnectError) -> ConnectError {
+    let next = "what was sent in stays open in the dead-letter store: replay it again".to_owned();
+    match error.is_closed() {
+        true => ConnectError { kind: ConnectErrorKind::Failed, next, ..error },
+        false => error,
+    }
+}
+
+#[async_trait]
+impl Sink for Watching {
+    async fn write(&mut self, batch: &Batch, ids: &[RecordId]) -> Result<Refusals, ConnectError> {
+        let refusals = match &mut self.inner {
+            Some(inner) => inner.write(batch, ids).await.map_err(strict)?,
+            None => Refusals::new(),
+        };
+        let mut fates = self.fates.lock();
+        for row in 0..batch.rows() {
+            let is_refused = refusals.iter().any(|refusal| refusal.row as usize == row);
+            if let Some(entry) = batch.lineage().letter(row).filter(|_| !is_refused) {
+                *fates.entry(entry).or_default().reached.entry(self.name.clone()).or_default() += 1;
+            }
+        }
+        drop(fates);
+        Ok(refusals)
+    }
+
+    fn wants_ids(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.wants_ids())
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectError> {
+        match &mut self.inner {
+            Some(inner) => inner.flush().await.map_err(strict),
+            None => Ok(()),
+        }
+    }
+
+    async fn prepare(&mut self, checkpoint: u64) -> Result<Vec<u8>, ConnectError> {
+        match &mut self.inner {
+            Some(inner) => inner.prepare(checkpoint).await.map_err(strict),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        match &mut self.inner {
+            Some(inner) => inner.commit(token).await.map_err(strict),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! `conveyor dlq show ID [DIR]`.
+
+use anyhow::anyhow;
+use clap::Args;
+use flow::letters::{Entry, Filter, Outcome};
+use model::limits::DEAD_LETTER_SHOWN_BYTES;
+use serde_json::json;
+
+use super::super::Output;
+use super::{EntryName, Store, data, for_each, not_default, time};
+use crate::exit::{Failure, Result};
+use crate::report::{excerpt, printable, replay_command};
+use crate::terminal;
+
+/// Shows all that is known of an entry, and how to send it in again
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The number of the entry, or the id of its record
+    #[arg(value_name = "ID", value_parser = EntryName::parse)]
+    id: EntryName,
+    #[command(flatten)]
+    store: Store,
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Show {
+    pub(super) fn execute(self) -> Result {
+        let (dir, reading) = self.store.read()?;
+        let mut filter = Filter { closed_too: true, ..Filter::default() };
+        self.id.ask(&mut filter);
+        let mut found = Vec::new();
+        for_each(&reading, &filter, |entries| {
+            found.extend(entries);
+            Ok(())
+        })?;
+        if found.is_empty() {
+            return Err(Failure::Input(anyhow!(
+                "{} has no such entry; `conveyor dlq list --all` shows those that it has",
+                dir.display()
+            )));
+        }
+        if self.output == Output::Json {
+            let all =
+                found.iter().map(|(entry, outcome)| data(entry, *outcome)).collect::<Result<Vec<_>>>()?;
+            return terminal::print_json(&json!({ "entries": all }));
+        }
+        for (entry, outcome) in &found {
+            let dir = not_default(&dir, &entry.pipeline);
+            let command = replay_command(&entry.manifest, &entry.stage, entry.entry, dir);
+            terminal::print(&text(entry, *outcome, &command))?;
+        }
+        Ok(())
+    }
+}
+
+fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> String {
+    let origin = &entry.origin;
+    let mut lines = vec![
+        ("entry", entry.entry.to_string()),
+        ("pipeline", entry.pipeline.clone()),
+        ("stage", entry.stage.clone()),
+        ("code", printable(&entry.code)),
+        ("message", printable(&entry.message)),
+        ("record", format!("{} of {} (source {})", origin.offset, printable(&origin.split), origin.source)),
+        ("record id", entry.id.clone()),
+        ("refused at", time(entry.refused_at_us)),
+        ("attempts", entry.attempts.to_string()),
+        ("revision", entry.revision.clone()),
+    ];
+    let mut also = |name, value: Option<String>| lines.extend(value.map(|value| (name, value)));
+    also("component", entry.component.clone());
+    also("replay of", entry.replay_of.map(|id| format!("entry {id}")));
+    also("closed", outcome.map(|outcome| outcome.as_str().to_owned()));
+    also("time", entry.time_us.map(time));
+    also("key", entry.key.as_ref().map(|key| excerpt(&key.bytes(), DEAD_LETTER_SHOWN_BYTES)));
+    for (name, value) in &entry.headers {
+        also(
+            "header",
+            Some(format!("{}: {}", printable(name), excerpt(&value.bytes(), DEAD_LETTER_SHOWN_BYTES))),
+        );
+    }
+    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect();
+    match entry.record.bytes() {
+        Some(bytes) => {
+            text.push_str(&format!(
+                "\n{} bytes:\n  {}\n",
+                bytes.len(),
+                excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES)
+            ));
+        }
+        None => text.push_str("\nit has no value: a deletion\n"),
+    }
+    if let Some(backtrace) = &entry.backtrace {
+        text.push_str("\nwhere the stage was, the innermost first:\n");
+        for line in backtrace.lines() {
+            text.push_str(&format!("{}\n", printable(line)));
+        }
+    }
+    if outcome.is_none() && entry.stage == origin.source {
+        text.push_str("\na source refused it: mend the data and run the pipeline again\n");
+    } else if outcome.is_none() {
+        text.push_str(&format!("\nto send it in again: {command}\n"));
+    }
+    text
+}

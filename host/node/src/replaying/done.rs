@@ -1,0 +1,132 @@
+//! What became of entries that were sent in again, for people and for programs.
+
+use std::collections::BTreeMap;
+
+use flow::letters::{Entry, Outcome};
+use flow::replay::{Chosen, Fate, RefusedAgain};
+use model::limits::{DEAD_LETTER_SHOWN_BYTES, DEAD_LETTERS_LISTED};
+use serde_json::{Value, json};
+
+use super::outcome;
+use crate::exit::Result;
+use crate::report::{excerpt, number, printable};
+use crate::terminal;
+
+/// The end of a replay.
+#[derive(Debug)]
+pub struct Done {
+    wrote: bool,
+    /// Those that were sent in, with what became of each.
+    fates: BTreeMap<u64, Fate>,
+    /// The one that was sent in, where it was one.
+    one: Option<Entry>,
+}
+
+impl Done {
+    pub(super) fn nothing(wrote: bool) -> Self {
+        Self { wrote, fates: BTreeMap::new(), one: None }
+    }
+
+    pub(super) fn of(chosen: &Chosen, mut seen: BTreeMap<u64, Fate>, wrote: bool) -> Self {
+        let fates = chosen.entries().map(|entry| (entry, seen.remove(&entry).unwrap_or_default()));
+        Self { wrote, fates: fates.collect(), one: chosen.only() }
+    }
+
+    /// What is written behind the entries.
+    pub(super) fn marks(&self) -> Vec<(u64, Outcome)> {
+        self.fates.iter().map(|(entry, fate)| (*entry, outcome(fate))).collect()
+    }
+
+    pub fn all_went_through(&self) -> bool {
+        self.fates.values().all(|fate| outcome(fate) == Outcome::Replayed)
+    }
+
+    /// Says how it went: each entry of a dry run, else how many there were.
+    pub fn tell(&self, as_data: bool) -> Result {
+        if as_data {
+            return terminal::print_json(&self.json());
+        }
+        if self.fates.is_empty() {
+            terminal::say("nothing is open");
+            return Ok(());
+        }
+        let shown = self.fates.iter().filter(|(_, fate)| !self.wrote || !fate.refused.is_empty());
+        for (entry, fate) in shown.take(DEAD_LETTERS_LISTED) {
+            terminal::say(&format!("entry {entry}: {}", text(fate)));
+        }
+        let again = self.fates.values().filter(|fate| !fate.refused.is_empty()).count();
+        let all = self.fates.len();
+        let entries = if all == 1 { "1 entry".to_owned() } else { format!("{} entries", number(all as u64)) };
+        let (through, again) = (number((all - again) as u64), number(again as u64));
+        let sum = match self.wrote {
+            true => format!("sent in again: {entries}; went through: {through}; refused again: {again}"),
+            false => {
+                format!("would be sent in: {entries}; would go through: {through}; would be refused: {again}")
+            }
+        };
+        terminal::say(&sum);
+        Ok(())
+    }
+
+    /// The one record with what became of it, in full.
+    pub fn show(&self) -> Result {
+        let Some(entry) = &self.one else { return self.tell(false) };
+        let mut text = record(entry);
+        let fate = self.fates.get(&entry.entry).cloned().unwrap_or_default();
+        if fate.refused.is_empty() {
+            text.push_str(&self::text(&fate));
+        }
+        for RefusedAgain { stage, code, message, backtrace } in &fate.refused {
+            let (code, message) = (printable(code), printable(message));
+            text.push_str(&format!("stage `{stage}` refused it again as {code}: {message}"));
+            if let Some(frames) = backtrace {
+                text.push_str("\n  where the stage was, the innermost first:");
+                frames.lines().for_each(|line| text.push_str(&format!("\n{}", printable(line))));
+            }
+        }
+        terminal::say(&text);
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let entry = |(entry, fate): (&u64, &Fate)| {
+            let refused = fate.refused.iter().map(|again| {
+                let RefusedAgain { stage, code, message, backtrace } = again;
+                json!({ "stage": stage, "code": code, "message": message, "backtrace": backtrace.as_deref() })
+            });
+            let refused: Vec<Value> = refused.collect();
+            json!({ "entry": entry, "outcome": outcome(fate), "reached": fate.reached, "refused": refused })
+        };
+        let entries: Vec<Value> = self.fates.iter().map(entry).collect();
+        json!({ "dry_run": !self.wrote, "entries": entries })
+    }
+}
+
+/// Which record it was, with its beginning.
+pub(super) fn record(entry: &Entry) -> String {
+    let origin = &entry.origin;
+    let place = format!("{} of {} (source {})", origin.offset, printable(&origin.split), origin.source);
+    let head = format!("entry {}: record {place}", entry.entry);
+    match entry.record.bytes() {
+        Some(bytes) => {
+            format!("{head}, {} bytes:\n  {}\n", bytes.len(), excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES))
+        }
+        None => format!("{head}, a deletion\n"),
+    }
+}
+
+fn text(fate: &Fate) -> String {
+    let reached = fate.reached.iter().map(|(sink, count)| match count {
+        1 => format!("1 record to `{sink}`"),
+        count => format!("{} records to `{sink}`", number(*count)),
+    });
+    let refused = fate.refused.iter().map(|again| {
+        let RefusedAgain { stage, code, message, .. } = again;
+        format!("refused again by `{stage}` as {}: {}", printable(code), printable(message))
+    });
+    let all: Vec<String> = refused.chain(reached).collect();
+    match all.is_empty() {
+        true => "nothing comes of it: a stage leaves it out".to_owned(),
+        false => all.join(", "),
+    }
+}
