@@ -8,6 +8,7 @@ use model::limits;
 use model::stage::TransformPlan;
 use wasmtime::component::TypedFunc;
 
+use crate::access::Access;
 use crate::compile::{Component, Open, OpenTable, Process, ProcessTable, Signature};
 use crate::contract::Field;
 use crate::data::{Call, Scratch, lower_records, lower_table, outcome_of_records, outcome_of_table};
@@ -30,6 +31,7 @@ pub struct StageSetup {
     /// What the stage said when it was planned.
     pub plan: TransformPlan,
     pub limits: StageLimits,
+    pub access: Access,
 }
 
 /// The instances of one transform of one pipeline. Cheap to clone.
@@ -45,6 +47,7 @@ struct Shared {
     input: Vec<Field>,
     plan: TransformPlan,
     limits: StageLimits,
+    access: Access,
     log: Arc<StageLog>,
     idle: Mutex<Vec<Warm>>,
 }
@@ -77,6 +80,7 @@ impl Pool {
             input: fields_in(&setup.input),
             plan: setup.plan,
             limits: setup.limits,
+            access: setup.access,
             log: StageLog::new(setup.pipeline, setup.stage),
             idle: Mutex::default(),
         };
@@ -112,7 +116,7 @@ impl Shared {
 
     async fn start(&self) -> Result<Warm, CallError> {
         let compiled = &self.component.inner.compiled;
-        let mut instance = Instance::start(compiled, &self.limits, self.log.clone()).await?;
+        let mut instance = Instance::start(compiled, &self.limits, self.log.clone(), &self.access).await?;
         let budget = Budget::of(&self.limits, 0);
         let process = if compiled.kind.is_table() {
             let open: TypedFunc<<OpenTable<'_> as Signature>::Params, Answer<()>> =

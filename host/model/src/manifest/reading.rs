@@ -281,7 +281,6 @@ fn of_the_whole_example_only_what_is_to_come_is_refused() {
     assert_eq!(
         said,
         [
-            "`grants` is not there yet in this version",
             "`retry` is not there yet in this version",
             "`replicas` above 1 is not there yet in this version",
             "`partition` is not there yet in this version",
@@ -297,9 +296,7 @@ fn of_the_whole_example_only_what_is_to_come_is_refused() {
 fn the_example_without_what_is_to_come_is_a_pipeline() {
     let later = ["retry:", "replicas:", "partition:", "place:", "buffer:", "checkpoint:"];
     let later = |line: &str| later.iter().any(|key| line.trim_start().starts_with(key));
-    let (before, behind) = EXAMPLE.split_once("    grants:\n").unwrap();
-    let (_, behind) = behind.split_once("API_KEY]\n").unwrap();
-    let text: String = format!("{before}{behind}")
+    let text: String = EXAMPLE
         .replace("registry.example/acme/split@sha256:...", "split.wasm")
         .lines()
         .filter(|line| !later(line))
@@ -308,6 +305,13 @@ fn the_example_without_what_is_to_come_is_a_pipeline() {
     let pipeline = read(&text).unwrap_or_else(|problems| panic!("{}", problems.render(100, false)));
     assert_eq!(pipeline.stages.len(), 5);
     assert_eq!(pipeline.stage("orders").unwrap().with.value["null"], "NA");
+    let grants = &pipeline.stage("large").unwrap().grants;
+    let items: Vec<String> = grants.value.items().into_iter().collect();
+    let expected =
+        ["dir /lookup from ./lookup (ro)", "env REGION=eu", "http api.example.com:443", "secret API_KEY"];
+    assert_eq!(items, expected);
+    assert_eq!(under(&pipeline, grants.dirs[0]), "./lookup");
+    assert_eq!(under(&pipeline, grants.secrets[0]), "API_KEY");
 }
 
 #[test]

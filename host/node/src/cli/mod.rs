@@ -6,6 +6,7 @@ mod doctor;
 mod graph;
 mod inspect;
 mod new;
+mod policy;
 mod run;
 mod test;
 mod validate;

@@ -4,6 +4,7 @@ pub mod component;
 mod failure;
 mod letters;
 mod progress;
+pub mod reach;
 mod table;
 
 pub use failure::{explain, failure_json, frames};

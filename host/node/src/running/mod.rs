@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Result;
 use crate::report::{Progress, Tally};
 use crate::serve::{Bound, Ready};
+use crate::wiring::Policy;
 use stopping::{Signals, Stop};
 
 /// What `run` is asked for beside its manifests.
@@ -30,6 +31,7 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     pub dead_letters: Option<PathBuf>,
     pub threads: Option<usize>,
+    pub policy: Policy,
     /// Whether the summary goes to stdout, as data.
     pub data_on_stdout: bool,
 }

@@ -35,7 +35,7 @@ impl Session {
             let address = bound.address().map_err(Failure::Ran)?;
             terminal::say(&format!("metrics are on http://{address}/metrics"));
         }
-        let workshop = Arc::new(Workshop::new(options.builds)?);
+        let workshop = Arc::new(Workshop::under(options.policy, options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let letters = options.dead_letters.as_deref();

@@ -28,7 +28,7 @@ pub(in super::super) struct From {
 
 impl Draft {
     pub fn into_stage(self, from: Vec<Input>) -> Option<Stage> {
-        let Settings { with, schema, time, unknown, key, limits, on_error, batch } = self.settings;
+        let Settings { with, schema, time, unknown, key, limits, grants, on_error, batch } = self.settings;
         Some(Stage {
             name: Spanned::new(self.name?, self.written.span),
             role: self.role?,
@@ -40,6 +40,7 @@ impl Draft {
             unknown,
             key,
             limits,
+            grants,
             on_error,
             batch,
         })

@@ -24,13 +24,14 @@ pub(in super::super) const STAGE_KEYS: &[&str] = &[
     "unknown",
     "key",
     "limits",
+    "grants",
     "on-error",
     "batch",
     "buffer",
     "replicas",
 ];
 /// Known, and refused in this version.
-const LATER_KEYS: &[&str] = &["grants", "retry", "partition", "place", "weight"];
+const LATER_KEYS: &[&str] = &["retry", "partition", "place", "weight"];
 const ROLES: [Role; 3] = [Role::Source, Role::Transform, Role::Sink];
 const STAGE_HELP: &str =
     "a stage says what it is, such as `{ source: file }` or `{ sink: stdout, from: orders }`";
@@ -271,11 +272,7 @@ fn unknown_alone(reader: &mut Reader, fields: &Fields<'_>, role: Option<Spanned<
 fn later(reader: &mut Reader, fields: &Fields<'_>) {
     for key in LATER_KEYS {
         if let Some(entry) = fields.get(key) {
-            let help = match *key {
-                "grants" => "remove it: a stage reaches nothing outside for now",
-                _ => "remove it",
-            };
-            reader.not_yet(&format!("`{key}`"), entry.key.span, help);
+            reader.not_yet(&format!("`{key}`"), entry.key.span, "remove it");
         }
     }
     if let Some(entry) = fields.get("retry") {
