@@ -19,7 +19,8 @@ impl HostWallClock for Standing {
     }
 }
 
-/// Goes on from zero, in steps too coarse to see what a neighbour does.
+/// Goes on from its first step, in steps too coarse to see what a neighbour does. Never zero: to Go that is a
+/// broken clock.
 pub(super) struct Coarse(pub Instant);
 
 /// A timer that a stage sets still ends.
@@ -32,7 +33,7 @@ impl HostMonotonicClock for Coarse {
 
     fn now(&self) -> u64 {
         let step = STEP.as_nanos();
-        u64::try_from(self.0.elapsed().as_nanos() / step * step).unwrap_or(u64::MAX)
+        u64::try_from((self.0.elapsed().as_nanos() / step + 1) * step).unwrap_or(u64::MAX)
     }
 }
 
@@ -45,6 +46,7 @@ mod tests {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(5_700);
         assert_eq!(Standing(at).now(), Duration::from_secs(5));
         let coarse = Coarse(Instant::now() - Duration::from_micros(2_500));
-        assert!(coarse.now() >= 2_000_000 && coarse.now() % 1_000_000 == 0, "{}", coarse.now());
+        assert!(Coarse(Instant::now()).now() > 0);
+        assert!(coarse.now() >= 3_000_000 && coarse.now() % 1_000_000 == 0, "{}", coarse.now());
     }
 }
