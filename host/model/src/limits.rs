@@ -153,12 +153,12 @@ pub const GRANTS_MAX: usize = 64;
 pub const GRANT_NAME_BYTES_MAX: usize = 128;
 /// The value of an environment variable, of a secret, or a path.
 pub const GRANT_VALUE_BYTES_MAX: usize = 64 << 10;
-/// How long a name may take to be looked up. This and the next two are below `HOST_CALL_TIME`, so that a
-/// stage is told of a slow host rather than stopped for it; a stage may ask for less.
+/// How long a name may take to be looked up.
 pub const HTTP_RESOLVE_TIME: Duration = Duration::from_secs(2);
-/// How long a connection may take to be made, TLS included.
+/// How long it may take until there is a connection, looking the name up and TLS included.
 pub const HTTP_CONNECT_TIME: Duration = Duration::from_secs(3);
-/// How long a server may take for the first byte of its answer, and between two pieces of it.
+/// How long it may take until an answer begins, connecting included, and then between two pieces of it. It is
+/// below `HOST_CALL_TIME`, so that a stage is told of a slow server rather than stopped for it.
 pub const HTTP_ANSWER_TIME: Duration = Duration::from_secs(4);
 /// Addresses of one host that are tried.
 pub const HTTP_ADDRESSES_MAX: usize = 8;

@@ -121,7 +121,7 @@ fn a_directory_that_is_not_there_is_told_at_its_line() {
 #[test]
 fn files_and_directories_lie_inside_the_roots_of_the_machine() {
     let scene = probe(&with_http("dirs: [{ host: data, guest: /in }]"), "read /in a\n");
-    scene.write("data/a", "inside").write("other/b", "outside");
+    scene.write("data/a", "inside").write("other/b.txt", "outside");
     let run = |roots: &[&str]| {
         let mut args = vec!["run", "pipeline.yaml"];
         args.extend(roots.iter().flat_map(|root| ["--allow-root", *root]));
@@ -141,7 +141,7 @@ fn files_and_directories_lie_inside_the_roots_of_the_machine() {
     symlink(scene.path("other"), scene.path("data/link")).expect("a link");
     scene.write(
         "linked.yaml",
-        "pipeline: p\nstages:\n  in: { source: file, with: { path: \"data/**/b\" } }\n  out: { sink: file, from: in, \
+        "pipeline: p\nstages:\n  in: { source: file, with: { path: \"data/*/b.txt\" } }\n  out: { sink: file, from: in, \
          with: { path: data/link/new.txt } }\n",
     );
     scene.run(&["run", "linked.yaml"]).code(0);
@@ -149,8 +149,8 @@ fn files_and_directories_lie_inside_the_roots_of_the_machine() {
     scene.run(&["run", "linked.yaml", "--allow-root", "data"]).code(2).says(&["it lies outside of"]);
     scene.write(
         "out.yaml",
-        "pipeline: p\nstages:\n  in: { source: file, with: { path: data/a } }\n  out: { sink: file, from: in, with: { \
-         path: data/link/new.txt } }\n",
+        "pipeline: p\nstages:\n  in: { source: file, with: { path: data/a, format: lines } }\n  out: { sink: file, \
+         from: in, with: { path: data/link/new.txt } }\n",
     );
     scene.run(&["run", "out.yaml", "--allow-root", "data"]).code(2).says(&["it lies outside of"]);
     assert!(!scene.path("other/new.txt").exists());

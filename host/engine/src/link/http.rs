@@ -15,7 +15,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use model::limits;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -87,6 +87,7 @@ impl WasiHttpHooks for Gate {
 }
 
 async fn send(access: &Access, voice: &Voice, request: Request<WasiBody>, options: RequestOptions) -> Sent {
+    let begun = Instant::now();
     let (parts, body) = request.into_parts();
     let found = match dial::target(&parts, access.grants()) {
         Ok(target) => {
@@ -105,19 +106,19 @@ async fn send(access: &Access, voice: &Voice, request: Request<WasiBody>, option
         }
     };
     let waits = Waits::of(&options);
-    let until = Instant::now() + waits.connect;
+    let until = (Instant::now() + waits.connect).min(begun + limits::HTTP_CONNECT_TIME);
     let stream = dial::connect(&addresses, until).await?;
     // Small requests are not to wait for more of them.
     stream.set_nodelay(true).map_err(Error::Connect)?;
     let request = Request::from_parts(relative(parts), Bounded::request(body).boxed_unsync());
     if !target.tls {
-        return exchange(stream, request, &waits).await;
+        return exchange(stream, request, &waits, begun).await;
     }
     let network = &access.inner.network;
     let connector = network.tls.get_or_init(|| tls::Connector::new(&network.extra_roots));
     let secured = timeout_at(until, connector.connect(server_name(&target)?, stream)).await;
     let secured = secured.map_err(|_| Error::ConnectionTimeout)?.map_err(Error::Tls)?;
-    exchange(secured, request, &waits).await
+    exchange(secured, request, &waits, begun).await
 }
 
 /// The scheme and the authority go to proxies alone, and the server learns the host from its header.
@@ -136,18 +137,20 @@ fn server_name(target: &Target) -> Result<ServerName<'static>, Error> {
     }
 }
 
-/// One request and the head of its answer.
+/// One request and the head of its answer, for which there is time since it all `begun`.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     request: Request<WasiBody>,
     waits: &Waits,
+    begun: Instant,
 ) -> Sent {
     let mut http = hyper::client::conn::http1::Builder::new();
     http.max_buf_size(limits::HTTP_HEAD_BYTES_MAX).max_headers(limits::HTTP_HEADERS_MAX);
     let (mut sender, connection) = http.handshake(TokioIo::new(stream)).await?;
     let mut connection = Some(Box::pin(connection));
     let answer = {
-        let mut answer = pin!(timeout(waits.first_byte, sender.send_request(request)));
+        let until = (Instant::now() + waits.first_byte).min(begun + limits::HTTP_ANSWER_TIME);
+        let mut answer = pin!(timeout_at(until, sender.send_request(request)));
         // Nothing moves unless the connection is driven too, and it may end first.
         std::future::poll_fn(|cx| {
             if connection.as_mut().is_some_and(|open| open.as_mut().poll(cx).is_ready()) {
