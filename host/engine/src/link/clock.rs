@@ -47,6 +47,6 @@ mod tests {
         assert_eq!(Standing(at).now(), Duration::from_secs(5));
         let coarse = Coarse(Instant::now() - Duration::from_micros(2_500));
         assert!(Coarse(Instant::now()).now() > 0);
-        assert!(coarse.now() >= 3_000_000 && coarse.now() % 1_000_000 == 0, "{}", coarse.now());
+        assert!(coarse.now() >= 3_000_000 && coarse.now().is_multiple_of(1_000_000), "{}", coarse.now());
     }
 }

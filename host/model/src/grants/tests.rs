@@ -143,10 +143,13 @@ fn grants(http: &[&str]) -> Grants {
     Grants { http, ..Grants::default() }
 }
 
+/// Grants, a request, the addresses of its host, and those that are dialled.
+type Dialled<'a> = (&'a [&'a str], &'a str, &'a [&'a str], Option<&'a [&'a str]>);
+
 /// Which of the addresses of a host are dialled under which grants; none where the request is refused.
 #[test]
 fn what_is_dialled_is_granted_and_public_or_granted_by_itself() {
-    let cases: &[(&[&str], &str, &[&str], Option<&[&str]>)] = &[
+    let cases: &[Dialled<'_>] = &[
         (&["a.com:443"], "a.com:443", &["1.1.1.1"], Some(&["1.1.1.1"])),
         (&["a.com:443"], "A.COM.:443", &["1.1.1.1"], Some(&["1.1.1.1"])),
         (&["a.com:443"], "a.com:80", &["1.1.1.1"], None),
