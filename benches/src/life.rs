@@ -157,7 +157,7 @@ stages:
     ensure!(runs.len() == held.len() && runs.try_join_next().is_none(), "a pipeline ended by itself");
     stop.cancel();
     while let Some(ended) = runs.join_next().await {
-        ended??;
+        ended?.result()?;
     }
     let all = held.len() as f64;
     let none_bytes = none.saturating_sub(before) as f64 / IDLE as f64;

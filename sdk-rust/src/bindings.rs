@@ -11,6 +11,7 @@ pub mod types {
         inline: "package conveyor:sdk;
             world types {
                 import conveyor:stage/log@0.1.0;
+                import conveyor:stage/secrets@0.1.0;
                 import conveyor:stage/columns@0.1.0;
                 import conveyor:stage/records@0.1.0;
                 import conveyor:stage/tables@0.1.0;
@@ -22,7 +23,7 @@ pub mod types {
         additional_derives: [PartialEq],
         generate_all,
     });
-    pub use conveyor::stage::{columns, commits, log, outcomes, records, splits, tables};
+    pub use conveyor::stage::{columns, commits, log, outcomes, records, secrets, splits, tables};
 }
 
 /// One interface that a stage exports, on the types of [`types`].

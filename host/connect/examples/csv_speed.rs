@@ -56,6 +56,7 @@ fn connect_columns(
         time: TimeFrom::Now,
         unknown: UnknownFields::Reject,
         base: PathBuf::from("."),
+        roots: connect::Roots::default(),
     };
     let planned = plan_source(&spec)?;
     let Stream::Rows(schema) = planned.stream().clone() else { return Err("no columns".into()) };

@@ -119,6 +119,10 @@ impl OpenSink for FileSink {
             _ => Packing::None,
         };
         let path = self.spec.base.join(&self.path);
+        self.spec.roots.check(&path).map_err(|error| {
+            let next = "write elsewhere, or run with another `--allow-root`";
+            ConnectError::failed(&self.path, error.to_string(), next)
+        })?;
         let output = FileOutput::open(path, self.if_exists, packing, header, self.rotation)?;
         let writer = Writer::spawn(output)?;
         Ok(Box::new(EncodedSink::new(encoder, writer, self.rotation.is_some())))

@@ -96,7 +96,7 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
             OptionsError::new("/poll", "`poll` is how often a followed file is looked at", help).into()
         );
     }
-    let Found { files } = find(&spec.base, &paths, follow)?;
+    let Found { files } = find(&spec.base, &spec.roots, &paths, follow)?;
     if format == Format::Parquet {
         return parquet_source::plan(spec, files);
     }
@@ -111,7 +111,7 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         time_column(&described.stream, name)?;
     }
     let input = if follow {
-        Input::Follow(Follow { base: spec.base.clone(), paths, poll })
+        Input::Follow(Follow { base: spec.base.clone(), roots: spec.roots.clone(), paths, poll })
     } else {
         Input::Files { files, compression }
     };

@@ -17,6 +17,7 @@ mod input;
 mod options;
 mod parquet_source;
 mod read;
+mod roots;
 mod stdin;
 mod stdout;
 mod stream;
@@ -34,6 +35,7 @@ use serde_json::{Map, Value};
 
 pub use discard::{Discard, Totals};
 pub use options::OptionsError;
+pub use roots::{Roots, RootsError};
 
 /// The sources that there are, by the names that a manifest uses.
 pub const SOURCES: [&str; 3] = ["file", "generate", "stdin"];
@@ -55,6 +57,8 @@ pub struct SourceSpec {
     pub unknown: UnknownFields,
     /// What relative paths are relative to: the directory of the manifest.
     pub base: PathBuf,
+    /// Where its files may lie.
+    pub roots: Roots,
 }
 
 /// A sink as the manifest has it.
@@ -67,6 +71,8 @@ pub struct SinkSpec {
     pub with: Map<String, Value>,
     /// What relative paths are relative to: the directory of the manifest.
     pub base: PathBuf,
+    /// Where its files may lie.
+    pub roots: Roots,
 }
 
 /// Why a source or a sink cannot be planned.

@@ -70,7 +70,15 @@ async fn pool(
         return Err("it is no transform".into());
     };
     let (pipeline, stage) = (Arc::from("bench"), Arc::from(what));
-    let setup = StageSetup { pipeline, stage, config, input: input.to_vec(), plan, limits };
+    let setup = StageSetup {
+        pipeline,
+        stage,
+        config,
+        input: input.to_vec(),
+        plan,
+        limits,
+        access: engine::Access::default(),
+    };
     Ok(Pool::new(component.clone(), setup))
 }
 

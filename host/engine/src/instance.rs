@@ -11,6 +11,7 @@ use model::limits;
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 
+use crate::access::Access;
 use crate::compile::Compiled;
 use crate::contract::FailureOut;
 use crate::error::{CallError, Failure};
@@ -59,8 +60,10 @@ impl Instance {
         component: &Compiled,
         limits: &StageLimits,
         log: Arc<StageLog>,
+        access: &Access,
     ) -> Result<Self, CallError> {
-        let mut store = component.store(State::new(limits, Voice::new(log)));
+        let state = State::new(limits, Voice::new(log), access.clone());
+        let mut store = component.store(state.map_err(|error| CallError::Start(error.to_string()))?);
         let metered = component.is_metered();
         if metered {
             store.limiter(|state| &mut state.memory);

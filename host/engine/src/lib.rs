@@ -4,6 +4,7 @@
 //! called with batches (`pool`, `source`, `sink`). Every call runs within limits (`meter`), sees of the host
 //! only what is linked (`link`), and is believed in nothing (`data`).
 
+mod access;
 mod compile;
 mod contract;
 mod data;
@@ -19,6 +20,7 @@ mod sink;
 mod source;
 mod state;
 
+pub use access::{Access, AccessOptions, Network, OpenDir, Resolver, Resolving, Secret};
 pub use compile::{Component, ConfigProblem, Digest, componentize};
 pub use data::Call;
 pub use engine::{Engine, EngineOptions};

@@ -9,6 +9,7 @@ use model::fields::{FieldSpec, Kind as ModelKind};
 use model::limits;
 use model::stage::{About, PortPlan, SinkPlan, SourcePlan, StageKind, StagePlan, TransformPlan};
 
+use crate::access::Access;
 use crate::compile::{
     Compiled, Component, Describe, Plan, PlanSink, PlanTable, PlanTableSink, Schema, Signature, Splits,
 };
@@ -55,10 +56,10 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    async fn of(component: &'a Component, limits: &StageLimits) -> Result<Self, CallError> {
+    async fn of(component: &'a Component, limits: &StageLimits, access: &Access) -> Result<Self, CallError> {
         let compiled = &component.inner.compiled;
         let log = StageLog::new("".into(), component.about().name.as_str().into(), limits.log_lines);
-        let instance = Instance::start(compiled, limits, log).await?;
+        let instance = Instance::start(compiled, limits, log, access).await?;
         Ok(Self { compiled, instance, budget: asking(limits) })
     }
 
@@ -81,8 +82,19 @@ impl Component {
         input: &[FieldSpec],
         limits: &StageLimits,
     ) -> Result<StagePlan, CallError> {
+        self.plan_with(config, input, limits, &Access::default()).await
+    }
+
+    /// The same for a stage that is granted something: what is there to read may depend on it.
+    pub async fn plan_with(
+        &self,
+        config: &serde_json::Value,
+        input: &[FieldSpec],
+        limits: &StageLimits,
+        access: &Access,
+    ) -> Result<StagePlan, CallError> {
         let config = config.to_string();
-        let mut asked = Asked::of(self, limits).await?;
+        let mut asked = Asked::of(self, limits, access).await?;
         Ok(match self.kind() {
             StageKind::Transform => StagePlan::Transform(plan_records(&mut asked, &config).await?),
             StageKind::TableTransform => StagePlan::Transform(plan_table(&mut asked, &config, input).await?),

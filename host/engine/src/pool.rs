@@ -10,6 +10,7 @@ use model::stage::TransformPlan;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::TypedFunc;
 
+use crate::access::Access;
 use crate::compile::{Component, Open, OpenTable, Process, ProcessTable, Signature};
 use crate::contract::Field;
 use crate::data::{Call, Scratch, lower_records, lower_table, outcome_of_records, outcome_of_table};
@@ -33,6 +34,7 @@ pub struct StageSetup {
     /// What the stage said when it was planned.
     pub plan: TransformPlan,
     pub limits: StageLimits,
+    pub access: Access,
 }
 
 /// The instances of one transform of one pipeline. Cheap to clone.
@@ -48,6 +50,7 @@ struct Shared {
     input: Vec<Field>,
     plan: TransformPlan,
     limits: StageLimits,
+    access: Access,
     log: Arc<StageLog>,
     /// Room for as many instances as may be alive at once.
     alive: Arc<Semaphore>,
@@ -86,6 +89,7 @@ impl Pool {
             log: StageLog::new(setup.pipeline, setup.stage, setup.limits.log_lines),
             alive: Arc::new(Semaphore::new(setup.limits.instances as usize)),
             limits: setup.limits,
+            access: setup.access,
             idle: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -128,7 +132,7 @@ impl Shared {
         let _alive =
             self.alive.clone().try_acquire_owned().map_err(|_| CallError::TooManyInstances { limit })?;
         let compiled = &self.component.inner.compiled;
-        let mut instance = Instance::start(compiled, &self.limits, self.log.clone()).await?;
+        let mut instance = Instance::start(compiled, &self.limits, self.log.clone(), &self.access).await?;
         let budget = Budget::of(&self.limits, 0);
         let process = if compiled.kind.is_table() {
             let open: TypedFunc<<OpenTable<'_> as Signature>::Params, Answer<()>> =

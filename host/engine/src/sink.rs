@@ -8,6 +8,7 @@ use model::outcome::Rejection;
 use model::stage::SinkPlan;
 use wasmtime::component::TypedFunc;
 
+use crate::access::Access;
 use crate::compile::{Commit, Component, OpenSink, OpenTableSink, Prepare, Signature, Write, WriteTable};
 use crate::contract::Context;
 use crate::data::{Call, Scratch, lower_records, lower_table, rejections};
@@ -31,6 +32,7 @@ pub struct SinkSetup {
     pub plan: SinkPlan,
     pub context: SinkContext,
     pub limits: StageLimits,
+    pub access: Access,
 }
 
 /// Which replica of the sink this is, and what stands already.
@@ -75,9 +77,10 @@ enum WriteFn {
 impl SinkDriver {
     pub async fn open(component: &Component, setup: SinkSetup) -> Result<Self, CallError> {
         let compiled = &component.inner.compiled;
-        let SinkSetup { pipeline, stage, config, input, plan, context, limits } = setup;
+        let SinkSetup { pipeline, stage, config, input, plan, context, limits, access } = setup;
         let mut instance =
-            Instance::start(compiled, &limits, StageLog::new(pipeline, stage, limits.log_lines)).await?;
+            Instance::start(compiled, &limits, StageLog::new(pipeline, stage, limits.log_lines), &access)
+                .await?;
         let (config, budget) = (config.to_string(), Budget::of(&limits, 0));
         let SinkContext { replica, replicas, epoch, committed } = context;
         let context = Context { replica, replicas, epoch, committed };

@@ -8,6 +8,7 @@ use model::fields::FieldSpec;
 use model::limits;
 use wasmtime::component::TypedFunc;
 
+use crate::access::Access;
 use crate::compile::{Assign, Committed, Component, Open, OpenTableSource, Pull, PullTable, Signature};
 use crate::contract::{PlaceOut, RefusedOut, Split};
 use crate::data::{PulledOut, pulled_records, pulled_table};
@@ -29,6 +30,7 @@ pub struct SourceSetup {
     /// For tables: indices into the schema of the columns that anybody downstream reads.
     pub wanted: Vec<u32>,
     pub limits: StageLimits,
+    pub access: Access,
 }
 
 /// A split for a source to read.
@@ -102,9 +104,10 @@ enum PullFn {
 impl SourceDriver {
     pub async fn open(component: &Component, setup: SourceSetup) -> Result<Self, CallError> {
         let compiled = &component.inner.compiled;
-        let SourceSetup { pipeline, stage, config, schema, wanted, limits } = setup;
+        let SourceSetup { pipeline, stage, config, schema, wanted, limits, access } = setup;
         let mut instance =
-            Instance::start(compiled, &limits, StageLog::new(pipeline, stage, limits.log_lines)).await?;
+            Instance::start(compiled, &limits, StageLog::new(pipeline, stage, limits.log_lines), &access)
+                .await?;
         let (config, budget) = (config.to_string(), Budget::of(&limits, 0));
         let mut fields = Vec::new();
         let pull = if compiled.kind.is_table() {

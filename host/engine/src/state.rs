@@ -1,10 +1,14 @@
-//! What the host keeps for one instance: its meters, its voice, and WASI once it asks for it.
+//! What the host keeps for one instance: its meters, its voice, what it may reach, and WASI once it asks for
+//! it.
 
 use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::access::Access;
+use crate::link::http::Gate;
 use crate::link::log::Voice;
 use crate::link::wasi;
 use crate::meter::{Clock, MemoryMeter, StageLimits};
@@ -17,6 +21,7 @@ pub(crate) struct State {
     pub resources: usize,
     /// Bytes that one call into the host may hand over.
     pub host_call_bytes: usize,
+    pub access: Access,
     /// Made at the first call that needs it: most stages never do, and it costs more than an instance.
     wasi: Option<Box<Wasi>>,
 }
@@ -24,25 +29,51 @@ pub(crate) struct State {
 struct Wasi {
     ctx: WasiCtx,
     table: ResourceTable,
+    http: WasiHttpCtx,
+    gate: Gate,
+}
+
+impl Wasi {
+    fn new(access: &Access, voice: &Arc<Voice>, resources: usize) -> wasmtime::Result<Box<Self>> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(resources);
+        let ctx = wasi::context(access, voice)?;
+        let gate = Gate::new(access.clone(), voice.clone());
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(model::limits::HTTP_HEAD_BYTES_MAX);
+        Ok(Box::new(Self { ctx, table, http, gate }))
+    }
 }
 
 impl State {
-    pub(crate) fn new(limits: &StageLimits, voice: Voice) -> Self {
+    /// Fails where a granted directory cannot be opened.
+    pub(crate) fn new(limits: &StageLimits, voice: Voice, access: Access) -> wasmtime::Result<Self> {
         let memory = MemoryMeter::new(limits.memory_bytes);
         let (resources, host_call_bytes) = (limits.resources, limits.host_call_bytes);
         let (clock, voice) = (Clock::default(), Arc::new(voice));
-        Self { memory, clock, voice, resources, host_call_bytes, wasi: None }
+        let eager = !access.inner.dirs.is_empty();
+        let wasi = if eager { Some(Wasi::new(&access, &voice, resources)?) } else { None };
+        Ok(Self { memory, clock, voice, resources, host_call_bytes, access, wasi })
+    }
+
+    fn wasi(&mut self) -> &mut Wasi {
+        let (access, voice, resources) = (&self.access, &self.voice, self.resources);
+        self.wasi.get_or_insert_with(|| {
+            Wasi::new(access, voice, resources).expect("directories are opened at the start")
+        })
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (voice, resources) = (&self.voice, self.resources);
-        let wasi = self.wasi.get_or_insert_with(|| {
-            let mut table = ResourceTable::new();
-            table.set_max_capacity(resources);
-            Box::new(Wasi { ctx: wasi::denied(voice), table })
-        });
+        let wasi = self.wasi();
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut wasi.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let wasi = self.wasi();
+        WasiHttpCtxView { ctx: &mut wasi.http, table: &mut wasi.table, hooks: &mut wasi.gate }
     }
 }

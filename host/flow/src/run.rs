@@ -113,7 +113,7 @@ impl Job {
     }
 
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
-                let Self { plan, parts, rules, letters } = self;
+        let Self { plan, parts, rules, letters } = self;
         let meters = Meters::new(&plan, parts.iter().map(Part::hits).collect());
         let context = Context::new(&plan, rules, &meters, letters);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod convert;
 pub mod diagnostics;
 pub mod fields;
+pub mod grants;
 pub mod ids;
 pub mod limits;
 pub mod lineage;

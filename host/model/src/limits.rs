@@ -208,3 +208,27 @@ pub const DEAD_LETTERS_LISTED: usize = 50;
 pub const IDLE_AFTER: Duration = Duration::from_secs(1);
 /// Codes of rejections that a run counts one by one, over all its stages: stages make them up.
 pub const REJECTION_CODES_COUNTED_MAX: usize = 200;
+
+/// Entries that one key of `grants` can have.
+pub const GRANTS_MAX: usize = 64;
+/// The name of an environment variable or a secret.
+pub const GRANT_NAME_BYTES_MAX: usize = 128;
+/// The value of an environment variable, of a secret, or a path.
+pub const GRANT_VALUE_BYTES_MAX: usize = 64 << 10;
+/// How long a name may take to be looked up.
+pub const HTTP_RESOLVE_TIME: Duration = Duration::from_secs(2);
+/// How long it may take until there is a connection, looking the name up and TLS included.
+pub const HTTP_CONNECT_TIME: Duration = Duration::from_secs(3);
+/// How long it may take until an answer begins, connecting included, and then between two pieces of it. It is
+/// below `HOST_CALL_TIME`, so that a stage is told of a slow server rather than stopped for it.
+pub const HTTP_ANSWER_TIME: Duration = Duration::from_secs(4);
+/// Addresses of one host that are tried.
+pub const HTTP_ADDRESSES_MAX: usize = 8;
+/// The body of a request that a stage sends.
+pub const HTTP_REQUEST_BYTES_MAX: u64 = 16 << 20;
+/// The body of an answer that a stage gets.
+pub const HTTP_RESPONSE_BYTES_MAX: u64 = 64 << 20;
+/// What is buffered of an answer's head: more of it is an error.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 << 10;
+/// Header fields of an answer.
+pub const HTTP_HEADERS_MAX: usize = 128;

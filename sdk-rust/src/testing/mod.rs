@@ -31,6 +31,7 @@
 mod cells;
 mod ends;
 mod records;
+mod secrets;
 mod tables;
 
 pub use ends::{
@@ -38,6 +39,8 @@ pub use ends::{
     table_sink, table_source,
 };
 pub use records::{OutRecord, RecordOutcome, TestRecord, TransformTest, deletion, record, transform};
+pub(crate) use secrets::secret_of;
+pub use secrets::set_secret;
 pub use serde_json::{Value, json};
 pub use tables::{OutRow, TableOutcome, TableTransformTest, TestRow, row, table_transform};
 

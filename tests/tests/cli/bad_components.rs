@@ -57,12 +57,6 @@ fn config_that_the_schema_refuses_is_underlined() {
 }
 
 #[test]
-fn a_need_that_cannot_be_granted_is_named() {
-    let scene = with_stage("mid: { transform: GUEST(probe-bytes), from: in, with: { do: all } }");
-    scene.run_pipeline().code(2).says(&["`mid` cannot do without `http api.example.com:443`"]);
-}
-
-#[test]
 fn a_port_that_nobody_reads_or_has_is_told() {
     let scene = Scene::with(
         "pipeline: p\nstages:\n  in: { source: file, with: { path: in.txt } }\n  \

@@ -4,6 +4,7 @@ mod bad_components;
 mod bad_data;
 mod bad_manifests;
 mod dead_letters;
+mod grants;
 mod metrics;
 mod places;
 mod running;

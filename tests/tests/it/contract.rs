@@ -63,6 +63,7 @@ async fn lease(component: &Component, config: &Value, input: &[FieldSpec]) -> (T
         input: input.to_vec(),
         plan: plan.clone(),
         limits: limits(),
+        access: engine::Access::default(),
     };
     let lease = Pool::new(component.clone(), setup).lease().await.expect("an instance");
     (plan, lease)

@@ -37,6 +37,7 @@ async fn source(component: &Component, what: &str, wanted: &[u32]) -> Result<Sou
         schema,
         wanted: wanted.to_vec(),
         limits: StageLimits::default(),
+        access: engine::Access::default(),
     };
     SourceDriver::open(component, setup).await
 }
@@ -147,6 +148,7 @@ async fn sink(component: &Component, input: &[FieldSpec], context: SinkContext) 
         plan: plan.clone(),
         context,
         limits: StageLimits::default(),
+        access: engine::Access::default(),
     };
     (SinkDriver::open(component, setup).await.expect("a sink"), plan)
 }

@@ -60,6 +60,7 @@ pub async fn probe(component: &Component, what: &str, input: &[FieldSpec], limit
         input: input.to_vec(),
         plan: plan_of(component, what, input).await,
         limits,
+        access: engine::Access::default(),
     };
     Pool::new(component.clone(), setup)
 }

@@ -3,6 +3,8 @@
 mod contract;
 mod engine_bytes;
 mod engine_ends;
+mod engine_grants;
+mod engine_http;
 mod engine_limits;
 mod engine_load;
 mod engine_table;

@@ -6,6 +6,7 @@ use flow::connector::ConnectError;
 use model::limits::GLOB_FILES_MAX;
 
 use super::InputFile;
+use crate::{Roots, RootsError};
 
 /// What was found, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +19,20 @@ pub(crate) fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '['])
 }
 
-/// The files of `paths`, each relative to `base`. One that matches nothing is an error, unless more may come.
-pub(crate) fn find(base: &Path, paths: &[String], may_be_none: bool) -> Result<Found, ConnectError> {
+/// The files of `paths`, each relative to `base`, all of them inside `roots`. One that matches nothing is an
+/// error, unless more may come.
+pub(crate) fn find(
+    base: &Path,
+    roots: &Roots,
+    paths: &[String],
+    may_be_none: bool,
+) -> Result<Found, ConnectError> {
     let mut files: Vec<InputFile> = Vec::new();
     for path in paths {
         let full = base.join(path);
         // A file of exactly that name wins over what the name would mean as a pattern.
         if !is_pattern(path) || full.is_file() {
+            inside(roots, &full, path)?;
             if !may_be_none {
                 check_is_file(&full, path)?;
             }
@@ -35,6 +43,9 @@ pub(crate) fn find(base: &Path, paths: &[String], may_be_none: bool) -> Result<F
         if matched.is_empty() && !may_be_none {
             let next = "check the pattern; it is relative to the manifest";
             return Err(ConnectError::failed(path, "no file matches it", next));
+        }
+        for file in &matched {
+            inside(roots, &file.path, &file.name)?;
         }
         files.extend(matched);
     }
@@ -67,6 +78,20 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<InputFile>, ConnectError> {
         }
     }
     Ok(files)
+}
+
+fn inside(roots: &Roots, path: &Path, name: &str) -> Result<(), ConnectError> {
+    // What is not there is told of by whoever opens it.
+    match roots.check(path) {
+        Err(RootsError::Io(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(super::failed(name, &error))
+        }
+        Ok(_) | Err(RootsError::Io(_)) => Ok(()),
+        Err(error) => {
+            let next = "move it there, or run with another `--allow-root`";
+            Err(ConnectError::failed(name, error.to_string(), next))
+        }
+    }
 }
 
 /// Says what is wrong with a path before anything runs.

@@ -14,12 +14,15 @@ use std::time::Duration;
 use flow::connector::ConnectError;
 use model::limits::FOLLOWED_FILES_MAX;
 
+use crate::Roots;
+
 use super::{Feeder, Found, Gone, InputFile, Piece, Stop, failed, find};
 
 /// What to follow.
 #[derive(Debug)]
 pub(crate) struct Follow {
     pub(crate) base: PathBuf,
+    pub(crate) roots: Roots,
     pub(crate) paths: Vec<String>,
     pub(crate) poll: Duration,
 }
@@ -39,7 +42,7 @@ impl Follow {
         let mut lanes = 0;
         loop {
             // A file that was moved away is still known: somebody may write to it until it is replaced.
-            let Found { files } = find(&self.base, &self.paths, true)?;
+            let Found { files } = find(&self.base, &self.roots, &self.paths, true)?;
             known.extend(files.into_iter().map(|file| (file.name.clone(), file)));
             let mut idle = true;
             for file in known.values() {

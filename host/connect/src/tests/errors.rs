@@ -107,6 +107,7 @@ fn what_cannot_be_written_is_said_before_anything_runs() {
             connector: "file".into(),
             with: with_map,
             base: directory.path().into(),
+            roots: crate::Roots::default(),
         };
         let opened = plan_sink(&spec).and_then(|planned| Ok(planned.open(&model::plan::Stream::Opaque)?));
         let error = opened.err().unwrap_or_else(|| panic!("{with} is opened"));

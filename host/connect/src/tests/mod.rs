@@ -31,6 +31,7 @@ pub(crate) fn spec(directory: &Path, connector: &str, with: Value) -> SourceSpec
         time: TimeFrom::Now,
         unknown: UnknownFields::Reject,
         base: directory.to_owned(),
+        roots: crate::Roots::default(),
     }
 }
 

@@ -15,7 +15,13 @@ use crate::{Beside, Discard, SinkSpec, keep_earlier_output, plan_sink};
 
 fn sink_spec(directory: &Path, connector: &str, with: serde_json::Value) -> SinkSpec {
     let with = with.as_object().cloned().expect("a map");
-    SinkSpec { stage: "out".into(), connector: connector.to_owned(), with, base: directory.to_owned() }
+    SinkSpec {
+        stage: "out".into(),
+        connector: connector.to_owned(),
+        with,
+        base: directory.to_owned(),
+        roots: crate::Roots::default(),
+    }
 }
 
 fn open(directory: &Path, with: serde_json::Value, input: &Stream) -> Box<dyn Sink> {

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
+use crate::access::Access;
 use crate::engine::{Engine, Shared};
 use crate::error::LoadError;
 use crate::instance::Instance;
@@ -107,6 +108,11 @@ impl Component {
     /// The names of what it imports, used or not.
     pub fn imports(&self) -> &[String] {
         &self.inner.names.imports
+    }
+
+    /// Whether it can send HTTP requests: no language runtime imports that by itself.
+    pub fn imports_http(&self) -> bool {
+        self.inner.names.imports.iter().any(|name| name.starts_with("wasi:http/outgoing-handler@"))
     }
 
     /// What is wrong with `config`, seen from the schema that the component gives; empty where nothing is.
@@ -232,7 +238,7 @@ impl Engine {
 
     async fn describe(&self, compiled: &Compiled) -> Result<About, LoadError> {
         let log = StageLog::new("".into(), "about".into(), limits::LOG_LINES_PER_SECOND);
-        let instance = Instance::start(compiled, &StageLimits::default(), log).await;
+        let instance = Instance::start(compiled, &StageLimits::default(), log, &Access::default()).await;
         let mut instance = instance.map_err(LoadError::About)?;
         fit::check_signatures(compiled, &mut instance)?;
         plan::describe(compiled, &mut instance).await.map_err(LoadError::About)

@@ -1,8 +1,14 @@
 //! WIT imports -> host functions, one file per interface. What is not granted is linked to a denial: no
-//! preopened directory, refused connections, seeded random. What this host does not know at all is linked
+//! preopened directory, refused connections, seeded random, a clock that stands. Linking is the same for every
+//! stage; what an instance may do is in its state. What this host does not know at all is linked
 //! to a trap that names it, so that a component may import more than it uses.
 
+mod clock;
+mod dial;
+pub(crate) mod http;
 pub(crate) mod log;
+mod secrets;
+pub(crate) mod tls;
 pub(crate) mod unknown;
 pub(crate) mod wasi;
 
@@ -14,6 +20,7 @@ use crate::state::State;
 pub(crate) fn plain(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     log::add(&mut linker)?;
+    secrets::add(&mut linker)?;
     Ok(linker)
 }
 
@@ -21,5 +28,6 @@ pub(crate) fn plain(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>
 pub(crate) fn with_wasi(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = plain(engine)?;
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     Ok(linker)
 }

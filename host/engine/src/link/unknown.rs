@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 use crate::state::State;
 
 /// What `link` defines, in any 0.2 version of WASI and in the released versions of the contract.
-const WASI: [(&str, &[&str]); 6] = [
+const WASI: [(&str, &[&str]); 7] = [
     ("wasi:io/", &["error", "poll", "streams"]),
     ("wasi:clocks/", &["monotonic-clock", "wall-clock"]),
     ("wasi:random/", &["insecure", "insecure-seed", "random"]),
@@ -31,6 +31,7 @@ const WASI: [(&str, &[&str]); 6] = [
         ],
     ),
     ("wasi:filesystem/", &["preopens", "types"]),
+    ("wasi:http/", &["outgoing-handler", "types"]),
     (
         "wasi:sockets/",
         &[
@@ -44,14 +45,14 @@ const WASI: [(&str, &[&str]); 6] = [
         ],
     ),
 ];
-const LOG: &str = "conveyor:stage/log@0.1.0";
+const CONTRACT: [&str; 2] = ["conveyor:stage/log@0.1.0", "conveyor:stage/secrets@0.1.0"];
 
 fn is_known(import: &str) -> bool {
     let known = |(package, interfaces): &(&str, &[&str])| {
         let named = import.strip_prefix(package).and_then(|rest| rest.split_once("@0.2."));
         named.is_some_and(|(interface, _)| interfaces.contains(&interface))
     };
-    import == LOG || WASI.iter().any(known)
+    CONTRACT.contains(&import) || WASI.iter().any(known)
 }
 
 /// Defines in `linker` whatever `component` imports and the linker lacks.
@@ -128,11 +129,11 @@ mod tests {
 
     #[test]
     fn every_patch_version_of_wasi_is_known_and_nothing_else() {
-        for known in ["wasi:io/poll@0.2.0", "wasi:cli/terminal-stdin@0.2.12", LOG] {
+        for known in ["wasi:io/poll@0.2.0", "wasi:http/types@0.2.12", CONTRACT[0], CONTRACT[1]] {
             assert!(is_known(known), "{known}");
         }
         for unknown in [
-            "wasi:http/types@0.2.0",
+            "wasi:http/incoming-handler@0.2.0",
             "wasi:io/poll@0.3.0",
             "wasi:clocks/timezone@0.2.1",
             "log",
@@ -163,7 +164,7 @@ mod tests {
         let text = r#"(component
             (import "wasi:io/poll@0.2.3" (instance $poll (export "pollable" (type (sub resource)))))
             (alias export $poll "pollable" (type $pollable))
-            (import "wasi:http/types@0.2.3" (instance
+            (import "wasi:blobstore/types@0.2.3" (instance
                 (alias outer 1 $pollable (type $p))
                 (export "pollable" (type $mine (eq $p)))
                 (export "fields" (type $fields (sub resource)))

@@ -1,34 +1,61 @@
-//! WASI 0.2 with nothing granted: no environment, no arguments, no directory, no network; random numbers
-//! are seeded, and what is written to stdout or stderr becomes log lines.
+//! WASI 0.2 with what is granted and nothing more: no environment, no arguments, no directory, no sockets
+//! unless said; random numbers are seeded and the clock stands unless said. What is written to stdout or
+//! stderr becomes log lines.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
+use model::grants::DirMode;
 use model::limits;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::random::Deterministic;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
+use super::clock::{Coarse, Standing};
 use super::log::{self, Level, Voice};
+use crate::access::Access;
 
 /// Random numbers repeat from run to run: a grant of true randomness is not among the defaults.
 const SEED: &[u8] = b"conveyor: every run draws the same random numbers unless granted others.";
 
-pub(crate) fn denied(voice: &Arc<Voice>) -> WasiCtx {
-    WasiCtxBuilder::new()
+/// Fails where a granted directory cannot be opened (any more).
+pub(crate) fn context(access: &Access, voice: &Arc<Voice>) -> wasmtime::Result<WasiCtx> {
+    let mut builder = WasiCtxBuilder::new();
+    builder
         .stdout(Lines { voice: voice.clone(), level: Level::Info })
         .stderr(Lines { voice: voice.clone(), level: Level::Error })
-        .secure_random(Deterministic::new(SEED.to_vec()))
-        .insecure_random(Deterministic::new(SEED.to_vec()))
-        .insecure_random_seed(0)
         .max_random_size(limits::RANDOM_BYTES_MAX)
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        .allow_blocking_current_thread(false)
-        .build()
+        .allow_blocking_current_thread(false);
+    let grants = access.grants();
+    if !grants.random {
+        builder
+            .secure_random(Deterministic::new(SEED.to_vec()))
+            .insecure_random(Deterministic::new(SEED.to_vec()))
+            .insecure_random_seed(0);
+    }
+    if !grants.clock {
+        builder.wall_clock(Standing(access.inner.stands_at)).monotonic_clock(Coarse(Instant::now()));
+    }
+    for (name, value) in &grants.env {
+        builder.env(name, value);
+    }
+    for dir in &access.inner.dirs {
+        let perms = match dir.mode {
+            DirMode::ReadOnly => FsPerms::ReadOnly,
+            DirMode::ReadWrite => FsPerms::ReadWrite,
+        };
+        let opened = builder.preopened_dir(&dir.host, &dir.guest, perms);
+        opened.map_err(|error| {
+            wasmtime::Error::msg(format!("the directory {} cannot be opened: {error}", dir.host.display()))
+        })?;
+    }
+    Ok(builder.build())
 }
 
 /// Turns what is written into log lines.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use model::batch::{Column, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
-use model::manifest::{self, Context, OnError};
+use model::manifest::{self, Context};
 use model::plan::{Answer, Form as PlanForm, Planner, Stream};
 use tempfile::{TempDir, tempdir};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::connector::{ConnectError, Refusals, Sink};
 use crate::letters::{Group, Identity, Refusal, Store, StoreOptions};
-use crate::run::{Job, Part};
+use crate::run::{Job, Part, Rules};
 
 fn plan(stages: &str, stream: Stream) -> Arc<Plan> {
     let context = Context { sources: &["stdin"], sinks: &["stdout"], env: &|_| None };

@@ -106,12 +106,16 @@ shows! {
     limits_out_of_range: with_lines("limits: { memory: 1TiB, batch-time: 1h, fuel-per-batch: 0 }\non-error: retry");
     memory_beyond_reason: with_lines("limits: { memory: 16GiB }");
     bad_batches: source_with("batch: { records: 100M, bytes: 1GiB, delay: 2m, size: 5 }");
+    bad_grants: with_lines("grants:\n  http: [https://a.com, a.com/v1, 127.1, '*.a.com', a.com:0, a.com, 'A.com:443']\n  env: { 1A: x, B: [y] }\n  dirs:\n    - { host: ./l, guest: lookup }\n    - { host: '', guest: /a/../b, mode: wr }\n    - { guest: /c, hots: ./c }\n    - { host: ./d, guest: /d, mode: rw, owner: me }\n    - { host: ./e, guest: /d/ }\n  secrets: [API-KEY, S, S]\n  clock: 12:00\n  random: yes\n  sockets: [a.com:25]");
+    grants_of_a_connector: source_with("grants: { http: [a.com] }");
+    grants_of_the_wrong_shape: with_lines("grants:\n  http: a.com\n  env: [A]\n  dirs: { host: ./l, guest: /l }\n  secrets: S\n  clock: [true]");
+    too_many_grants: with_lines(&format!("grants:\n  secrets: [{}]", (0..65).map(|i| format!("S{i}")).collect::<Vec<_>>().join(", ")));
     a_with_that_is_a_list: with_lines("with: [a]");
     numbers_that_json_does_not_have: with_lines("with: { a: .nan, b: 99999999999999999999, c: -.inf }");
     variables_that_are_not_there: source_with("with:\n  path: data/${NOWHERE}/${CITY}.csv\n  null: \"${1A}\"\n  format: ${CITY");
 
     what_this_version_does_not_do: with_lines(
-        "replicas: 2\npartition: key\nplace: { labels: { zone: edge } }\nbuffer: disk\nretry: { attempts: 5, backoff: 100ms..10s }\ngrants: { http: [api.example.com:443] }\nweight: 3"
+        "replicas: 2\npartition: key\nplace: { labels: { zone: edge } }\nbuffer: disk"
     ) + "checkpoint: { interval: 1s }\non-failure: continue\n";
     a_retry_that_is_wrong_besides: with_lines("retry: { attempts: none, backoff: 10s..100ms, jitter: 1 }");
     replicas_that_are_no_number: with_lines("replicas: many\nbuffer: ram");
@@ -145,6 +149,7 @@ fn the_snapshots_show_every_code() {
         include_str!("lower/read.rs"),
         include_str!("lower/stage.rs"),
         include_str!("lower/settings.rs"),
+        include_str!("lower/grants.rs"),
         include_str!("lower/cases.rs"),
     ];
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manifest/snapshots");

@@ -13,7 +13,7 @@ use schemars::transform::transform_subschemas;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Value, json};
 
-use crate::limits::{NAME_CHARS_MAX, STAGES_MAX};
+use crate::limits::{GRANTS_MAX, NAME_CHARS_MAX, STAGES_MAX};
 
 /// The JSON Schema of a manifest, draft 2020-12.
 pub fn json_schema() -> Value {
@@ -70,6 +70,8 @@ struct Stage {
     key: Option<Scalar>,
     /// Bounds on what the stage may use.
     limits: Option<Limits>,
+    /// Components: what the stage may reach of the world outside. Nothing else is.
+    grants: Option<Grants>,
     /// What becomes of a record that the stage refuses.
     on_error: Option<OnError>,
     /// How long the stage is tried again when it asks for that, or keeps dying.
@@ -112,6 +114,53 @@ struct Limits {
     instances: Option<Count>,
     /// Sources: the longest single record; a longer one is rejected.
     record_bytes: Option<Size>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Grants {
+    /// Hosts that it may send HTTP requests to: `api.example.com:443`, `10.0.0.5:8080`, `10.1.0.0/16:8080`.
+    #[schemars(length(max = GRANTS_MAX))]
+    http: Option<Vec<String>>,
+    /// Environment variables, with their values.
+    #[schemars(extend("maxProperties" = GRANTS_MAX))]
+    env: Option<BTreeMap<String, Scalar>>,
+    /// Directories of this machine, as the stage sees them.
+    #[schemars(length(max = GRANTS_MAX))]
+    dirs: Option<Vec<Directory>>,
+    /// Names of the secrets that it may read.
+    #[schemars(length(max = GRANTS_MAX))]
+    secrets: Option<Vec<Secret>>,
+    /// The time as it is; without it the wall clock stands still.
+    clock: Option<bool>,
+    /// True random numbers; without it they repeat from run to run.
+    random: Option<bool>,
+}
+
+/// Letters, digits and `_`.
+#[derive(JsonSchema)]
+#[schemars(transparent, inline)]
+struct Secret(#[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))] String);
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Directory {
+    /// The directory on this machine, relative to the manifest.
+    host: String,
+    /// Where the stage sees it: an absolute path.
+    #[schemars(regex(pattern = r"^/"))]
+    guest: String,
+    /// `ro` unless set.
+    mode: Option<DirMode>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+enum DirMode {
+    /// It can be read.
+    Ro,
+    /// It can be read and written.
+    Rw,
 }
 
 #[derive(JsonSchema)]
@@ -340,6 +389,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::super::lower::cases::{RECORDS_KEYS, TEST_KEYS};
+    use super::super::lower::grants::{DIR_KEYS, DIR_MODES, GRANT_KEYS};
     use super::super::lower::settings::{BATCH_KEYS, ISOLATION, LIMIT_KEYS, ON_ERROR, RETRY_KEYS, UNKNOWN};
     use super::super::lower::stage::STAGE_KEYS;
     use super::super::lower::{MANIFEST_KEYS, ON_FAILURE};
@@ -372,6 +422,8 @@ mod tests {
             ("Stage", STAGE_KEYS),
             ("Limits", LIMIT_KEYS),
             ("Batch", BATCH_KEYS),
+            ("Grants", GRANT_KEYS),
+            ("Directory", DIR_KEYS),
             ("Retry", RETRY_KEYS),
             ("Test", TEST_KEYS),
             ("Records", RECORDS_KEYS),
@@ -394,6 +446,7 @@ mod tests {
             ("OnFailure", ON_FAILURE.iter().map(|(name, _)| *name).collect()),
             ("Isolation", ISOLATION.iter().map(|(name, _)| *name).collect()),
             ("ColumnType", types),
+            ("DirMode", DIR_MODES.iter().map(|(name, _)| *name).collect()),
         ];
         for (of, mut taken) in cases {
             taken.sort_unstable();

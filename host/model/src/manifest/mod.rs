@@ -22,8 +22,8 @@ pub use lower::{Context, parse, parse_bytes};
 pub use names::{Name, NameError};
 pub use overrides::SetError;
 pub use pipeline::{
-    BatchDecl, ColumnDecl, ColumnType, Config, Expect, Feed, Input, Isolation, KeyFrom, Limits, OciRef,
-    OnError, OnFailure, Pipeline, Quota, Retry, Role, SchemaDecl, Stage, StageRef, Test, TimeFrom,
+    BatchDecl, ColumnDecl, ColumnType, Config, Expect, Feed, GrantsDecl, Input, Isolation, KeyFrom, Limits,
+    OciRef, OnError, OnFailure, Pipeline, Quota, Retry, Role, SchemaDecl, Stage, StageRef, Test, TimeFrom,
     UnknownFields,
 };
 pub use units::{Bytes, Duration, DurationRange, Fuel, UnitError};

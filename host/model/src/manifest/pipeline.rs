@@ -15,6 +15,7 @@ use super::units::{Bytes, Duration, DurationRange, Fuel};
 pub use crate::stage::Role;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, SourceText, Span, Spanned};
+use crate::grants::Grants;
 use crate::limits;
 
 /// One manifest.
@@ -69,12 +70,26 @@ pub struct Stage {
     /// Sources and transforms only.
     pub key: Option<Spanned<KeyFrom>>,
     pub limits: Limits,
+    /// Components only; elsewhere it is the default.
+    pub grants: GrantsDecl,
     pub on_error: Spanned<OnError>,
     pub retry: Retry,
     /// Components only; elsewhere it is the default.
     pub isolation: Isolation,
     /// Sources only; elsewhere it is the default.
     pub batch: BatchDecl,
+}
+
+/// What stands under `grants`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GrantsDecl {
+    pub value: Grants,
+    /// Of the key, where there is one.
+    pub span: Option<Span>,
+    /// By entry of `value.dirs`: where the host's path is said.
+    pub dirs: Vec<Span>,
+    /// By entry of `value.secrets`.
+    pub secrets: Vec<Span>,
 }
 
 /// Where a stage's code is. Paths are as written: relative to the manifest.

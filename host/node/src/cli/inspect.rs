@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 
+use model::grants::lines;
+
 use super::Output;
 use crate::exit::{Failure, Result};
 use crate::report::component;
@@ -22,6 +24,9 @@ pub(super) struct Inspect {
     /// A config, as JSON, under which it is asked for its ports
     #[arg(long, value_name = "JSON", default_value = "{}")]
     with: String,
+    /// Print the lines of a manifest that grant what it needs, and nothing else
+    #[arg(long, conflicts_with_all = ["output", "with"])]
+    grants: bool,
     /// Build the directory first
     #[arg(long)]
     build: bool,
@@ -31,6 +36,10 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn execute(self) -> Result {
+        if self.grants && wiring::describe_connector(&self.stage).is_some() {
+            // A connector reaches what its config names.
+            return Ok(());
+        }
         if let Some(connector) = wiring::describe_connector(&self.stage) {
             return match self.output {
                 Output::Json => terminal::print_json(&connector),
@@ -44,6 +53,13 @@ impl Inspect {
         let stage = super::block_on(workshop.engine.load(bytes))?;
         let stage =
             stage.map_err(|error| Failure::Input(anyhow!("{} is not a stage: {error}", path.display())))?;
+        if self.grants {
+            let (needs, unknown) = wiring::needs(&stage);
+            for (text, error) in unknown {
+                terminal::say(&format!("it says that it needs `{text}`, which is no need: {error}"));
+            }
+            return terminal::print(&lines(&needs));
+        }
         let config = serde_json::from_str(&self.with).map_err(|error| {
             Failure::Input(anyhow!("`--with` is not JSON: {error}; write it as '{{\"key\": 1}}'"))
         })?;

@@ -8,6 +8,7 @@ mod doctor;
 mod graph;
 mod inspect;
 mod new;
+mod policy;
 mod replay;
 mod run;
 mod test;

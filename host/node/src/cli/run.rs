@@ -48,6 +48,8 @@ pub(super) struct Run {
     /// Threads that run stages; one for each core unless set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    policy: super::policy::Policy,
     /// How the summary is printed: a table on stderr, or data on stdout
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -70,6 +72,7 @@ impl Run {
                 age_max: self.dead_letters_max_age,
             },
             threads: self.threads.map(usize::from),
+            policy: self.policy.read()?.needing_secrets(),
             data_on_stdout: self.output == Output::Json,
         };
         let session = Session::prepare(&self.files, &self.set, options)?;

@@ -28,13 +28,15 @@ pub(super) struct Test {
     /// Build stages that are directories
     #[arg(long)]
     build: bool,
+    #[command(flatten)]
+    policy: super::policy::Policy,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
 impl Test {
     pub(super) fn execute(self) -> Result {
-        let workshop = Workshop::new(self.build)?;
+        let workshop = Workshop::under(self.policy.read()?.needing_secrets(), self.build)?;
         let mut data = Vec::new();
         let (mut passed, mut failed) = (0, 0);
         for file in &self.files {

@@ -1,14 +1,16 @@
 //! `conveyor validate FILE...`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
 
 use super::Output;
 use crate::exit::{Code, Failure, Result};
+use crate::report::reach::{self, Reach};
 use crate::terminal;
-use crate::wiring::{Wired, Workshop};
+use crate::wiring::{self, Wired, Workshop};
 
 /// Checks manifests, with everything that their stages say, without running them
 #[derive(Debug, Args)]
@@ -22,15 +24,32 @@ pub(super) struct Validate {
     /// Build stages that are directories
     #[arg(long)]
     build: bool,
+    /// Show how needs and grants differ from those of this older manifest, stage by stage
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    #[command(flatten)]
+    policy: super::policy::Policy,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
 
 impl Validate {
     pub(super) fn execute(self) -> Result {
-        let workshop = Workshop::new(self.build)?;
+        let workshop = Workshop::under(self.policy.read()?, self.build)?;
         let mut data = Vec::new();
         let mut wrong = false;
+        if let Some(old) = &self.against {
+            let [file] = &self.files[..] else {
+                return Err(Failure::Input(anyhow!(
+                    "`--against` compares one manifest with one: name one FILE"
+                )));
+            };
+            let changes = reach::changes(&reach_of(&workshop, old)?, &reach_of(&workshop, file)?);
+            match self.output {
+                Output::Text => terminal::print(&reach::text(&changes))?,
+                Output::Json => data.push(reach::json(old, file, &changes)),
+            }
+        }
         for file in &self.files {
             let wired = super::wire(&workshop, file, &self.set);
             match (wired, self.output) {
@@ -55,7 +74,13 @@ impl Validate {
     }
 }
 
-fn fine(file: &std::path::Path, wired: &Wired) -> String {
+fn reach_of(workshop: &Workshop, file: &Path) -> Result<Vec<Reach>> {
+    let draft = wiring::read(file)?;
+    let needs = super::block_on(workshop.needs(&draft))?;
+    Ok(Reach::of(&draft.pipeline, &needs))
+}
+
+fn fine(file: &Path, wired: &Wired) -> String {
     let (stages, chains) = (wired.plan.stages.len(), wired.plan.chains.len());
     let plural = |n: usize, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
     format!("{}: fine, {} in {}", file.display(), plural(stages, "stage"), plural(chains, "chain"))

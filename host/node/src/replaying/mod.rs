@@ -101,7 +101,7 @@ impl Sending<'_> {
             // On a thread of the stages, where their futures belong.
             tokio::spawn(run.run(CancellationToken::new())).await
         });
-        match ended.map_err(Failure::ran)? {
+        match ended.map_err(Failure::ran)?.result() {
             Ok(()) => Ok(fates),
             Err(error) => {
                 if let Some(entry) = self.chosen.only() {

@@ -16,6 +16,15 @@ pub fn explain(pipeline: &str, error: &RunError) -> String {
     text
 }
 
+/// As [`explain`], where the rest of the pipeline went on.
+pub fn explain_cut(pipeline: &str, error: &RunError) -> String {
+    let text = explain(pipeline, error);
+    match text.strip_prefix(&format!("pipeline `{pipeline}` failed: ")) {
+        Some(rest) => format!("pipeline `{pipeline}` went on without a branch: {rest}"),
+        None => text,
+    }
+}
+
 /// The frames of the stage's own code, without the type arguments that make names long. What the standard
 /// library and the SDK do in between is counted; `--output json` has all of it.
 pub fn frames(backtrace: &GuestBacktrace) -> String {

@@ -5,10 +5,11 @@ mod excerpt;
 mod failure;
 mod letters;
 mod progress;
+pub mod reach;
 mod table;
 
 pub use excerpt::{excerpt, printable};
-pub use failure::{explain, failure_json, frames};
+pub use failure::{explain, explain_cut, failure_json, frames};
 pub use letters::{Counted, Tally, Written, default_dir, replay_command};
 pub use progress::Progress;
 pub use table::{number, plain_table, rate, stage_table};

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use flow::meters::Meters;
-use flow::{Run, RunError};
+use flow::{Ended, Run, RunError};
 use tokio::runtime::Runtime;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Result;
 use crate::report::{Progress, Tally};
 use crate::serve::{Bound, Ready};
+use crate::wiring::Policy;
 use stopping::{Signals, Stop};
 
 /// What `run` is asked for beside its manifests.
@@ -30,6 +31,7 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     pub dead_letters: DeadLetters,
     pub threads: Option<usize>,
+    pub policy: Policy,
     /// Whether the summary goes to stdout, as data.
     pub data_on_stdout: bool,
 }
@@ -57,6 +59,7 @@ pub struct Session {
 /// One pipeline of a session.
 struct Pipeline {
     name: String,
+    weight: u32,
     /// Taken when it is spawned.
     run: Option<Run>,
     meters: Meters,
@@ -73,6 +76,8 @@ enum End {
     /// It was asked to stop, and drained.
     Stopped,
     Failed(RunError),
+    /// Its sources ended, and branches had been cut on the way: `on-failure: continue`.
+    Cut(Vec<RunError>),
     /// It did not drain in time.
     CutOff,
 }
@@ -109,7 +114,7 @@ struct Watch {
 impl Watch {
     async fn until_all_end(mut self, pipelines: &mut [Pipeline], stages: &Runtime) {
         let stop = CancellationToken::new();
-        let mut loops: JoinSet<(usize, std::result::Result<(), RunError>)> = JoinSet::new();
+        let mut loops: JoinSet<(usize, Ended)> = JoinSet::new();
         let mut spawned: Vec<Id> = Vec::with_capacity(pipelines.len());
         for (index, pipeline) in pipelines.iter_mut().enumerate() {
             let Some(run) = pipeline.run.take() else { continue };
@@ -161,13 +166,14 @@ impl Watch {
 
     fn end_of(
         &self,
-        ended: std::result::Result<(usize, std::result::Result<(), RunError>), JoinError>,
+        ended: std::result::Result<(usize, Ended), JoinError>,
         spawned: &[Id],
         stopping: bool,
     ) -> (usize, End) {
         match ended {
-            Ok((index, Ok(()))) => (index, if stopping { End::Stopped } else { End::Done }),
-            Ok((index, Err(error))) => (index, End::Failed(error)),
+            Ok((index, Ended { failure: Some(error), .. })) => (index, End::Failed(error)),
+            Ok((index, Ended { cuts, .. })) if !cuts.is_empty() => (index, End::Cut(cuts)),
+            Ok((index, _)) => (index, if stopping { End::Stopped } else { End::Done }),
             Err(broke) => {
                 let index = spawned.iter().position(|id| *id == broke.id()).unwrap_or(0);
                 let why = broke.to_string();

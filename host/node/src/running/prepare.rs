@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use flow::Run;
 use flow::letters::StoreOptions;
+use flow::turns::Turns;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
@@ -36,16 +38,32 @@ impl Session {
             let address = bound.address().map_err(Failure::Ran)?;
             terminal::say(&format!("metrics are on http://{address}/metrics"));
         }
-        let workshop = Arc::new(Workshop::new(options.builds)?);
+        let workshop = Arc::new(Workshop::under(options.policy, options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let opened = stages.handle().spawn(open_all(wired, options.dead_letters));
         let pipelines = control.block_on(opened).map_err(Failure::ran)??;
+        let mut pipelines = pipelines;
+        share(&mut pipelines, stages.metrics().num_workers());
         // Where records and the display would share a terminal, records win.
         let mixes = writes_stdout && std::io::stdout().is_terminal();
         let shows_progress = terminal::is_terminal() && !mixes;
         let data_on_stdout = options.data_on_stdout;
         Ok(Self { control, stages, pipelines, metrics, signals, shows_progress, data_on_stdout })
+    }
+}
+
+/// Where there are more loops than threads, pipelines take turns by their weights.
+fn share(pipelines: &mut [Pipeline], threads: usize) {
+    let loops: usize = pipelines.iter().filter_map(|pipeline| pipeline.run.as_ref()).map(Run::loops).sum();
+    if pipelines.len() < 2 || loops <= threads {
+        return;
+    }
+    let turns = Turns::default();
+    for pipeline in pipelines {
+        if let Some(run) = &mut pipeline.run {
+            run.sit(turns.join(pipeline.weight));
+        }
     }
 }
 
@@ -166,7 +184,8 @@ async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters) -> Result<Vec<Pipe
                 let run = job.build().map_err(Failure::ran)?;
                 let meters = run.meters();
                 let (run, end, took) = (Some(run), End::Running, Duration::ZERO);
-                pipelines.push(Pipeline { name, run, meters, letters: tally, end, took });
+                let weight = wired.weight();
+                pipelines.push(Pipeline { name, weight, run, meters, letters: tally, end, took });
             }
             Err(Failure::Manifest(found)) => problems.extend(found),
             Err(other) => return Err(other),

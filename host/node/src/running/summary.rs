@@ -1,10 +1,11 @@
 //! The end of a run: a table per pipeline for people, or one object for programs.
 
+use flow::meters::StageReport;
 use serde_json::{Value, json};
 
 use super::{End, Pipeline};
 use crate::exit::Result;
-use crate::report::{explain, failure_json, number, rate, stage_table};
+use crate::report::{explain, explain_cut, failure_json, number, rate, stage_table};
 use crate::terminal;
 
 pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
@@ -14,6 +15,9 @@ pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
         }
         match &pipeline.end {
             End::Failed(error) => terminal::error(&explain(&pipeline.name, error)),
+            End::Cut(cuts) => {
+                cuts.iter().for_each(|error| terminal::error(&explain_cut(&pipeline.name, error)))
+            }
             End::CutOff => terminal::error(&format!(
                 "pipeline `{}` did not drain in time and was cut off: what the sinks had not committed may be \
                  missing or written in part\n  next: run it again; if it hangs, look at the stage with the longest \
@@ -44,7 +48,33 @@ fn text(pipeline: &Pipeline) -> String {
         number(read),
         rate(read, pipeline.took)
     );
-    format!("{head}\n{}", stage_table(&stages))
+    format!("{head}\n{}{}", stage_table(&stages), troubles(&stages))
+}
+
+/// A line for each stage that died, was tried again or was cut.
+fn troubles(stages: &[StageReport]) -> String {
+    let mut text = String::new();
+    for stage in stages {
+        let hits: Vec<String> =
+            stage.limits.iter().map(|(limit, count)| format!("{} {limit}", number(*count))).collect();
+        let mut said = Vec::new();
+        if stage.deaths > 0 {
+            said.push(format!("died in {} calls", number(stage.deaths)));
+        }
+        if stage.retries > 0 {
+            said.push(format!("was tried again {} times", number(stage.retries)));
+        }
+        if stage.is_cut {
+            said.push(format!("failed and was cut off: {} records did not reach it", number(stage.cut)));
+        }
+        if !hits.is_empty() {
+            said.push(format!("ran into its limits ({})", hits.join(", ")));
+        }
+        if !said.is_empty() {
+            text.push_str(&format!("\n`{}` {}", stage.stage, said.join("; ")));
+        }
+    }
+    text
 }
 
 fn data(pipeline: &Pipeline) -> Value {
@@ -58,6 +88,9 @@ fn data(pipeline: &Pipeline) -> Value {
     if let End::Failed(error) = &pipeline.end {
         data["error"] = failure_json(error);
     }
+    if let End::Cut(cuts) = &pipeline.end {
+        data["cut"] = cuts.iter().map(failure_json).collect();
+    }
     data
 }
 
@@ -68,6 +101,7 @@ impl End {
             Self::Done => "done",
             Self::Stopped => "stopped",
             Self::Failed(_) => "failed",
+            Self::Cut(_) => "done in part",
             Self::CutOff => "cut off",
         }
     }

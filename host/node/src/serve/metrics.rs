@@ -36,7 +36,7 @@ struct Stages(Vec<Meters>);
 
 type Count = (&'static str, &'static str, fn(&StageReport) -> u64);
 
-const COUNTS: [Count; 10] = [
+const COUNTS: [Count; 13] = [
     ("stage_batches", "Batches that a stage took", |report| report.batches),
     ("stage_records_in", "Records that came into a stage, or that a source read", |report| report.records_in),
     ("stage_records_out", "Records that left a stage", |report| report.records_out),
@@ -46,6 +46,9 @@ const COUNTS: [Count; 10] = [
     ("stage_records_rejected", "Records that a stage refused", |report| report.rejected),
     ("stage_records_dropped", "Refused records that nobody keeps", |report| report.dropped),
     ("stage_records_held", "Records that a stage keeps for later", |report| report.held),
+    ("stage_deaths", "Calls on which a stage died", |report| report.deaths),
+    ("stage_retries", "Waits before a stage was tried again", |report| report.retries),
+    ("stage_records_cut", "Records that did not reach a stage that has failed", |report| report.cut),
     ("stage_fuel", "Fuel that a stage used up", |report| report.fuel),
 ];
 
@@ -65,6 +68,15 @@ impl Collector for Stages {
             for (pipeline, report) in &reports {
                 let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
                 ConstCounter::new(count(report)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let help = "How often a stage ran into a limit, or ended in another way, by its code";
+        let mut hits = encoder.encode_descriptor("stage_limit_hits", help, None, MetricType::Counter)?;
+        for (pipeline, report) in &reports {
+            for (limit, count) in &report.limits {
+                let labels =
+                    [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str()), ("limit", *limit)];
+                ConstCounter::new(*count).encode(hits.encode_family(&labels)?)?;
             }
         }
         let mut busy = encoder.encode_descriptor(

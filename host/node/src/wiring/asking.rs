@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use engine::{CallError, Component, Failure};
+use engine::{Access, CallError, Component, Failure};
 use model::diagnostics::{Diagnostic, Diagnostics};
 use model::manifest::{Pipeline, Stage};
 use model::plan::{Answer, Ask, Form, Plan, Planner, Stream};
@@ -24,6 +24,7 @@ pub(super) struct Asked {
 pub(super) async fn plan(
     pipeline: &Pipeline,
     codes: &[Option<Code>],
+    access: &[Access],
     mut problems: Vec<Diagnostic>,
     keeps_all: bool,
 ) -> Result<Asked, Diagnostics> {
@@ -39,7 +40,7 @@ pub(super) async fn plan(
             None => Answer::Reported,
             Some(Code::BuiltIn(built_in)) => built_in.answer(),
             Some(Code::Component(component)) => {
-                answer_of(component, stage, &ask, &mut splits[ask.stage]).await
+                answer_of(component, stage, &access[ask.stage], &ask, &mut splits[ask.stage]).await
             }
         };
         planner.answer(answer);
@@ -63,10 +64,16 @@ fn form(code: &Code) -> Form {
     }
 }
 
-async fn answer_of(component: &Component, stage: &Stage, ask: &Ask, splits: &mut Vec<String>) -> Answer {
+async fn answer_of(
+    component: &Component,
+    stage: &Stage,
+    access: &Access,
+    ask: &Ask,
+    splits: &mut Vec<String>,
+) -> Answer {
     let config = serde_json::Value::Object(stage.with.value.clone());
     let fields = ask.fields.as_deref().unwrap_or_default();
-    match component.plan(&config, fields, &stage_limits(stage)).await {
+    match component.plan_with(&config, fields, &stage_limits(stage), access).await {
         Ok(StagePlan::Transform(plan)) => Answer::Transform(plan),
         Ok(StagePlan::Sink(plan)) => Answer::Sink(plan),
         Ok(StagePlan::Source(SourcePlan { schema, splits: found })) => {

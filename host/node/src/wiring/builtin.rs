@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use connect::{PlannedSink, PlannedSource, SinkSpec, SourceSpec, SpecError, Wanted};
+use connect::{PlannedSink, PlannedSource, Roots, SinkSpec, SourceSpec, SpecError, Wanted};
 use flow::connector::{ConnectError, Sink, Source};
 use model::diagnostics::Diagnostic;
 use model::manifest::{Pipeline, Role, Stage};
@@ -26,6 +26,7 @@ pub(super) fn plan(
     name: &str,
     pipeline: &Pipeline,
     home: &Path,
+    roots: &Roots,
 ) -> Result<BuiltIn, Diagnostic> {
     let planned = match *stage.role {
         Role::Source => {
@@ -42,6 +43,7 @@ pub(super) fn plan(
                 time: stage.time.value.clone(),
                 unknown: stage.unknown.value,
                 base: home.to_owned(),
+                roots: roots.clone(),
             };
             connect::plan_source(&spec).map(|planned| BuiltIn::Source(Mutex::new(Some(planned))))
         }
@@ -51,6 +53,7 @@ pub(super) fn plan(
                 connector: name.to_owned(),
                 with: stage.with.value.clone(),
                 base: home.to_owned(),
+                roots: roots.clone(),
             };
             connect::plan_sink(&spec).map(|planned| BuiltIn::Sink(Mutex::new(Some(planned))))
         }

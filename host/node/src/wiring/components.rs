@@ -9,7 +9,7 @@ use model::limits;
 use model::manifest::{Pipeline, Role, Stage, StageRef};
 use tokio::task::JoinSet;
 
-use super::{Code, Workshop, builtin};
+use super::{Code, Workshop, builtin, reach};
 use crate::build;
 
 impl Workshop {
@@ -24,10 +24,12 @@ impl Workshop {
         let mut loading = JoinSet::new();
         for (index, stage) in pipeline.stages.iter().enumerate() {
             match &stage.reference.value {
-                StageRef::BuiltIn(name) => match builtin::plan(stage, name, pipeline, home) {
-                    Ok(built_in) => codes[index] = Some(Code::BuiltIn(built_in)),
-                    Err(problem) => problems.push(problem),
-                },
+                StageRef::BuiltIn(name) => {
+                    match builtin::plan(stage, name, pipeline, home, &self.policy.roots) {
+                        Ok(built_in) => codes[index] = Some(Code::BuiltIn(built_in)),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
                 StageRef::WasmFile(path) => {
                     loading.spawn(load_file(index, self.engine.clone(), home.join(path)));
                 }
@@ -139,14 +141,7 @@ fn check(stage: &Stage, component: &Component) -> Vec<Diagnostic> {
         problems.push(wrong_role(stage, component));
         return problems;
     }
-    for need in &component.about().needs {
-        let message =
-            format!("`{}` cannot do without `{need}`, which this version cannot grant", *stage.name);
-        let help = "use a stage that does without it: nothing of the host's network, files or environment is granted yet";
-        problems.push(
-            Diagnostic::new("stage::need", message).label(stage.reference.span, "this component").help(help),
-        );
-    }
+    problems.extend(reach::needs_left(stage, component));
     let config = serde_json::Value::Object(stage.with.value.clone());
     for problem in component.check_config(&config) {
         let message = format!("`{}` does not take this config: {}", *stage.name, problem.message);

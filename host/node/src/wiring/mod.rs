@@ -9,11 +9,13 @@ mod builtin;
 mod components;
 mod manifest;
 mod opening;
+mod policy;
+mod reach;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use engine::{Component, Engine, EngineOptions, StageLimits};
+use engine::{Access, Component, Engine, EngineOptions, StageLimits};
 use flow::letters::Identity;
 use model::diagnostics::Diagnostics;
 use model::ids::Revision;
@@ -26,6 +28,8 @@ use crate::places;
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
 pub use manifest::{Draft, read};
+pub use policy::Policy;
+pub use reach::needs;
 
 /// What wiring needs beside the manifest: an engine, and whether directories are built.
 pub struct Workshop {
@@ -33,6 +37,7 @@ pub struct Workshop {
     /// Whether a stage that is a directory is built. Without it, it is refused: building runs what the
     /// directory says, which running does not.
     pub builds: bool,
+    pub policy: Policy,
 }
 
 /// What stands behind a stage.
@@ -50,14 +55,30 @@ pub struct Wired {
     pub codes: Vec<Code>,
     /// By stage; the splits of sources that are components.
     splits: Vec<Vec<String>>,
+    /// By stage; what it reaches.
+    access: Vec<Access>,
     pub plan: Arc<Plan>,
 }
 
 impl Workshop {
     pub fn new(builds: bool) -> Result<Self> {
+        Self::under(Policy::default(), builds)
+    }
+
+    pub fn under(policy: Policy, builds: bool) -> Result<Self> {
         let cache_dir = places::code();
         let engine = Engine::new(EngineOptions { cache_dir, ..EngineOptions::default() });
-        Ok(Self { engine: engine.map_err(Failure::ran)?, builds })
+        Ok(Self { engine: engine.map_err(Failure::ran)?, builds, policy })
+    }
+
+    /// What its components cannot do without, by stage; none where one cannot be loaded.
+    pub async fn needs(&self, draft: &Draft) -> Vec<Option<Vec<model::grants::Need>>> {
+        let (codes, _) = self.load(&draft.pipeline, &draft.home).await;
+        let of = |code: Option<Code>| match code {
+            Some(Code::Component(component)) => Some(needs(&component).0),
+            _ => None,
+        };
+        codes.into_iter().map(of).collect()
     }
 
     /// Loads, checks and plans.
@@ -72,16 +93,23 @@ impl Workshop {
 
     async fn wire_with(&self, draft: Draft, keeps_all: bool) -> std::result::Result<Wired, Diagnostics> {
         let Draft { pipeline, home } = draft;
-        let (codes, problems) = self.load(&pipeline, &home).await;
-        let asked = asking::plan(&pipeline, &codes, problems, keeps_all).await?;
+        let (access, mut problems) = reach::accesses(&pipeline, &home, &self.policy);
+        let (codes, more) = self.load(&pipeline, &home).await;
+        problems.extend(more);
+        let asked = asking::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
         let codes = codes.into_iter().flatten().collect();
-        Ok(Wired { codes, splits: asked.splits, plan: Arc::new(asked.plan), pipeline, home })
+        Ok(Wired { codes, splits: asked.splits, access, plan: Arc::new(asked.plan), pipeline, home })
     }
 }
 
 impl Wired {
     pub fn name(&self) -> &str {
         self.pipeline.name.as_str()
+    }
+
+    /// Its share of a busy machine.
+    pub fn weight(&self) -> u32 {
+        self.pipeline.weight
     }
 
     /// The component behind a stage, where there is one.

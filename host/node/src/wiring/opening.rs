@@ -12,7 +12,7 @@ use flow::{Job, Part, Rules};
 use model::diagnostics::Diagnostic;
 use model::fields::FieldSpec;
 use model::manifest::{Role, Stage};
-use model::plan::{PlannedStage, SinkWork, SourceWork, TransformWork, Work};
+use model::plan::{SinkWork, SourceWork, TransformWork, Work};
 use serde_json::Value;
 
 use super::{Code, Wired, stage_limits};
@@ -82,9 +82,7 @@ impl Wired {
     /// The pool of a transform; none for other stages.
     pub fn pool(&self, index: usize) -> Option<Pool> {
         match (&self.plan.stages[index].work, &self.codes[index]) {
-            (Work::Transform(work), Code::Component(component)) => {
-                Some(self.pool_of(&self.pipeline.stages[index], work, component))
-            }
+            (Work::Transform(work), Code::Component(component)) => Some(self.pool_of(index, work, component)),
             _ => None,
         }
     }
@@ -106,12 +104,12 @@ impl Wired {
         match &planned.work {
             Work::Source(work) => self.component_source(index, work, component).await,
             Work::Transform(work) => {
-                let pool = self.pool_of(stage, work, component);
+                let pool = self.pool_of(index, work, component);
                 let lease = pool.lease().await.map_err(|error| cannot_start(stage, &error))?;
                 lease.give_back();
                 Ok(Part::Transform(pool))
             }
-            Work::Sink(work) => self.component_sink(stage, planned, work, component).await,
+            Work::Sink(work) => self.component_sink(index, work, component).await,
         }
     }
 
@@ -130,6 +128,7 @@ impl Wired {
             schema: fields(&port.offered),
             wanted: wanted.filter_map(|&column| u32::try_from(column).ok()).collect(),
             limits: stage_limits(stage),
+            access: self.access[index].clone(),
         };
         let driver =
             SourceDriver::open(component, setup).await.map_err(|error| cannot_start(stage, &error))?;
@@ -140,13 +139,8 @@ impl Wired {
         Ok(Part::Source { source: Box::new(source), limits: pull_limits(stage) })
     }
 
-    async fn component_sink(
-        &self,
-        stage: &Stage,
-        planned: &PlannedStage,
-        work: &SinkWork,
-        component: &Component,
-    ) -> Opened<Part> {
+    async fn component_sink(&self, index: usize, work: &SinkWork, component: &Component) -> Opened<Part> {
+        let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
         let Some(sink) = &work.component else {
             let message = format!("`{}` was planned as a connector, and is a component", *stage.name);
             return Err(Diagnostic::new("stage::role", message).label(stage.reference.span, "this"));
@@ -159,13 +153,15 @@ impl Wired {
             plan: sink.plan.clone(),
             context: SinkContext::default(),
             limits: stage_limits(stage),
+            access: self.access[index].clone(),
         };
         let driver = SinkDriver::open(component, setup).await.map_err(|error| cannot_start(stage, &error))?;
         let ids = sink.plan.ids;
         Ok(Part::Sink(Box::new(ComponentSink::new(driver, sink.feed.clone(), planned.input.clone(), ids))))
     }
 
-    fn pool_of(&self, stage: &Stage, work: &TransformWork, component: &Component) -> Pool {
+    fn pool_of(&self, index: usize, work: &TransformWork, component: &Component) -> Pool {
+        let stage = &self.pipeline.stages[index];
         let setup = StageSetup {
             pipeline: self.plan.pipeline.clone(),
             stage: Arc::from(stage.name.as_str()),
@@ -173,6 +169,7 @@ impl Wired {
             input: work.fields.clone().unwrap_or_default(),
             plan: work.plan.clone(),
             limits: stage_limits(stage),
+            access: self.access[index].clone(),
         };
         Pool::new(component.clone(), setup)
     }

@@ -28,7 +28,7 @@ pub(in super::super) struct From {
 
 impl Draft {
     pub fn into_stage(self, from: Vec<Input>) -> Option<Stage> {
-        let Settings { with, schema, time, unknown, key, limits, on_error, retry, isolation, batch } =
+        let Settings { with, schema, time, unknown, key, limits, grants, on_error, retry, isolation, batch } =
             self.settings;
         Some(Stage {
             name: Spanned::new(self.name?, self.written.span),
@@ -41,6 +41,7 @@ impl Draft {
             unknown,
             key,
             limits,
+            grants,
             on_error,
             retry,
             isolation,

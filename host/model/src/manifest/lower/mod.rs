@@ -2,6 +2,7 @@
 
 pub(super) mod cases;
 mod draft;
+pub(super) mod grants;
 mod read;
 pub(super) mod settings;
 pub(super) mod stage;

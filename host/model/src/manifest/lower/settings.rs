@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::super::pipeline::{
-    BatchDecl, ColumnDecl, ColumnType, Config, Isolation, KeyFrom, Limits, OnError, Retry, Role, SchemaDecl,
-    TimeFrom, UnknownFields,
+    BatchDecl, ColumnDecl, ColumnType, Config, GrantsDecl, Isolation, KeyFrom, Limits, OnError, Retry, Role,
+    SchemaDecl, TimeFrom, UnknownFields,
 };
 use super::super::scalar::json;
 use super::super::suggest::quoted;
@@ -41,6 +41,7 @@ pub(in super::super) struct Settings {
     pub unknown: Spanned<UnknownFields>,
     pub key: Option<Spanned<KeyFrom>>,
     pub limits: Limits,
+    pub grants: GrantsDecl,
     pub on_error: Spanned<OnError>,
     pub retry: Retry,
     pub isolation: Isolation,
@@ -57,6 +58,7 @@ impl Settings {
             unknown: Spanned::new(UnknownFields::Reject, place),
             key: None,
             limits: Limits::default(),
+            grants: GrantsDecl::default(),
             on_error: Spanned::new(OnError::DeadLetter, place),
             retry: Retry::default(),
             isolation: Isolation::default(),
@@ -97,6 +99,9 @@ pub(super) fn read(
     }
     if let Some(entry) = fields.get("limits") {
         settings.limits = limits(reader, fields, entry, role, built_in);
+    }
+    if let Some(entry) = fields.get("grants") {
+        settings.grants = super::grants::grants(reader, fields, entry, built_in);
     }
     if let Some(entry) = fields.get("on-error") {
         let what = format!("`on-error` of {}", fields.of);

@@ -24,6 +24,7 @@ pub(in super::super) const STAGE_KEYS: &[&str] = &[
     "unknown",
     "key",
     "limits",
+    "grants",
     "on-error",
     "retry",
     "isolation",
@@ -32,7 +33,7 @@ pub(in super::super) const STAGE_KEYS: &[&str] = &[
     "replicas",
 ];
 /// Known, and refused in this version.
-const LATER_KEYS: &[&str] = &["grants", "partition", "place"];
+const LATER_KEYS: &[&str] = &["partition", "place"];
 const ROLES: [Role; 3] = [Role::Source, Role::Transform, Role::Sink];
 const STAGE_HELP: &str =
     "a stage says what it is, such as `{ source: file }` or `{ sink: stdout, from: orders }`";
@@ -273,11 +274,7 @@ fn unknown_alone(reader: &mut Reader, fields: &Fields<'_>, role: Option<Spanned<
 fn later(reader: &mut Reader, fields: &Fields<'_>) {
     for key in LATER_KEYS {
         if let Some(entry) = fields.get(key) {
-            let help = match *key {
-                "grants" => "remove it: a stage reaches nothing outside for now",
-                _ => "remove it",
-            };
-            reader.not_yet(&format!("`{key}`"), entry.key.span, help);
+            reader.not_yet(&format!("`{key}`"), entry.key.span, "remove it");
         }
     }
     if let Some(entry) = fields.get("buffer") {

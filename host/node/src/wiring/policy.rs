@@ -1,0 +1,119 @@
+//! What this process lets pipelines reach at all, whatever their manifests grant: where files may lie, and
+//! where the values of secrets are.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+use connect::Roots;
+use engine::Secret;
+use model::limits::GRANT_VALUE_BYTES_MAX;
+
+use crate::exit::{Failure, Result};
+
+/// Before the name of a secret, in the environment of this process.
+pub const SECRET_PREFIX: &str = "CONVEYOR_SECRET_";
+
+/// The policy of one process. The default: files anywhere, secrets from the environment, needed by nobody.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Files of connectors and directories that are granted lie inside.
+    pub roots: Roots,
+    /// Where each secret is a file of its name, as Kubernetes mounts them.
+    secrets: Option<PathBuf>,
+    /// Whether a secret that is granted has to have a value: where stages really run.
+    pub needs_secrets: bool,
+}
+
+impl Policy {
+    pub fn new(roots: &[PathBuf], secrets: Option<&Path>) -> Result<Self> {
+        let roots = if roots.is_empty() { Ok(Roots::default()) } else { Roots::new(roots) };
+        let roots = roots.map_err(|error| {
+            Failure::Input(anyhow!("`--allow-root`: {error}; name directories that are there"))
+        })?;
+        if let Some(dir) = secrets.filter(|dir| !dir.is_dir()) {
+            let dir = dir.display();
+            return Err(Failure::Input(anyhow!(
+                "`--secrets {dir}`: it is no directory; name one with a file for each secret"
+            )));
+        }
+        Ok(Self { roots, secrets: secrets.map(Path::to_owned), needs_secrets: false })
+    }
+
+    pub fn needing_secrets(self) -> Self {
+        Self { needs_secrets: true, ..self }
+    }
+
+    /// The value of a secret, or why there is none.
+    pub fn secret(&self, name: &str) -> anyhow::Result<Secret> {
+        let value = match &self.secrets {
+            Some(dir) => {
+                let path = dir.join(name);
+                let what = || format!("{} cannot be read", path.display());
+                let bytes = read_some(&path).with_context(what)?;
+                let text = String::from_utf8(bytes).map_err(|_| anyhow!("it is not UTF-8"));
+                without_line_end(text.with_context(what)?)
+            }
+            None => match std::env::var(format!("{SECRET_PREFIX}{name}")) {
+                Ok(value) => value,
+                Err(std::env::VarError::NotPresent) => bail!("{SECRET_PREFIX}{name} is not set"),
+                Err(std::env::VarError::NotUnicode(_)) => bail!("{SECRET_PREFIX}{name} is not UTF-8"),
+            },
+        };
+        if value.len() > GRANT_VALUE_BYTES_MAX {
+            bail!("it has {} bytes or more, at most {GRANT_VALUE_BYTES_MAX} are taken", value.len());
+        }
+        Ok(Secret::new(value))
+    }
+
+    /// What to do about a secret without a value.
+    pub fn secret_help(&self, name: &str) -> String {
+        match &self.secrets {
+            Some(dir) => format!("put its value into {}", dir.join(name).display()),
+            None => format!(
+                "set {SECRET_PREFIX}{name}, or name with `--secrets` a directory with a file `{name}`"
+            ),
+        }
+    }
+}
+
+/// Editors and `echo` end a file with a line feed that is no part of a key.
+fn without_line_end(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
+}
+
+/// More than a secret may have is enough to refuse it.
+fn read_some(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(GRANT_VALUE_BYTES_MAX as u64 + 3).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_a_file_of_its_name_without_its_last_line_feed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("A"), "one\n\n").expect("a file");
+        std::fs::write(dir.path().join("LONG"), vec![b'x'; GRANT_VALUE_BYTES_MAX + 1]).expect("a file");
+        std::fs::write(dir.path().join("RAW"), [0xff]).expect("a file");
+        let policy = Policy::new(&[], Some(dir.path())).expect("a policy");
+        assert!(policy.secret("A").expect("a value") == Secret::new("one\n".to_owned()));
+        for (name, why) in [("LONG", "bytes"), ("RAW", "UTF-8"), ("NONE", "cannot be read")] {
+            let error = format!("{:#}", policy.secret(name).expect_err(name));
+            assert!(error.contains(why), "{name}: {error}");
+        }
+        assert!(policy.secret_help("B").contains("B"));
+        assert!(Policy::new(&[dir.path().join("A")], None).is_err());
+        assert!(Policy::new(&[], Some(&dir.path().join("A"))).is_err());
+    }
+}
