@@ -141,7 +141,7 @@ fn when_one_of_several_fails_the_others_drain_and_commit() {
     scene.write(
         "bad.yaml",
         "pipeline: bad\nstages:\n  in: { source: generate, with: { template: \"{{seq}}\", rate: 100 } }\n  probe: { \
-         transform: GUEST(probe-run), from: in, with: { at: \"20\", then: panic } }\n  out: { sink: discard, from: \
+         transform: GUEST(probe-run), from: in, with: { at: \"20\", then: fail } }\n  out: { sink: discard, from: \
          probe }\n",
     );
     let ran = scene.run(&["run", "pipeline.yaml", "bad.yaml", "--output", "json"]).code(1);
