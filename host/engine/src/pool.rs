@@ -54,9 +54,11 @@ struct Shared {
     log: Arc<StageLog>,
     /// Room for as many instances as may be alive at once.
     alive: Arc<Semaphore>,
-    /// Boxed, since they move in and out of leases.
-    idle: Mutex<Vec<Box<Warm>>>,
+    idle: Mutex<Idle>,
 }
+
+/// Boxed, since they move in and out of leases: a lease takes the box, and the instance stays where it is.
+type Idle = Vec<Box<Warm>>;
 
 /// An instance that was opened.
 struct Warm {
@@ -123,7 +125,7 @@ impl Pool {
 }
 
 impl Shared {
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Box<Warm>>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -473,7 +473,7 @@ pub(crate) struct Answered {
 
 impl Answered {
     /// Whether the answer keeps to the contract. Nothing is done with it.
-    pub fn is_good(self, plan: &Plan, stage: usize) -> bool {
+    pub fn keeps_contract(self, plan: &Plan, stage: usize) -> bool {
         apply(&self.batch, outputs(plan, stage), self.outcome).is_ok()
     }
 }

@@ -250,7 +250,7 @@ impl Belt {
             let Some(came) = self.fit(plan, stage, single)? else { continue };
             match self.call(plan, stage, came).await? {
                 Ok(answered) => {
-                    if answered.is_good(plan, stage) {
+                    if answered.keeps_contract(plan, stage) {
                         return Ok(true);
                     }
                 }

@@ -110,10 +110,11 @@ mod tests {
     fn search(rows: u32, kills: impl Fn(u32) -> bool, time_per_call: Duration) -> Found {
         let mut search = Search::new(rows as usize);
         let mut found = Found::default();
-        let mut waiting: Vec<Range<u32>> = match rows {
-            0 | 1 => vec![0..rows],
-            _ => vec![rows / 2..rows, 0..rows / 2],
-        };
+        let mut waiting: Vec<Range<u32>> = Vec::new();
+        match rows {
+            0 | 1 => waiting.push(0..rows),
+            _ => waiting.extend([rows / 2..rows, 0..rows / 2]),
+        }
         while let Some(part) = waiting.pop() {
             if !part.clone().any(&kills) {
                 search.went_through();

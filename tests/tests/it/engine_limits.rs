@@ -166,17 +166,21 @@ async fn instances_wait_warm_until_the_pool_is_cooled() {
 async fn instances_run_out_and_come_back() {
     let engine = crate::guests::engine();
     let component = engine.load(crate::guests::guest("probe-bytes")).await.expect("a stage");
-    let pool = probe(&component, "all", &[], StageLimits::default()).await;
-    let mut leases = Vec::new();
-    let error = loop {
-        match pool.lease().await {
-            Ok(lease) => leases.push(lease),
-            Err(error) => break error,
-        }
-    };
-    assert_eq!((leases.len(), error.code()), (16, "no-room"), "{error}");
-    drop(leases);
-    assert!(pool.lease().await.is_ok());
+    // The stage's own bound, and that of the process.
+    for (instances, held, code) in [(3, 3, "too-many-instances"), (100, 16, "no-room")] {
+        let limits = StageLimits { instances, ..StageLimits::default() };
+        let pool = probe(&component, "all", &[], limits).await;
+        let mut leases = Vec::new();
+        let error = loop {
+            match pool.lease().await {
+                Ok(lease) => leases.push(lease),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((leases.len(), error.code()), (held, code), "{error}");
+        drop(leases);
+        assert!(pool.lease().await.is_ok());
+    }
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ async fn send(plan: &Arc<Plan>, chosen: &Chosen, fates: &Fates) -> Vec<(String, 
     let job = Job {
         plan: plan.clone(),
         parts: parts.collect(),
-        rules: Rules::defaults(&plan),
+        rules: Rules::defaults(plan),
         letters: fates.letters(None),
     };
     let run = job.build_behind(chosen.feeds()).expect("loops");
