@@ -173,10 +173,7 @@ impl Belt {
 
     /// Rows that cannot come into a stage.
     pub fn refuse(&self, stage: usize, batch: &Batch, rejections: Vec<Rejection>) -> Result<(), RunError> {
-        let refused = rejections.len() as u64;
-        let tally = Tally { rejected: refused, ..Tally::default() };
-        let count = BatchCount { records_in: refused, tally, ..BatchCount::default() };
-        self.context.meters.stages[stage].count(&count);
+        self.context.meters.stages[stage].count_refused(rejections.len());
         self.context.refusing.rows(stage, batch, rejections)
     }
 
@@ -277,11 +274,7 @@ impl Belt {
         let mut fed = fed.map_err(|error| feed_error(plan, stage, &batch, error))?;
         let rejections = std::mem::take(&mut fed.rejections);
         if !rejections.is_empty() {
-            let refused = rejections.len() as u64;
-            self.context.refusing.rows(stage, &batch, rejections)?;
-            let tally = Tally { rejected: refused, ..Tally::default() };
-            let count = BatchCount { records_in: refused, tally, ..BatchCount::default() };
-            self.context.meters.stages[stage].count(&count);
+            self.refuse(stage, &batch, rejections)?;
         }
         Ok((!fed.batch.is_empty()).then_some(fed))
     }

@@ -148,6 +148,13 @@ impl StageMeter {
         times.saturating_record(took_us);
     }
 
+    /// Records that were refused and went no further.
+    pub fn count_refused(&self, records: usize) {
+        let records = records as u64;
+        let tally = Tally { rejected: records, ..Tally::default() };
+        self.count(&BatchCount { records_in: records, tally, ..BatchCount::default() });
+    }
+
     /// Rejected records that nobody keeps.
     pub fn count_dropped(&self, records: u64) {
         self.counts.dropped.fetch_add(records, Ordering::Relaxed);

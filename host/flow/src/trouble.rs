@@ -14,7 +14,6 @@ use engine::{CallError, Failure};
 use model::batch::Batch;
 use model::limits;
 use model::manifest::OnFailure;
-use model::outcome::Tally;
 use model::plan::Plan;
 use model::search::{Search, Verdict};
 use tokio::time::Instant;
@@ -22,7 +21,6 @@ use tokio::time::Instant;
 use crate::belt::{Belt, Station, Way};
 use crate::connector::{ConnectError, ConnectErrorKind};
 use crate::error::{Records, RunError};
-use crate::meters::BatchCount;
 use crate::refuse::Refusal;
 
 /// What is the matter with one stage. Most never have any.
@@ -42,9 +40,7 @@ struct Hunt {
     /// Parts that are still to be tried.
     parts: usize,
     /// Records that killed it, before any other went through: until then it may be the stage's fault.
-    found: Vec<(Batch, Refusal)>,
-    /// The last death, for the report should it be the stage.
-    death: Option<RunError>,
+    found: Vec<(Batch, Vec<Refusal>)>,
 }
 
 /// What waits until the stage is tried again.
@@ -149,7 +145,7 @@ impl Belt {
             None => {
                 let search = Search::new(rows);
                 let (whole, found) = (failed.batch.clone(), Vec::new());
-                trouble.hunt = Some(Hunt { search, whole, started: now, parts: 1, found, death: None });
+                trouble.hunt = Some(Hunt { search, whole, started: now, parts: 1, found });
                 if rows == 1 { Verdict::Killer } else { Verdict::Halve }
             }
         };
@@ -173,9 +169,8 @@ impl Belt {
                 }
                 Ok(())
             }
-            Verdict::Killer => self.resolve(stage, failed, None),
             // A second probe is not asked for.
-            Verdict::GiveUp | Verdict::Probe(_) => self.resolve(stage, failed, Some(rows)),
+            Verdict::Killer | Verdict::GiveUp | Verdict::Probe(_) => self.resolve(stage, failed),
         }
     }
 
@@ -185,18 +180,16 @@ impl Belt {
         hunt.ok_or_else(|| RunError::Broke { stage: name, why: "a search ended before its parts".to_owned() })
     }
 
-    /// A part of the batch is known to kill the stage: one record, or `together` that could not be told apart.
-    fn resolve(&mut self, stage: usize, failed: Failed, together: Option<usize>) -> Result<(), RunError> {
+    /// A part of the batch is known to kill the stage: one record, or several that could not be told apart.
+    fn resolve(&mut self, stage: usize, failed: Failed) -> Result<(), RunError> {
         let Failed { batch, error, code, message, backtrace, .. } = failed;
         let hunt = self.hunted(stage)?;
-        let attempts = hunt.search.calls();
-        let message = match together {
-            Some(rows) => {
-                format!(
-                    "{message}; it is one of {rows} records that a search of {attempts} calls did not tell apart"
-                )
-            }
-            None => message,
+        let (rows, attempts) = (batch.rows(), hunt.search.calls());
+        let message = match rows {
+            1 => message,
+            _ => format!(
+                "{message}; it is one of {rows} records that a search of {attempts} calls did not tell apart"
+            ),
         };
         let refusal = |row: usize| Refusal {
             row: row as u32,
@@ -205,35 +198,27 @@ impl Belt {
             backtrace: backtrace.clone(),
             attempts,
         };
-        let refusals: Vec<Refusal> = (0..batch.rows()).map(refusal).collect();
-        hunt.found.extend(refusals.into_iter().map(|refusal| (batch.clone(), refusal)));
-        hunt.death = Some(error);
+        hunt.found.push((batch, (0..rows).map(refusal).collect()));
         hunt.parts -= 1;
         let (survived, over) = (hunt.search.survived(), hunt.parts == 0);
         let found = if survived || over { std::mem::take(&mut hunt.found) } else { Vec::new() };
-        let death = hunt.death.take();
         if over && let Some(trouble) = &mut self.troubles[stage] {
             trouble.hunt = None;
         }
         self.refuse_killers(stage, found)?;
-        match (over && !survived, death) {
-            // Every record of a small batch killed it. They are dead letters, and it waits before the next batch.
-            (true, Some(death)) => self.pause(stage, death),
-            _ => Ok(()),
-        }
+        // Every record of a small batch killed it. They are dead letters, and it waits before the next batch.
+        if over && !survived { self.pause(stage, error) } else { Ok(()) }
     }
 
-    fn refuse_killers(&mut self, stage: usize, found: Vec<(Batch, Refusal)>) -> Result<(), RunError> {
-        let killers = found.len() as u64;
+    fn refuse_killers(&mut self, stage: usize, found: Vec<(Batch, Vec<Refusal>)>) -> Result<(), RunError> {
+        let killers = found.iter().map(|(_, refusals)| refusals.len()).sum();
         if killers == 0 {
             return Ok(());
         }
-        for (batch, refusal) in found {
-            self.context.refusing.refusals(stage, &batch, vec![refusal])?;
+        for (batch, refusals) in found {
+            self.context.refusing.refusals(stage, &batch, refusals)?;
         }
-        let tally = Tally { rejected: killers, ..Tally::default() };
-        let count = BatchCount { records_in: killers, tally, ..BatchCount::default() };
-        self.context.meters.stages[stage].count(&count);
+        self.context.meters.stages[stage].count_refused(killers);
         Ok(())
     }
 
@@ -285,8 +270,7 @@ impl Belt {
         let Some(wait) = self.next_wait(stage, asked) else { return self.give_up(stage, error, rows) };
         tracing::warn!(stage = &*self.context.plan.stages[stage].name, ?wait, "{error}; it is tried again");
         let bytes = batch.weight_bytes();
-        let hold = Hold { until: Instant::now() + wait, waiting: [(way, batch)].into(), bytes };
-        self.troubles[stage].get_or_insert_default().hold = Some(hold);
+        self.begin_hold(stage, wait, [(way, batch)].into(), bytes);
         self.context.meters.stages[stage].count_retry();
         Ok(())
     }
@@ -294,9 +278,13 @@ impl Belt {
     /// As `hold`, with nothing that has to be tried again.
     fn pause(&mut self, stage: usize, error: RunError) -> Result<(), RunError> {
         let Some(wait) = self.next_wait(stage, Duration::ZERO) else { return self.give_up(stage, error, 0) };
-        let hold = Hold { until: Instant::now() + wait, waiting: VecDeque::new(), bytes: 0 };
-        self.troubles[stage].get_or_insert_default().hold = Some(hold);
+        self.begin_hold(stage, wait, VecDeque::new(), 0);
         Ok(())
+    }
+
+    fn begin_hold(&mut self, stage: usize, wait: Duration, waiting: VecDeque<(Way, Batch)>, bytes: usize) {
+        let hold = Hold { until: Instant::now() + wait, waiting, bytes };
+        self.troubles[stage].get_or_insert_default().hold = Some(hold);
     }
 
     fn next_wait(&mut self, stage: usize, asked: Duration) -> Option<Duration> {
