@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, BinaryArray};
 use async_trait::async_trait;
-use flow::connector::{ConnectError, PullLimits, Pulled, Refusals, Sink, Source};
+use flow::connector::{Barrier, ConnectError, PullLimits, Pulled, Refusals, Sink, Source};
 use model::batch::{Batch, BatchError, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
@@ -101,7 +101,7 @@ impl Source for Prepared {
         if self.timed {
             self.seen.with(|inner| inner.pulled = Some(Instant::now()));
         }
-        Ok(Some(Pulled { batch: Some(batch), refused: Vec::new() }))
+        Ok(Some(Pulled { batch: Some(batch), refused: Vec::new(), cursor: None }))
     }
 }
 
@@ -131,7 +131,7 @@ macro_rules! sink {
                 Ok(())
             }
 
-            async fn prepare(&mut self, _: u64) -> Result<Vec<u8>, ConnectError> {
+            async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
                 Ok(Vec::new())
             }
 

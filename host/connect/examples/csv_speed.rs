@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{Array as _, AsArray as _};
 use connect::{SourceSpec, Wanted, plan_source};
-use flow::connector::PullLimits;
+use flow::connector::{Places, PullLimits};
 use model::convert::JsonWriter;
 use model::manifest::{TimeFrom, UnknownFields};
 use model::plan::Stream;
@@ -65,7 +65,7 @@ fn connect_columns(
     let wanted = names.iter().map(|name| schema.index_of(name)).collect::<Result<Vec<_>, _>>()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let limits = PullLimits { records_max: 1024, bytes_max: 1 << 20, delay: Duration::from_millis(5) };
-    let mut source = planned.open(&Wanted { columns: Some(wanted.clone()), times: false })?;
+    let mut source = planned.open(&Wanted { columns: Some(wanted.clone()), times: false }, &Places::new())?;
     let writer = JsonWriter::new(&schema.project(&wanted[..columns.len()])?);
     let (mut out, mut rows, mut bytes) = (Vec::new(), 0, 0);
     while let Some(pulled) = runtime.block_on(source.pull(limits))? {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array as _, BinaryArray};
 use async_trait::async_trait;
-use flow::connector::{ConnectError, Refusals, Sink};
+use flow::connector::{Barrier, Committed, ConnectError, Refusals, Sink};
 use model::batch::Batch;
 use model::convert::JsonWriter;
 use model::ids::RecordId;
@@ -74,7 +74,11 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
 }
 
 impl OpenSink for Options {
-    fn open(self: Box<Self>, input: &Stream) -> Result<Box<dyn Sink>, ConnectError> {
+    fn open(
+        self: Box<Self>,
+        input: &Stream,
+        _committed: Option<Committed>,
+    ) -> Result<Box<dyn Sink>, ConnectError> {
         Ok(Box::new(Discard::new(input, self.checksum).0))
     }
 }
@@ -113,7 +117,7 @@ impl Sink for Discard {
         Ok(())
     }
 
-    async fn prepare(&mut self, _checkpoint: u64) -> Result<Vec<u8>, ConnectError> {
+    async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
         let (records, checksum) = (self.totals.records(), self.totals.checksum());
         tracing::info!(records, checksum = format!("{checksum:016x}"), "discarded");
         Ok(format!("{{\"records\":{records},\"checksum\":\"{checksum:016x}\"}}").into_bytes())

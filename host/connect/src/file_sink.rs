@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use flow::connector::{ConnectError, Sink};
+use flow::connector::{Committed, ConnectError, Sink};
 use model::convert::JsonWriter;
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
@@ -110,7 +110,11 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
 }
 
 impl OpenSink for FileSink {
-    fn open(self: Box<Self>, input: &Stream) -> Result<Box<dyn Sink>, ConnectError> {
+    fn open(
+        self: Box<Self>,
+        input: &Stream,
+        _committed: Option<Committed>,
+    ) -> Result<Box<dyn Sink>, ConnectError> {
         let (encoder, header) = self.shape.encoder(input);
         let packing = match (&encoder, self.compression) {
             (Encoder::Rows, _) => Packing::Parquet(input.batch_schema()),

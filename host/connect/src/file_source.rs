@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use flow::connector::{ConnectError, Source};
+use flow::connector::{ConnectError, Places, Source};
 use model::limits::FOLLOW_POLL;
 use model::manifest::TimeFrom;
 use schemars::JsonSchema;
@@ -147,7 +147,7 @@ fn check_follow(
 }
 
 impl OpenSource for FileSource {
-    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
+    fn open(self: Box<Self>, wanted: &Wanted, _from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         let (make, output) = self.reading.decoders(&self.spec, &self.described, wanted)?;
         Ok(Box::new(StreamSource::open(self.input, output, make)?))
     }

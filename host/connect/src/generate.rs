@@ -7,7 +7,7 @@ use arrow::array::{Array as _, BinaryArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use async_trait::async_trait;
 use fastrand::Rng;
-use flow::connector::{ConnectError, PullLimits, Pulled, Source};
+use flow::connector::{ConnectError, Places, PullLimits, Pulled, Source};
 use model::convert::JsonReader;
 use model::lineage::Offsets;
 use model::manifest::TimeFrom;
@@ -102,7 +102,7 @@ fn now() -> i64 {
 }
 
 impl OpenSource for Generate {
-    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
+    fn open(self: Box<Self>, wanted: &Wanted, _from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         let (indices, output) = output(&self.spec, &self.stream, wanted)?;
         let rows = match &self.stream {
             Stream::Opaque => None,

@@ -27,7 +27,7 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow::connector::{ConnectError, Sink, Source};
+use flow::connector::{Committed, ConnectError, Places, Sink, Source};
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Form, Stream};
 use schemars::Schema;
@@ -98,6 +98,7 @@ pub struct Wanted {
 /// A source that was looked at and not started.
 pub struct PlannedSource {
     stream: Stream,
+    replays: bool,
     opener: Box<dyn OpenSource>,
 }
 
@@ -105,20 +106,32 @@ pub struct PlannedSource {
 pub struct PlannedSink {
     form: Form,
     reads_columns: bool,
+    commits: bool,
     opener: Box<dyn OpenSink>,
 }
 
 pub(crate) trait OpenSource: Send {
-    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError>;
+    /// `from`: where splits go on that were read before.
+    fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError>;
 }
 
 pub(crate) trait OpenSink: Send {
-    fn open(self: Box<Self>, input: &Stream) -> Result<Box<dyn Sink>, ConnectError>;
+    /// `committed`: none in a run without checkpoints.
+    fn open(
+        self: Box<Self>,
+        input: &Stream,
+        committed: Option<Committed>,
+    ) -> Result<Box<dyn Sink>, ConnectError>;
 }
 
 impl PlannedSource {
     pub(crate) fn new(stream: Stream, opener: impl OpenSource + 'static) -> Self {
-        Self { stream, opener: Box::new(opener) }
+        Self { stream, replays: true, opener: Box::new(opener) }
+    }
+
+    /// A source whose records are gone once they were read.
+    pub(crate) fn not_replaying(self) -> Self {
+        Self { replays: false, ..self }
     }
 
     /// What it gives: opaque records, or rows of these columns.
@@ -126,15 +139,25 @@ impl PlannedSource {
         &self.stream
     }
 
-    /// Starts it. What flows has the wanted columns alone.
-    pub fn open(self, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
-        self.opener.open(wanted)
+    /// Whether records can be read again from a place where it was before.
+    pub fn replays(&self) -> bool {
+        self.replays
+    }
+
+    /// Starts it. What flows has the wanted columns alone. `from`: where splits go on that were read before.
+    pub fn open(self, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+        self.opener.open(wanted, from)
     }
 }
 
 impl PlannedSink {
     pub(crate) fn new(form: Form, opener: impl OpenSink + 'static) -> Self {
-        Self { form, reads_columns: true, opener: Box::new(opener) }
+        Self { form, reads_columns: true, commits: false, opener: Box::new(opener) }
+    }
+
+    /// A sink whose output is seen when a checkpoint stands, and once.
+    pub(crate) fn committing(self) -> Self {
+        Self { commits: true, ..self }
     }
 
     pub(crate) fn reading_columns(self, reads_columns: bool) -> Self {
@@ -151,9 +174,15 @@ impl PlannedSink {
         self.reads_columns
     }
 
-    /// Opens what it writes to: what cannot be written is found out here, before anything runs.
-    pub fn open(self, input: &Stream) -> Result<Box<dyn Sink>, ConnectError> {
-        self.opener.open(input)
+    /// Whether its output is seen when a checkpoint stands, and once.
+    pub fn commits(&self) -> bool {
+        self.commits
+    }
+
+    /// Opens what it writes to: what cannot be written is found out here, before anything runs. `committed`: what
+    /// the last checkpoint knows of it; none in a run without checkpoints.
+    pub fn open(self, input: &Stream, committed: Option<Committed>) -> Result<Box<dyn Sink>, ConnectError> {
+        self.opener.open(input, committed)
     }
 }
 

@@ -9,7 +9,7 @@ use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use flow::connector::{ConnectError, PullLimits, Pulled, Source};
+use flow::connector::{ConnectError, Places, PullLimits, Pulled, Source};
 use model::convert::{BAD_CAST, cast_array};
 use model::fields::{FieldSpec, Kind};
 use model::limits::{BATCH_RECORDS, READ_AHEAD};
@@ -132,7 +132,7 @@ struct ParquetSource {
 }
 
 impl OpenSource for ParquetFiles {
-    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
+    fn open(self: Box<Self>, wanted: &Wanted, _from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         let (indices, output) = output(&self.spec, &self.stream, wanted)?;
         let Stream::Rows(schema) = &self.stream else {
             return Err(ConnectError::failed(

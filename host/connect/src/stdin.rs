@@ -4,7 +4,7 @@
 
 use std::io::{Cursor, IsTerminal as _, Read};
 
-use flow::connector::{ConnectError, Source};
+use flow::connector::{ConnectError, Places, Source};
 use model::limits::INFER_BYTES_MAX;
 use model::manifest::TimeFrom;
 use schemars::JsonSchema;
@@ -84,7 +84,8 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         time_column(&described.stream, name)?;
     }
     let stream = described.stream.clone();
-    Ok(PlannedSource::new(stream, StdinSource { spec: spec.clone(), reading, described, input }))
+    let source = StdinSource { spec: spec.clone(), reading, described, input };
+    Ok(PlannedSource::new(stream, source).not_replaying())
 }
 
 fn sample_stdin(compression: Compression) -> Result<(Sample, Box<dyn Read + Send>), ConnectError> {
@@ -95,7 +96,7 @@ fn sample_stdin(compression: Compression) -> Result<(Sample, Box<dyn Read + Send
 }
 
 impl OpenSource for StdinSource {
-    fn open(self: Box<Self>, wanted: &Wanted) -> Result<Box<dyn Source>, ConnectError> {
+    fn open(self: Box<Self>, wanted: &Wanted, _from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         let (make, output) = self.reading.decoders(&self.spec, &self.described, wanted)?;
         Ok(Box::new(StreamSource::open(self.input, output, make)?))
     }

@@ -3,7 +3,7 @@
 //! When whoever reads it goes away, as `head` does, that is a clean end: the error that comes back says
 //! [`flow::connector::ConnectErrorKind::Closed`].
 
-use flow::connector::{ConnectError, Sink};
+use flow::connector::{Committed, ConnectError, Sink};
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -51,7 +51,11 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
 }
 
 impl OpenSink for Stdout {
-    fn open(self: Box<Self>, input: &Stream) -> Result<Box<dyn Sink>, ConnectError> {
+    fn open(
+        self: Box<Self>,
+        input: &Stream,
+        _committed: Option<Committed>,
+    ) -> Result<Box<dyn Sink>, ConnectError> {
         let shape = self.shape.unwrap_or_else(|| Shape::natural(input));
         let (encoder, header) = shape.encoder(input);
         let writer = Writer::spawn(StdoutOutput::new(header))?;

@@ -220,7 +220,7 @@ impl Output {
         }
         let refused = refused.into_iter().map(|refusal| refusal.of_split(split)).collect();
         if rows == 0 {
-            return Ok(Pulled { batch: None, refused });
+            return Ok(Pulled { batch: None, refused, cursor: None });
         }
         columns.truncate(self.schema.fields().len());
         let columns = columns.into_iter().map(Column::new).collect();
@@ -232,7 +232,7 @@ impl Output {
             offsets,
         });
         let batch = Batch::new(self.schema.clone(), rows, columns, parts, lineage);
-        Ok(Pulled { batch: Some(batch.map_err(|error| self.broken(error))?), refused })
+        Ok(Pulled { batch: Some(batch.map_err(|error| self.broken(error))?), refused, cursor: None })
     }
 
     fn broken(&self, error: impl ToString) -> ConnectError {

@@ -17,7 +17,7 @@ use model::manifest::{OnFailure, Retry};
 use model::outcome::{Applied, Outcome, OutcomeError, OutputShape, Rejection, Tally, apply};
 use model::plan::{Plan, TransformWork, Work};
 
-use crate::connector::{Pulled, Sink};
+use crate::connector::{Barrier, Pulled, Sink};
 use crate::edge::Sender;
 use crate::error::{Records, RunError};
 use crate::feed::{Crossing, Fed, as_it_is, feed, rows_without, set_key};
@@ -142,7 +142,7 @@ impl Belt {
 
     /// What a source has read is to go on its way with the next `work`.
     pub fn take_from_source(&mut self, source: usize, pulled: Pulled) -> Result<(), RunError> {
-        let Pulled { batch, refused } = pulled;
+        let Pulled { batch, refused, cursor: _ } = pulled;
         let refusals = refused.len() as u64;
         let rows = batch.as_ref().map_or(0, |batch| batch.rows() as u64);
         let mut count = BatchCount { records_in: rows + refusals, ..BatchCount::default() };
@@ -436,12 +436,11 @@ impl Belt {
     /// Makes durable what the sinks of this belt have been given, then lets it be seen. Each sink is asked,
     /// whatever became of the others; the first error is told.
     pub async fn finish(&mut self) -> Result<(), RunError> {
-        const CHECKPOINT: u64 = 1;
         let mut first = Ok(());
         let mut tokens = Vec::new();
         for stage in 0..self.stations.len() {
             let Station::Sink(sink) = &mut self.stations[stage] else { continue };
-            match sink.prepare(CHECKPOINT).await {
+            match sink.prepare(Barrier { number: 1, last: true }).await {
                 Ok(token) => tokens.push((stage, token)),
                 Err(error) => first = first.and(self.sink_fails(stage, None, error)),
             }

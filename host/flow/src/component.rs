@@ -10,9 +10,14 @@ use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
 use model::plan::{Feed, Stream};
 
-use crate::connector::{ConnectError, PullLimits, Pulled, Refusals, Refused, Sink, Source};
+use crate::connector::{
+    Barrier, ConnectError, Cursor, Places, PullLimits, Pulled, Refusals, Refused, Sink, Source,
+};
 use crate::feed::feed;
 
+/// In front of a cursor of the guest's: whether its split goes on.
+const OPEN: u8 = 0;
+const ENDED: u8 = 1;
 /// How long the host waits before it asks a source again that had nothing. A guest without a clock cannot
 /// wait by itself and answers at once.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
@@ -29,24 +34,35 @@ pub struct ComponentSource {
 }
 
 impl ComponentSource {
-    /// Gives the source its splits. `stream`: what leaves it, with the wanted columns alone.
+    /// Gives the source its splits, each to go on where `from` says. `stream`: what leaves it, with the wanted
+    /// columns alone.
     pub async fn start(
         mut driver: SourceDriver,
         pipeline: Arc<str>,
         stage: Arc<str>,
         stream: Stream,
         splits: &[String],
+        from: &Places,
     ) -> Result<Self, CallError> {
-        let starts: Vec<SplitStart> =
-            splits.iter().map(|name| SplitStart { name: name.clone(), cursor: None }).collect();
+        let mut starts = Vec::with_capacity(splits.len());
+        for name in splits {
+            let cursor = match from.get(name.as_str()).map(Vec::as_slice) {
+                None => None,
+                Some([OPEN, cursor @ ..]) => Some(cursor.to_vec()),
+                // It was read to its end.
+                Some(_) => continue,
+            };
+            starts.push(SplitStart { name: name.clone(), cursor });
+        }
         driver.assign(&starts).await?;
-        let ended = vec![false; splits.len()];
-        let splits = splits.iter().map(|name| name.as_str().into()).collect();
+        let ended = vec![false; starts.len()];
+        let splits = starts.into_iter().map(|start| start.name.into()).collect();
         Ok(Self { driver, pipeline, stage, stream, splits, ended })
     }
 
     fn take(&mut self, pulled: PulledBatch) -> Result<Pulled, ConnectError> {
-        let PulledBatch { rows, times, keys, headers, columns, split, offsets, refused, ended, .. } = pulled;
+        let PulledBatch { rows, times, keys, headers, columns, split, offsets, refused, cursor, ended } =
+            pulled;
         let name = self.splits.get(split).cloned().unwrap_or_else(|| split.to_string().into());
         if ended && let Some(gone) = self.ended.get_mut(split) {
             *gone = true;
@@ -59,8 +75,12 @@ impl ComponentSource {
             raw: refused.raw,
         });
         let refused = refused.collect();
+        let mut place = Vec::with_capacity(1 + cursor.len());
+        place.push(if ended { ENDED } else { OPEN });
+        place.extend(cursor);
+        let cursor = Some(Cursor { split: name.clone(), place });
         if rows == 0 {
-            return Ok(Pulled { batch: None, refused });
+            return Ok(Pulled { batch: None, refused, cursor });
         }
         let lineage = Lineage::of_source(SourceRows {
             pipeline: self.pipeline.clone(),
@@ -78,7 +98,7 @@ impl ComponentSource {
         let batch = batch.map_err(|error| {
             ConnectError::failed(&*self.stage, error, "its author has to mend the source")
         })?;
-        Ok(Pulled { batch: Some(batch), refused })
+        Ok(Pulled { batch: Some(batch), refused, cursor })
     }
 }
 
@@ -93,15 +113,22 @@ impl Source for ComponentSource {
         while self.ended.contains(&false) {
             match self.driver.pull(bounds).await.map_err(died)? {
                 Some(pulled) => {
-                    let pulled = self.take(pulled)?;
-                    if pulled.batch.is_some() || !pulled.refused.is_empty() {
-                        return Ok(Some(pulled));
-                    }
+                    // With no record in it, it still says where the split is.
+                    return self.take(pulled).map(Some);
                 }
                 None => tokio::time::sleep(ASK_AGAIN_AFTER).await,
             }
         }
         Ok(None)
+    }
+
+    async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
+        for (index, split) in self.splits.iter().enumerate() {
+            if let Some([_, cursor @ ..]) = places.get(split).map(Vec::as_slice) {
+                self.driver.committed(index as u32, cursor).await.map_err(died)?;
+            }
+        }
+        Ok(())
     }
 
     fn hits(&self) -> Option<Arc<Hits>> {
@@ -161,8 +188,8 @@ impl Sink for ComponentSink {
         Ok(())
     }
 
-    async fn prepare(&mut self, checkpoint: u64) -> Result<Vec<u8>, ConnectError> {
-        self.driver.prepare(checkpoint).await.map_err(died)
+    async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        self.driver.prepare(barrier.number).await.map_err(died)
     }
 
     async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {

@@ -1,6 +1,7 @@
 //! What a built-in source or sink is to the belt. Component sources and sinks are driven through the same
 //! two traits, so a loop does not know which kind it runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +89,19 @@ pub struct Pulled {
     /// All of one split. None where there was nothing but refused records.
     pub batch: Option<Batch>,
     pub refused: Vec<Refused>,
+    /// Where the split goes on behind these records; none of a source that cannot be read again.
+    pub cursor: Option<Cursor>,
 }
+
+/// Where a split goes on. What is in it is the source's own; the belt keeps it with each checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    pub split: Arc<str>,
+    pub place: Vec<u8>,
+}
+
+/// Where the splits of a source go on, by their names.
+pub type Places = BTreeMap<Arc<str>, Vec<u8>>;
 
 /// Where records come from. One loop owns it.
 #[async_trait]
@@ -97,11 +110,31 @@ pub trait Source: Send {
     /// `None`: every split has ended. Cancel safe: a pull that is dropped has taken nothing.
     async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError>;
 
+    /// All that was pulled up to these places is durable behind the sinks and may be released.
+    async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
+        let _ = places;
+        Ok(())
+    }
+
     /// How often it ran into its limits; none for what is built in.
     fn hits(&self) -> Option<Arc<Hits>> {
         None
     }
 }
+
+/// A cut through the stream: all records before it are one side of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// Of the checkpoint; ascending over all runs of a pipeline.
+    pub number: u64,
+    /// Nothing comes behind it in this run.
+    pub last: bool,
+}
+
+/// What a sink of a run with checkpoints is opened with: its token of the last checkpoint that stands, which may be
+/// one that was not committed yet. None where there is no checkpoint. What was prepared later is to be undone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed(pub Option<Vec<u8>>);
 
 /// What a sink refuses.
 pub type Refusals = Vec<Rejection>;
@@ -125,8 +158,9 @@ pub trait Sink: Send {
     /// Called when the belt has nothing more for it at once: what is buffered becomes visible.
     async fn flush(&mut self) -> Result<(), ConnectError>;
 
-    /// Makes all that was written so far durable, ready to be committed, and names it.
-    async fn prepare(&mut self, checkpoint: u64) -> Result<Vec<u8>, ConnectError>;
+    /// Makes all that was written so far durable, ready to be committed, and names it. Behind the last barrier
+    /// nothing is written any more.
+    async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError>;
 
     /// The checkpoint stands. May be asked again with the same token.
     async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError>;

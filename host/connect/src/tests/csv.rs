@@ -210,7 +210,9 @@ fn times_come_from_a_column_that_nobody_else_wants() {
     let mut spec = spec(directory.path(), "file", json!({ "path": "in.csv" }));
     spec.time = TimeFrom::Column("at".to_owned());
     let mut source = plan_source(&spec)
-        .and_then(|planned| Ok(planned.open(&Wanted { columns: Some(vec![0]), times: true })?))
+        .and_then(
+            |planned| Ok(planned.open(&Wanted { columns: Some(vec![0]), times: true }, &Places::new())?),
+        )
         .expect("a source");
     let pulled = runtime().block_on(source.pull(LIMITS)).expect("rows").expect("rows");
     let batch = pulled.batch.expect("rows");

@@ -109,7 +109,8 @@ fn what_cannot_be_written_is_said_before_anything_runs() {
             base: directory.path().into(),
             roots: crate::Roots::default(),
         };
-        let opened = plan_sink(&spec).and_then(|planned| Ok(planned.open(&model::plan::Stream::Opaque)?));
+        let opened =
+            plan_sink(&spec).and_then(|planned| Ok(planned.open(&model::plan::Stream::Opaque, None)?));
         let error = opened.err().unwrap_or_else(|| panic!("{with} is opened"));
         assert!(error.to_string().contains(expected), "{with}: {error}");
     }

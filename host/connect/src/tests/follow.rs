@@ -17,7 +17,7 @@ impl Tail {
     fn open(directory: &Path, path: &str) -> Self {
         let with = json!({ "path": path, "format": "lines", "follow": true, "poll": "1ms" });
         let planned = plan_source(&spec(directory, "file", with)).expect("a plan");
-        let source = planned.open(&Wanted::default()).expect("a source");
+        let source = planned.open(&Wanted::default(), &Places::new()).expect("a source");
         Self { runtime: runtime(), source, output: Output::default() }
     }
 

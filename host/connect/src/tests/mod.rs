@@ -10,7 +10,7 @@ mod sources;
 use std::path::Path;
 use std::time::Duration;
 
-use flow::connector::{ConnectError, PullLimits, Refused, Source};
+use flow::connector::{ConnectError, Places, PullLimits, Refused, Source};
 use model::batch::Batch;
 use model::convert::JsonWriter;
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};

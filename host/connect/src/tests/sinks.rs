@@ -2,7 +2,7 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::BinaryArray;
-use flow::connector::Sink;
+use flow::connector::{Barrier, Places, Sink};
 use model::batch::Parts;
 use model::lineage::{Lineage, Offsets, SourceRows};
 use model::manifest::ColumnType;
@@ -26,7 +26,7 @@ fn sink_spec(directory: &Path, connector: &str, with: serde_json::Value) -> Sink
 
 fn open(directory: &Path, with: serde_json::Value, input: &Stream) -> Box<dyn Sink> {
     let planned = plan_sink(&sink_spec(directory, "file", with)).expect("a plan");
-    planned.open(input).expect("a sink")
+    planned.open(input, None).expect("a sink")
 }
 
 fn opaque(records: &[&str]) -> Batch {
@@ -48,7 +48,7 @@ fn write_all(sink: &mut dyn Sink, batches: &[Batch]) -> Vec<(u32, String)> {
             let refusals = sink.write(batch, &[]).await.expect("written");
             refused.extend(refusals.into_iter().map(|refusal| (refusal.row, refusal.code)));
         }
-        let token = sink.prepare(1).await.expect("prepared");
+        let token = sink.prepare(Barrier { number: 1, last: true }).await.expect("prepared");
         sink.commit(&token).await.expect("committed");
         sink.commit(&token).await.expect("a second time");
         refused
@@ -63,7 +63,7 @@ fn rows(directory: &Path) -> (Stream, Vec<Batch>) {
     let spec = declare(spec(directory, "file", json!({ "path": "rows.csv" })), &[("j", ColumnType::Json)]);
     let planned = plan_source(&spec).expect("a plan");
     let stream = planned.stream().clone();
-    let mut source = planned.open(&Wanted::default()).expect("a source");
+    let mut source = planned.open(&Wanted::default(), &Places::new()).expect("a source");
     let pulled = runtime().block_on(source.pull(LIMITS)).expect("rows").expect("rows");
     let batch = pulled.batch.expect("rows");
     // A selection as well: sinks get forwarded rows as they are.
@@ -242,7 +242,7 @@ fn the_token_names_what_was_made_durable() {
     let mut sink = open(directory.path(), json!({ "path": "o.txt" }), &Stream::Opaque);
     let token = runtime().block_on(async {
         sink.write(&opaque(&["abc"]), &[]).await.expect("written");
-        sink.prepare(1).await.expect("prepared")
+        sink.prepare(Barrier { number: 1, last: true }).await.expect("prepared")
     });
     let token: serde_json::Value = serde_json::from_slice(&token).expect("JSON");
     assert_eq!(token[0]["bytes"], 4, "{token}");
@@ -257,7 +257,10 @@ fn a_full_disk_is_an_error_that_is_said_again() {
         sink.write(&opaque(&["x"]), &[]).await.expect("it is only gathered");
         let first = sink.flush().await.expect_err("nothing fits there");
         assert!(first.to_string().contains("free some space"), "{first}");
-        assert_eq!(sink.prepare(1).await.expect_err("it has failed for good"), first);
+        assert_eq!(
+            sink.prepare(Barrier { number: 1, last: true }).await.expect_err("it has failed for good"),
+            first
+        );
     });
 }
 

@@ -124,7 +124,7 @@ fn batches_keep_to_their_limits() {
         ("a.csv", PullLimits { bytes_max: 1, ..LIMITS }, 3000),
     ] {
         let planned = plan_source(&spec(directory.path(), "file", json!({ "path": path }))).expect("a plan");
-        let mut source = planned.open(&Wanted::default()).expect("a source");
+        let mut source = planned.open(&Wanted::default(), &Places::new()).expect("a source");
         let (output, error) = drain(&mut *source, limits);
         assert_eq!((error, output.records.len(), output.batches), (None, 3000, batches), "{path} {limits:?}");
     }
@@ -140,7 +140,7 @@ fn what_was_read_before_an_error_is_delivered() {
     write_file(directory.path(), "cut.txt.gz", &packed);
     let planned =
         plan_source(&spec(directory.path(), "file", json!({ "path": "cut.txt.gz" }))).expect("a plan");
-    let mut source = planned.open(&Wanted::default()).expect("a source");
+    let mut source = planned.open(&Wanted::default(), &Places::new()).expect("a source");
     let (_, error) = drain(&mut *source, LIMITS);
     let error = error.expect("the file is cut off");
     assert!(error.to_string().contains("cut.txt.gz: it cannot be unpacked"), "{error}");
@@ -151,7 +151,7 @@ fn records_have_the_time_at_which_they_were_read() {
     let directory = tempdir().expect("a directory");
     write_file(directory.path(), "a.txt", "x\ny\n");
     let planned = plan_source(&spec(directory.path(), "file", json!({ "path": "a.txt" }))).expect("a plan");
-    let mut source = planned.open(&Wanted { columns: None, times: true }).expect("a source");
+    let mut source = planned.open(&Wanted { columns: None, times: true }, &Places::new()).expect("a source");
     let pulled = runtime().block_on(source.pull(LIMITS)).expect("lines").expect("lines");
     let times = pulled.batch.expect("lines").parts().times.as_ref().map(model::batch::Column::len);
     assert_eq!(times, Some(2));
@@ -164,7 +164,7 @@ fn a_dropped_pull_has_taken_nothing() {
     write_file(directory.path(), "a.log", "one\ntwo\n");
     let with = json!({ "path": "a.log", "follow": true, "poll": "1ms" });
     let planned = plan_source(&spec(directory.path(), "file", with)).expect("a plan");
-    let mut source = planned.open(&Wanted::default()).expect("a source");
+    let mut source = planned.open(&Wanted::default(), &Places::new()).expect("a source");
     let patient = PullLimits { delay: Duration::from_millis(20), ..LIMITS };
     let runtime = runtime();
     let records = runtime.block_on(async {

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, BinaryArray};
 use async_trait::async_trait;
-use flow::connector::{ConnectError, Refusals, Sink};
+use flow::connector::{Barrier, ConnectError, Refusals, Sink};
 use memchr::{memchr, memchr2};
 use model::batch::Batch;
 use model::convert::{BAD_JSON, JsonWriter, is_json, shown};
@@ -140,7 +140,7 @@ impl Sink for EncodedSink {
         self.writer.flush().await
     }
 
-    async fn prepare(&mut self, _checkpoint: u64) -> Result<Vec<u8>, ConnectError> {
+    async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
         self.hand_over().await?;
         self.writer.prepare().await
     }

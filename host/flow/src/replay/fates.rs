@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use model::batch::Batch;
 use model::ids::RecordId;
 
-use crate::connector::{ConnectError, ConnectErrorKind, Refusals, Sink};
+use crate::connector::{Barrier, ConnectError, ConnectErrorKind, Refusals, Sink};
 use crate::letters::{Group, Letters, LettersError};
 
 /// What became of one entry.
@@ -123,9 +123,9 @@ impl Sink for Watching {
         }
     }
 
-    async fn prepare(&mut self, checkpoint: u64) -> Result<Vec<u8>, ConnectError> {
+    async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
         match &mut self.inner {
-            Some(inner) => inner.prepare(checkpoint).await.map_err(strict),
+            Some(inner) => inner.prepare(barrier).await.map_err(strict),
             None => Ok(Vec::new()),
         }
     }

@@ -14,7 +14,7 @@ use tempfile::{TempDir, tempdir};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::connector::{ConnectError, Refusals, Sink};
+use crate::connector::{Barrier, ConnectError, Refusals, Sink};
 use crate::letters::{Group, Identity, Refusal, Store, StoreOptions};
 use crate::run::{Job, Part, Rules};
 
@@ -117,7 +117,7 @@ impl Sink for Collect {
         Ok(())
     }
 
-    async fn prepare(&mut self, _: u64) -> Result<Vec<u8>, ConnectError> {
+    async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
         Ok(Vec::new())
     }
 

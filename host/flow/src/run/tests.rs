@@ -14,7 +14,7 @@ use model::plan::{Answer, Form, Planner, Stream};
 use model::stage::Role;
 
 use super::*;
-use crate::connector::{ConnectError, Pulled, Refusals, Refused};
+use crate::connector::{Barrier, ConnectError, Pulled, Refusals, Refused};
 use crate::letters::{Group, LettersError};
 
 /// Gives what it was given; then ends, fails, or waits for ever.
@@ -60,7 +60,11 @@ impl Source for Scripted {
         });
         let values = BinaryArray::from_iter_values(good);
         let batch = Batch::from_values(values, Parts::default(), lineage).expect("a batch");
-        Ok(Some(Pulled { batch: (!batch.is_empty()).then_some(batch), refused: refused.collect() }))
+        Ok(Some(Pulled {
+            batch: (!batch.is_empty()).then_some(batch),
+            refused: refused.collect(),
+            cursor: None,
+        }))
     }
 }
 
@@ -104,7 +108,7 @@ impl Sink for Recording {
         Ok(())
     }
 
-    async fn prepare(&mut self, _: u64) -> Result<Vec<u8>, ConnectError> {
+    async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
         self.say("prepare");
         Ok(b"token".to_vec())
     }

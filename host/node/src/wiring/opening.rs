@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::{Component, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, SourceSetup, StageSetup};
 use flow::component::{ComponentSink, ComponentSource};
-use flow::connector::PullLimits;
+use flow::connector::{Places, PullLimits};
 use flow::letters::Letters;
 use flow::replay::Fates;
 use flow::{Job, Part, Rules};
@@ -133,8 +133,15 @@ impl Wired {
         let driver =
             SourceDriver::open(component, setup).await.map_err(|error| cannot_start(stage, &error))?;
         let (pipeline, name) = (self.plan.pipeline.clone(), planned.name.clone());
-        let source =
-            ComponentSource::start(driver, pipeline, name, port.stream.clone(), &self.splits[index]).await;
+        let source = ComponentSource::start(
+            driver,
+            pipeline,
+            name,
+            port.stream.clone(),
+            &self.splits[index],
+            &Places::new(),
+        )
+        .await;
         let source = source.map_err(|error| cannot_start(stage, &error))?;
         Ok(Part::Source { source: Box::new(source), limits: pull_limits(stage) })
     }
