@@ -61,7 +61,7 @@ impl Pipeline {
 
     /// Opens everything that the manifest names; to be done once.
     pub async fn open(&self) -> Result<Job> {
-        self.wired.open(Box::new(Refuse)).await.map_err(|failure| anyhow!("{failure:?}"))
+        self.wired.open(Box::new(Refuse), None).await.map_err(|failure| anyhow!("{failure:?}"))
     }
 
     /// A run of its transforms between two other ends than the manifest names.
@@ -81,7 +81,7 @@ impl Pipeline {
         let parts: Option<Vec<_>> = plan.stages.iter().map(part).collect();
         let parts = parts.context("a pipeline with one source and one sink is needed")?;
         let rules = Rules { on_error: vec![OnError::Fail; parts.len()], ..Rules::defaults(&plan) };
-        Ok(Job { plan, parts, rules, letters: Box::new(Refuse) }.build()?)
+        Ok(Job { plan, parts, rules, letters: Box::new(Refuse), checkpoints: None }.build()?)
     }
 }
 

@@ -224,6 +224,15 @@ pub fn keep_earlier_output(connector: &str, with: &mut Map<String, Value>, base:
     }
 }
 
+/// The options of a source on which its cursors rest: with another value, they say nothing.
+pub fn place_keys(connector: &str) -> &'static [&'static str] {
+    match connector {
+        "file" => &["format", "compression", "header", "columns", "delimiter", "quote"],
+        "generate" => &["template", "format", "seed"],
+        _ => &[],
+    }
+}
+
 /// The JSON Schema of what a source takes under `with:`.
 pub fn source_options(name: &str) -> Option<Schema> {
     Some(match name {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::belt::Belt;
+use crate::checkpoint::{Alignment, Keeper, Step};
 use crate::connector::{PullLimits, Pulled, Source};
 use crate::edge::{Parcel, Receiver};
 use crate::error::RunError;
@@ -16,12 +17,7 @@ use crate::replay::{Entrance, Feed, Feeds};
 
 /// Where the records of a loop come from.
 pub(crate) enum Head {
-    Source {
-        stage: usize,
-        name: String,
-        source: Box<dyn Source>,
-        limits: PullLimits,
-    },
+    Source(SourceHead),
     Meeting(Receiver),
     /// Batches that were kept, and then what comes of those of other loops, where streams meet.
     Fed {
@@ -34,48 +30,103 @@ pub(crate) enum Head {
 pub(crate) struct Chain {
     pub head: Head,
     pub belt: Belt,
+    /// None in a run without checkpoints.
+    pub keeper: Option<Keeper>,
 }
 
 impl Chain {
-    /// Runs until the head has ended, `stop` is cancelled, or something fails. In each case what sinks have
-    /// been given is made durable first. `stop` ends sources only: a meeting ends when all that feed it
-    /// have, so that what was read is delivered.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), RunError> {
-        let driven = match self.head {
-            Head::Source { stage, name, source, limits } => {
-                drive_source(&mut self.belt, SourceHead { stage, name, source, limits }, &stop).await
+    /// Runs until the head has ended, `stop` is cancelled, or something fails. `stop` ends sources only: a meeting ends
+    /// when all that feed it have, so that what was read is delivered. Without checkpoints, what sinks have been given
+    /// is made durable and committed in each case; with them, when the last checkpoint stands.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+        let Self { head, mut belt, mut keeper } = self;
+        match head {
+            Head::Source(mut head) => {
+                let driven = drive_source(&mut belt, &mut keeper, &mut head, &stop).await;
+                close(driven, &mut belt, &mut keeper).await?;
+                let error = match &mut keeper {
+                    Some(keeper) => keeper.release(&mut *head.source).await.err(),
+                    None => None,
+                };
+                error.map_or(Ok(()), |error| Err(RunError::Connect { stage: head.name, error }))
             }
-            Head::Meeting(receiver) => drive_meeting(&mut self.belt, receiver).await,
-            Head::Fed { feeds, then } => drive_feeds(&mut self.belt, feeds, then).await,
-        };
-        let drained = match driven {
-            Ok(()) => self.belt.drain().await,
-            failed => failed,
-        };
-        drained.and(self.belt.finish().await)
+            Head::Meeting(receiver) => {
+                let driven = drive_meeting(&mut belt, &mut keeper, receiver).await;
+                close(driven, &mut belt, &mut keeper).await
+            }
+            Head::Fed { feeds, then } => {
+                let driven = drive_feeds(&mut belt, &mut keeper, feeds, then).await;
+                close(driven, &mut belt, &mut keeper).await
+            }
+        }
     }
 }
 
-struct SourceHead {
-    stage: usize,
-    name: String,
-    source: Box<dyn Source>,
-    limits: PullLimits,
+/// What is left to do when nothing more comes.
+async fn close(
+    driven: Result<(), RunError>,
+    belt: &mut Belt,
+    keeper: &mut Option<Keeper>,
+) -> Result<(), RunError> {
+    match keeper {
+        None => {
+            let drained = match driven {
+                Ok(()) => belt.drain().await,
+                failed => failed,
+            };
+            drained.and(belt.finish().await)
+        }
+        Some(keeper) => {
+            driven?;
+            if keeper.is_over() {
+                return Ok(());
+            }
+            belt.drain().await?;
+            keeper.settle(belt).await
+        }
+    }
+}
+
+/// A source at the head of a loop.
+pub(crate) struct SourceHead {
+    pub stage: usize,
+    pub name: String,
+    pub source: Box<dyn Source>,
+    pub limits: PullLimits,
 }
 
 async fn drive_source(
     belt: &mut Belt,
-    mut head: SourceHead,
+    keeper: &mut Option<Keeper>,
+    head: &mut SourceHead,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let mut tries = 0;
     while !stop.is_cancelled() && !belt.is_over() {
         belt.context.quota.wait().await;
-        let pull = head.source.pull(head.limits);
-        let pulled: Option<Pulled> = match wait(belt, pull, Some(stop)).await? {
-            None => return Ok(()),
-            Some(Ok(pulled)) => pulled,
-            Some(Err(error)) => {
+        let asked = match keeper {
+            Some(keeper) if keeper.has_news() => {
+                keeper.heed(belt, true).await?;
+                if keeper.is_over() {
+                    return Ok(());
+                }
+                keeper.release(&mut *head.source).await
+            }
+            _ => Ok(()),
+        };
+        let pulled = match asked {
+            Ok(()) => {
+                let pull = head.source.pull(head.limits);
+                match wait(belt, keeper, pull, Some(stop)).await? {
+                    None => return Ok(()),
+                    Some(pulled) => pulled,
+                }
+            }
+            Err(error) => Err(error),
+        };
+        let pulled: Option<Pulled> = match pulled {
+            Ok(pulled) => pulled,
+            Err(error) => {
                 tries += 1;
                 match belt.source_waits(head.stage, tries, &error) {
                     Some(wait) => {
@@ -92,10 +143,11 @@ async fn drive_source(
             }
         };
         tries = 0;
-        match pulled {
-            Some(pulled) => belt.take_from_source(head.stage, pulled)?,
-            None => return Ok(()),
+        let Some(mut pulled) = pulled else { return Ok(()) };
+        if let (Some(keeper), Some(cursor)) = (keeper.as_mut(), pulled.cursor.take()) {
+            keeper.note(cursor);
         }
+        belt.take_from_source(head.stage, pulled)?;
         belt.work().await?;
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
@@ -103,23 +155,52 @@ async fn drive_source(
     Ok(())
 }
 
-async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), RunError> {
+async fn drive_meeting(
+    belt: &mut Belt,
+    keeper: &mut Option<Keeper>,
+    mut receiver: Receiver,
+) -> Result<(), RunError> {
+    let mut alignment = Alignment::new(&receiver.edges);
     while !belt.is_over() {
         belt.context.quota.wait().await;
-        match wait(belt, receiver.recv(), None).await? {
+        if let Some(keeper) = keeper
+            && keeper.has_news()
+        {
+            keeper.heed(belt, false).await?;
+            if keeper.is_over() {
+                return Ok(());
+            }
+        }
+        match alignment.next() {
             // The room that the batch takes up on the edge is free once it is worked off.
-            Some(Some(parcel)) => {
-                let Parcel { edge, ref batch, .. } = parcel;
+            Some(Step::Item(edge, parcel)) => {
+                let Parcel { ref batch, .. } = parcel;
                 belt.receive(edge, batch.clone());
                 belt.work().await?;
             }
-            Some(None) | None => return Ok(()),
+            Some(Step::Barrier(barrier)) => {
+                // What is held was before the barrier.
+                belt.drain().await?;
+                if let Some(keeper) = keeper {
+                    keeper.pass(belt, barrier).await?;
+                }
+            }
+            Some(Step::End) => return Ok(()),
+            None => match wait(belt, keeper, receiver.recv(), None).await? {
+                Some(Some((edge, signal))) => alignment.accept(edge, signal),
+                Some(None) | None => return Ok(()),
+            },
         }
     }
     Ok(())
 }
 
-async fn drive_feeds(belt: &mut Belt, feeds: Vec<Feeds>, then: Option<Receiver>) -> Result<(), RunError> {
+async fn drive_feeds(
+    belt: &mut Belt,
+    keeper: &mut Option<Keeper>,
+    feeds: Vec<Feeds>,
+    then: Option<Receiver>,
+) -> Result<(), RunError> {
     for feed in feeds.into_iter().flatten() {
         let Feed { stage, entrance, batch, misfits } = feed?;
         if let Some((came, rejections)) = misfits {
@@ -133,15 +214,17 @@ async fn drive_feeds(belt: &mut Belt, feeds: Vec<Feeds>, then: Option<Receiver>)
         tokio::task::consume_budget().await;
     }
     match then {
-        Some(receiver) => drive_meeting(belt, receiver).await,
+        Some(receiver) => drive_meeting(belt, keeper, receiver).await,
         None => Ok(()),
     }
 }
 
 /// Waits for the next batch. While there is none, what sinks have buffered becomes visible, stages that are held are
-/// tried again, and after a while the instances are let go. None when `stop` came first.
+/// tried again, checkpoints go on, and after a while the instances are let go. None when `stop` came first, or
+/// something else has failed.
 async fn wait<T>(
     belt: &mut Belt,
+    keeper: &mut Option<Keeper>,
     next: impl Future<Output = T>,
     stop: Option<&CancellationToken>,
 ) -> Result<Option<T>, RunError> {
@@ -176,14 +259,33 @@ async fn wait<T>(
                 None => std::future::pending().await,
             }
         };
+        let news = async {
+            match keeper.as_mut() {
+                Some(keeper) => keeper.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(None),
+            () = news => {
+                if let Some(keeper) = keeper {
+                    keeper.heed(belt, stop.is_some()).await?;
+                    if keeper.is_over() {
+                        return Ok(None);
+                    }
+                }
+            }
             ready = next.as_mut() => return Ok(Some(ready)),
             at = wakes => {
                 belt.wake(at);
                 belt.work().await?;
                 belt.flush().await?;
+                if let Some(keeper) = keeper
+                    && keeper.has_news()
+                {
+                    keeper.heed(belt, stop.is_some()).await?;
+                }
             }
             () = cools.as_mut(), if is_warm => {
                 belt.cool();

@@ -10,11 +10,12 @@ use model::batch::Batch;
 use model::limits;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::checkpoint::Signal;
+use crate::connector::Barrier;
+
 /// A batch on its way, with the room that it takes up.
 #[derive(Debug)]
 pub struct Parcel {
-    /// Index of the edge by which it comes.
-    pub edge: usize,
     pub batch: Batch,
     _room: OwnedSemaphorePermit,
 }
@@ -23,13 +24,14 @@ pub struct Parcel {
 pub struct Sender {
     edge: usize,
     room: Arc<Semaphore>,
-    parcels: mpsc::Sender<Parcel>,
+    signals: mpsc::Sender<(usize, Signal<Parcel>)>,
 }
 
 /// Where the edges that meet in one stage end.
 #[derive(Debug)]
 pub struct Receiver {
-    parcels: mpsc::Receiver<Parcel>,
+    pub edges: Vec<usize>,
+    signals: mpsc::Receiver<(usize, Signal<Parcel>)>,
 }
 
 /// The receiving loop is gone. Its own error says why.
@@ -38,30 +40,41 @@ pub struct Closed;
 
 /// A receiver for the edges `edges`, and a sender for each, in their order.
 pub fn meeting(edges: &[usize]) -> (Vec<Sender>, Receiver) {
-    let (parcels, receiver) = mpsc::channel(limits::EDGE_BATCHES_MAX);
-    let sender = |&edge: &usize| Sender {
+    let (sender, signals) = mpsc::channel(limits::EDGE_BATCHES_MAX);
+    let way = |&edge: &usize| Sender {
         edge,
         room: Arc::new(Semaphore::new(limits::EDGE_BYTES_MAX)),
-        parcels: parcels.clone(),
+        signals: sender.clone(),
     };
-    (edges.iter().map(sender).collect(), Receiver { parcels: receiver })
+    (edges.iter().map(way).collect(), Receiver { edges: edges.to_vec(), signals })
 }
 
 impl Sender {
     /// Waits for room, then sends. A batch heavier than the edge waits until the edge is empty.
     pub async fn send(&self, batch: Batch) -> Result<(), Closed> {
         let weight = batch.weight_bytes().clamp(1, limits::EDGE_BYTES_MAX) as u32;
-        let slot = self.parcels.reserve().await.map_err(|_| Closed)?;
+        let slot = self.signals.reserve().await.map_err(|_| Closed)?;
         let room = self.room.clone().acquire_many_owned(weight).await.map_err(|_| Closed)?;
-        slot.send(Parcel { edge: self.edge, batch, _room: room });
+        slot.send((self.edge, Signal::Item(Parcel { batch, _room: room })));
         Ok(())
+    }
+
+    /// Sends a barrier behind all that was sent.
+    pub async fn pass(&self, barrier: Barrier) -> Result<(), Closed> {
+        self.signals.send((self.edge, Signal::Barrier(barrier))).await.map_err(|_| Closed)
+    }
+
+    /// Says that nothing follows.
+    pub async fn end(self) {
+        // Where the receiver is gone, it does not wait for an end.
+        let _ = self.signals.send((self.edge, Signal::End)).await;
     }
 }
 
 impl Receiver {
-    /// The next batch of any edge; none when all senders are done.
-    pub async fn recv(&mut self) -> Option<Parcel> {
-        self.parcels.recv().await
+    /// What comes next, with the edge by which it comes; none when all senders are gone.
+    pub async fn recv(&mut self) -> Option<(usize, Signal<Parcel>)> {
+        self.signals.recv().await
     }
 }
 
@@ -95,8 +108,8 @@ mod tests {
         tokio::pin!(second);
         let early = tokio::time::timeout(Duration::from_millis(20), &mut second).await;
         assert!(early.is_err(), "the second batch went into an edge that has no room for it");
-        let first = receiver.recv().await.expect("the first");
-        assert_eq!(first.edge, 7);
+        let (edge, first) = receiver.recv().await.expect("the first");
+        assert_eq!(edge, 7);
         drop(first);
         second.await.expect("room for the second");
     }

@@ -7,6 +7,7 @@ use model::batch::Batch;
 use model::lineage::Origin;
 use model::outcome::OutcomeError;
 
+use crate::checkpoint::CheckpointError;
 use crate::connector::ConnectError;
 use crate::feed::FeedError;
 use crate::letters::LettersError;
@@ -29,6 +30,8 @@ pub enum RunError {
     Feed { stage: String, records: Records, error: Box<FeedError> },
     #[error(transparent)]
     Letters(#[from] LettersError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     #[error("the loop of stage `{stage}` broke: {why}; this is a defect of Conveyor")]
     Broke { stage: String, why: String },
 }

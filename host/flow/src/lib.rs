@@ -6,6 +6,7 @@
 
 mod belt;
 mod chain;
+pub mod checkpoint;
 pub mod component;
 pub mod connector;
 mod edge;

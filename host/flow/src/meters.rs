@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use engine::Hits;
 use hdrhistogram::Histogram;
@@ -20,6 +20,67 @@ use serde::Serialize;
 pub struct Meters {
     pub pipeline: Arc<str>,
     pub stages: Arc<[StageMeter]>,
+    pub checkpoints: Arc<CheckpointMeter>,
+}
+
+/// What became of the checkpoints of one pipeline.
+#[derive(Debug, Default)]
+pub struct CheckpointMeter(Mutex<CheckpointReport>);
+
+/// The same, as data.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct CheckpointReport {
+    /// Whether the run keeps checkpoints at all.
+    #[serde(skip)]
+    pub keeps: bool,
+    /// Of the one that stands; 0 where there is none.
+    pub number: u64,
+    /// Of the one from which the run went on; 0 at the very start.
+    pub from: u64,
+    /// Stored in this run.
+    pub stored: u64,
+    /// From its beginning until it stood.
+    pub took_ms: u64,
+    /// That were new in it.
+    pub bytes: u64,
+    /// When it was found last that everything up to here is durable.
+    #[serde(skip)]
+    pub stood_at: Option<Instant>,
+    /// Since when one is under way.
+    #[serde(skip)]
+    pub begun_at: Option<Instant>,
+}
+
+impl CheckpointMeter {
+    fn with(&self, change: impl FnOnce(&mut CheckpointReport)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn goes_on(&self, number: u64) {
+        self.with(|report| (report.keeps, report.number, report.from) = (true, number, number));
+    }
+
+    pub(crate) fn begin(&self) {
+        self.with(|report| report.begun_at = Some(Instant::now()));
+    }
+
+    pub(crate) fn stands(&self, number: u64, took: Duration, bytes: u64) {
+        self.with(|report| {
+            (report.number, report.bytes, report.begun_at) = (number, bytes, None);
+            report.stored += 1;
+            report.took_ms = took.as_millis() as u64;
+            report.stood_at = Some(Instant::now());
+        });
+    }
+
+    /// Nothing had changed, so that the one before stands for now as well.
+    pub(crate) fn unchanged(&self) {
+        self.with(|report| (report.begun_at, report.stood_at) = (None, Some(Instant::now())));
+    }
+
+    pub fn report(&self) -> CheckpointReport {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The counters of one stage.
@@ -117,7 +178,7 @@ impl Meters {
                 Histogram::new_with_max(BATCH_US_MAX, 2).expect("the bounds of the histogram are sane"),
             ),
         });
-        Self { pipeline: plan.pipeline.clone(), stages: stages.collect() }
+        Self { pipeline: plan.pipeline.clone(), stages: stages.collect(), checkpoints: Arc::default() }
     }
 
     pub fn report(&self) -> Vec<StageReport> {

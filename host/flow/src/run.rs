@@ -1,7 +1,7 @@
 //! A plan with everything opened becomes running loops.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::{Hits, Pool};
 use model::manifest::{OnError, OnFailure, Retry};
@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::belt::{Belt, Context, Station};
-use crate::chain::{Chain, Head};
+use crate::chain::{Chain, Head, SourceHead};
+use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, Pace, SharedStore};
 use crate::connector::{PullLimits, Sink, Source};
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
@@ -38,6 +39,16 @@ pub struct Job {
     pub parts: Vec<Part>,
     pub rules: Rules,
     pub letters: Box<dyn Letters>,
+    /// None where a run that dies begins anew.
+    pub checkpoints: Option<Checkpoints>,
+}
+
+/// How a pipeline goes on after it died.
+pub struct Checkpoints {
+    pub store: Box<dyn CheckpointStore>,
+    /// Where it goes on; sources and sinks were opened there.
+    pub standing: Checkpoint,
+    pub pace: Pace,
 }
 
 /// What the manifest says of things that go wrong.
@@ -82,6 +93,7 @@ pub struct Run {
     meters: Meters,
     context: Context,
     seat: Option<Seat>,
+    desk: Option<(Desk, SharedStore)>,
 }
 
 /// How a run ended.
@@ -113,7 +125,7 @@ impl Job {
     }
 
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
-        let Self { plan, parts, rules, letters } = self;
+        let Self { plan, parts, rules, letters, checkpoints } = self;
         let meters = Meters::new(&plan, parts.iter().map(Part::hits).collect());
         let context = Context::new(&plan, rules, &meters, letters);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
@@ -127,7 +139,7 @@ impl Job {
                 let name = plan.stages[stage].name.to_string();
                 match parts.get_mut(stage).and_then(Option::take) {
                     Some(Part::Source { source, limits }) => {
-                        head = Some(Head::Source { stage, name, source, limits })
+                        head = Some(Head::Source(SourceHead { stage, name, source, limits }))
                     }
                     Some(Part::Transform(pool)) => {
                         stations.insert(stage, Station::Transform { pool, lease: None });
@@ -167,9 +179,34 @@ impl Job {
                 None => return Err(RunError::Broke { stage: name, why: "nothing feeds it".to_owned() }),
             };
             let belt = Belt::new(context.clone(), stations, outboxes, None)?;
-            chains.push((name, Chain { head, belt }));
+            chains.push((name, Chain { head, belt, keeper: None }));
         }
-        Ok(Run { chains, meters, context, seat: None })
+        let desk = checkpoints.map(|checkpoints| checkpoints.attend(&plan, &mut chains, &meters));
+        Ok(Run { chains, meters, context, seat: None, desk })
+    }
+}
+
+impl Checkpoints {
+    /// Sets somebody beside each loop who heeds checkpoints.
+    fn attend(self, plan: &Plan, chains: &mut [(String, Chain)], meters: &Meters) -> (Desk, SharedStore) {
+        let Self { store, standing, pace } = self;
+        let store: SharedStore = Arc::new(Mutex::new(store));
+        meters.checkpoints.goes_on(standing.number);
+        let places = standing.places.clone();
+        let names = chains.iter().map(|(name, _)| name.clone()).collect();
+        let desk = Desk::new(names, standing, store.clone(), pace, meters.checkpoints.clone());
+        for (of, (_, chain)) in chains.iter_mut().enumerate() {
+            let source = match &chain.head {
+                Head::Source(head) => {
+                    let name = plan.stages[head.stage].name.clone();
+                    let places = places.get(&name).cloned().unwrap_or_default();
+                    Some((name, places))
+                }
+                _ => None,
+            };
+            chain.keeper = Some(desk.keeper(of, source));
+        }
+        (desk, store)
     }
 }
 
@@ -204,11 +241,19 @@ impl Run {
 
     /// Runs all loops on the current runtime until they end. Cancelling `stop` ends the sources and drains
     /// the rest. When one loop fails, the others are stopped in the same way, unless the manifest says that they
-    /// go on; the first failure is told.
+    /// go on; the first failure is told. With checkpoints, nothing is committed after a failure: what was on its way
+    /// comes again.
     pub async fn run(self, stop: CancellationToken) -> Ended {
         let halt = stop.child_token();
+        let broken = CancellationToken::new();
         let mut loops = JoinSet::new();
         let mut names = HashMap::new();
+        let mut store = None;
+        if let Some((desk, shared)) = self.desk {
+            store = Some(shared);
+            let handle = loops.spawn(desk.run(broken.clone()));
+            names.insert(handle.id(), "checkpoints".to_owned());
+        }
         for (name, chain) in self.chains {
             let chain = chain.run(halt.clone());
             let handle = match &self.seat {
@@ -228,7 +273,17 @@ impl Run {
                 }
             };
             halt.cancel();
+            broken.cancel();
             failure = failure.or(Some(error));
+        }
+        if let (Some(store), None) = (store, &failure) {
+            // All loops have ended well, so that all tokens were committed.
+            let settled = tokio::task::spawn_blocking(move || {
+                store.lock().unwrap_or_else(PoisonError::into_inner).settled()
+            });
+            if let Ok(Err(error)) = settled.await {
+                failure = Some(error.into());
+            }
         }
         Ended { failure, cuts: self.context.cuts.take() }
     }

@@ -232,3 +232,13 @@ pub const HTTP_RESPONSE_BYTES_MAX: u64 = 64 << 20;
 pub const HTTP_HEAD_BYTES_MAX: usize = 64 << 10;
 /// Header fields of an answer.
 pub const HTTP_HEADERS_MAX: usize = 128;
+
+/// From one checkpoint to the next, unless the manifest says otherwise.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// When a checkpoint that is not done is told of, unless the manifest says otherwise.
+pub const CHECKPOINT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Below it a synced write each would be most of the work.
+pub const CHECKPOINT_TIME_MIN: Duration = Duration::from_millis(10);
+pub const CHECKPOINT_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Checkpoints of which a store remembers when they were taken and what they cost.
+pub const CHECKPOINTS_LISTED_MAX: u64 = 100;

@@ -108,7 +108,7 @@ pub(crate) fn drain(source: &mut dyn Source, limits: PullLimits) -> (Output, Opt
 
 /// All of a source, with the wanted columns.
 pub(crate) fn read_wanted(spec: &SourceSpec, wanted: &Wanted) -> Result<Output, SpecError> {
-    let mut source = plan_source(spec)?.open(wanted)?;
+    let mut source = plan_source(spec)?.open(wanted, &Places::new())?;
     match drain(&mut *source, LIMITS) {
         (output, None) => Ok(output),
         (_, Some(error)) => Err(error.into()),

@@ -185,6 +185,7 @@ impl Bench {
         }
         let letters = Counted(Arc::default(), logs.first().cloned().unwrap_or_default());
         let job = Job {
+            checkpoints: None,
             plan: plan.clone(),
             parts,
             rules: Rules { on_error: vec![on_error; plan.stages.len()], ..Rules::defaults(&plan) },

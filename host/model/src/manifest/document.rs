@@ -41,6 +41,8 @@ struct Manifest {
     weight: Option<u32>,
     /// What the pipeline may use up.
     quota: Option<Quota>,
+    /// How often `run --state` takes a checkpoint.
+    checkpoint: Option<Checkpoint>,
     /// Checks that `conveyor test` runs.
     tests: Option<Vec<Test>>,
 }
@@ -199,6 +201,15 @@ struct Records {
 struct Quota {
     /// Fuel of all its stages together in a second, averaged: `500M`.
     fuel_per_second: Option<Count>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Checkpoint {
+    /// From one to the next: 1s unless set, 10ms to 24h. What a crash makes the pipeline do again is about this much.
+    interval: Option<DurationText>,
+    /// When one that is not done is told of: 1m unless set. It goes on, whatever it takes.
+    timeout: Option<DurationText>,
 }
 
 #[derive(JsonSchema)]

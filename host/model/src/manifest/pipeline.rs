@@ -25,6 +25,8 @@ pub struct Pipeline {
     pub description: Option<String>,
     /// In the order of the manifest.
     pub stages: Vec<Stage>,
+    /// For a run that keeps its state.
+    pub checkpoint: CheckpointDecl,
     pub on_failure: OnFailure,
     /// The pipeline's share of a busy machine, against the weights of the others.
     pub weight: u32,
@@ -32,6 +34,23 @@ pub struct Pipeline {
     pub tests: Vec<Test>,
     /// The text that all spans in here are ranges of.
     pub text: SourceText,
+}
+
+/// How often a run that keeps its state takes a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointDecl {
+    pub interval: Duration,
+    /// After which one that does not come to its end is told of.
+    pub timeout: Duration,
+}
+
+impl Default for CheckpointDecl {
+    fn default() -> Self {
+        Self {
+            interval: Duration(limits::CHECKPOINT_INTERVAL),
+            timeout: Duration(limits::CHECKPOINT_TIMEOUT),
+        }
+    }
 }
 
 impl Pipeline {

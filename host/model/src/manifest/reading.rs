@@ -286,14 +286,13 @@ fn of_the_whole_example_only_what_is_to_come_is_refused() {
             "`place` is not there yet in this version",
             "`registry.example/acme/split@sha256:...`: a stage from a registry is not there yet in this version",
             "`buffer: disk` is not there yet in this version",
-            "`checkpoint` is not there yet in this version",
         ]
     );
 }
 
 #[test]
 fn the_example_without_what_is_to_come_is_a_pipeline() {
-    let later = ["replicas:", "partition:", "place:", "buffer:", "checkpoint:"];
+    let later = ["replicas:", "partition:", "place:", "buffer:"];
     let later = |line: &str| later.iter().any(|key| line.trim_start().starts_with(key));
     let text: String = EXAMPLE
         .replace("registry.example/acme/split@sha256:...", "split.wasm")
@@ -303,6 +302,7 @@ fn the_example_without_what_is_to_come_is_a_pipeline() {
         .collect();
     let pipeline = read(&text).unwrap_or_else(|problems| panic!("{}", problems.render(100, false)));
     assert_eq!(pipeline.stages.len(), 5);
+    assert_eq!(pipeline.checkpoint.interval.to_string(), "1s");
     assert_eq!(pipeline.stage("orders").unwrap().with.value["null"], "NA");
     let retry = pipeline.stage("large").unwrap().retry;
     assert_eq!((retry.attempts, retry.backoff.to_string().as_str()), (5, "100ms..10s"));

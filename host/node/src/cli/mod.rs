@@ -2,6 +2,7 @@
 
 mod amounts;
 mod build;
+mod checkpoint;
 mod completions;
 mod dlq;
 mod doctor;
@@ -50,6 +51,8 @@ enum Verb {
     #[command(subcommand)]
     Dlq(dlq::Dlq),
     Replay(replay::Replay),
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Checkpoint),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
 }
@@ -93,6 +96,7 @@ impl Verb {
             Self::Test(verb) => verb.execute(),
             Self::Dlq(verb) => verb.execute(),
             Self::Replay(verb) => verb.execute(),
+            Self::Checkpoint(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
         }

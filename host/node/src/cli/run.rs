@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{Output, amounts};
 use crate::exit::{Code, Failure, Result};
-use crate::running::{DeadLetters, Options, Session};
+use crate::running::{DeadLetters, Options, Session, State};
 
 /// Runs pipelines here and now, until their sources end
 ///
@@ -30,9 +30,15 @@ pub(super) struct Run {
     /// Build stages that are directories
     #[arg(long)]
     build: bool,
-    /// Keep cursors and state here and go on from there (not in this version)
+    /// Keep checkpoints here, and go on from the last one; without it, a run begins at the beginning
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Throw the checkpoints of these pipelines away and begin anew
+    #[arg(long, requires = "state")]
+    reset: bool,
+    /// A source or sink has another name now than in the checkpoint; ids of records change with a source's name
+    #[arg(long, requires = "state", value_name = "OLD=NEW")]
+    rename: Vec<String>,
     /// Serve /metrics, /livez and /readyz on this address, for example 127.0.0.1:9100
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -57,15 +63,19 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn execute(self) -> Result {
-        if self.state.is_some() {
-            return Err(Failure::Input(anyhow!(
-                "`--state` is not in this version: there are no checkpoints yet, so nothing could be resumed; leave \
-                 it out, and every run reads its sources from the start"
-            )));
+        let mut renames = Vec::with_capacity(self.rename.len());
+        for rename in &self.rename {
+            let parts = rename.split_once('=').filter(|(old, new)| !old.is_empty() && !new.is_empty());
+            let (old, new) = parts.ok_or_else(|| {
+                Failure::Input(anyhow!("`--rename {rename}`: write OLD=NEW, such as `--rename in=orders`"))
+            })?;
+            renames.push((old.to_owned(), new.to_owned()));
         }
+        let reset = self.reset;
         let options = Options {
             builds: self.build,
             metrics: self.metrics,
+            state: self.state.map(|dir| State { dir, reset, renames }),
             dead_letters: DeadLetters {
                 dir: self.dead_letters,
                 bytes_max: self.dead_letters_max_bytes,

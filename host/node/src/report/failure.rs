@@ -91,7 +91,7 @@ fn stage(error: &RunError) -> Option<&str> {
         | RunError::Connect { stage, .. }
         | RunError::Feed { stage, .. }
         | RunError::Broke { stage, .. } => Some(stage),
-        RunError::Letters(_) => None,
+        RunError::Letters(_) | RunError::Checkpoint(_) => None,
     }
 }
 
@@ -120,6 +120,9 @@ fn next_step(error: &RunError) -> &'static str {
         }
         RunError::Feed { .. } => "check the columns that come with `conveyor graph`",
         RunError::Letters(_) => "make room, or name another directory with `--dead-letters`; then run again",
+        RunError::Checkpoint(_) => {
+            "make room, or mend the disk, and run again: it goes on from the last checkpoint that stands"
+        }
         RunError::Broke { .. } => {
             "this should not happen: run again with CONVEYOR_LOG=debug and report what it prints"
         }

@@ -4,6 +4,7 @@
 //! them ever waits behind a stage.
 
 mod prepare;
+mod resuming;
 mod stopping;
 mod summary;
 
@@ -22,6 +23,7 @@ use crate::exit::Result;
 use crate::report::{Progress, Tally};
 use crate::serve::{Bound, Ready};
 use crate::wiring::Policy;
+pub use resuming::State;
 use stopping::{Signals, Stop};
 
 /// What `run` is asked for beside its manifests.
@@ -29,6 +31,8 @@ use stopping::{Signals, Stop};
 pub struct Options {
     pub builds: bool,
     pub metrics: Option<SocketAddr>,
+    /// None where nothing is kept.
+    pub state: Option<State>,
     pub dead_letters: DeadLetters,
     pub threads: Option<usize>,
     pub policy: Policy,

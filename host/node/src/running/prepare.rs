@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use super::stopping::Signals;
-use super::{DeadLetters, End, Options, Pipeline, Session};
+use super::{DeadLetters, End, Options, Pipeline, Session, State, resuming};
 use crate::exit::{Failure, Result};
 use crate::report::{Counted, Written, default_dir};
 use crate::wiring::{self, Draft, Wired, Workshop};
@@ -41,7 +41,7 @@ impl Session {
         let workshop = Arc::new(Workshop::under(options.policy, options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
-        let opened = stages.handle().spawn(open_all(wired, options.dead_letters));
+        let opened = stages.handle().spawn(open_all(wired, options.dead_letters, options.state));
         let pipelines = control.block_on(opened).map_err(Failure::ran)??;
         let mut pipelines = pipelines;
         share(&mut pipelines, stages.metrics().num_workers());
@@ -163,7 +163,7 @@ fn check_streams(all: &[Wired], data_on_stdout: bool) -> Result<bool> {
 }
 
 /// Opens everything, so that what cannot be opened is told before anything flows.
-async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters) -> Result<Vec<Pipeline>> {
+async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters, state: Option<State>) -> Result<Vec<Pipeline>> {
     let mut stores: HashMap<PathBuf, Written> = HashMap::new();
     let mut pipelines = Vec::with_capacity(all.len());
     let mut problems = Vec::new();
@@ -179,7 +179,8 @@ async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters) -> Result<Vec<Pipe
         };
         let letters = Counted::new(store, wired.identity());
         let tally = letters.tally();
-        match wired.open(Box::new(letters)).await {
+        let checkpoints = state.as_ref().map(|state| resuming::open(state, &wired)).transpose()?;
+        match wired.open(Box::new(letters), checkpoints).await {
             Ok(job) => {
                 let run = job.build().map_err(Failure::ran)?;
                 let meters = run.meters();

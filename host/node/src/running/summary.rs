@@ -1,6 +1,6 @@
 //! The end of a run: a table per pipeline for people, or one object for programs.
 
-use flow::meters::StageReport;
+use flow::meters::{CheckpointReport, StageReport};
 use serde_json::{Value, json};
 
 use super::{End, Pipeline};
@@ -48,7 +48,29 @@ fn text(pipeline: &Pipeline) -> String {
         number(read),
         rate(read, pipeline.took)
     );
-    format!("{head}\n{}{}", stage_table(&stages), troubles(&stages))
+    let checkpoints = checkpoints(&pipeline.meters.checkpoints.report());
+    format!("{head}\n{}{}{checkpoints}", stage_table(&stages), troubles(&stages))
+}
+
+/// A line of a run that keeps its state.
+fn checkpoints(report: &CheckpointReport) -> String {
+    if report.stored == 0 {
+        return match report.from {
+            0 => String::new(),
+            from => format!("\nnothing new since checkpoint {from}"),
+        };
+    }
+    let count = if report.stored == 1 {
+        "1 checkpoint".to_owned()
+    } else {
+        format!("{} checkpoints", number(report.stored))
+    };
+    format!(
+        "\n{count} stored, the last is {}: took {} ms, {} bytes new",
+        report.number,
+        report.took_ms,
+        number(report.bytes)
+    )
 }
 
 /// A line for each stage that died, was tried again or was cut.
@@ -85,6 +107,10 @@ fn data(pipeline: &Pipeline) -> Value {
         "stages": pipeline.meters.report(),
         "dead_letters": pipeline.letters.json(),
     });
+    let checkpoints = pipeline.meters.checkpoints.report();
+    if checkpoints.from > 0 || checkpoints.stored > 0 {
+        data["checkpoints"] = json!(checkpoints);
+    }
     if let End::Failed(error) = &pipeline.end {
         data["error"] = failure_json(error);
     }

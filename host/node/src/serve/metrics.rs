@@ -3,7 +3,7 @@
 
 use std::fmt::Error;
 
-use flow::meters::{Meters, StageReport};
+use flow::meters::{CheckpointReport, Meters, StageReport};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -52,6 +52,21 @@ const COUNTS: [Count; 13] = [
     ("stage_fuel", "Fuel that a stage used up", |report| report.fuel),
 ];
 
+type Figure = (&'static str, &'static str, fn(&CheckpointReport) -> f64);
+
+const CHECKPOINTS: [Figure; 4] = [
+    ("checkpoint_number", "The checkpoint from which a restart would go on", |report| report.number as f64),
+    ("checkpoint_duration_seconds", "What the last one took, from its beginning until it stood", |report| {
+        report.took_ms as f64 / 1e3
+    }),
+    ("checkpoint_bytes", "What was new in the last one", |report| report.bytes as f64),
+    (
+        "checkpoint_age_seconds",
+        "Since everything read so far was durable; with no checkpoint yet, since nothing was",
+        |report| report.stood_at.map_or(0.0, |at| at.elapsed().as_secs_f64()),
+    ),
+];
+
 const MICROS: f64 = 1e6;
 
 impl Collector for Stages {
@@ -77,6 +92,16 @@ impl Collector for Stages {
                 let labels =
                     [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str()), ("limit", *limit)];
                 ConstCounter::new(*count).encode(hits.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, figure) in CHECKPOINTS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for meters in &self.0 {
+                let report = meters.checkpoints.report();
+                if report.keeps {
+                    let labels = [("pipeline", &*meters.pipeline)];
+                    ConstGauge::new(figure(&report)).encode(metric.encode_family(&labels)?)?;
+                }
             }
         }
         let mut busy = encoder.encode_descriptor(

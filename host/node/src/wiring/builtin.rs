@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connect::{PlannedSink, PlannedSource, Roots, SinkSpec, SourceSpec, SpecError, Wanted};
-use flow::connector::{ConnectError, Places, Sink, Source};
+use flow::connector::{Committed, ConnectError, Places, Sink, Source};
 use model::diagnostics::Diagnostic;
 use model::manifest::{Pipeline, Role, Stage};
 use model::plan::{Answer, Form, SourceWork, Stream};
@@ -122,18 +122,27 @@ impl BuiltIn {
         &self,
         stage: &Stage,
         work: &SourceWork,
+        from: &Places,
     ) -> Result<Box<dyn Source>, Diagnostic> {
         let Self::Source(planned) = self else { return Err(taken(stage)) };
         let planned = planned.lock().unwrap_or_else(PoisonError::into_inner).take();
         let wanted = Wanted { columns: work.wanted.clone(), times: work.times };
         let planned = planned.ok_or_else(|| taken(stage))?;
-        planned.open(&wanted, &Places::new()).map_err(|error| cannot_open(stage, &error))
+        planned.open(&wanted, from).map_err(|error| cannot_open(stage, &error))
     }
 
-    pub(super) fn open_sink(&self, stage: &Stage, input: &Stream) -> Result<Box<dyn Sink>, Diagnostic> {
+    pub(super) fn open_sink(
+        &self,
+        stage: &Stage,
+        input: &Stream,
+        committed: Option<Committed>,
+    ) -> Result<Box<dyn Sink>, Diagnostic> {
         let Self::Sink(planned) = self else { return Err(taken(stage)) };
         let planned = planned.lock().unwrap_or_else(PoisonError::into_inner).take();
-        planned.ok_or_else(|| taken(stage))?.open(input, None).map_err(|error| cannot_open(stage, &error))
+        planned
+            .ok_or_else(|| taken(stage))?
+            .open(input, committed)
+            .map_err(|error| cannot_open(stage, &error))
     }
 }
 

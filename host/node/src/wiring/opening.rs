@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use engine::{Component, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, SourceSetup, StageSetup};
+use flow::checkpoint::Checkpoint;
 use flow::component::{ComponentSink, ComponentSource};
-use flow::connector::{Places, PullLimits};
+use flow::connector::{Committed, Places, PullLimits};
 use flow::letters::Letters;
 use flow::replay::Fates;
+use flow::run::Checkpoints;
 use flow::{Job, Part, Rules};
 use model::diagnostics::Diagnostic;
 use model::fields::FieldSpec;
@@ -24,11 +26,13 @@ type Opened<T> = std::result::Result<T, Diagnostic>;
 
 impl Wired {
     /// Opens everything, once. All stages are tried, so that all that cannot be opened is told at once.
-    pub async fn open(&self, letters: Box<dyn Letters>) -> Result<Job> {
+    /// `checkpoints`: where sources and sinks go on; none in a run that begins anew when it dies.
+    pub async fn open(&self, letters: Box<dyn Letters>, checkpoints: Option<Checkpoints>) -> Result<Job> {
+        let standing = checkpoints.as_ref().map(|checkpoints| &checkpoints.standing);
         let mut parts = Vec::with_capacity(self.codes.len());
         let mut problems = Vec::new();
         for index in 0..self.codes.len() {
-            match self.part(index).await {
+            match self.part(index, standing).await {
                 Ok(part) => parts.push(part),
                 Err(problem) => problems.push(problem),
             }
@@ -36,7 +40,7 @@ impl Wired {
         if !problems.is_empty() {
             return Err(self.pipeline.diagnostics(problems).into());
         }
-        Ok(Job { plan: self.plan.clone(), parts, rules: self.rules(), letters })
+        Ok(Job { plan: self.plan.clone(), parts, rules: self.rules(), letters, checkpoints })
     }
 
     fn rules(&self) -> Rules {
@@ -66,7 +70,7 @@ impl Wired {
             } else if planned.role == Role::Sink && !writes {
                 parts.push(Part::Sink(fates.sink(&planned.name, None)));
             } else {
-                match self.part(index).await {
+                match self.part(index, None).await {
                     Ok(Part::Sink(sink)) => parts.push(Part::Sink(fates.sink(&planned.name, Some(sink)))),
                     Ok(part) => parts.push(part),
                     Err(problem) => problems.push(problem),
@@ -76,7 +80,13 @@ impl Wired {
         if !problems.is_empty() {
             return Err(self.pipeline.diagnostics(problems).into());
         }
-        Ok(Job { plan: self.plan.clone(), parts, rules: self.rules(), letters: fates.letters(letters) })
+        Ok(Job {
+            plan: self.plan.clone(),
+            parts,
+            rules: self.rules(),
+            letters: fates.letters(letters),
+            checkpoints: None,
+        })
     }
 
     /// The pool of a transform; none for other stages.
@@ -87,33 +97,43 @@ impl Wired {
         }
     }
 
-    async fn part(&self, index: usize) -> Opened<Part> {
+    /// `standing`: none in a run without checkpoints.
+    async fn part(&self, index: usize, standing: Option<&Checkpoint>) -> Opened<Part> {
         let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
+        let none = Places::new();
+        let places = standing.and_then(|standing| standing.places.get(&planned.name)).unwrap_or(&none);
+        let committed = standing.map(|standing| Committed(standing.tokens.get(&planned.name).cloned()));
         let component = match &self.codes[index] {
             Code::BuiltIn(built_in) => {
                 return match &planned.work {
                     Work::Source(work) => {
-                        let source = built_in.open_source(stage, work)?;
+                        let source = built_in.open_source(stage, work, places)?;
                         Ok(Part::Source { source, limits: pull_limits(stage) })
                     }
-                    _ => Ok(Part::Sink(built_in.open_sink(stage, &planned.input)?)),
+                    _ => Ok(Part::Sink(built_in.open_sink(stage, &planned.input, committed)?)),
                 };
             }
             Code::Component(component) => component,
         };
         match &planned.work {
-            Work::Source(work) => self.component_source(index, work, component).await,
+            Work::Source(work) => self.component_source(index, work, component, places).await,
             Work::Transform(work) => {
                 let pool = self.pool_of(index, work, component);
                 let lease = pool.lease().await.map_err(|error| cannot_start(stage, &error))?;
                 lease.give_back();
                 Ok(Part::Transform(pool))
             }
-            Work::Sink(work) => self.component_sink(index, work, component).await,
+            Work::Sink(work) => self.component_sink(index, work, component, committed).await,
         }
     }
 
-    async fn component_source(&self, index: usize, work: &SourceWork, component: &Component) -> Opened<Part> {
+    async fn component_source(
+        &self,
+        index: usize,
+        work: &SourceWork,
+        component: &Component,
+        places: &Places,
+    ) -> Opened<Part> {
         let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
         let port = &planned.ports[0];
         let fields = |stream: &model::plan::Stream| match stream.schema() {
@@ -133,20 +153,20 @@ impl Wired {
         let driver =
             SourceDriver::open(component, setup).await.map_err(|error| cannot_start(stage, &error))?;
         let (pipeline, name) = (self.plan.pipeline.clone(), planned.name.clone());
-        let source = ComponentSource::start(
-            driver,
-            pipeline,
-            name,
-            port.stream.clone(),
-            &self.splits[index],
-            &Places::new(),
-        )
-        .await;
+        let source =
+            ComponentSource::start(driver, pipeline, name, port.stream.clone(), &self.splits[index], places)
+                .await;
         let source = source.map_err(|error| cannot_start(stage, &error))?;
         Ok(Part::Source { source: Box::new(source), limits: pull_limits(stage) })
     }
 
-    async fn component_sink(&self, index: usize, work: &SinkWork, component: &Component) -> Opened<Part> {
+    async fn component_sink(
+        &self,
+        index: usize,
+        work: &SinkWork,
+        component: &Component,
+        committed: Option<Committed>,
+    ) -> Opened<Part> {
         let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
         let Some(sink) = &work.component else {
             let message = format!("`{}` was planned as a connector, and is a component", *stage.name);
@@ -158,7 +178,10 @@ impl Wired {
             config: config(stage),
             input: sink.fields.clone().unwrap_or_default(),
             plan: sink.plan.clone(),
-            context: SinkContext::default(),
+            context: SinkContext {
+                committed: committed.and_then(|committed| committed.0).into_iter().collect(),
+                ..SinkContext::default()
+            },
             limits: stage_limits(stage),
             access: self.access[index].clone(),
         };

@@ -15,10 +15,10 @@ use self::read::{Reader, is_nothing};
 pub(super) use self::settings::escaped;
 use super::graph;
 use super::names::Name;
-use super::pipeline::{OnFailure, Pipeline, Quota, Stage};
+use super::pipeline::{CheckpointDecl, OnFailure, Pipeline, Quota, Stage};
 use super::suggest::quoted;
 use super::tree::{self, Node, Tree};
-use super::units::Fuel;
+use super::units::{Duration, Fuel};
 use super::variables::Environment;
 
 /// What a manifest is read against.
@@ -33,8 +33,7 @@ pub struct Context<'a> {
 }
 
 pub(super) const MANIFEST_KEYS: &[&str] =
-    &["pipeline", "description", "stages", "on-failure", "weight", "quota", "tests"];
-const LATER_KEYS: &[&str] = &["checkpoint"];
+    &["pipeline", "description", "stages", "checkpoint", "on-failure", "weight", "quota", "tests"];
 
 const SMALLEST: &str = "the smallest is:\n  pipeline: name\n  stages:\n    in: { source: stdin }\n    out: { sink: \
                         stdout, from: in }";
@@ -86,19 +85,13 @@ fn manifest(
     source: &SourceText,
 ) -> Option<Pipeline> {
     let fields = reader.fields("the manifest".to_owned(), Span::new(0, 0), root, SMALLEST)?;
-    let known = [MANIFEST_KEYS, LATER_KEYS].concat();
-    reader.only(&fields, MANIFEST_KEYS, LATER_KEYS);
-    for key in LATER_KEYS {
-        if let Some(entry) = fields.get(key) {
-            reader.not_yet(&format!("`{key}`"), entry.key.span, "remove it");
-        }
-    }
+    reader.only(&fields, MANIFEST_KEYS, &[]);
     let name = match fields.get("pipeline") {
         Some(entry) => {
             let text = reader.text("`pipeline`", &entry.value, "give the pipeline's name");
             text.and_then(|text| self::name(reader, "a pipeline's name", text))
         }
-        None if fields.has_likely("pipeline", &known) => None,
+        None if fields.has_likely("pipeline", MANIFEST_KEYS) => None,
         None => {
             let missing = Diagnostic::new("manifest::missing", "the manifest does not name its pipeline");
             let at = fields.entries.first().map_or(fields.place, |entry| entry.key.span);
@@ -112,7 +105,8 @@ fn manifest(
     let on_failure = fields.get("on-failure").map(|entry| on_failure(reader, entry)).unwrap_or_default();
     let weight = fields.get("weight").map_or(limits::WEIGHT, |entry| weight(reader, entry));
     let quota = fields.get("quota").map(|entry| quota(reader, entry)).unwrap_or_default();
-    let likely = fields.has_likely("stages", &known);
+    let checkpoint = fields.get("checkpoint").map(|entry| checkpoint(reader, entry)).unwrap_or_default();
+    let likely = fields.has_likely("stages", MANIFEST_KEYS);
     let drafts = match fields.get("stages") {
         Some(entry) => drafts(reader, context, &entry.value, entry.key.span),
         None => {
@@ -131,7 +125,17 @@ fn manifest(
         drafts.into_iter().zip(inputs).map(|(draft, from)| draft.into_stage(from)).collect();
     let description = description.map(|text| text.value.to_owned());
     let text = source.clone();
-    Some(Pipeline { name: name?, description, stages: stages?, on_failure, weight, quota, tests, text })
+    Some(Pipeline {
+        name: name?,
+        description,
+        stages: stages?,
+        checkpoint,
+        on_failure,
+        weight,
+        quota,
+        tests,
+        text,
+    })
 }
 
 fn drafts(reader: &mut Reader, context: &Context<'_>, node: &Node, key: Span) -> Vec<Draft> {
@@ -177,6 +181,21 @@ fn quota(reader: &mut Reader, entry: &tree::Entry) -> Quota {
         reader.within("`fuel-per-second` of `quota`", &entry.value, Fuel(1), Fuel(limits::FUEL_MAX))
     });
     Quota { fuel_per_second: fuel.map(|fuel| fuel.value) }
+}
+
+fn checkpoint(reader: &mut Reader, entry: &tree::Entry) -> CheckpointDecl {
+    let help = "such as `{ interval: 1s }`";
+    let default = CheckpointDecl::default();
+    let fields = reader.fields("`checkpoint`".to_owned(), entry.key.span, &entry.value, help);
+    let Some(fields) = fields else { return default };
+    reader.only(&fields, &["interval", "timeout"], &[]);
+    let (least, most) = (Duration(limits::CHECKPOINT_TIME_MIN), Duration(limits::CHECKPOINT_TIME_MAX));
+    let mut time = |key: &str, otherwise: Duration| {
+        let what = format!("`{key}` of `checkpoint`");
+        let given = fields.get(key).and_then(|entry| reader.within(&what, &entry.value, least, most));
+        given.map_or(otherwise, |given| given.value)
+    };
+    CheckpointDecl { interval: time("interval", default.interval), timeout: time("timeout", default.timeout) }
 }
 
 /// A name, or a report of why the text is none.

@@ -1,0 +1,199 @@
+//! When a checkpoint begins, and when it stands.
+
+use std::collections::BTreeSet;
+
+use super::{Checkpoint, Share};
+use crate::connector::Barrier;
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Tell all loops that this checkpoint begins.
+    Begin(Barrier),
+    /// Make it durable, then say [`Coordinator::stored`].
+    Store(Checkpoint),
+    /// Tell all loops that it stands. `stored`: whether it is a new one, or as the one before.
+    Announce { barrier: Barrier, stored: bool },
+}
+
+/// Decides over the checkpoints of one pipeline. One is under way at a time.
+#[derive(Debug)]
+pub struct Coordinator {
+    loops: usize,
+    /// Loops whose records have all been worked off; they still answer.
+    ended: BTreeSet<usize>,
+    /// The one that stands.
+    standing: Checkpoint,
+    under_way: Option<UnderWay>,
+    /// The highest number that was given away.
+    begun: u64,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    barrier: Barrier,
+    answered: BTreeSet<usize>,
+    /// What stands, with the answers so far.
+    next: Checkpoint,
+    is_storing: bool,
+}
+
+impl Coordinator {
+    /// For `loops` loops, going on from what stands.
+    pub fn new(loops: usize, standing: Checkpoint) -> Self {
+        let begun = standing.number;
+        Self { loops, ended: BTreeSet::new(), standing, under_way: None, begun, is_over: false }
+    }
+
+    /// The interval has gone by. None where one is under way, or the last one was.
+    pub fn due(&mut self) -> Option<Move> {
+        if self.under_way.is_some() || self.is_over {
+            return None;
+        }
+        Some(self.begin(self.ended.len() == self.loops))
+    }
+
+    /// A loop has nothing more to work off. When that is so of all of them, the last checkpoint begins.
+    pub fn ended(&mut self, of: usize) -> Option<Move> {
+        self.ended.insert(of);
+        if self.ended.len() < self.loops || self.under_way.is_some() || self.is_over {
+            return None;
+        }
+        Some(self.begin(true))
+    }
+
+    fn begin(&mut self, last: bool) -> Move {
+        self.begun += 1;
+        let barrier = Barrier { number: self.begun, last };
+        let next = Checkpoint { number: barrier.number, ..self.standing.clone() };
+        self.under_way = Some(UnderWay { barrier, answered: BTreeSet::new(), next, is_storing: false });
+        Move::Begin(barrier)
+    }
+
+    /// A loop has done all that was before the barrier of checkpoint `number`.
+    pub fn answered(&mut self, of: usize, number: u64, share: Share) -> Option<Move> {
+        let under_way = self.under_way.as_mut().filter(|under_way| under_way.barrier.number == number)?;
+        if under_way.is_storing || !under_way.answered.insert(of) {
+            return None;
+        }
+        // What a stage does not say stays as it was: it has failed, and somebody may mend it.
+        under_way.next.places.extend(share.places);
+        under_way.next.tokens.extend(share.tokens);
+        if under_way.answered.len() < self.loops {
+            return None;
+        }
+        let (next, standing) = (&under_way.next, &self.standing);
+        if next.places == standing.places && next.tokens == standing.tokens {
+            return self.announce(false);
+        }
+        under_way.is_storing = true;
+        Some(Move::Store(next.clone()))
+    }
+
+    /// What was to be made durable is.
+    pub fn stored(&mut self) -> Option<Move> {
+        if !self.under_way.as_ref().is_some_and(|under_way| under_way.is_storing) {
+            return None;
+        }
+        self.announce(true)
+    }
+
+    fn announce(&mut self, stored: bool) -> Option<Move> {
+        let UnderWay { barrier, next, .. } = self.under_way.take()?;
+        if stored {
+            self.standing = next;
+        }
+        self.is_over = barrier.last;
+        Some(Move::Announce { barrier, stored })
+    }
+
+    /// What follows an announcement: the last checkpoint, where all loops ended while another was under way.
+    pub fn announced(&mut self) -> Option<Move> {
+        let all_ended = self.ended.len() == self.loops;
+        (all_ended && self.under_way.is_none() && !self.is_over).then(|| self.begin(true))
+    }
+
+    /// Loops that have not answered yet, for whoever wonders why it takes so long.
+    pub fn missing(&self) -> Vec<usize> {
+        let Some(under_way) = &self.under_way else { return Vec::new() };
+        (0..self.loops).filter(|of| !under_way.answered.contains(of)).collect()
+    }
+
+    /// The number of the one that is under way.
+    pub fn under_way(&self) -> Option<u64> {
+        self.under_way.as_ref().map(|under_way| under_way.barrier.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::Places;
+
+    fn share(stage: &str, place: u8) -> Share {
+        let places: Places = [("s".into(), vec![place])].into();
+        Share { places: [(stage.into(), places)].into(), tokens: [("out".into(), vec![place])].into() }
+    }
+
+    fn begin(number: u64, last: bool) -> Option<Move> {
+        Some(Move::Begin(Barrier { number, last }))
+    }
+
+    fn announce(number: u64, last: bool, stored: bool) -> Option<Move> {
+        Some(Move::Announce { barrier: Barrier { number, last }, stored })
+    }
+
+    #[test]
+    fn a_checkpoint_is_stored_when_all_have_answered_and_announced_when_it_is_durable() {
+        let mut coordinator = Coordinator::new(2, Checkpoint { number: 40, ..Checkpoint::default() });
+        assert_eq!(coordinator.due(), begin(41, false));
+        assert_eq!(coordinator.due(), None, "one is under way");
+        assert_eq!(coordinator.answered(0, 41, share("a", 1)), None);
+        assert_eq!(coordinator.answered(0, 41, share("a", 9)), None, "it has answered already");
+        assert_eq!(coordinator.missing(), [1]);
+        assert_eq!(coordinator.answered(1, 40, Share::default()), None, "an old answer");
+        let Some(Move::Store(stored)) = coordinator.answered(1, 41, share("b", 2)) else {
+            panic!("nothing is stored")
+        };
+        assert_eq!((stored.number, stored.places.len(), &stored.tokens["out"]), (41, 2, &vec![2]));
+        assert_eq!(stored.places["a"]["s"], [1]);
+        assert_eq!(coordinator.due(), None, "it is not durable yet");
+        assert_eq!(coordinator.stored(), announce(41, false, true));
+        assert_eq!((coordinator.announced(), coordinator.stored()), (None, None));
+        assert_eq!(coordinator.due(), begin(42, false));
+    }
+
+    #[test]
+    fn an_idle_pipeline_stores_nothing() {
+        let mut coordinator = Coordinator::new(1, Checkpoint::default());
+        coordinator.due();
+        assert!(matches!(coordinator.answered(0, 1, share("a", 1)), Some(Move::Store(_))));
+        coordinator.stored();
+        coordinator.due();
+        assert_eq!(coordinator.answered(0, 2, share("a", 1)), announce(2, false, false));
+        // What a stage does not tell any more stays.
+        coordinator.due();
+        assert_eq!(coordinator.answered(0, 3, Share::default()), announce(3, false, false));
+        coordinator.due();
+        let Some(Move::Store(stored)) = coordinator.answered(0, 4, share("b", 2)) else {
+            panic!("not stored")
+        };
+        assert_eq!(stored.places["a"]["s"], [1]);
+    }
+
+    #[test]
+    fn the_last_checkpoint_begins_when_all_loops_have_ended_and_nothing_follows_it() {
+        let mut coordinator = Coordinator::new(2, Checkpoint::default());
+        assert_eq!(coordinator.due(), begin(1, false));
+        assert_eq!(coordinator.ended(0), None);
+        assert_eq!(coordinator.answered(0, 1, share("a", 1)), None);
+        assert_eq!(coordinator.ended(1), None, "one is under way");
+        assert!(matches!(coordinator.answered(1, 1, share("b", 1)), Some(Move::Store(_))));
+        assert_eq!(coordinator.stored(), announce(1, false, true));
+        assert_eq!(coordinator.announced(), begin(2, true));
+        assert_eq!(coordinator.answered(0, 2, Share::default()), None);
+        assert_eq!(coordinator.answered(1, 2, Share::default()), announce(2, true, false));
+        assert_eq!((coordinator.announced(), coordinator.due()), (None, None));
+    }
+}

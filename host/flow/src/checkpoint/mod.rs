@@ -1,0 +1,93 @@
+//! Checkpoints: cuts through everything that flows, from which a pipeline goes on after it died.
+//!
+//! Aligned barriers, as in asynchronous barrier snapshotting (Carbone et al., "Lightweight Asynchronous Snapshots for
+//! Distributed Dataflows", 2015). The [`Coordinator`] decides when a checkpoint begins and when it stands; each source
+//! notes where it is and lets a barrier follow its records; a loop at which streams meet waits until the barrier has
+//! come on all of them ([`Alignment`]); sinks prepare what came before it. When all have answered, the checkpoint is
+//! stored with one synced write, which is the moment of truth; then sinks commit and sources may release what they
+//! hold. Both deciders are values that are told what happened and say what to do, so that a simulation can drive them.
+
+mod align;
+mod coordinator;
+mod keeper;
+mod store;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::connector::Places;
+
+pub use align::{Alignment, Signal, Step};
+pub use coordinator::{Coordinator, Move};
+pub(crate) use keeper::Keeper;
+pub use store::{Opened, RedbStore, Standing, Summary};
+pub use watch::Pace;
+pub(crate) use watch::{Desk, SharedStore};
+
+/// What stands: everything up to here was delivered, and nothing behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Ascending over all runs of a pipeline; 0 where there was none yet.
+    pub number: u64,
+    /// By stage: where its splits go on.
+    pub places: BTreeMap<Arc<str>, Places>,
+    /// By stage: what its sink commits.
+    pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
+}
+
+/// What one loop adds to a checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    pub places: BTreeMap<Arc<str>, Places>,
+    pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
+}
+
+/// What a stage was when a checkpoint was taken, to tell whether the next run may go on from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageMark {
+    /// The connector or component, as the manifest names it.
+    pub uses: String,
+    /// What stands under `with:`.
+    pub with: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Keeps checkpoints. A `put` that came back is durable; one that failed may be or not, and nothing is put after it.
+pub trait CheckpointStore: Send {
+    fn put(&mut self, checkpoint: &Checkpoint, took: std::time::Duration) -> Result<Stored, CheckpointError>;
+    /// All sinks have committed the tokens of the last one.
+    fn settled(&mut self) -> Result<(), CheckpointError>;
+}
+
+/// What came of a `put`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// That were new in it.
+    pub bytes: u64,
+}
+
+/// Why checkpoints cannot be kept, or a pipeline not go on from them.
+#[derive(thiserror::Error, Debug)]
+pub enum CheckpointError {
+    #[error("checkpoints cannot be kept in {}: {why}; look at the disk, or name another directory with `--state`", path.display())]
+    Io { path: PathBuf, why: String },
+    #[error("{} is used by another process; let it end, or name another directory with `--state`", path.display())]
+    Locked { path: PathBuf },
+    #[error("{} is not of this version: {why}; use the version that wrote it, or begin anew with `--reset`", path.display())]
+    Foreign { path: PathBuf, why: String },
+    #[error("there are no checkpoints in {}; name the directory that `run --state` was given", path.display())]
+    None { path: PathBuf },
+}
+
+impl CheckpointError {
+    /// Whether somebody has to change what they typed, rather than the disk.
+    pub fn is_input(&self) -> bool {
+        !matches!(self, Self::Io { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,334 @@
+//! Checkpoints of one pipeline in one file, written with one synced commit each.
+//!
+//! Only what changed since the checkpoint before is written, so that a source of ten thousand files costs what it
+//! read and not what it has. What is in the file is whole after a crash at any instant: that is redb's promise.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::limits::CHECKPOINTS_LISTED_MAX;
+use redb::{
+    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, TableError,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
+use crate::connector::Places;
+use crate::letters::wall_clock;
+
+/// Of the file's layout; a file with another one is not touched.
+const FORMAT: u64 = 1;
+/// The name of the file in the directory of a pipeline.
+const FILE: &str = "checkpoints.redb";
+
+/// `head`: JSON of [`Head`].
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// By stage and split.
+const PLACES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("places");
+/// By stage.
+const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
+/// By number: JSON of [`Summary`].
+const HISTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("history");
+const HEAD: &str = "head";
+
+/// What is known of a checkpoint beside what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    pub number: u64,
+    /// Microseconds since the Unix epoch.
+    pub taken_at_us: i64,
+    /// From its beginning until it was stored.
+    pub took_us: u64,
+    /// That were new in it.
+    pub bytes: u64,
+    /// Names what ran: the manifest with its components.
+    pub revision: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Head {
+    format: u64,
+    /// Whether all sinks have committed.
+    is_settled: bool,
+    stages: BTreeMap<String, StageMark>,
+    summary: Summary,
+}
+
+/// The checkpoint that stands, with what is needed to tell whether a run may go on from it.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    pub checkpoint: Checkpoint,
+    pub summary: Summary,
+    /// Whether all sinks have committed it.
+    pub is_settled: bool,
+    /// What ran.
+    pub stages: BTreeMap<String, StageMark>,
+}
+
+/// The store of one pipeline.
+pub struct RedbStore {
+    path: PathBuf,
+    database: Database,
+    stages: BTreeMap<String, StageMark>,
+    revision: String,
+    last: Checkpoint,
+}
+
+/// A store, and what stands in it.
+pub struct Opened {
+    pub store: RedbStore,
+    pub standing: Option<Standing>,
+}
+
+impl RedbStore {
+    /// Opens the store in `dir`, which is made where it is missing. One process has it at a time.
+    pub fn open(dir: &Path) -> Result<Opened, CheckpointError> {
+        let path = dir.join(FILE);
+        std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
+        let database = Database::create(&path).map_err(|error| opening(&path, error))?;
+        let standing = standing(&database, &path)?;
+        let last = standing.as_ref().map(|standing| standing.checkpoint.clone()).unwrap_or_default();
+        sync_directory(dir)?;
+        let store = Self { path, database, stages: BTreeMap::new(), revision: String::new(), last };
+        Ok(Opened { store, standing })
+    }
+
+    /// Says what runs from now on.
+    pub fn running(mut self, revision: String, stages: BTreeMap<String, StageMark>) -> Self {
+        (self.revision, self.stages) = (revision, stages);
+        self
+    }
+
+    /// What stands in `dir`, and the last checkpoints that were stored there, oldest first. Nothing is changed.
+    pub fn look(dir: &Path) -> Result<(Option<Standing>, Vec<Summary>), CheckpointError> {
+        let path = dir.join(FILE);
+        if !path.is_file() {
+            return Err(CheckpointError::None { path: dir.to_owned() });
+        }
+        let database = ReadOnlyDatabase::open(&path).map_err(|error| opening(&path, error))?;
+        let standing = standing(&database, &path)?;
+        let read = database.begin_read().map_err(|error| io(&path, error))?;
+        let mut summaries = Vec::new();
+        match read.open_table(HISTORY) {
+            Ok(table) => {
+                for entry in table.iter().map_err(|error| io(&path, error))? {
+                    let (_, summary) = entry.map_err(|error| io(&path, error))?;
+                    summaries.push(decode(summary.value(), &path)?);
+                }
+            }
+            Err(TableError::TableDoesNotExist(_)) => {}
+            Err(error) => return Err(io(&path, error)),
+        }
+        Ok((standing, summaries))
+    }
+
+    fn head(&self, summary: Summary, is_settled: bool) -> Result<Vec<u8>, CheckpointError> {
+        let head = Head { format: FORMAT, is_settled, stages: self.stages.clone(), summary };
+        serde_json::to_vec(&head).map_err(|error| io(&self.path, error))
+    }
+
+    fn write(&self, checkpoint: &Checkpoint, took: Duration) -> Result<u64, CheckpointError> {
+        let failed = |error: redb::Error| io(&self.path, error);
+        let change = self.database.begin_write().map_err(|error| failed(error.into()))?;
+        let mut bytes = 0;
+        {
+            let mut places = change.open_table(PLACES).map_err(|error| failed(error.into()))?;
+            for (stage, splits) in &checkpoint.places {
+                let before = self.last.places.get(stage);
+                for (split, place) in splits {
+                    if before.and_then(|before| before.get(split)) != Some(place) {
+                        bytes += place.len() as u64;
+                        let key = (&**stage, &**split);
+                        places.insert(key, place.as_slice()).map_err(|error| failed(error.into()))?;
+                    }
+                }
+            }
+            for (stage, splits) in &self.last.places {
+                let now = checkpoint.places.get(stage);
+                for split in splits.keys().filter(|split| now.is_none_or(|now| !now.contains_key(*split))) {
+                    places.remove((&**stage, &**split)).map_err(|error| failed(error.into()))?;
+                }
+            }
+            let mut tokens = change.open_table(TOKENS).map_err(|error| failed(error.into()))?;
+            for (stage, token) in &checkpoint.tokens {
+                if self.last.tokens.get(stage) != Some(token) {
+                    bytes += token.len() as u64;
+                    tokens.insert(&**stage, token.as_slice()).map_err(|error| failed(error.into()))?;
+                }
+            }
+            for stage in self.last.tokens.keys().filter(|stage| !checkpoint.tokens.contains_key(*stage)) {
+                tokens.remove(&**stage).map_err(|error| failed(error.into()))?;
+            }
+            let summary = Summary {
+                number: checkpoint.number,
+                taken_at_us: wall_clock(),
+                took_us: took.as_micros() as u64,
+                bytes,
+                revision: self.revision.clone(),
+            };
+            let mut history = change.open_table(HISTORY).map_err(|error| failed(error.into()))?;
+            let entry = serde_json::to_vec(&summary).map_err(|error| io(&self.path, error))?;
+            history.insert(checkpoint.number, entry.as_slice()).map_err(|error| failed(error.into()))?;
+            while history.len().map_err(|error| failed(error.into()))? > CHECKPOINTS_LISTED_MAX {
+                history.pop_first().map_err(|error| failed(error.into()))?;
+            }
+            let mut meta = change.open_table(META).map_err(|error| failed(error.into()))?;
+            let head = self.head(summary, false)?;
+            meta.insert(HEAD, head.as_slice()).map_err(|error| failed(error.into()))?;
+        }
+        change.commit().map_err(|error| failed(error.into()))?;
+        Ok(bytes)
+    }
+
+    fn settle(&self) -> Result<(), CheckpointError> {
+        let failed = |error: redb::Error| io(&self.path, error);
+        let Some(standing) = standing(&self.database, &self.path)? else { return Ok(()) };
+        let change = self.database.begin_write().map_err(|error| failed(error.into()))?;
+        {
+            let mut meta = change.open_table(META).map_err(|error| failed(error.into()))?;
+            let head = self.head(standing.summary, true)?;
+            meta.insert(HEAD, head.as_slice()).map_err(|error| failed(error.into()))?;
+        }
+        change.commit().map_err(|error| failed(error.into()))
+    }
+}
+
+impl CheckpointStore for RedbStore {
+    fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
+        let bytes = self.write(checkpoint, took)?;
+        self.last = checkpoint.clone();
+        Ok(Stored { bytes })
+    }
+
+    fn settled(&mut self) -> Result<(), CheckpointError> {
+        self.settle()
+    }
+}
+
+fn standing(database: &impl ReadableDatabase, path: &Path) -> Result<Option<Standing>, CheckpointError> {
+    let read = database.begin_read().map_err(|error| io(path, error))?;
+    let meta = match read.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(io(path, error)),
+    };
+    let Some(head) = meta.get(HEAD).map_err(|error| io(path, error))? else { return Ok(None) };
+    let Head { format, is_settled, stages, summary } = decode(head.value(), path)?;
+    if format != FORMAT {
+        let why = format!("its layout is number {format}, this version writes {FORMAT}");
+        return Err(CheckpointError::Foreign { path: path.to_owned(), why });
+    }
+    let mut checkpoint = Checkpoint { number: summary.number, ..Checkpoint::default() };
+    let places = read.open_table(PLACES).map_err(|error| io(path, error))?;
+    for entry in places.iter().map_err(|error| io(path, error))? {
+        let (key, place) = entry.map_err(|error| io(path, error))?;
+        let (stage, split) = key.value();
+        let splits: &mut Places = checkpoint.places.entry(Arc::from(stage)).or_default();
+        splits.insert(Arc::from(split), place.value().to_vec());
+    }
+    let tokens = read.open_table(TOKENS).map_err(|error| io(path, error))?;
+    for entry in tokens.iter().map_err(|error| io(path, error))? {
+        let (stage, token) = entry.map_err(|error| io(path, error))?;
+        checkpoint.tokens.insert(Arc::from(stage.value()), token.value().to_vec());
+    }
+    Ok(Some(Standing { checkpoint, summary, is_settled, stages }))
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, CheckpointError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| CheckpointError::Foreign { path: path.to_owned(), why: error.to_string() })
+}
+
+fn io(path: &Path, error: impl ToString) -> CheckpointError {
+    CheckpointError::Io { path: path.to_owned(), why: error.to_string() }
+}
+
+fn opening(path: &Path, error: DatabaseError) -> CheckpointError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => CheckpointError::Locked { path: path.to_owned() },
+        DatabaseError::UpgradeRequired(version) => {
+            let why = format!("its file format is number {version}");
+            CheckpointError::Foreign { path: path.to_owned(), why }
+        }
+        DatabaseError::Storage(redb::StorageError::Corrupted(why)) => {
+            CheckpointError::Foreign { path: path.to_owned(), why }
+        }
+        DatabaseError::Storage(redb::StorageError::Io(error))
+            if error.kind() == std::io::ErrorKind::InvalidData =>
+        {
+            CheckpointError::Foreign { path: path.to_owned(), why: error.to_string() }
+        }
+        error => io(path, error),
+    }
+}
+
+/// So that the name of the file is durable, too.
+fn sync_directory(dir: &Path) -> Result<(), CheckpointError> {
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io(dir, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(number: u64, places: &[(&str, &str, u8)], token: u8) -> Checkpoint {
+        let mut made = Checkpoint { number, ..Checkpoint::default() };
+        for (stage, split, place) in places {
+            let splits: &mut Places = made.places.entry(Arc::from(*stage)).or_default();
+            splits.insert(Arc::from(*split), vec![*place]);
+        }
+        made.tokens.insert("out".into(), vec![token]);
+        made
+    }
+
+    #[test]
+    fn the_last_checkpoint_stands_after_the_store_was_opened_again() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let Opened { store, standing } = RedbStore::open(dir.path()).expect("a store");
+        assert!(standing.is_none());
+        let mark = StageMark { uses: "file".into(), with: serde_json::Map::new() };
+        let mut store = store.running("r1".into(), [("in".to_owned(), mark)].into());
+        let first = checkpoint(1, &[("in", "a", 1), ("in", "b", 1), ("x", "a", 1)], 1);
+        let second = checkpoint(2, &[("in", "a", 2), ("in", "b", 1)], 2);
+        assert_eq!(store.put(&first, Duration::from_millis(3)).expect("stored").bytes, 4);
+        assert_eq!(store.put(&second, Duration::ZERO).expect("stored").bytes, 2, "only what changed is new");
+        assert!(matches!(RedbStore::open(dir.path()), Err(CheckpointError::Locked { .. })));
+        drop(store);
+        let Opened { mut store, standing } = RedbStore::open(dir.path()).expect("a store");
+        let standing = standing.expect("a checkpoint");
+        assert_eq!(standing.checkpoint, second);
+        assert_eq!((standing.is_settled, &*standing.stages["in"].uses), (false, "file"));
+        store.settled().expect("settled");
+        drop(store);
+        let (standing, summaries) = RedbStore::look(dir.path()).expect("a look");
+        assert!(standing.expect("a checkpoint").is_settled);
+        let told: Vec<_> = summaries.iter().map(|summary| (summary.number, summary.took_us)).collect();
+        assert_eq!(told, [(1, 3000), (2, 0)]);
+    }
+
+    #[test]
+    fn what_is_no_store_of_ours_is_told_and_not_touched() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(matches!(RedbStore::look(dir.path()), Err(CheckpointError::None { .. })));
+        let path = dir.path().join(FILE);
+        std::fs::write(&path, b"something else entirely").expect("written");
+        let error = RedbStore::open(dir.path()).map(|_| ()).expect_err("it is no store");
+        assert!(matches!(error, CheckpointError::Foreign { .. }), "{error:?}");
+        assert_eq!(std::fs::read(&path).expect("there"), b"something else entirely");
+    }
+
+    #[test]
+    fn the_list_of_checkpoints_is_bounded() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let Opened { mut store, .. } = RedbStore::open(dir.path()).expect("a store");
+        for number in 1..=CHECKPOINTS_LISTED_MAX + 3 {
+            store.put(&checkpoint(number, &[], number as u8), Duration::ZERO).expect("stored");
+        }
+        drop(store);
+        let (_, summaries) = RedbStore::look(dir.path()).expect("a look");
+        assert_eq!((summaries.len() as u64, summaries[0].number), (CHECKPOINTS_LISTED_MAX, 4));
+    }
+}

@@ -1,0 +1,195 @@
+//! `conveyor checkpoint ...`: where pipelines would go on.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use flow::checkpoint::{CheckpointError, RedbStore, Standing, Summary};
+use model::convert::text::write_timestamp;
+use serde_json::{Value, json};
+
+use super::Output;
+use crate::exit::{Failure, Result};
+use crate::report::{number, plain_table};
+use crate::terminal;
+
+/// Checkpoints: where a pipeline goes on after it stopped or died
+#[derive(Debug, Subcommand)]
+pub(super) enum Checkpoint {
+    List(List),
+    Inspect(Inspect),
+}
+
+impl Checkpoint {
+    pub(super) fn execute(self) -> Result {
+        match self {
+            Self::List(verb) => verb.execute(),
+            Self::Inspect(verb) => verb.execute(),
+        }
+    }
+}
+
+/// Lists the last checkpoints of each pipeline: when they were taken, how long it took, what was new in them
+///
+/// A pipeline that is running has its store to itself: look at its metrics.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// What `run --state` was given
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// Shows what the checkpoint holds that stands: where each split of each source goes on, and what sinks commit
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    /// What `run --state` was given
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+    /// Of this pipeline alone
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+/// What is known of one pipeline.
+struct Found {
+    pipeline: String,
+    standing: Option<Standing>,
+    summaries: Vec<Summary>,
+}
+
+/// All pipelines of a directory, by their names.
+fn find(dir: &PathBuf) -> Result<Vec<Found>> {
+    let none = || Failure::from(CheckpointError::None { path: dir.clone() });
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .map_err(|_| none())?
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let mut all = Vec::with_capacity(names.len());
+    for pipeline in names {
+        match RedbStore::look(&dir.join(&pipeline)) {
+            Ok((standing, summaries)) => all.push(Found { pipeline, standing, summaries }),
+            Err(CheckpointError::None { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if all.is_empty() { Err(none()) } else { Ok(all) }
+}
+
+fn when(micros: i64) -> String {
+    let mut text = Vec::new();
+    write_timestamp(micros, &mut text);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+impl List {
+    fn execute(self) -> Result {
+        let all = find(&self.dir)?;
+        if self.output == Output::Json {
+            let data = |found: &Found| json!({ "pipeline": found.pipeline, "checkpoints": found.summaries });
+            return terminal::print_json(&Value::Array(all.iter().map(data).collect()));
+        }
+        let header = ["pipeline", "checkpoint", "taken at", "took ms", "new bytes", "revision"];
+        let rows = all.iter().flat_map(|found| {
+            found.summaries.iter().map(|summary| {
+                vec![
+                    found.pipeline.clone(),
+                    number(summary.number),
+                    when(summary.taken_at_us),
+                    format!("{:.1}", summary.took_us as f64 / 1e3),
+                    number(summary.bytes),
+                    summary.revision.chars().take(12).collect(),
+                ]
+            })
+        });
+        terminal::print(&plain_table(&header, rows, &[1, 3, 4]))
+    }
+}
+
+impl Inspect {
+    fn execute(self) -> Result {
+        let mut all = find(&self.dir)?;
+        if let Some(name) = &self.pipeline {
+            all.retain(|found| found.pipeline == *name);
+            if all.is_empty() {
+                return Err(CheckpointError::None { path: self.dir.join(name) }.into());
+            }
+        }
+        if self.output == Output::Json {
+            return terminal::print_json(&Value::Array(all.iter().map(inspected).collect()));
+        }
+        for found in &all {
+            terminal::print(&told(found))?;
+        }
+        Ok(())
+    }
+}
+
+fn inspected(found: &Found) -> Value {
+    let Some(standing) = &found.standing else {
+        return json!({ "pipeline": found.pipeline, "checkpoint": null });
+    };
+    let places: serde_json::Map<String, Value> = standing
+        .checkpoint
+        .places
+        .iter()
+        .map(|(stage, splits)| {
+            let splits: serde_json::Map<String, Value> =
+                splits.iter().map(|(split, place)| (split.to_string(), shown(place).into())).collect();
+            (stage.to_string(), splits.into())
+        })
+        .collect();
+    let tokens: serde_json::Map<String, Value> = standing
+        .checkpoint
+        .tokens
+        .iter()
+        .map(|(stage, token)| (stage.to_string(), shown(token).into()))
+        .collect();
+    json!({
+        "pipeline": found.pipeline,
+        "checkpoint": standing.summary,
+        "is_committed": standing.is_settled,
+        "places": places,
+        "tokens": tokens,
+    })
+}
+
+fn told(found: &Found) -> String {
+    let Some(standing) = &found.standing else {
+        return format!("pipeline {}: no checkpoint was stored yet", found.pipeline);
+    };
+    let state =
+        if standing.is_settled { "committed by all sinks" } else { "sinks commit it at the next start" };
+    let mut text = format!(
+        "pipeline {}: checkpoint {}, taken at {}, {state}",
+        found.pipeline,
+        standing.summary.number,
+        when(standing.summary.taken_at_us)
+    );
+    for (stage, splits) in &standing.checkpoint.places {
+        for (split, place) in splits {
+            text.push_str(&format!("\n  source {stage}  {split}  {}", shown(place)));
+        }
+    }
+    for (stage, token) in &standing.checkpoint.tokens {
+        text.push_str(&format!("\n  sink {stage}  {}", shown(token)));
+    }
+    text
+}
+
+/// Text as it is; anything else in hexadecimal digits, cut where it gets long.
+fn shown(bytes: &[u8]) -> String {
+    const SHOWN_MAX: usize = 512;
+    let cut = &bytes[..bytes.len().min(SHOWN_MAX)];
+    match std::str::from_utf8(cut) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => cut.iter().map(|byte| format!("{byte:02x}")).collect(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Where a pipeline goes on: the checkpoint that stands, and whether this manifest may go on from it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use flow::checkpoint::{Checkpoint, CheckpointError, Opened, Pace, RedbStore, StageMark, Standing};
+use flow::run::Checkpoints;
+use model::manifest::{Pipeline, Stage, StageRef};
+use model::stage::Role;
+
+use crate::exit::{Failure, Result};
+use crate::terminal;
+use crate::wiring::Wired;
+
+/// What `run` is asked for about state.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Each pipeline has a directory of its own name in it.
+    pub dir: PathBuf,
+    /// Throw away what is there.
+    pub reset: bool,
+    /// Stages that had another name: the old one, and the new one.
+    pub renames: Vec<(String, String)>,
+}
+
+/// Opens the store of a pipeline, and finds out where it goes on.
+pub(super) fn open(state: &State, wired: &Wired) -> Result<Checkpoints> {
+    let dir = state.dir.join(wired.name());
+    if state.reset {
+        reset(&dir)?;
+    }
+    let Opened { store, standing } = RedbStore::open(&dir)?;
+    let pipeline = &wired.pipeline;
+    for stage in wired.stages_of("stdin") {
+        terminal::say(&format!(
+            "`{stage}` of `{}` reads stdin, which cannot be read again: records that are on their way when the \
+             process dies are lost",
+            wired.name()
+        ));
+    }
+    let checkpoint = match standing {
+        None => Checkpoint::default(),
+        Some(mut standing) => {
+            for (old, new) in &state.renames {
+                rename(&mut standing, old, new);
+            }
+            let misfits = misfits(&standing, pipeline);
+            if !misfits.is_empty() {
+                return Err(Failure::Input(anyhow!(
+                    "pipeline `{}` cannot go on from checkpoint {} in {}:\n  {}\nbegin anew with `--reset`, or run the \
+                     manifest that it was taken with",
+                    wired.name(),
+                    standing.checkpoint.number,
+                    dir.display(),
+                    misfits.join("\n  ")
+                )));
+            }
+            terminal::say(&format!(
+                "pipeline {} goes on from checkpoint {}",
+                wired.name(),
+                standing.checkpoint.number
+            ));
+            standing.checkpoint
+        }
+    };
+    let store = store.running(wired.identity().revision, marks(pipeline));
+    let every = pipeline.checkpoint;
+    let pace = Pace { interval: every.interval.0, timeout: every.timeout.0 };
+    Ok(Checkpoints { store: Box::new(store), standing: checkpoint, pace })
+}
+
+fn reset(dir: &Path) -> Result {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::Ran(anyhow!("{} cannot be removed: {error}", dir.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn rename(standing: &mut Standing, old: &str, new: &str) {
+    if let Some(places) = standing.checkpoint.places.remove(old) {
+        standing.checkpoint.places.insert(new.into(), places);
+    }
+    if let Some(token) = standing.checkpoint.tokens.remove(old) {
+        standing.checkpoint.tokens.insert(new.into(), token);
+    }
+    if let Some(mark) = standing.stages.remove(old) {
+        standing.stages.insert(new.to_owned(), mark);
+    }
+}
+
+/// What sources and sinks are, for the run that goes on from a checkpoint of this one.
+fn marks(pipeline: &Pipeline) -> BTreeMap<String, StageMark> {
+    let keeps = |stage: &&Stage| *stage.role != Role::Transform;
+    let mark = |stage: &Stage| {
+        let uses = stage.reference.value.to_string();
+        (stage.name.to_string(), StageMark { uses, with: stage.with.value.clone() })
+    };
+    pipeline.stages.iter().filter(keeps).map(mark).collect()
+}
+
+/// Why a manifest cannot go on from a checkpoint. Sources have to read what they read; a sink may change once all
+/// that it prepared is committed.
+fn misfits(standing: &Standing, pipeline: &Pipeline) -> Vec<String> {
+    let mut misfits = Vec::new();
+    for name in standing.checkpoint.places.keys() {
+        let Some(stage) = pipeline.stage(name).filter(|stage| *stage.role == Role::Source) else {
+            misfits.push(format!(
+                "there is no source `{name}` any more; if it has another name now, say `--rename {name}=NEW`"
+            ));
+            continue;
+        };
+        if let Some(mark) = standing.stages.get(&**name) {
+            misfits.extend(source_misfit(stage, mark));
+        }
+    }
+    if standing.is_settled {
+        return misfits;
+    }
+    for name in standing.checkpoint.tokens.keys() {
+        let stage = pipeline.stage(name).filter(|stage| *stage.role == Role::Sink);
+        let was = standing.stages.get(&**name);
+        match (stage, was) {
+            (None, _) => misfits.push(format!(
+                "there is no sink `{name}` any more, and what it has prepared is not committed yet; if it has another \
+                 name now, say `--rename {name}=NEW`"
+            )),
+            (Some(stage), Some(was)) if stage.reference.value.to_string() != was.uses && is_built_in(stage) => {
+                misfits.push(format!(
+                    "sink `{name}` was `{}` and is `{}`, and what it has prepared is not committed yet",
+                    was.uses, stage.reference.value
+                ));
+            }
+            _ => {}
+        }
+    }
+    misfits
+}
+
+fn is_built_in(stage: &Stage) -> bool {
+    matches!(stage.reference.value, StageRef::BuiltIn(_))
+}
+
+/// A component may be another version of itself: what is in its cursors is its own. What a built-in source reads rests
+/// on some of its options.
+fn source_misfit(stage: &Stage, was: &StageMark) -> Option<String> {
+    let (name, uses) = (&stage.name, stage.reference.value.to_string());
+    if !is_built_in(stage) {
+        return None;
+    }
+    if uses != was.uses {
+        return Some(format!("source `{name}` was `{}` and is `{uses}`", was.uses));
+    }
+    let changed = |key: &&&str| stage.with.value.get(**key) != was.with.get(**key);
+    let keys: Vec<String> =
+        connect::place_keys(&uses).iter().filter(changed).map(|key| format!("`{key}`")).collect();
+    (!keys.is_empty()).then(|| format!("source `{name}` reads in another way: {} changed", keys.join(", ")))
+}
+
+/// What somebody typed, or what is the matter with a disk.
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Self {
+        if error.is_input() { Self::input(error) } else { Self::ran(error) }
+    }
+}
