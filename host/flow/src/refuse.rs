@@ -114,6 +114,11 @@ impl Refusing {
         self.letters().sync().map_err(RunError::from)
     }
 
+    /// The number of the next dead letter.
+    pub fn next(&self) -> u64 {
+        self.letters().next()
+    }
+
     fn letters(&self) -> std::sync::MutexGuard<'_, Box<dyn Letters>> {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }

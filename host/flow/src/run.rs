@@ -181,24 +181,23 @@ impl Job {
             let belt = Belt::new(context.clone(), stations, outboxes, None)?;
             chains.push((name, Chain { head, belt, keeper: None }));
         }
-        let desk = checkpoints.map(|checkpoints| checkpoints.attend(&plan, &mut chains, &meters));
+        let desk = checkpoints.map(|checkpoints| checkpoints.attend(&mut chains, &context));
         Ok(Run { chains, meters, context, seat: None, desk })
     }
 }
 
 impl Checkpoints {
     /// Sets somebody beside each loop who heeds checkpoints.
-    fn attend(self, plan: &Plan, chains: &mut [(String, Chain)], meters: &Meters) -> (Desk, SharedStore) {
+    fn attend(self, chains: &mut [(String, Chain)], context: &Context) -> (Desk, SharedStore) {
         let Self { store, standing, pace } = self;
         let store: SharedStore = Arc::new(Mutex::new(store));
-        meters.checkpoints.goes_on(standing.number);
         let places = standing.places.clone();
         let names = chains.iter().map(|(name, _)| name.clone()).collect();
-        let desk = Desk::new(names, standing, store.clone(), pace, meters.checkpoints.clone());
+        let desk = Desk::new(names, standing, store.clone(), pace, context);
         for (of, (_, chain)) in chains.iter_mut().enumerate() {
             let source = match &chain.head {
                 Head::Source(head) => {
-                    let name = plan.stages[head.stage].name.clone();
+                    let name = context.plan.stages[head.stage].name.clone();
                     let places = places.get(&name).cloned().unwrap_or_default();
                     Some((name, places))
                 }

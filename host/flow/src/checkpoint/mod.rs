@@ -37,6 +37,8 @@ pub struct Checkpoint {
     pub places: BTreeMap<Arc<str>, Places>,
     /// By stage: what its sink commits.
     pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
+    /// Dead letters from this number on may be of records that come again.
+    pub letters: u64,
 }
 
 /// What one loop adds to a checkpoint.

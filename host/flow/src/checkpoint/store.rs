@@ -54,6 +54,7 @@ struct Head {
     /// Whether all sinks have committed.
     is_settled: bool,
     stages: BTreeMap<String, StageMark>,
+    letters: u64,
     summary: Summary,
 }
 
@@ -125,8 +126,8 @@ impl RedbStore {
         Ok((standing, summaries))
     }
 
-    fn head(&self, summary: Summary, is_settled: bool) -> Result<Vec<u8>, CheckpointError> {
-        let head = Head { format: FORMAT, is_settled, stages: self.stages.clone(), summary };
+    fn head(&self, letters: u64, summary: Summary, is_settled: bool) -> Result<Vec<u8>, CheckpointError> {
+        let head = Head { format: FORMAT, is_settled, stages: self.stages.clone(), letters, summary };
         serde_json::to_vec(&head).map_err(|error| io(&self.path, error))
     }
 
@@ -169,14 +170,17 @@ impl RedbStore {
                 bytes,
                 revision: self.revision.clone(),
             };
-            let mut history = change.open_table(HISTORY).map_err(|error| failed(error.into()))?;
-            let entry = serde_json::to_vec(&summary).map_err(|error| io(&self.path, error))?;
-            history.insert(checkpoint.number, entry.as_slice()).map_err(|error| failed(error.into()))?;
-            while history.len().map_err(|error| failed(error.into()))? > CHECKPOINTS_LISTED_MAX {
-                history.pop_first().map_err(|error| failed(error.into()))?;
+            // Number 0 says only that a run has begun.
+            if checkpoint.number > 0 {
+                let mut history = change.open_table(HISTORY).map_err(|error| failed(error.into()))?;
+                let entry = serde_json::to_vec(&summary).map_err(|error| io(&self.path, error))?;
+                history.insert(checkpoint.number, entry.as_slice()).map_err(|error| failed(error.into()))?;
+                while history.len().map_err(|error| failed(error.into()))? > CHECKPOINTS_LISTED_MAX {
+                    history.pop_first().map_err(|error| failed(error.into()))?;
+                }
             }
             let mut meta = change.open_table(META).map_err(|error| failed(error.into()))?;
-            let head = self.head(summary, false)?;
+            let head = self.head(checkpoint.letters, summary, false)?;
             meta.insert(HEAD, head.as_slice()).map_err(|error| failed(error.into()))?;
         }
         change.commit().map_err(|error| failed(error.into()))?;
@@ -189,7 +193,7 @@ impl RedbStore {
         let change = self.database.begin_write().map_err(|error| failed(error.into()))?;
         {
             let mut meta = change.open_table(META).map_err(|error| failed(error.into()))?;
-            let head = self.head(standing.summary, true)?;
+            let head = self.head(standing.checkpoint.letters, standing.summary, true)?;
             meta.insert(HEAD, head.as_slice()).map_err(|error| failed(error.into()))?;
         }
         change.commit().map_err(|error| failed(error.into()))
@@ -216,12 +220,12 @@ fn standing(database: &impl ReadableDatabase, path: &Path) -> Result<Option<Stan
         Err(error) => return Err(io(path, error)),
     };
     let Some(head) = meta.get(HEAD).map_err(|error| io(path, error))? else { return Ok(None) };
-    let Head { format, is_settled, stages, summary } = decode(head.value(), path)?;
+    let Head { format, is_settled, stages, letters, summary } = decode(head.value(), path)?;
     if format != FORMAT {
         let why = format!("its layout is number {format}, this version writes {FORMAT}");
         return Err(CheckpointError::Foreign { path: path.to_owned(), why });
     }
-    let mut checkpoint = Checkpoint { number: summary.number, ..Checkpoint::default() };
+    let mut checkpoint = Checkpoint { number: summary.number, letters, ..Checkpoint::default() };
     let places = read.open_table(PLACES).map_err(|error| io(path, error))?;
     for entry in places.iter().map_err(|error| io(path, error))? {
         let (key, place) = entry.map_err(|error| io(path, error))?;

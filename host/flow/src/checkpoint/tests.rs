@@ -315,7 +315,8 @@ fn a_run_that_dies_at_any_operation_delivers_every_record_once_and_in_order() {
         assert_eq!(world.visible["x"], all("a"), "seed {seed}: x");
         assert_eq!(world.visible["z"], all("b"), "seed {seed}: z");
         for name in ["a", "b"] {
-            let of: Vec<_> = world.visible["y"].iter().filter(|line| line.starts_with(name)).cloned().collect();
+            let of: Vec<_> =
+                world.visible["y"].iter().filter(|line| line.starts_with(name)).cloned().collect();
             assert_eq!(of, all(name), "seed {seed}: {name} at y");
         }
         assert_eq!(world.visible["y"].len(), 2 * RECORDS as usize, "seed {seed}: y has more than that");

@@ -8,9 +8,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{Checkpoint, CheckpointError, CheckpointStore, Coordinator, Keeper, Move, Share, Stored};
+use crate::belt::Context;
 use crate::connector::{Barrier, Places};
 use crate::error::RunError;
 use crate::meters::CheckpointMeter;
+use crate::refuse::Refusing;
 
 /// What all loops are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +58,9 @@ pub(crate) struct Desk {
     /// Names of the loops.
     names: Vec<String>,
     meter: Arc<CheckpointMeter>,
+    refusing: Refusing,
+    /// The next dead letter when the checkpoint that is under way began: those behind it may be repeated.
+    letters: u64,
 }
 
 impl Desk {
@@ -65,13 +70,15 @@ impl Desk {
         standing: Checkpoint,
         store: SharedStore,
         pace: Pace,
-        meter: Arc<CheckpointMeter>,
+        context: &Context,
     ) -> Self {
         // A loop says at most that it has answered and that it has ended before it waits.
         let (sender, reports) = mpsc::channel(names.len() * 2 + 1);
         let news = watch::Sender::new(News::default());
+        let (meter, refusing) = (context.meters.checkpoints.clone(), context.refusing.clone());
+        meter.goes_on(standing.number);
         let coordinator = Coordinator::new(names.len(), standing);
-        Self { coordinator, store, pace, news, reports, sender, names, meter }
+        Self { coordinator, store, pace, news, reports, sender, names, meter, refusing, letters: 0 }
     }
 
     /// What stands beside loop `of`.
@@ -121,9 +128,11 @@ impl Desk {
                     Move::Begin(barrier) => {
                         (began, was_late) = (Instant::now(), false);
                         self.meter.begin();
+                        self.letters = self.refusing.next();
                         self.news.send_modify(|news| news.begun = Some(barrier));
                     }
-                    Move::Store(checkpoint) => {
+                    Move::Store(mut checkpoint) => {
+                        checkpoint.letters = self.letters;
                         let number = checkpoint.number;
                         let stored = self.put(checkpoint, began.elapsed()).await?;
                         self.meter.stands(number, began.elapsed(), stored.bytes);

@@ -61,6 +61,11 @@ pub trait Letters: Send {
     fn put(&mut self, group: &Group) -> Result<(), LettersError>;
     /// Makes all letters durable. Called before a sink commits.
     fn sync(&mut self) -> Result<(), LettersError>;
+    /// The number of the next letter: a checkpoint remembers it, so that a record that comes again after a crash
+    /// and is refused again is not kept twice.
+    fn next(&self) -> u64 {
+        0
+    }
 }
 
 /// Why a refused record could not be kept, or a store not be opened. A pipeline stops with it: a record would be

@@ -112,6 +112,11 @@ impl Reading {
         Ok((!rows.is_empty()).then_some((kept, rows)))
     }
 
+    /// Frames with an entry of this number or a later one.
+    pub(super) fn frames_from(&self, from: u64) -> impl Iterator<Item = &FrameAt> {
+        self.frames.iter().filter(move |frame| frame.first + frame.count > from)
+    }
+
     pub(super) fn frames_in<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a FrameAt> {
         self.frames.iter().filter(move |frame| *frame.path == *path)
     }

@@ -3,12 +3,14 @@
 //! Nothing that was synced is ever written over. A failed sync is never retried: what the kernel did not write it
 //! may have forgotten, and a second sync would say that all is well.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::ids::RecordId;
 use model::limits;
 
 use super::entry::{self, Head, Identity};
@@ -137,6 +139,30 @@ impl Store {
         opened.append(options, frame, now)?;
         opened.next = first + group.refusals.len() as u64;
         Ok(first)
+    }
+
+    /// The number of the next entry.
+    pub fn next(&self) -> u64 {
+        self.opened.as_ref().map_or(1, |opened| opened.next)
+    }
+
+    /// The records of a pipeline that were refused from entry `from` on, each with the stage that refused it.
+    pub fn refused_from(
+        &self,
+        from: u64,
+        pipeline: &str,
+    ) -> Result<HashSet<(Arc<str>, RecordId)>, LettersError> {
+        let mut refused = HashSet::new();
+        if self.opened.is_none() || from >= self.next() {
+            return Ok(refused);
+        }
+        let reading = Reading::open(self.dir())?;
+        for frame in reading.frames_from(from).filter(|frame| *frame.pipeline == *pipeline) {
+            let kept = frame.read()?;
+            let rows = (0..kept.len()).filter(|&row| kept.id(row) >= from);
+            refused.extend(rows.map(|row| (frame.stage.clone(), kept.record_id(row))));
+        }
+        Ok(refused)
     }
 
     /// Makes all that was put durable.

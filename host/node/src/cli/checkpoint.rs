@@ -133,7 +133,7 @@ impl Inspect {
 }
 
 fn inspected(found: &Found) -> Value {
-    let Some(standing) = &found.standing else {
+    let Some(standing) = found.standing.as_ref().filter(|standing| standing.checkpoint.number > 0) else {
         return json!({ "pipeline": found.pipeline, "checkpoint": null });
     };
     let places: serde_json::Map<String, Value> = standing
@@ -162,7 +162,7 @@ fn inspected(found: &Found) -> Value {
 }
 
 fn told(found: &Found) -> String {
-    let Some(standing) = &found.standing else {
+    let Some(standing) = found.standing.as_ref().filter(|standing| standing.checkpoint.number > 0) else {
         return format!("pipeline {}: no checkpoint was stored yet", found.pipeline);
     };
     let state =

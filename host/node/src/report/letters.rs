@@ -1,10 +1,11 @@
 //! Dead letters, counted by stage and code on their way into the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flow::letters::{Group, Identity, Letters, LettersError, Store, StoreOptions};
+use model::ids::RecordId;
 use model::limits;
 use serde_json::{Value, json};
 
@@ -49,6 +50,8 @@ pub struct Counted {
     store: Written,
     identity: Identity,
     tally: Tally,
+    /// Records of an earlier run that may come again, each with the stage that has refused it.
+    known: HashSet<(Arc<str>, RecordId)>,
 }
 
 /// Codes beyond the bound are counted as one.
@@ -59,7 +62,28 @@ impl Counted {
         let dir = store.store().dir().to_owned();
         let is_default = dir == default_dir(&identity.pipeline);
         let tally = Tally { dir, manifest: identity.manifest.clone(), is_default, seen: Arc::default() };
-        Self { store, identity, tally }
+        Self { store, identity, tally, known: HashSet::new() }
+    }
+
+    /// Entries from this number on may be of records that come again: they are not kept twice.
+    pub fn repeating_from(mut self, entry: u64) -> Result<Self, LettersError> {
+        self.known = self.store.store().refused_from(entry, &self.identity.pipeline)?;
+        Ok(self)
+    }
+
+    /// What of a group is not in the store yet.
+    fn unknown(&mut self, group: &Group) -> Option<Group> {
+        let is_known = |row: usize| (group.stage.clone(), group.rows.lineage().id(row));
+        let fresh: Vec<u32> = (0..group.refusals.len())
+            .filter(|&row| !self.known.remove(&is_known(row)))
+            .map(|row| row as u32)
+            .collect();
+        if fresh.is_empty() {
+            return None;
+        }
+        let refusals = fresh.iter().map(|&row| group.refusals[row as usize].clone()).collect();
+        let rows = group.rows.pick(&fresh.into());
+        Some(Group { stage: group.stage.clone(), form: group.form, rows, refusals })
     }
 
     /// Can be read while letters are written and after.
@@ -70,6 +94,17 @@ impl Counted {
 
 impl Letters for Counted {
     fn put(&mut self, group: &Group) -> Result<(), LettersError> {
+        let fresh;
+        let group = match self.known.is_empty() {
+            true => group,
+            false => match self.unknown(group) {
+                Some(unknown) => {
+                    fresh = unknown;
+                    &fresh
+                }
+                None => return Ok(()),
+            },
+        };
         let first = self.store.store().put(&self.identity, group)?;
         let mut seen = self.tally.seen();
         for (id, refusal) in (first..).zip(&group.refusals) {
@@ -91,6 +126,10 @@ impl Letters for Counted {
 
     fn sync(&mut self) -> Result<(), LettersError> {
         self.store.store().sync()
+    }
+
+    fn next(&self) -> u64 {
+        self.store.store().next()
     }
 }
 
@@ -223,6 +262,23 @@ mod tests {
         assert_eq!(tally.counts().len(), limits::REJECTION_CODES_COUNTED_MAX + 1);
         assert_eq!(tally.json()["records"], 3 + limits::REJECTION_CODES_COUNTED_MAX as u64 + 5);
         assert_eq!(tally.json()["replay"], Value::Null);
+    }
+
+    #[test]
+    fn a_record_that_comes_again_is_not_kept_twice() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut letters = counted(&dir.path().join("dead"));
+        letters.put(&group(&["early"], None)).expect("written");
+        let mark = letters.next();
+        letters.put(&group(&["a", "b"], None)).expect("written");
+        drop(letters);
+        let letters = counted(&dir.path().join("dead"));
+        let mut letters = letters.repeating_from(mark).expect("read");
+        letters.put(&group(&["a", "b", "c"], None)).expect("written");
+        let tally = letters.tally().json();
+        assert_eq!((&tally["records"], &tally["codes"][0]["code"]), (&json!(1), &json!("c")));
+        letters.put(&group(&["a"], None)).expect("written");
+        assert_eq!(letters.next(), 6, "the same record once more is another letter");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use flow::Run;
-use flow::letters::StoreOptions;
+use flow::letters::{Letters as _, StoreOptions};
 use flow::turns::Turns;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
@@ -177,9 +177,13 @@ async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters, state: Option<Stat
                 stores.entry(dir).or_insert(store).clone()
             }
         };
-        let letters = Counted::new(store, wired.identity());
+        let mut letters = Counted::new(store, wired.identity());
         let tally = letters.tally();
-        let checkpoints = state.as_ref().map(|state| resuming::open(state, &wired)).transpose()?;
+        let next = letters.next();
+        let checkpoints = state.as_ref().map(|state| resuming::open(state, &wired, next)).transpose()?;
+        if let Some(checkpoints) = &checkpoints {
+            letters = letters.repeating_from(checkpoints.standing.letters)?;
+        }
         match wired.open(Box::new(letters), checkpoints).await {
             Ok(job) => {
                 let run = job.build().map_err(Failure::ran)?;

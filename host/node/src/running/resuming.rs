@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::anyhow;
-use flow::checkpoint::{Checkpoint, CheckpointError, Opened, Pace, RedbStore, StageMark, Standing};
+use flow::checkpoint::{
+    Checkpoint, CheckpointError, CheckpointStore as _, Opened, Pace, RedbStore, StageMark, Standing,
+};
 use flow::run::Checkpoints;
 use model::manifest::{Pipeline, Stage, StageRef};
 use model::stage::Role;
@@ -25,7 +28,8 @@ pub struct State {
 }
 
 /// Opens the store of a pipeline, and finds out where it goes on.
-pub(super) fn open(state: &State, wired: &Wired) -> Result<Checkpoints> {
+/// `next_letter`: the number that its next dead letter gets.
+pub(super) fn open(state: &State, wired: &Wired, next_letter: u64) -> Result<Checkpoints> {
     let dir = state.dir.join(wired.name());
     if state.reset {
         reset(&dir)?;
@@ -40,7 +44,7 @@ pub(super) fn open(state: &State, wired: &Wired) -> Result<Checkpoints> {
         ));
     }
     let checkpoint = match standing {
-        None => Checkpoint::default(),
+        None => Checkpoint { letters: next_letter, ..Checkpoint::default() },
         Some(mut standing) => {
             for (old, new) in &state.renames {
                 rename(&mut standing, old, new);
@@ -56,15 +60,20 @@ pub(super) fn open(state: &State, wired: &Wired) -> Result<Checkpoints> {
                     misfits.join("\n  ")
                 )));
             }
-            terminal::say(&format!(
-                "pipeline {} goes on from checkpoint {}",
-                wired.name(),
-                standing.checkpoint.number
-            ));
+            if standing.checkpoint.number > 0 {
+                terminal::say(&format!(
+                    "pipeline {} goes on from checkpoint {}",
+                    wired.name(),
+                    standing.checkpoint.number
+                ));
+            }
             standing.checkpoint
         }
     };
-    let store = store.running(wired.identity().revision, marks(pipeline));
+    let mut store = store.running(wired.identity().revision, marks(pipeline));
+    if checkpoint.number == 0 {
+        store.put(&checkpoint, Duration::ZERO)?;
+    }
     let every = pipeline.checkpoint;
     let pace = Pace { interval: every.interval.0, timeout: every.timeout.0 };
     Ok(Checkpoints { store: Box::new(store), standing: checkpoint, pace })
