@@ -4,6 +4,7 @@ mod csv;
 mod errors;
 mod follow;
 mod generate;
+mod resume;
 mod sinks;
 mod sources;
 
@@ -95,7 +96,8 @@ pub(crate) fn drain(source: &mut dyn Source, limits: PullLimits) -> (Output, Opt
             Ok(None) => return (output, None),
             Err(error) => return (output, Some(error)),
             Ok(Some(pulled)) => {
-                assert!(pulled.batch.is_some() || !pulled.refused.is_empty(), "a pull brought nothing");
+                let brings = pulled.batch.is_some() || !pulled.refused.is_empty() || pulled.cursor.is_some();
+                assert!(brings, "a pull brought nothing");
                 if let Some(batch) = &pulled.batch {
                     assert!(!batch.is_empty() && batch.rows() <= limits.records_max);
                     output.add(batch);
@@ -108,7 +110,7 @@ pub(crate) fn drain(source: &mut dyn Source, limits: PullLimits) -> (Output, Opt
 
 /// All of a source, with the wanted columns.
 pub(crate) fn read_wanted(spec: &SourceSpec, wanted: &Wanted) -> Result<Output, SpecError> {
-    let mut source = plan_source(spec)?.open(wanted)?;
+    let mut source = plan_source(spec)?.open(wanted, &Places::new())?;
     match drain(&mut *source, LIMITS) {
         (output, None) => Ok(output),
         (_, Some(error)) => Err(error.into()),
