@@ -11,7 +11,7 @@ use model::convert::JsonWriter;
 use model::ids::RecordId;
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{OpenSink, PlannedSink, SinkSpec, SpecError, options};
@@ -44,6 +44,29 @@ impl Totals {
     }
 }
 
+/// What a checkpoint keeps.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Token {
+    records: u64,
+    /// In hexadecimal digits.
+    checksum: String,
+}
+
+impl Totals {
+    /// Counts on from what the last checkpoint knows.
+    fn go_on(&self, token: &[u8]) -> Result<(), ConnectError> {
+        let broken = |why: String| {
+            let next = "go on with the version of Conveyor that wrote it, or begin anew with `--reset`";
+            ConnectError::failed("discard", format!("the checkpoint's token cannot be read: {why}"), next)
+        };
+        let token: Token = serde_json::from_slice(token).map_err(|error| broken(error.to_string()))?;
+        let checksum = u64::from_str_radix(&token.checksum, 16).map_err(|error| broken(error.to_string()))?;
+        self.records.store(token.records, Ordering::Relaxed);
+        self.checksum.store(checksum, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 /// Takes everything.
 pub struct Discard {
     totals: Arc<Totals>,
@@ -70,16 +93,21 @@ impl Discard {
 pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
     let options: Options = options::read(&spec.with, "discard")?;
     let reads_columns = options.checksum;
-    Ok(PlannedSink::new(Form::Any, options).reading_columns(reads_columns))
+    // Its totals are part of the checkpoint: what is counted again after a crash is counted once.
+    Ok(PlannedSink::new(Form::Any, options).reading_columns(reads_columns).committing())
 }
 
 impl OpenSink for Options {
     fn open(
         self: Box<Self>,
         input: &Stream,
-        _committed: Option<Committed>,
+        committed: Option<Committed>,
     ) -> Result<Box<dyn Sink>, ConnectError> {
-        Ok(Box::new(Discard::new(input, self.checksum).0))
+        let (sink, totals) = Discard::new(input, self.checksum);
+        if let Some(Committed(Some(token))) = committed {
+            totals.go_on(&token)?;
+        }
+        Ok(Box::new(sink))
     }
 }
 
@@ -117,10 +145,13 @@ impl Sink for Discard {
         Ok(())
     }
 
-    async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
-        let (records, checksum) = (self.totals.records(), self.totals.checksum());
-        tracing::info!(records, checksum = format!("{checksum:016x}"), "discarded");
-        Ok(format!("{{\"records\":{records},\"checksum\":\"{checksum:016x}\"}}").into_bytes())
+    async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        let (records, checksum) = (self.totals.records(), format!("{:016x}", self.totals.checksum()));
+        if barrier.last {
+            tracing::info!(records, checksum, "discarded");
+        }
+        let token = serde_json::to_vec(&Token { records, checksum });
+        token.map_err(|error| ConnectError::failed("discard", error, "this is a defect: please report it"))
     }
 
     async fn commit(&mut self, _token: &[u8]) -> Result<(), ConnectError> {

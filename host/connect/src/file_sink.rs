@@ -14,7 +14,7 @@ use crate::format::Format;
 use crate::input::Compression;
 use crate::options::{self, OptionsError};
 use crate::write::{
-    CsvEncoder, CsvStyle, EncodedSink, Encoder, FileOutput, IfExists, Packing, Rotation, Writer,
+    CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Packing, Rotation, Writer,
 };
 use crate::{Beside, OpenSink, PlannedSink, SinkSpec, SpecError};
 
@@ -35,6 +35,11 @@ pub(crate) struct Options {
     if_exists: Option<IfExists>,
     /// Begin a new file by size or by time.
     rotate: Option<RotateOptions>,
+    /// In a run with `--state`. exactly-once (the default): records are seen when a checkpoint has them, and once,
+    /// whatever crashes. at-least-once: they are written in place and seen at once, and those since the last
+    /// checkpoint come again after a crash; also for pipes and devices.
+    #[serde(default)]
+    delivery: Delivery,
     /// CSV: whether to begin with the names of the columns. Yes, unless this is false.
     header: Option<bool>,
     /// CSV: what stands between fields. A comma by default, a tab for .tsv.
@@ -64,6 +69,7 @@ struct FileSink {
     compression: Compression,
     if_exists: IfExists,
     rotation: Option<Rotation>,
+    delivery: Delivery,
 }
 
 pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
@@ -105,17 +111,20 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
     }
     let form = shape.form();
     let if_exists = options.if_exists.unwrap_or_default();
-    let sink = FileSink { spec: spec.clone(), path, shape, compression, if_exists, rotation };
-    Ok(PlannedSink::new(form, sink))
+    let delivery = options.delivery;
+    let sink = FileSink { spec: spec.clone(), path, shape, compression, if_exists, rotation, delivery };
+    let planned = PlannedSink::new(form, sink);
+    Ok(if delivery == Delivery::ExactlyOnce { planned.committing() } else { planned })
 }
 
 impl OpenSink for FileSink {
     fn open(
         self: Box<Self>,
         input: &Stream,
-        _committed: Option<Committed>,
+        committed: Option<Committed>,
     ) -> Result<Box<dyn Sink>, ConnectError> {
         let (encoder, header) = self.shape.encoder(input);
+        let lines = matches!(encoder, Encoder::Lines | Encoder::JsonText | Encoder::JsonRows(_));
         let packing = match (&encoder, self.compression) {
             (Encoder::Rows, _) => Packing::Parquet(input.batch_schema()),
             (_, Compression::Gzip) => Packing::Gzip,
@@ -127,9 +136,10 @@ impl OpenSink for FileSink {
             let next = "write elsewhere, or run with another `--allow-root`";
             ConnectError::failed(&self.path, error.to_string(), next)
         })?;
-        let output = FileOutput::open(path, self.if_exists, packing, header, self.rotation)?;
-        let writer = Writer::spawn(output)?;
-        Ok(Box::new(EncodedSink::new(encoder, writer, self.rotation.is_some())))
+        let Self { path: name, if_exists, rotation, delivery, .. } = *self;
+        let options = FileOptions { name, path, if_exists, packing, header, rotation, delivery, lines };
+        let writer = Writer::spawn(options.open(committed.as_ref())?)?;
+        Ok(Box::new(EncodedSink::new(encoder, writer, rotation.is_some())))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The source `file`: lines, whole files, JSON lines, CSV and Parquet, from one file or many, packed or not,
 //! read once or followed as they grow.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flow::connector::{ConnectError, Places, Source};
@@ -11,9 +12,10 @@ use serde::Deserialize;
 
 use crate::format::Format;
 use crate::infer::sample_files;
-use crate::input::{Compression, Follow, Found, Input, find};
+use crate::input::{Compression, Follow, Found, Input, check_places, find};
 use crate::options::{self, OneOrMany, OptionsError};
 use crate::parquet_source;
+use crate::place::read_places;
 use crate::read::{Described, ReadOptions, Reading, time_column};
 use crate::stream::StreamSource;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
@@ -111,12 +113,21 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         time_column(&described.stream, name)?;
     }
     let input = if follow {
-        Input::Follow(Follow { base: spec.base.clone(), roots: spec.roots.clone(), paths, poll })
+        Input::Follow(Follow {
+            base: spec.base.clone(),
+            roots: spec.roots.clone(),
+            paths,
+            poll,
+            from: BTreeMap::new(),
+        })
     } else {
-        Input::Files { files, compression }
+        Input::Files { files: files.clone(), compression, from: BTreeMap::new() }
     };
     let stream = described.stream.clone();
-    Ok(PlannedSource::new(stream, FileSource { spec: spec.clone(), reading, described, input }))
+    let planned = PlannedSource::new(stream, FileSource { spec: spec.clone(), reading, described, input });
+    // What is read from a pipe or a device is gone.
+    let replays = files.iter().all(|file| !file.path.exists() || file.path.is_file());
+    Ok(if replays { planned } else { planned.not_replaying() })
 }
 
 fn check_follow(
@@ -147,7 +158,16 @@ fn check_follow(
 }
 
 impl OpenSource for FileSource {
-    fn open(self: Box<Self>, wanted: &Wanted, _from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+    fn open(mut self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+        let places = read_places(from)?;
+        match &mut self.input {
+            Input::Files { files, from, .. } => {
+                check_places(files, &places)?;
+                *from = places;
+            }
+            Input::Follow(follow) => follow.from = places,
+            Input::Stdin { .. } | Input::Stream(_) => {}
+        }
         let (make, output) = self.reading.decoders(&self.spec, &self.described, wanted)?;
         Ok(Box::new(StreamSource::open(self.input, output, make)?))
     }

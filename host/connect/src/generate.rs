@@ -6,20 +6,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arrow::array::{Array as _, BinaryArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use async_trait::async_trait;
-use fastrand::Rng;
 use flow::connector::{ConnectError, Places, PullLimits, Pulled, Source};
 use model::convert::JsonReader;
 use model::lineage::Offsets;
 use model::manifest::TimeFrom;
 use model::plan::Stream;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep_until};
 
 use crate::decode::{JsonLines, LineRows as _, Refusal, Taken};
 use crate::format::Format;
 use crate::infer::Sample;
 use crate::options::{self, OptionsError};
+use crate::place::{cursor, read_places};
 use crate::read::{ReadOptions, output, time_column};
 use crate::stream::Output;
 use crate::template::Template;
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     rate: Option<f64>,
     /// How many records to make. Without end, unless said.
     count: Option<u64>,
-    /// Makes the random parts the same in every run.
+    /// Makes the random parts the same in every run. A run that goes on from a checkpoint keeps them anyway.
     seed: Option<u64>,
 }
 
@@ -59,7 +59,18 @@ struct Generate {
     stream: Stream,
     rate: Option<f64>,
     count: u64,
-    random: Rng,
+    /// None where the manifest does not say it.
+    seed: Option<u64>,
+}
+
+/// The name of its only split.
+const SPLIT: &str = "generate";
+
+/// Where records go on. Each depends on the seed and its number alone, but for `{{now}}`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Place {
+    next: u64,
+    seed: u64,
 }
 
 pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
@@ -75,23 +86,26 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         let message = "`rate` is a number of records in a second, above 0";
         return Err(OptionsError::new("/rate", message, "leave it out to go as fast as possible").into());
     }
-    let random = options.seed.map_or_else(Rng::new, Rng::with_seed);
     let read = ReadOptions::default().check(format, false)?;
-    let samples = if format == Format::Jsonl { vec![sample(&template, &random)] } else { Vec::new() };
+    let samples = if format == Format::Jsonl {
+        vec![sample(&template, options.seed.unwrap_or_default())]
+    } else {
+        Vec::new()
+    };
     let stream = read.describe(spec, &samples)?.stream;
     if let TimeFrom::Column(name) = &spec.time {
         time_column(&stream, name)?;
     }
     let count = options.count.unwrap_or(u64::MAX);
-    let planned =
-        Generate { spec: spec.clone(), template, stream: stream.clone(), rate: options.rate, count, random };
+    let (rate, seed) = (options.rate, options.seed);
+    let planned = Generate { spec: spec.clone(), template, stream: stream.clone(), rate, count, seed };
     Ok(PlannedSource::new(stream, planned))
 }
 
-fn sample(template: &Template, random: &Rng) -> Sample {
-    let (mut data, mut random) = (Vec::new(), random.clone());
+fn sample(template: &Template, seed: u64) -> Sample {
+    let mut data = Vec::new();
     for seq in 0..SAMPLE_RECORDS {
-        template.write(seq, now(), &mut random, &mut data);
+        template.write(seq, now(), seed, &mut data);
         data.push(b'\n');
     }
     Sample { name: "the template".to_owned(), data, ended: true }
@@ -102,7 +116,10 @@ fn now() -> i64 {
 }
 
 impl OpenSource for Generate {
-    fn open(self: Box<Self>, wanted: &Wanted, _from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+    fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+        let place = read_places::<Place>(from)?.remove(SPLIT);
+        let next = place.map_or(0, |place| place.next);
+        let seed = self.seed.or(place.map(|place| place.seed)).unwrap_or_else(|| fastrand::u64(..));
         let (indices, output) = output(&self.spec, &self.stream, wanted)?;
         let rows = match &self.stream {
             Stream::Opaque => None,
@@ -118,11 +135,11 @@ impl OpenSource for Generate {
             template: self.template,
             rows,
             output,
-            split: "generate".into(),
-            random: self.random,
-            next: 0,
+            split: SPLIT.into(),
+            seed,
+            next,
             count: self.count,
-            pace: self.rate.map(|rate| Pace { rate, start: None }),
+            pace: self.rate.map(|rate| Pace { rate, first: next, start: None }),
             prebuilt: None,
         }))
     }
@@ -134,7 +151,7 @@ struct GenerateSource {
     rows: Option<JsonLines>,
     output: Output,
     split: Arc<str>,
-    random: Rng,
+    seed: u64,
     next: u64,
     count: u64,
     pace: Option<Pace>,
@@ -145,13 +162,16 @@ struct GenerateSource {
 /// Spreads records evenly over time. Who falls behind catches up.
 struct Pace {
     rate: f64,
+    /// The record that is due at the start: a run that goes on does not catch up with the time between.
+    first: u64,
     start: Option<Instant>,
 }
 
 impl Pace {
     /// When record `seq` is due.
     fn due(&self, seq: u64, start: Instant) -> Instant {
-        start + Duration::try_from_secs_f64(seq as f64 / self.rate).unwrap_or(Duration::MAX / 4)
+        let behind = seq.saturating_sub(self.first) as f64;
+        start + Duration::try_from_secs_f64(behind / self.rate).unwrap_or(Duration::MAX / 4)
     }
 
     /// Waits for record `next`, then for those behind it as long as a batch may wait: how many are due.
@@ -161,7 +181,7 @@ impl Pace {
         sleep_until(first).await;
         let full = self.due(next.saturating_add(limits.records_max as u64 - 1), start);
         sleep_until(full.min(first + limits.delay)).await;
-        let due = (start.elapsed().as_secs_f64() * self.rate) as u64 + 1;
+        let due = self.first.saturating_add((start.elapsed().as_secs_f64() * self.rate) as u64 + 1);
         due.saturating_sub(next).max(1)
     }
 }
@@ -184,7 +204,8 @@ impl Source for GenerateSource {
         } else {
             self.make_values(count, &limits)
         };
-        self.output.pulled(taken, &self.split).map(Some)
+        let place = Place { next: self.next, seed: self.seed };
+        self.output.pulled(taken, &self.split, Some(cursor(&self.split, &place))).map(Some)
     }
 }
 
@@ -205,7 +226,7 @@ impl GenerateSource {
         let (mut bytes, mut ends) = (Vec::new(), vec![0i32]);
         let now = now();
         while ends.len() <= count as usize && bytes.len() < limits.bytes_max.max(1) {
-            self.template.write(self.next, now, &mut self.random, &mut bytes);
+            self.template.write(self.next, now, self.seed, &mut bytes);
             let Ok(end) = i32::try_from(bytes.len()) else { break };
             ends.push(end);
             self.next += 1;
@@ -224,7 +245,7 @@ impl GenerateSource {
         let (now, mut bytes) = (now(), 0);
         for _ in 0..count {
             record.clear();
-            self.template.write(self.next, now, &mut self.random, &mut record);
+            self.template.write(self.next, now, self.seed, &mut record);
             match rows.push(&record) {
                 Ok(()) => offsets.push(self.next),
                 Err(error) => refused.push(Refusal::new(self.next, error.code, error.message, &record)),

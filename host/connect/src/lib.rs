@@ -16,6 +16,7 @@ mod infer;
 mod input;
 mod options;
 mod parquet_source;
+mod place;
 mod read;
 mod roots;
 mod stdin;

@@ -9,7 +9,7 @@ use arrow::compute::take;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use flow::connector::{ConnectError, Places, PullLimits, Pulled, Source};
+use flow::connector::{ConnectError, Cursor, Places, PullLimits, Pulled, Source};
 use model::convert::{BAD_CAST, cast_array};
 use model::fields::{FieldSpec, Kind};
 use model::limits::{BATCH_RECORDS, READ_AHEAD};
@@ -23,7 +23,8 @@ use parquet::arrow::arrow_reader::{
 use tokio::sync::mpsc;
 
 use crate::decode::{Refusal, Taken};
-use crate::input::{InputFile, failed};
+use crate::input::{FilePlaces, InputFile, check_places, failed};
+use crate::place::{Changed, Mark, Place, cursor, read_places};
 use crate::read::{output, time_column};
 use crate::stream::Output;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
@@ -117,22 +118,47 @@ fn open(file: &InputFile) -> Result<(File, ArrowReaderMetadata), ConnectError> {
 }
 
 enum Piece {
-    Rows { split: Arc<str>, offset: u64, rows: RecordBatch },
+    Rows(Rows),
+    /// A file without rows.
+    Empty(Arc<Split>),
     Failed(ConnectError),
+}
+
+/// A file that is being read.
+struct Split {
+    name: Arc<str>,
+    file: Mark,
+    /// Of the whole file.
+    rows: u64,
+}
+
+struct Rows {
+    split: Arc<Split>,
+    offset: u64,
+    rows: RecordBatch,
+}
+
+impl Split {
+    fn cursor(&self, offset: u64) -> Cursor {
+        let ended = offset >= self.rows;
+        cursor(&self.name, &Place { offset, ended, file: self.file, ..Place::default() })
+    }
 }
 
 /// Reads on a thread of its own, one piece ahead of the belt.
 struct ParquetSource {
     pieces: mpsc::Receiver<Piece>,
     /// A piece of which some rows are out already.
-    current: Option<(Arc<str>, u64, RecordBatch)>,
+    current: Option<Rows>,
     /// What the decoded columns are cast to, where the manifest declares another type.
     casts: Vec<Option<(String, Kind)>>,
     output: Output,
 }
 
 impl OpenSource for ParquetFiles {
-    fn open(self: Box<Self>, wanted: &Wanted, _from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+    fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+        let from: FilePlaces = read_places(from)?;
+        check_places(&self.files, &from)?;
         let (indices, output) = output(&self.spec, &self.stream, wanted)?;
         let Stream::Rows(schema) = &self.stream else {
             return Err(ConnectError::failed(
@@ -152,7 +178,12 @@ impl OpenSource for ParquetFiles {
         let files = self.files;
         let read = move || {
             for file in &files {
-                if let Err(Some(error)) = read_file(file, &names, &sender) {
+                let from = from.get(&file.name);
+                if from.is_some_and(|place| place.ended) {
+                    continue;
+                }
+                let offset = from.map_or(0, |place| place.offset);
+                if let Err(Some(error)) = read_file(file, offset, &names, &sender) {
                     let _ = sender.blocking_send(Piece::Failed(error));
                     return;
                 }
@@ -168,21 +199,34 @@ impl OpenSource for ParquetFiles {
     }
 }
 
-/// An error of none: nobody listens any more.
+/// Reads the rows from `offset` on. An error of none: nobody listens any more.
 fn read_file(
     file: &InputFile,
+    offset: u64,
     names: &[String],
     sender: &mpsc::Sender<Piece>,
 ) -> Result<(), Option<ConnectError>> {
     let broken = |error: &dyn std::fmt::Display| {
         ConnectError::failed(&*file.name, format!("it is damaged: {error}"), "fetch the file again")
     };
-    let (opened, metadata) = open(file)?;
+    let (mut opened, metadata) = open(file)?;
+    let mark = Mark::of(&mut opened).map_err(|error| failed(&file.name, &error))?;
+    let total = metadata.metadata().file_metadata().num_rows().max(0) as u64;
+    if offset > total {
+        return Err(Some(Changed::Shorter { known: offset, found: total }.of_file(&file.name)));
+    }
+    let split = Split { name: file.name.clone(), file: mark.unwrap_or_default(), rows: total };
+    let split = Arc::new(split);
+    if total == 0 {
+        return sender.blocking_send(Piece::Empty(split)).map_err(|_| None);
+    }
     let roots: Vec<usize> = names.iter().filter_map(|name| metadata.schema().index_of(name).ok()).collect();
     let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
+    let (groups, skip) = groups_from(&metadata, offset);
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata);
-    let rows = builder.with_projection(mask).with_batch_size(BATCH_RECORDS).build();
-    let mut offset = 0;
+    let builder = builder.with_projection(mask).with_batch_size(BATCH_RECORDS).with_row_groups(groups);
+    let rows = if skip > 0 { builder.with_offset(skip).build() } else { builder.build() };
+    let mut offset = offset;
     for rows in rows.map_err(|error| Some(broken(&error)))? {
         let rows = rows.map_err(|error| Some(broken(&error)))?;
         // The reader keeps the order of the file.
@@ -190,34 +234,54 @@ fn read_file(
         let order = order.ok_or_else(|| Some(broken(&"a column is missing")))?;
         let rows = rows.project(&order).map_err(|error| Some(broken(&error)))?;
         let count = rows.num_rows() as u64;
-        sender.blocking_send(Piece::Rows { split: file.name.clone(), offset, rows }).map_err(|_| None)?;
+        let piece = Piece::Rows(Rows { split: split.clone(), offset, rows });
+        sender.blocking_send(piece).map_err(|_| None)?;
         offset += count;
     }
     Ok(())
+}
+
+/// The row groups from that row on, and how many rows of the first of them come before it.
+fn groups_from(metadata: &ArrowReaderMetadata, offset: u64) -> (Vec<usize>, usize) {
+    let groups = metadata.metadata().row_groups();
+    let mut left = offset;
+    for (first, group) in groups.iter().enumerate() {
+        let rows = group.num_rows().max(0) as u64;
+        if left < rows {
+            return ((first..groups.len()).collect(), left as usize);
+        }
+        left -= rows;
+    }
+    (Vec::new(), 0)
 }
 
 #[async_trait]
 impl Source for ParquetSource {
     async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError> {
         loop {
-            if self.current.is_none() {
-                match self.pieces.recv().await {
+            let Rows { split, offset, rows } = match self.current.take() {
+                Some(rows) => rows,
+                None => match self.pieces.recv().await {
                     None => return Ok(None),
                     Some(Piece::Failed(error)) => return Err(error),
-                    Some(Piece::Rows { split, offset, rows }) => self.current = Some((split, offset, rows)),
-                }
-            }
-            let Some((split, offset, rows)) = self.current.take() else { continue };
+                    Some(Piece::Empty(split)) => {
+                        return Ok(Some(Pulled { cursor: Some(split.cursor(0)), ..Pulled::default() }));
+                    }
+                    Some(Piece::Rows(rows)) => rows,
+                },
+            };
             if rows.num_rows() == 0 {
                 continue;
             }
             let count = rows.num_rows().min(portion(&rows, &limits));
             let rest = rows.num_rows() - count;
+            let next = offset + count as u64;
             if rest > 0 {
-                self.current = Some((split.clone(), offset + count as u64, rows.slice(count, rest)));
+                let rows = rows.slice(count, rest);
+                self.current = Some(Rows { split: split.clone(), offset: next, rows });
             }
             let taken = self.cast(offset, rows.slice(0, count))?;
-            return self.output.pulled(taken, &split).map(Some);
+            return self.output.pulled(taken, &split.name, Some(split.cursor(next))).map(Some);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A source of records in text or bytes: pieces of input from the reading thread, through a decoder for each
 //! split, to batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,15 +9,16 @@ use arrow::array::{Array, ArrayRef, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
-use flow::connector::{ConnectError, PullLimits, Pulled, Source};
+use flow::connector::{ConnectError, Cursor, PullLimits, Pulled, Source};
 use model::batch::{Batch, Column, Parts};
 use model::convert::{BAD_ROW, cast_array};
 use model::fields::Kind;
 use model::lineage::{Lineage, Offsets, SourceRows};
 use tokio::time::{Instant, timeout_at};
 
-use crate::decode::{Decoder, Refusal, Taken, Window};
-use crate::input::{Input, Piece, Pieces};
+use crate::decode::{Decoder, HEADROOM, Progress, Refusal, Taken, Window};
+use crate::input::{Input, Origin, Piece, Pieces};
+use crate::place::{Place, cursor};
 
 /// What of the decoded columns becomes a batch.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub(crate) struct StreamSource {
     pieces: Pieces,
     make: MakeDecoder,
     lanes: BTreeMap<u64, Lane>,
+    /// Of splits that have ended without a record behind which it could have been said.
+    over: VecDeque<Cursor>,
     output: Output,
     /// When the first record came that is waiting for more.
     waiting_since: Option<Instant>,
@@ -62,6 +65,45 @@ struct Lane {
     window: Window,
     decoder: Box<dyn Decoder>,
     ended: bool,
+    /// Bytes of the file up to the end of the window.
+    read: u64,
+    /// Where its file was when it was opened. None of what cannot be read again.
+    place: Option<Place>,
+    /// Whether a cursor has said that it has ended.
+    told: bool,
+}
+
+impl Lane {
+    fn begin(
+        split: Arc<str>,
+        origin: Option<Origin>,
+        mut decoder: Box<dyn Decoder>,
+    ) -> Result<Self, ConnectError> {
+        let window = Window::default();
+        let Some(Origin { place, header }) = origin else {
+            return Ok(Self { split, window, decoder, ended: false, read: 0, place: None, told: false });
+        };
+        let Place { offset, position, lines, skipping, .. } = place;
+        if position > 0 {
+            let from = Progress { offset, lines, header: place.header, skipping, done: false };
+            decoder.resume(&from, header)?;
+        }
+        Ok(Self { split, window, decoder, ended: false, read: position, place: Some(place), told: false })
+    }
+
+    fn is_over(&self) -> bool {
+        self.ended && self.decoder.ready() == 0 && self.window.is_empty()
+    }
+
+    /// Where it goes on behind all that was taken.
+    fn cursor(&mut self) -> Option<Cursor> {
+        let place = self.place.clone()?;
+        let Progress { offset, lines, header, skipping, done } = self.decoder.progress();
+        let position = self.read - self.window.len() as u64;
+        let ended = done || self.is_over();
+        self.told = ended;
+        Some(cursor(&self.split, &Place { offset, position, lines, header, skipping, ended, ..place }))
+    }
 }
 
 impl StreamSource {
@@ -70,6 +112,7 @@ impl StreamSource {
             pieces: Pieces::read(input)?,
             make,
             lanes: BTreeMap::new(),
+            over: VecDeque::new(),
             output,
             waiting_since: None,
             ended: false,
@@ -85,12 +128,18 @@ impl StreamSource {
                 self.failed = Some(error);
                 self.ended = true;
             }
-            Some(Piece::Open { lane, split }) => {
+            Some(Piece::Open { lane, split, origin }) => {
                 let decoder = (self.make)(&split);
-                self.lanes.insert(lane, Lane { split, window: Window::default(), decoder, ended: false });
+                self.lanes.insert(lane, Lane::begin(split, origin, decoder)?);
+            }
+            Some(Piece::Mark { lane, mark }) => {
+                if let Some(place) = self.lanes.get_mut(&lane).and_then(|lane| lane.place.as_mut()) {
+                    place.file = mark;
+                }
             }
             Some(Piece::Data { lane, chunk }) => {
                 if let Some(lane) = self.lanes.get_mut(&lane) {
+                    lane.read += (chunk.end - HEADROOM) as u64;
                     if let Some(spent) = lane.window.append(chunk) {
                         self.pieces.give_back(spent);
                     }
@@ -136,7 +185,8 @@ impl StreamSource {
             }
         }
         for id in over {
-            self.lanes.remove(&id);
+            let ended = self.lanes.remove(&id).filter(|lane| !lane.told);
+            self.over.extend(ended.and_then(|mut lane| lane.cursor()));
         }
         Ok(picked)
     }
@@ -148,7 +198,8 @@ impl StreamSource {
         if taken.rows == 0 && taken.refused.is_empty() {
             return Ok(None);
         }
-        self.output.pulled(taken, &lane.split).map(Some)
+        let cursor = lane.cursor();
+        self.output.pulled(taken, &lane.split, cursor).map(Some)
     }
 }
 
@@ -158,9 +209,16 @@ impl Source for StreamSource {
         let mut hurry = false;
         loop {
             while let Some(lane) = self.pick_lane(&limits, hurry)? {
+                // What begins anew under the same name comes behind the end of what had it before.
+                if let Some(cursor) = self.over.pop_front() {
+                    return Ok(Some(Pulled { cursor: Some(cursor), ..Pulled::default() }));
+                }
                 if let Some(pulled) = self.take_from(lane, &limits)? {
                     return Ok(Some(pulled));
                 }
+            }
+            if let Some(cursor) = self.over.pop_front() {
+                return Ok(Some(Pulled { cursor: Some(cursor), ..Pulled::default() }));
             }
             if self.ended {
                 // What had been read before an error is out, so that it comes last.
@@ -182,8 +240,13 @@ impl Source for StreamSource {
 }
 
 impl Output {
-    /// The batch of a portion, with lineage and times.
-    pub(crate) fn pulled(&self, taken: Taken, split: &Arc<str>) -> Result<Pulled, ConnectError> {
+    /// The batch of a portion, with lineage and times. `cursor`: where the split goes on behind it.
+    pub(crate) fn pulled(
+        &self,
+        taken: Taken,
+        split: &Arc<str>,
+        cursor: Option<Cursor>,
+    ) -> Result<Pulled, ConnectError> {
         let Taken { mut rows, mut columns, mut offsets, mut refused } = taken;
         let mut times = None;
         match &self.times {
@@ -220,7 +283,7 @@ impl Output {
         }
         let refused = refused.into_iter().map(|refusal| refusal.of_split(split)).collect();
         if rows == 0 {
-            return Ok(Pulled { batch: None, refused, cursor: None });
+            return Ok(Pulled { batch: None, refused, cursor });
         }
         columns.truncate(self.schema.fields().len());
         let columns = columns.into_iter().map(Column::new).collect();
@@ -232,7 +295,7 @@ impl Output {
             offsets,
         });
         let batch = Batch::new(self.schema.clone(), rows, columns, parts, lineage);
-        Ok(Pulled { batch: Some(batch.map_err(|error| self.broken(error))?), refused, cursor: None })
+        Ok(Pulled { batch: Some(batch.map_err(|error| self.broken(error))?), refused, cursor })
     }
 
     fn broken(&self, error: impl ToString) -> ConnectError {

@@ -2,7 +2,8 @@
 //!
 //! `{{seq}}` counts from 0, `{{uuid}}` is a random UUID (version 4), `{{now}}` the time in RFC 3339,
 //! `{{rand 1 100}}` a whole number between the two, both included, `{{float 0 1}}` a number from the first up
-//! to the second, and `{{pick a|b|c}}` one of the texts.
+//! to the second, and `{{pick a|b|c}}` one of the texts. What is random depends on the seed and the number of the
+//! record, so that a record can be made again without those before it.
 
 use std::io::Write as _;
 
@@ -63,7 +64,8 @@ impl Template {
     }
 
     /// Appends record `seq`. `now` in microseconds since the Unix epoch.
-    pub(crate) fn write(&self, seq: u64, now: i64, random: &mut Rng, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, seq: u64, now: i64, seed: u64, out: &mut Vec<u8>) {
+        let random = &mut Rng::with_seed(state_of(seed, seq));
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),
@@ -113,6 +115,15 @@ fn two<T: std::str::FromStr>(arguments: &str) -> Option<(T, T)> {
     Some((low.parse().ok()?, high.trim().parse().ok()?))
 }
 
+/// Where the random numbers of a record begin: SplitMix64 (Steele, Lea and Flood, 2014), so that those of records next
+/// to one another have nothing in common.
+fn state_of(seed: u64, seq: u64) -> u64 {
+    let mut state = seed.wrapping_add(seq.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ state >> 31
+}
+
 /// RFC 9562, version 4.
 fn write_uuid(random: u128, out: &mut Vec<u8>) {
     let bits = random & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
@@ -131,10 +142,9 @@ mod tests {
 
     fn made(template: &str, seed: u64) -> Vec<String> {
         let template = Template::parse(template).expect("a template");
-        let mut random = Rng::with_seed(seed);
         let record = |seq| {
             let mut out = Vec::new();
-            template.write(seq, 1_000_000, &mut random, &mut out);
+            template.write(seq, 1_000_000, seed, &mut out);
             String::from_utf8(out).expect("text")
         };
         (0..50).map(record).collect()

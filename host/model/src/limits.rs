@@ -45,6 +45,11 @@ pub const INFER_FILES_MAX: usize = 16;
 pub const GLOB_FILES_MAX: usize = 100_000;
 /// Files that a following source keeps open.
 pub const FOLLOWED_FILES_MAX: usize = 256;
+/// The first bytes of a file that a checkpoint keeps a fingerprint of: enough to tell files apart that begin with the
+/// same header, and one page at most to read.
+pub const FINGERPRINT_BYTES: u64 = 1024;
+/// Files of a directory that are looked through for one that was rotated away while nobody looked.
+pub const ROTATED_FILES_MAX: usize = 10_000;
 /// How often a following source looks for new lines and new files, unless the manifest says otherwise.
 pub const FOLLOW_POLL: Duration = Duration::from_millis(200);
 

@@ -13,7 +13,7 @@ use model::manifest::{ColumnType, UnknownFields};
 use super::columns::{Portion, Target};
 use super::index::{Dialect, Index};
 use super::rows::{Rows, is_blank};
-use crate::decode::{Decoder, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
+use crate::decode::{Chunk, Decoder, Progress, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
 
 /// How the files of a source are laid out.
 #[derive(Clone, Debug)]
@@ -50,6 +50,10 @@ pub(crate) struct CsvDecoder {
     lines: u64,
     fresh: bool,
     skipping: bool,
+    /// Whether what was scanned last was all there is.
+    ended: bool,
+    /// Bytes of the file up to the end of its header.
+    header: u64,
     refused: Vec<Refusal>,
 }
 
@@ -75,6 +79,8 @@ impl CsvDecoder {
             lines: 0,
             fresh: true,
             skipping: false,
+            ended: false,
+            header: 0,
             refused: Vec::new(),
         }
     }
@@ -132,39 +138,54 @@ impl CsvDecoder {
         Ok(())
     }
 
-    /// What to do where no whole row is in sight: a row that is too long, or a quote that never closes.
-    fn give_up_row(&mut self, input: &mut Window, ended: bool) {
-        let rest = &input.data()[input.start()..];
-        let max = self.layout.record_bytes_max;
-        let too_long = rest.len() > max;
-        let never_closed = ended && self.index.has_open_quote() && !rest.is_empty();
-        if !too_long && !never_closed {
+    /// Finds the rows of the window. Where no whole row is in sight there may be one that is too long, or a quote that
+    /// never closes.
+    fn find_rows(&mut self, input: &mut Window) {
+        self.index.scan(input.data(), input.start(), self.ended, self.layout.dialect);
+        self.next_row = 0;
+        if self.index.rows() > 0 || self.places.is_none() {
             return;
         }
-        let line = self.lines + 1;
+        let never_closed = self.ended && self.index.has_open_quote() && !input.is_empty();
+        if never_closed || input.len() > self.layout.record_bytes_max {
+            self.give_up_line(input);
+        }
+    }
+
+    /// Refuses the first line of a row that is too long, or never ends. Of a row that has grown over many lines only
+    /// the first is given up: most likely a quote stands there that was never closed, and the lines behind it are
+    /// rows. What is refused depends on the row alone and not on where pieces of input end, so that records have the
+    /// same offsets when they are read again.
+    fn give_up_line(&mut self, input: &mut Window) {
+        let rest = &input.data()[input.start()..];
+        let (max, line) = (self.layout.record_bytes_max, self.lines + 1);
         let end = memchr(b'\n', rest);
-        // Of a row that has grown over many lines only the first is given up: most likely a quote stands
-        // there that was never closed, and the lines behind it are rows.
-        let (refusal, used) = match end {
-            Some(end) if self.index.has_open_quote() && end <= max => {
-                let message = format!("line {line}: a quote is opened and never closed");
-                (Refusal::new(self.next_offset, BAD_ROW, message, &rest[..end]), end + 1)
-            }
-            _ if !too_long => {
-                let message = format!("line {line}: a quote is opened and never closed");
-                (Refusal::new(self.next_offset, BAD_ROW, message, rest), rest.len())
-            }
-            _ => {
-                self.skipping = end.is_none();
-                let message = format!("line {line}: {}", oversize(max));
-                let used = end.map_or(rest.len(), |end| end + 1);
-                (Refusal::new(self.next_offset, RECORD_TOO_LARGE, message, &rest[..used]), used)
-            }
+        let used = end.map_or(rest.len(), |end| end + 1);
+        let text = end.unwrap_or(rest.len());
+        let refusal = if text <= max {
+            let message = format!("line {line}: a quote is opened and never closed");
+            Refusal::new(self.next_offset, BAD_ROW, message, &rest[..text])
+        } else {
+            self.skipping = end.is_none();
+            let message = format!("line {line}: {}", oversize(max));
+            Refusal::new(self.next_offset, RECORD_TOO_LARGE, message, &rest[..max])
         };
         self.refused.push(refusal);
         self.next_offset += 1;
         self.lines += u64::from(!self.skipping);
         input.consume_to(input.start() + used);
+    }
+
+    /// The first of `count` rows from `first` on that is too long and has line breaks in it.
+    fn long_broken_row(&self, data: &[u8], first: usize, count: usize) -> Option<usize> {
+        let max = self.layout.record_bytes_max;
+        if data.len() <= max || !self.index.has_broken_lines() {
+            return None;
+        }
+        (first..first + count).find(|&row| {
+            let raw = &data[self.index.row_start(row)..self.index.row_end(row)];
+            raw.len() > max && memchr(b'\n', raw).is_some()
+        })
     }
 
     /// The line on which a row of the portion that begins with `first` stands.
@@ -183,7 +204,7 @@ impl CsvDecoder {
             self.refused.push(Refusal::new(self.next_offset + u64::from(before), BAD_ROW, message, raw));
         }
         for &(row, before) in &self.rows.oversize {
-            let raw = &data[self.index.row_start(row)..self.index.row_end(row)];
+            let raw = &data[self.index.row_start(row)..][..self.layout.record_bytes_max];
             let message = format!(
                 "line {}: {}",
                 self.line_of(data, first, row),
@@ -264,16 +285,18 @@ impl Decoder for CsvDecoder {
             self.lines += u64::from(end.is_some());
             input.consume_to(input.start() + used);
         }
+        self.ended = ended;
+        let before = input.start();
         if self.fresh {
             if !input.skip_mark(ended, &self.file)? {
                 return Ok(());
             }
             self.fresh = false;
         }
-        self.index.scan(input.data(), input.start(), ended, self.layout.dialect);
-        self.next_row = 0;
+        self.find_rows(input);
         if self.places.is_none() {
             self.take_header(input)?;
+            self.header += (input.start() - before) as u64;
             if self.places.is_none() && (ended || input.len() > self.layout.record_bytes_max) {
                 let why = "there is no header row in it";
                 let next = "check that it is CSV, or say `header: false`";
@@ -285,9 +308,9 @@ impl Decoder for CsvDecoder {
                 input.consume_to(input.data().len());
                 return Ok(());
             }
-        }
-        if self.index.rows() == 0 && self.places.is_some() {
-            self.give_up_row(input, ended);
+            if self.index.rows() == 0 {
+                self.find_rows(input);
+            }
         }
         Ok(())
     }
@@ -307,7 +330,16 @@ impl Decoder for CsvDecoder {
         let fields = places.fields;
         let bound = self.index.row_start(first) + limits.bytes_max;
         let by_bytes = self.index.rows_until(first, bound) + 1;
-        let count = left.min(limits.records_max).min(by_bytes);
+        let mut count = left.min(limits.records_max).min(by_bytes);
+        match self.long_broken_row(input.data(), first, count) {
+            Some(row) if row == first => {
+                self.give_up_line(input);
+                self.find_rows(input);
+                return Taken { refused: std::mem::take(&mut self.refused), ..Taken::default() };
+            }
+            Some(row) => count = row - first,
+            None => {}
+        }
         let data = input.data();
         let mut rows = std::mem::take(&mut self.rows);
         rows.sort(&self.index, data, first, count, fields, self.layout.record_bytes_max);
@@ -339,6 +371,30 @@ impl Decoder for CsvDecoder {
         let mut refused = std::mem::take(&mut self.refused);
         refused.sort_by_key(|refusal| refusal.offset);
         Taken { rows: kept, columns, offsets, refused }
+    }
+
+    fn progress(&self) -> Progress {
+        let Self { next_offset, lines, header, skipping, .. } = *self;
+        Progress { offset: next_offset, lines, header, skipping, done: false }
+    }
+
+    fn resume(&mut self, from: &Progress, header: Vec<u8>) -> Result<(), ConnectError> {
+        if from.header > 0 {
+            // Where the columns are in a row.
+            let mut window = Window::default();
+            window.append(Chunk::of(&header));
+            self.scan(&mut window, true)?;
+        }
+        self.next_offset = from.offset;
+        self.lines = from.lines;
+        self.header = from.header;
+        self.skipping = from.skipping;
+        self.fresh = false;
+        self.ended = false;
+        self.refused.clear();
+        self.index = Index::default();
+        self.next_row = 0;
+        Ok(())
     }
 }
 

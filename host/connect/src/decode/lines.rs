@@ -9,7 +9,7 @@ use memchr::{memchr, memchr_iter};
 use model::convert::{JsonReader, RowError};
 use model::lineage::Offsets;
 
-use super::{Decoder, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
+use super::{Decoder, Progress, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
 
 /// What becomes of a line.
 pub(crate) trait LineRows: Send {
@@ -141,9 +141,11 @@ impl<R: LineRows> Decoder for LineDecoder<R> {
             self.ends.push(input.data().len() as u32);
         }
         self.searched = if self.ends.is_empty() { left } else { 0 };
-        if self.ends.is_empty() && left > self.record_bytes_max {
+        // One byte more may be the first of a line break. The refused record is cut where the bound is, so that it is
+        // the same wherever pieces of input end.
+        if self.ends.is_empty() && left > self.record_bytes_max + 1 {
             let message = oversize(self.record_bytes_max);
-            let head = input.data()[tail..].to_vec();
+            let head = input.data()[tail..tail + self.record_bytes_max].to_vec();
             self.refuse(RECORD_TOO_LARGE, &message, &head);
             self.next_offset += 1;
             self.skipping = true;
@@ -189,7 +191,7 @@ impl<R: LineRows> Decoder for LineDecoder<R> {
                     }
                 }
                 Err(RowError { code, message }) => {
-                    self.refuse(code, &message, line);
+                    self.refuse(code, &message, &line[..line.len().min(self.record_bytes_max)]);
                     let before = first_offset..first_offset + rows as u64;
                     offsets.get_or_insert_with(|| before.collect());
                 }
@@ -207,5 +209,18 @@ impl<R: LineRows> Decoder for LineDecoder<R> {
             offsets: offsets.map_or(Offsets::From(first_offset), |offsets| Offsets::These(offsets.into())),
             refused: std::mem::take(&mut self.refused),
         }
+    }
+
+    fn progress(&self) -> Progress {
+        let Self { next_offset, lines, skipping, .. } = *self;
+        Progress { offset: next_offset, lines, skipping, ..Progress::default() }
+    }
+
+    fn resume(&mut self, from: &Progress, _header: Vec<u8>) -> Result<(), ConnectError> {
+        self.next_offset = from.offset;
+        self.lines = from.lines;
+        self.skipping = from.skipping;
+        self.fresh = false;
+        Ok(())
     }
 }

@@ -31,6 +31,28 @@ pub(crate) trait Decoder: Send {
 
     /// Takes the next portion off the input. Nothing may have been added to it since the last scan.
     fn take(&mut self, input: &mut Window, limits: &PullLimits) -> Taken;
+
+    /// What another decoder has to know to go on behind what was taken.
+    fn progress(&self) -> Progress;
+
+    /// Goes on from there, before anything else; the input comes from there on. `header`: the beginning of the input,
+    /// as long as the progress said.
+    fn resume(&mut self, from: &Progress, header: Vec<u8>) -> Result<(), ConnectError>;
+}
+
+/// How far a decoder is. Where in the input that is, its window says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Of the next record.
+    pub(crate) offset: u64,
+    /// Lines behind us.
+    pub(crate) lines: u64,
+    /// Bytes up to the end of the header.
+    pub(crate) header: u64,
+    /// In the middle of a record that is too long.
+    pub(crate) skipping: bool,
+    /// No record follows, whatever comes.
+    pub(crate) done: bool,
 }
 
 /// A portion of records.

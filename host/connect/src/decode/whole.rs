@@ -6,7 +6,7 @@ use arrow::array::BinaryArray;
 use flow::connector::{ConnectError, PullLimits};
 use model::lineage::Offsets;
 
-use super::{Decoder, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
+use super::{Decoder, Progress, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
 
 /// Waits for the end of the file, or until it is too long.
 pub(crate) struct WholeDecoder {
@@ -33,7 +33,7 @@ impl Decoder for WholeDecoder {
         if self.state == State::Done {
             input.consume_to(input.data().len());
         } else if input.len() > self.record_bytes_max {
-            let head = &input.data()[input.start()..];
+            let head = &input.data()[input.start()..][..self.record_bytes_max];
             self.refused = Some(Refusal::new(0, RECORD_TOO_LARGE, oversize(self.record_bytes_max), head));
             input.consume_to(input.data().len());
             self.state = State::Done;
@@ -55,5 +55,15 @@ impl Decoder for WholeDecoder {
         input.consume_to(input.data().len());
         self.state = State::Done;
         Taken { rows: 1, columns: vec![Arc::new(value)], offsets: Offsets::From(0), refused: Vec::new() }
+    }
+
+    fn progress(&self) -> Progress {
+        let done = self.state == State::Done;
+        Progress { offset: u64::from(done), done, ..Progress::default() }
+    }
+
+    /// A file is read from its beginning, or it is done with and not opened.
+    fn resume(&mut self, _from: &Progress, _header: Vec<u8>) -> Result<(), ConnectError> {
+        Ok(())
     }
 }

@@ -17,7 +17,6 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    #[cfg(test)]
     pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut data = vec![0; HEADROOM];
         data.extend_from_slice(bytes);

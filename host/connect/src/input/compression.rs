@@ -1,7 +1,7 @@
 //! Files that are compressed, by what they begin with.
 
 use std::fs::File;
-use std::io::{Cursor, Read, Seek as _};
+use std::io::{Cursor, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{failed, read_some};
+use crate::place::{Changed, Mark, Place};
 
 /// How the bytes of a file are packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -51,14 +52,56 @@ pub(crate) fn open(
     name: &str,
     compression: Compression,
 ) -> Result<Box<dyn Read + Send>, ConnectError> {
-    let mut file = File::open(path).map_err(|error| failed(name, &error))?;
+    Ok(open_at(path, name, compression, None)?.reader)
+}
+
+/// A file that is read.
+pub(super) struct Opened {
+    pub(super) reader: Box<dyn Read + Send>,
+    /// None of what cannot be read again, such as a pipe.
+    pub(super) mark: Option<Mark>,
+    pub(super) header: Vec<u8>,
+}
+
+/// The same, to go on where it was before: from there on, and its header beside it. Into what is packed there is no
+/// quick way: it is unpacked up to there.
+pub(super) fn open_at(
+    path: &Path,
+    name: &str,
+    compression: Compression,
+    from: Option<&Place>,
+) -> Result<Opened, ConnectError> {
+    let broken = |error: std::io::Error| failed(name, &error);
+    let mut file = File::open(path).map_err(broken)?;
+    let mark = Mark::of(&mut file).map_err(broken)?;
     let mut head = [0; 4];
-    let count = read_full(&mut file, &mut head).map_err(|error| failed(name, &error))?;
+    let count = read_full(&mut file, &mut head).map_err(broken)?;
+    let head = &head[..count];
+    let packed = packing(head, name, compression)?;
     // A plain file is read from its beginning again; what cannot seek, such as a pipe, gets its head back.
-    match file.rewind() {
-        Ok(()) => unpack(file, &head[..count], name, compression),
-        Err(_) => unpack(Cursor::new(head[..count].to_vec()).chain(file), &head[..count], name, compression),
-    }
+    let rewound = file.rewind().is_ok();
+    let (header_bytes, position) = from.map_or((0, 0), |place| (place.header, place.position));
+    let mut header = vec![0; header_bytes.min(position) as usize];
+    let reader: Box<dyn Read + Send> = if rewound && packed == Compression::None {
+        file.read_exact(&mut header).map_err(broken)?;
+        file.seek(SeekFrom::Start(position)).map_err(broken)?;
+        Box::new(file)
+    } else {
+        let mut reader = if rewound {
+            unpack(file, packed, name)?
+        } else {
+            unpack(Cursor::new(head.to_vec()).chain(file), packed, name)?
+        };
+        reader.read_exact(&mut header).map_err(broken)?;
+        let left = position - header.len() as u64;
+        let skipped = std::io::copy(&mut (&mut reader).take(left), &mut std::io::sink()).map_err(broken)?;
+        if skipped < left {
+            let (known, found) = (position, header.len() as u64 + skipped);
+            return Err(Changed::Shorter { known, found }.of_file(name));
+        }
+        reader
+    };
+    Ok(Opened { reader, mark, header })
 }
 
 /// The same for a stream that is open already.
@@ -76,7 +119,8 @@ pub(crate) fn open_stream(
     if matches!(head[0], 0x1f | 0x28) && count == 1 {
         count += read_full(&mut stream, &mut head[1..]).map_err(|error| failed(name, &error))?;
     }
-    unpack(Cursor::new(head[..count].to_vec()).chain(stream), &head[..count], name, compression)
+    let packed = packing(&head[..count], name, compression)?;
+    unpack(Cursor::new(head[..count].to_vec()).chain(stream), packed, name)
 }
 
 fn read_full(reader: &mut dyn Read, head: &mut [u8]) -> std::io::Result<usize> {
@@ -90,12 +134,8 @@ fn read_full(reader: &mut dyn Read, head: &mut [u8]) -> std::io::Result<usize> {
     Ok(count)
 }
 
-fn unpack(
-    reader: impl Read + Send + 'static,
-    head: &[u8],
-    name: &str,
-    compression: Compression,
-) -> Result<Box<dyn Read + Send>, ConnectError> {
+/// How something is packed, by what was said of it, its name and what it begins with.
+fn packing(head: &[u8], name: &str, compression: Compression) -> Result<Compression, ConnectError> {
     let found = Compression::of_bytes(head);
     let said = match compression {
         Compression::Auto => Compression::of_name(name),
@@ -113,8 +153,15 @@ fn unpack(
         );
         return Err(ConnectError::failed(name, why, "check the file, or set `compression: none`"));
     }
+    Ok(if head.is_empty() { Compression::None } else { packed })
+}
+
+fn unpack(
+    reader: impl Read + Send + 'static,
+    packed: Compression,
+    name: &str,
+) -> Result<Box<dyn Read + Send>, ConnectError> {
     Ok(match packed {
-        _ if head.is_empty() => Box::new(reader),
         Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
         Compression::Zstd => {
             Box::new(zstd::stream::read::Decoder::new(reader).map_err(|error| failed(name, &error))?)

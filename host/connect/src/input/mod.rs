@@ -7,6 +7,8 @@ mod compression;
 mod files;
 mod follow;
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,10 +20,12 @@ use model::limits::{READ_AHEAD, READ_BYTES};
 use tokio::sync::mpsc;
 
 pub(crate) use compression::{Compression, open, open_stream};
+use compression::{Opened, open_at};
 pub(crate) use files::{Found, find};
 pub(crate) use follow::Follow;
 
 use crate::decode::{Chunk, HEADROOM};
+use crate::place::{Changed, Mark, Place};
 
 /// What standard input is called.
 const STDIN: &str = "stdin";
@@ -33,6 +37,13 @@ pub(crate) enum Piece {
     Open {
         lane: u64,
         split: Arc<str>,
+        /// None of what cannot be read again.
+        origin: Option<Origin>,
+    },
+    /// More is known of a file that grows.
+    Mark {
+        lane: u64,
+        mark: Mark,
     },
     Data {
         lane: u64,
@@ -43,6 +54,17 @@ pub(crate) enum Piece {
     },
     Failed(ConnectError),
 }
+
+/// Where in its file a split begins or goes on.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    pub(crate) place: Place,
+    /// The header again, where the split goes on behind it.
+    pub(crate) header: Vec<u8>,
+}
+
+/// Where files go on, by the names of their splits.
+pub(crate) type FilePlaces = BTreeMap<Arc<str>, Place>;
 
 /// A file of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +79,7 @@ pub(crate) enum Input {
     Files {
         files: Vec<InputFile>,
         compression: Compression,
+        from: FilePlaces,
     },
     Follow(Follow),
     Stdin {
@@ -104,7 +127,7 @@ pub(crate) struct Gone;
 impl Feeder {
     fn run(self, input: Input) {
         let done = match input {
-            Input::Files { files, compression } => self.read_files(&files, compression),
+            Input::Files { files, compression, from } => self.read_files(&files, compression, &from),
             Input::Follow(follow) => follow.run(&self),
             Input::Stdin { compression } => open_stream(std::io::stdin(), STDIN, compression)
                 .map_err(Stop::from)
@@ -116,11 +139,24 @@ impl Feeder {
         }
     }
 
-    fn read_files(&self, files: &[InputFile], compression: Compression) -> Result<(), Stop> {
+    fn read_files(
+        &self,
+        files: &[InputFile],
+        compression: Compression,
+        from: &FilePlaces,
+    ) -> Result<(), Stop> {
         for (lane, file) in files.iter().enumerate() {
             let lane = lane as u64;
-            let mut reader = open(&file.path, &file.name, compression)?;
-            self.send(Piece::Open { lane, split: file.name.clone() })?;
+            let from = from.get(&file.name);
+            if from.is_some_and(|place| place.ended) {
+                continue;
+            }
+            let Opened { mut reader, mark, header } = open_at(&file.path, &file.name, compression, from)?;
+            let origin = mark.map(|mark| Origin {
+                place: Place { file: mark, ..from.cloned().unwrap_or_default() },
+                header,
+            });
+            self.send(Piece::Open { lane, split: file.name.clone(), origin })?;
             while let Some(chunk) = self.fill(&mut *reader, &file.name)? {
                 self.send(Piece::Data { lane, chunk })?;
             }
@@ -131,7 +167,7 @@ impl Feeder {
 
     /// What comes is handed over as it comes: whoever types waits for an answer.
     fn read_stream(&self, mut reader: Box<dyn Read + Send>) -> Result<(), Stop> {
-        self.send(Piece::Open { lane: 0, split: STDIN.into() })?;
+        self.send(Piece::Open { lane: 0, split: STDIN.into(), origin: None })?;
         loop {
             let mut chunk = self.chunk();
             let count = read_some(&mut *reader, &mut chunk.data[HEADROOM..])
@@ -174,6 +210,39 @@ impl Feeder {
     pub(crate) fn is_gone(&self) -> bool {
         self.pieces.is_closed()
     }
+}
+
+/// Whether all files are still those that were read before, and as far as they have to be.
+pub(crate) fn check_places(files: &[InputFile], from: &FilePlaces) -> Result<(), ConnectError> {
+    let there: BTreeMap<&str, &InputFile> = files.iter().map(|file| (&*file.name, file)).collect();
+    for (split, place) in from {
+        let opened = match there.get(&**split).map(|file| File::open(&file.path)) {
+            Some(Ok(opened)) => Some(opened),
+            Some(Err(error)) if error.kind() != ErrorKind::NotFound => return Err(failed(split, &error)),
+            _ => None,
+        };
+        let Some(mut opened) = opened else {
+            // One that was read to its end is not needed any more.
+            if place.ended {
+                continue;
+            }
+            return Err(Changed::Gone { position: place.position }.of_file(split));
+        };
+        let checked =
+            place.file.check(&mut opened, place.file.bytes).map_err(|error| failed(split, &error))?;
+        checked.map_err(|changed| changed.of_file(split))?;
+        let bytes = opened.metadata().map_err(|error| failed(split, &error))?.len();
+        if place.ended && bytes > place.file.bytes {
+            let (was, file) = (place.file.bytes, &**split);
+            tracing::warn!(
+                file,
+                was,
+                bytes,
+                "the file has grown since it was read to its end, and is not read again"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Why a reading thread ends early.

@@ -1,9 +1,11 @@
 //! Connectors as a pipeline uses them: planned from options, opened, and driven through their traits.
 
+mod commits;
 mod csv;
 mod errors;
 mod follow;
 mod generate;
+mod resume;
 mod sinks;
 mod sources;
 
@@ -95,7 +97,8 @@ pub(crate) fn drain(source: &mut dyn Source, limits: PullLimits) -> (Output, Opt
             Ok(None) => return (output, None),
             Err(error) => return (output, Some(error)),
             Ok(Some(pulled)) => {
-                assert!(pulled.batch.is_some() || !pulled.refused.is_empty(), "a pull brought nothing");
+                let brings = pulled.batch.is_some() || !pulled.refused.is_empty() || pulled.cursor.is_some();
+                assert!(brings, "a pull brought nothing");
                 if let Some(batch) = &pulled.batch {
                     assert!(!batch.is_empty() && batch.rows() <= limits.records_max);
                     output.add(batch);

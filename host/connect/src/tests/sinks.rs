@@ -13,7 +13,7 @@ use tempfile::tempdir;
 use super::*;
 use crate::{Beside, Discard, SinkSpec, keep_earlier_output, plan_sink};
 
-fn sink_spec(directory: &Path, connector: &str, with: serde_json::Value) -> SinkSpec {
+pub(super) fn sink_spec(directory: &Path, connector: &str, with: serde_json::Value) -> SinkSpec {
     let with = with.as_object().cloned().expect("a map");
     SinkSpec {
         stage: "out".into(),
@@ -29,7 +29,7 @@ fn open(directory: &Path, with: serde_json::Value, input: &Stream) -> Box<dyn Si
     planned.open(input, None).expect("a sink")
 }
 
-fn opaque(records: &[&str]) -> Batch {
+pub(super) fn opaque(records: &[&str]) -> Batch {
     let lineage = Lineage::of_source(SourceRows {
         pipeline: "p".into(),
         source: "in".into(),

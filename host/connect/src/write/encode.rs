@@ -140,13 +140,12 @@ impl Sink for EncodedSink {
         self.writer.flush().await
     }
 
-    async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
+    async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
         self.hand_over().await?;
-        self.writer.prepare().await
+        self.writer.prepare(barrier).await
     }
 
-    async fn commit(&mut self, _token: &[u8]) -> Result<(), ConnectError> {
-        // What was prepared is in its place and durable; there is nothing left to do, however often.
-        Ok(())
+    async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        self.writer.commit(token).await
     }
 }

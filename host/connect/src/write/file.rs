@@ -1,23 +1,26 @@
-//! Files, plain or packed, one or a row of them.
+//! Files that are written in place, plain or packed, one or a row of them: those of a run without checkpoints, and
+//! those of one with checkpoints for which at least once is enough. And how the outputs of the sink `file` are opened.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use arrow::datatypes::SchemaRef;
-use flate2::write::GzEncoder;
-use flow::connector::ConnectError;
-use model::limits::PARQUET_GROUP_BYTES_MAX;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression as PageCompression, ZstdLevel};
-use parquet::file::properties::WriterProperties;
+use flow::connector::{Barrier, Committed, ConnectError};
+use memchr::memrchr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::durable::{
+    directory_of, is_regular_or_none, make_directories, open_cut, resolved, sync_directory, sync_file,
+};
+use super::one::OneFile;
+use super::packed::{Packed, Packing};
 use super::rotate::{Names, Rotation, name_end};
+use super::row::FileRow;
+use super::token::{InPlace, Lost, Token, Wrote};
 use super::{Block, Output};
 
 /// What to do where a file of that name is there already.
@@ -30,23 +33,69 @@ pub(crate) enum IfExists {
     Fail,
 }
 
-/// What is around the bytes.
-#[derive(Clone, Debug)]
-pub(crate) enum Packing {
-    None,
-    Gzip,
-    Zstd,
-    /// Rows of this schema, in Parquet, whose pages are packed with zstd.
-    Parquet(SchemaRef),
+/// How often a record may stand in the output, in a run with checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Delivery {
+    #[default]
+    ExactlyOnce,
+    AtLeastOnce,
 }
 
-pub(crate) struct FileOutput {
+/// What is to be written where.
+#[derive(Clone, Debug)]
+pub(crate) struct FileOptions {
+    /// As the manifest names it.
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) if_exists: IfExists,
+    pub(crate) packing: Packing,
+    /// What each file begins with.
+    pub(crate) header: Vec<u8>,
+    pub(crate) rotation: Option<Rotation>,
+    pub(crate) delivery: Delivery,
+    /// Whether each line is a record, and each record a line.
+    pub(crate) lines: bool,
+}
+
+impl FileOptions {
+    /// Makes the directories and opens the first file, so that what cannot be written is known at once. `committed`:
+    /// none in a run without checkpoints.
+    pub(crate) fn open(self, committed: Option<&Committed>) -> Result<Box<dyn Output>, ConnectError> {
+        make_directories(directory_of(&self.path)).map_err(|error| failed(&self.path, &error))?;
+        let committed = match committed {
+            Some(committed) if self.delivery == Delivery::ExactlyOnce => committed,
+            committed => return Ok(Box::new(InPlaceOutput::open(self, committed)?)),
+        };
+        let Self { name, path, if_exists, packing, header, rotation, .. } = self;
+        if let Some(rotation) = rotation {
+            let row = FileRow::open(name, path, if_exists, packing, header, rotation, committed)?;
+            return Ok(Box::new(row));
+        }
+        let path = resolved(path);
+        if path.is_dir() {
+            return Err(failed(&path, &ErrorKind::IsADirectory.into()));
+        }
+        if !is_regular_or_none(&path).map_err(|error| failed(&path, &error))? {
+            let why = "it is no regular file, and what was written to it cannot be taken back after a crash";
+            let next = "set `delivery: at-least-once`, or name a regular file";
+            return Err(ConnectError::failed(path.to_string_lossy(), why, next));
+        }
+        Ok(Box::new(OneFile::open(name, path, if_exists, packing, header, committed)?))
+    }
+}
+
+struct InPlaceOutput {
+    name: String,
     path: PathBuf,
     if_exists: IfExists,
     packing: Packing,
-    /// What each file begins with.
     header: Vec<u8>,
     rotation: Option<(Rotation, Names)>,
+    /// Whether checkpoints are made of it.
+    checkpoints: bool,
+    /// Whether anything was written.
+    begun: bool,
     current: Option<Current>,
     /// Files of this run that are full, with their sizes.
     full: Vec<(PathBuf, u64)>,
@@ -59,61 +108,74 @@ struct Current {
     file: File,
     written: Arc<AtomicU64>,
     begun: Instant,
+    /// What is there stays.
+    append: bool,
     /// None until something is written, so that a run which fails before leaves an old file alone.
     packed: Option<Packed>,
 }
 
-enum Packed {
-    Plain(Counted),
-    Gzip(GzEncoder<Counted>),
-    Zstd(zstd::stream::write::Encoder<'static, Counted>),
-    Parquet(Box<ArrowWriter<Counted>>),
-}
-
-/// Counts what reaches the disk.
-struct Counted {
-    file: File,
-    written: Arc<AtomicU64>,
-}
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.file.write(bytes)?;
-        self.written.fetch_add(count as u64, Ordering::Relaxed);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
-    }
-}
-
-impl FileOutput {
-    /// Makes the directories and opens the first file, so that what cannot be written is known at once.
-    pub(crate) fn open(
-        path: PathBuf,
-        if_exists: IfExists,
-        packing: Packing,
-        header: Vec<u8>,
-        rotation: Option<Rotation>,
-    ) -> Result<Self, ConnectError> {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+impl InPlaceOutput {
+    fn open(options: FileOptions, committed: Option<&Committed>) -> Result<Self, ConnectError> {
+        let FileOptions { name, path, if_exists, packing, header, rotation, lines, .. } = options;
+        if committed.is_some() && rotation.is_none() && !packing.concatenates() {
+            let why = "a file of Parquet cannot grow with each checkpoint: it ends with its index";
+            return Err(ConnectError::failed(name, why, "set `rotate`"));
         }
+        let token = committed.and_then(|committed| committed.0.as_ref());
         let rotation = match rotation {
             None => None,
             Some(rotation) => {
                 let names = Names::new(&path, &name_end(&path), rotation.every.is_some());
                 let names = names.map_err(|error| failed(&path, &error))?;
-                if if_exists == IfExists::Fail && names.is_taken() {
+                if token.is_none() && if_exists == IfExists::Fail && names.is_taken() {
                     return Err(failed(&path, &ErrorKind::AlreadyExists.into()));
                 }
                 Some((rotation, names))
             }
         };
-        let mut output = Self { path, if_exists, packing, header, rotation, current: None, full: Vec::new() };
+        let mut output = Self {
+            name,
+            path,
+            if_exists,
+            packing,
+            header,
+            rotation,
+            checkpoints: committed.is_some(),
+            begun: false,
+            current: None,
+            full: Vec::new(),
+        };
+        if let Some(token) = token {
+            output.resume(token, lines)?;
+        }
         output.open_next()?;
         Ok(output)
+    }
+
+    fn resume(&mut self, token: &[u8], lines: bool) -> Result<(), ConnectError> {
+        let wrote = Token::read(&self.name, token).map_err(|lost| lost.of(&self.path))?;
+        let Wrote::Place(InPlace { file, bytes, begun }) = wrote else {
+            return Err(Lost::OtherKind.of(&self.path));
+        };
+        self.begun = begun;
+        // What a run before it replaces is still there.
+        if !begun && self.if_exists == IfExists::Replace {
+            return Ok(());
+        }
+        self.if_exists = IfExists::Append;
+        let path = directory_of(&self.path).join(file);
+        self.cut_torn(&path, bytes, lines).map_err(|error| failed(&path, &error))
+    }
+
+    /// A crash may have left half a record at the end: what follows must not be taken for its other half. Whole lines
+    /// stay, as somebody may have read them; of other formats only what the checkpoint knows is sure to be whole.
+    fn cut_torn(&self, path: &Path, bytes: u64, lines: bool) -> std::io::Result<()> {
+        if !path.metadata().is_ok_and(|there| there.is_file() && there.len() > bytes) {
+            return Ok(());
+        }
+        let keeps_lines = lines && matches!(self.packing, Packing::None);
+        let whole = if keeps_lines { whole_lines(path, bytes)? } else { bytes };
+        sync_file(&open_cut(path, whole)?)
     }
 
     fn open_next(&mut self) -> Result<(), ConnectError> {
@@ -135,7 +197,8 @@ impl FileOutput {
         };
         let file = options.open(&path).map_err(|error| failed(&path, &error))?;
         let written = Arc::new(AtomicU64::new(0));
-        self.current = Some(Current { path, file, written, begun: Instant::now(), packed: None });
+        let append = self.if_exists == IfExists::Append;
+        self.current = Some(Current { path, file, written, begun: Instant::now(), append, packed: None });
         Ok(())
     }
 
@@ -144,7 +207,7 @@ impl FileOutput {
         if self.current.is_none() {
             self.open_next()?;
         }
-        let (packing, header, append) = (&self.packing, &self.header, self.if_exists == IfExists::Append);
+        let (packing, header) = (&self.packing, &self.header);
         let current = self.current.as_mut().ok_or_else(|| {
             ConnectError::failed(
                 self.path.to_string_lossy(),
@@ -153,7 +216,8 @@ impl FileOutput {
             )
         })?;
         if current.packed.is_none() {
-            current.begin(packing, header, append).map_err(|error| failed(&current.path, &error))?;
+            current.begin(packing, header).map_err(|error| failed(&current.path, &error))?;
+            self.begun = true;
         }
         Ok(current)
     }
@@ -162,7 +226,8 @@ impl FileOutput {
         let Some((rotation, _)) = &self.rotation else { return Ok(()) };
         let Some(current) = &self.current else { return Ok(()) };
         let written = current.written.load(Ordering::Relaxed);
-        if current.packed.is_none() || !rotation.is_due(written, current.begun.elapsed()) {
+        let is_empty = written == 0 && current.packed.is_none();
+        if is_empty || !rotation.is_due(written, current.begun.elapsed()) {
             return Ok(());
         }
         self.close()
@@ -172,12 +237,53 @@ impl FileOutput {
     fn close(&mut self) -> Result<(), ConnectError> {
         let Some(mut current) = self.current.take() else { return Ok(()) };
         let size = current.end().map_err(|error| failed(&current.path, &error))?;
-        self.full.push((current.path, size));
+        if !self.checkpoints {
+            self.full.push((current.path, size));
+        }
         Ok(())
+    }
+
+    /// All there is becomes durable, and the current file goes on behind it.
+    fn checkpoint(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        self.rotate()?;
+        if barrier.last && !self.begun {
+            // Nothing came at all: that is what the file then says.
+            self.current()?;
+        }
+        let (mut path, mut bytes) = (self.path.clone(), 0);
+        if let Some(current) = &mut self.current {
+            current.append |= current.packed.is_some();
+            bytes = current.end().map_err(|error| failed(&current.path, &error))?;
+            path.clone_from(&current.path);
+        }
+        let is_written = self.current.as_ref().is_some_and(|current| current.append);
+        if barrier.last || is_written && !self.packing.concatenates() {
+            self.current = None;
+        }
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Token::write(&self.name, Wrote::Place(InPlace { file, bytes, begun: self.begun })))
     }
 }
 
-impl Output for FileOutput {
+/// How long the file is without a line at its end that has no line break. What is before `from` is whole.
+fn whole_lines(path: &Path, from: u64) -> std::io::Result<u64> {
+    const STEP: u64 = 64 << 10;
+    let mut file = File::open(path)?;
+    let (mut end, mut buffer) = (file.metadata()?.len(), Vec::new());
+    while end > from {
+        let start = end.saturating_sub(STEP).max(from);
+        file.seek(SeekFrom::Start(start))?;
+        buffer.resize((end - start) as usize, 0);
+        file.read_exact(&mut buffer)?;
+        if let Some(at) = memrchr(b'\n', &buffer) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(from)
+}
+
+impl Output for InPlaceOutput {
     fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
         self.rotate()?;
         let current = self.current()?;
@@ -187,11 +293,14 @@ impl Output for FileOutput {
 
     fn flush(&mut self) -> Result<(), ConnectError> {
         self.rotate()?;
-        let Some(current) = &mut self.current else { return Ok(()) };
-        current.flush().map_err(|error| failed(&current.path, &error))
+        let Some(Current { path, packed: Some(packed), .. }) = &mut self.current else { return Ok(()) };
+        packed.flush().map_err(|error| failed(path, &error))
     }
 
-    fn prepare(&mut self) -> Result<Vec<u8>, ConnectError> {
+    fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        if self.checkpoints {
+            return self.checkpoint(barrier);
+        }
         if self.full.is_empty() || self.current.is_some() {
             self.current()?;
             self.close()?;
@@ -201,101 +310,56 @@ impl Output for FileOutput {
             .iter()
             .map(|(path, size)| serde_json::json!({ "path": path.to_string_lossy(), "bytes": size }));
         let token = serde_json::Value::Array(files.collect()).to_string().into_bytes();
-        // What follows a checkpoint is appended to what it has, or begins the next file.
+        // What follows is appended to what is there, or begins the next file.
         if self.rotation.is_none() {
             self.if_exists = IfExists::Append;
         }
         Ok(token)
     }
+
+    /// What was prepared is in its place and durable; there is nothing left to do, however often.
+    fn commit(&mut self, _token: &[u8]) -> Result<(), ConnectError> {
+        Ok(())
+    }
 }
 
 impl Current {
-    fn begin(&mut self, packing: &Packing, header: &[u8], append: bool) -> std::io::Result<()> {
+    fn begin(&mut self, packing: &Packing, header: &[u8]) -> std::io::Result<()> {
         let there = self.file.metadata()?.len();
         // Pipes and devices are written to as they are.
-        if !append && there > 0 {
+        if !self.append && there > 0 {
             self.file.set_len(0)?;
         }
-        let counted = Counted { file: self.file.try_clone()?, written: self.written.clone() };
-        let mut packed = match packing {
-            Packing::None => Packed::Plain(counted),
-            Packing::Gzip => Packed::Gzip(GzEncoder::new(counted, flate2::Compression::new(6))),
-            Packing::Zstd => Packed::Zstd(zstd::stream::write::Encoder::new(counted, 3)?),
-            Packing::Parquet(schema) => {
-                if append && there > 0 {
-                    let message = "Parquet ends with its index: nothing can be appended to it";
-                    return Err(std::io::Error::new(ErrorKind::Unsupported, message));
-                }
-                let pages = PageCompression::ZSTD(ZstdLevel::try_new(1).map_err(std::io::Error::other)?);
-                let properties = WriterProperties::builder().set_compression(pages).build();
-                let writer = ArrowWriter::try_new(counted, schema.clone(), Some(properties));
-                Packed::Parquet(Box::new(writer.map_err(std::io::Error::other)?))
-            }
-        };
-        if !(append && there > 0) {
-            packed.put(header)?;
+        let goes_on = self.append && there > 0;
+        if goes_on && !packing.concatenates() {
+            let message = "Parquet ends with its index: nothing can be appended to it";
+            return Err(std::io::Error::new(ErrorKind::Unsupported, message));
+        }
+        let mut packed = Packed::begin(&self.file, packing, &self.written)?;
+        if !goes_on {
+            packed.put_bytes(header)?;
         }
         self.packed = Some(packed);
         Ok(())
     }
 
     fn put(&mut self, block: &Block) -> std::io::Result<()> {
-        match (&mut self.packed, block) {
-            (Some(packed), Block::Bytes(bytes)) => packed.put(bytes),
-            (Some(Packed::Parquet(writer)), Block::Rows(rows)) => {
-                writer.write(rows).map_err(std::io::Error::other)?;
-                if writer.in_progress_size() >= PARQUET_GROUP_BYTES_MAX {
-                    writer.flush().map_err(std::io::Error::other)?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        match &mut self.packed {
-            Some(Packed::Plain(out)) => out.flush(),
-            Some(Packed::Gzip(out)) => out.flush(),
-            Some(Packed::Zstd(out)) => out.flush(),
-            // Rows of Parquet are seen when the file is whole.
-            Some(Packed::Parquet(_)) | None => Ok(()),
-        }
+        self.packed.as_mut().map_or(Ok(()), |packed| packed.put(block))
     }
 
     /// Writes what stands at the end, and syncs the file and its directory.
     fn end(&mut self) -> std::io::Result<u64> {
-        match self.packed.take() {
-            Some(Packed::Plain(mut out)) => out.flush()?,
-            Some(Packed::Gzip(out)) => drop(out.finish()?),
-            Some(Packed::Zstd(out)) => drop(out.finish()?),
-            Some(Packed::Parquet(writer)) => drop(writer.close().map_err(std::io::Error::other)?),
-            None => {}
-        }
+        let was_written = self.packed.take().map(Packed::finish).transpose()?.is_some();
         let metadata = self.file.metadata()?;
-        if metadata.is_file() {
-            self.file.sync_all()?;
-            if let Some(parent) = self.path.parent() {
-                let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-                File::open(parent)?.sync_all()?;
-            }
+        if was_written && metadata.is_file() {
+            sync_file(&self.file)?;
+            sync_directory(directory_of(&self.path))?;
         }
         Ok(metadata.len())
     }
 }
 
-impl Packed {
-    fn put(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        match self {
-            Self::Plain(out) => out.write_all(bytes),
-            Self::Gzip(out) => out.write_all(bytes),
-            Self::Zstd(out) => out.write_all(bytes),
-            Self::Parquet(_) => Ok(()),
-        }
-    }
-}
-
-fn failed(path: &Path, error: &std::io::Error) -> ConnectError {
+pub(super) fn failed(path: &Path, error: &std::io::Error) -> ConnectError {
     let next = match error.kind() {
         ErrorKind::AlreadyExists => "remove it, name another file, or set `if-exists: replace` or `append`",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {

@@ -4,22 +4,29 @@
 //! the two stand a few blocks at most, so that a slow disk stops the belt and memory stays flat.
 
 mod csv;
+mod durable;
 mod encode;
 mod file;
+mod one;
+mod packed;
 mod rotate;
+mod row;
 mod stdout;
+mod token;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use arrow::record_batch::RecordBatch;
-use flow::connector::ConnectError;
+use flow::connector::{Barrier, ConnectError};
 use model::limits::WRITE_BEHIND;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use csv::{CsvEncoder, CsvStyle};
 pub(crate) use encode::{EncodedSink, Encoder};
-pub(crate) use file::{FileOutput, IfExists, Packing};
+pub(crate) use file::{Delivery, FileOptions, IfExists};
+pub(crate) use packed::Packing;
 pub(crate) use rotate::Rotation;
 pub(crate) use stdout::StdoutOutput;
 
@@ -33,22 +40,56 @@ pub(crate) enum Block {
 
 /// The thing that is written to, on the writing thread. After an error it is not asked again.
 pub(crate) trait Output: Send {
+    /// Whether whoever drops the writer waits until the thread is done with it: a run that begins anew in the same
+    /// process goes on in the same files. Not of what may block for ever, such as a pipe.
+    fn is_waited_for(&self) -> bool {
+        false
+    }
     fn write(&mut self, block: &Block) -> Result<(), ConnectError>;
     /// What was written becomes visible to others.
     fn flush(&mut self) -> Result<(), ConnectError>;
     /// What was written becomes durable. The token says what it was.
-    fn prepare(&mut self) -> Result<Vec<u8>, ConnectError>;
+    fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError>;
+    /// What was prepared up to this token becomes visible, if it is not yet.
+    fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError>;
+}
+
+impl<T: Output + ?Sized> Output for Box<T> {
+    fn is_waited_for(&self) -> bool {
+        (**self).is_waited_for()
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
+        (**self).write(block)
+    }
+
+    fn flush(&mut self) -> Result<(), ConnectError> {
+        (**self).flush()
+    }
+
+    fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        (**self).prepare(barrier)
+    }
+
+    fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        (**self).commit(token)
+    }
 }
 
 enum Command {
     Write(Block),
     Flush(oneshot::Sender<()>),
-    Prepare(oneshot::Sender<Vec<u8>>),
+    Prepare(Barrier, oneshot::Sender<Vec<u8>>),
+    Commit(Vec<u8>, oneshot::Sender<()>),
 }
 
-/// The near end of a writing thread.
+/// The near end of a writing thread. When it is dropped, what was not prepared may be lost.
 pub(crate) struct Writer {
     commands: mpsc::Sender<Command>,
+    /// To be waited for, of outputs that want it.
+    thread: Option<thread::JoinHandle<()>>,
+    /// Nobody wants what is still to be written.
+    abandoned: Arc<AtomicBool>,
     /// Why the thread has ended, once it has.
     failed: Arc<Mutex<Option<ConnectError>>>,
 }
@@ -58,15 +99,24 @@ impl Writer {
         let (commands, mut incoming) = mpsc::channel(WRITE_BEHIND);
         let failed = Arc::new(Mutex::new(None));
         let slot = failed.clone();
+        let is_waited_for = output.is_waited_for();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let stop = abandoned.clone();
         let work = move || {
             while let Some(command) = incoming.blocking_recv() {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
                 let done = match command {
                     Command::Write(block) => output.write(&block),
                     Command::Flush(reply) => output.flush().map(|()| {
                         let _ = reply.send(());
                     }),
-                    Command::Prepare(reply) => output.prepare().map(|token| {
+                    Command::Prepare(barrier, reply) => output.prepare(barrier).map(|token| {
                         let _ = reply.send(token);
+                    }),
+                    Command::Commit(token, reply) => output.commit(&token).map(|()| {
+                        let _ = reply.send(());
                     }),
                 };
                 if let Err(error) = done {
@@ -76,10 +126,10 @@ impl Writer {
             }
         };
         let spawned = thread::Builder::new().name("sink-output".to_owned()).spawn(work);
-        spawned.map_err(|error| {
+        let thread = spawned.map_err(|error| {
             ConnectError::failed("the writing thread", error, "free some memory or threads")
         })?;
-        Ok(Self { commands, failed })
+        Ok(Self { commands, thread: Some(thread).filter(|_| is_waited_for), abandoned, failed })
     }
 
     pub(crate) async fn write(&mut self, block: Block) -> Result<(), ConnectError> {
@@ -92,10 +142,16 @@ impl Writer {
         done.await.map_err(|_| self.error())
     }
 
-    pub(crate) async fn prepare(&mut self) -> Result<Vec<u8>, ConnectError> {
+    pub(crate) async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
         let (reply, token) = oneshot::channel();
-        self.commands.send(Command::Prepare(reply)).await.map_err(|_| self.error())?;
+        self.commands.send(Command::Prepare(barrier, reply)).await.map_err(|_| self.error())?;
         token.await.map_err(|_| self.error())
+    }
+
+    pub(crate) async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        let (reply, done) = oneshot::channel();
+        self.commands.send(Command::Commit(token.to_vec(), reply)).await.map_err(|_| self.error())?;
+        done.await.map_err(|_| self.error())
     }
 
     fn error(&self) -> ConnectError {
@@ -103,5 +159,16 @@ impl Writer {
         failed.unwrap_or_else(|| {
             ConnectError::failed("the writing thread", "it is gone", "this is a defect: please report it")
         })
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.abandoned.store(true, Ordering::Relaxed);
+        // The thread ends when nobody can send to it any more.
+        drop(std::mem::replace(&mut self.commands, mpsc::channel(1).0));
+        // A panic there has been told by the panic hook.
+        let _ = thread.join();
     }
 }

@@ -58,6 +58,29 @@ impl Names {
         self.next > 1
     }
 
+    /// The number of the next file.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// No number below this one is used any more.
+    pub(super) fn skip_to(&mut self, number: u64) {
+        self.next = self.next.max(number);
+    }
+
+    /// Whether a file of that name would be one of these.
+    pub(super) fn is_one(&self, name: &str) -> bool {
+        let middle = name.strip_prefix(&self.stem).and_then(|rest| rest.strip_suffix(&self.end));
+        let Some((time, number)) = middle.and_then(|middle| middle.rsplit_once('-')) else { return false };
+        let is_time = |time: &[u8]| match time {
+            [b'-', day @ .., b'T', _, _, _, _, _, _, b'Z'] => day.len() == 8,
+            _ => false,
+        };
+        number.len() >= 6
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+            && (time.is_empty() || is_time(time.as_bytes()))
+    }
+
     /// `now` in microseconds since the Unix epoch.
     pub(super) fn next(&mut self, now: i64) -> PathBuf {
         let number = self.next;
@@ -101,6 +124,30 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(name_end(Path::new(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn files_of_a_row_are_told_by_their_names() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.csv.gz");
+        let mut names = Names::new(&path, &name_end(&path), true).expect("names");
+        names.skip_to(41);
+        let made = names.next(0);
+        let made = made.file_name().and_then(|name| name.to_str()).expect("a name");
+        assert_eq!(made, "a-19700101T000000Z-000041.csv.gz");
+        for (name, expected) in [
+            (made, true),
+            ("a-000001.csv.gz", true),
+            ("a-1000000.csv.gz", true),
+            ("a-b-000001.csv.gz", false),
+            ("a-2020-000001.csv.gz", false),
+            ("a-000001.csv", false),
+            ("b-000001.csv.gz", false),
+            ("a-.csv.gz", false),
+            ("a.csv.gz", false),
+        ] {
+            assert_eq!(names.is_one(name), expected, "{name}");
         }
     }
 

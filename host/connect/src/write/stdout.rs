@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Write as _};
 
-use flow::connector::ConnectError;
+use flow::connector::{Barrier, ConnectError};
 
 use super::{Block, Output};
 
@@ -35,8 +35,12 @@ impl Output for StdoutOutput {
         self.put(b"")
     }
 
-    fn prepare(&mut self) -> Result<Vec<u8>, ConnectError> {
+    fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
         self.put(b"").map(|()| Vec::new())
+    }
+
+    fn commit(&mut self, _token: &[u8]) -> Result<(), ConnectError> {
+        Ok(())
     }
 }
 

@@ -1,0 +1,253 @@
+//! Where the splits of a source go on, as a checkpoint keeps it.
+//!
+//! A place says how far a file was read, what its decoder has to know there, and which file that was: by its
+//! inode, and by a fingerprint of its first bytes, so that a file which was cut off, replaced or written anew
+//! since then is noticed. Places are made once for each batch; they are JSON, with a version.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
+
+use flow::connector::{ConnectError, Cursor, Places};
+use model::limits::FINGERPRINT_BYTES;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::input::read_some;
+
+/// What to do about a place that leads nowhere.
+pub(crate) const RESET: &str = "put the file back as it was, or begin anew with `--reset`";
+
+/// What of the places has changed when it is not this: an older Conveyor then says so rather than misread it.
+const VERSION: u32 = 1;
+
+/// How far a file was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Of the next record.
+    pub(crate) offset: u64,
+    /// Bytes before the next record, unpacked. None of formats that are not read byte after byte.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) position: u64,
+    /// Lines before the next record, for messages.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) lines: u64,
+    /// Bytes up to the end of the header, which a decoder reads again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) header: u64,
+    /// In the middle of a record that is too long: its rest is skipped.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) skipping: bool,
+    /// There is nothing more to come.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) ended: bool,
+    pub(crate) file: Mark,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) followed: Option<Generation>,
+}
+
+/// A followed file begins anew under its name each time it is rotated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Generation {
+    pub(crate) name: String,
+    pub(crate) number: u64,
+}
+
+/// Which file it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    /// Written down for whoever looks for the file. It is not compared: it may change when a disk is mounted.
+    device: u64,
+    inode: u64,
+    /// When it was opened.
+    pub(crate) bytes: u64,
+    /// How many of its first bytes the fingerprint is of.
+    head: u64,
+    print: u64,
+}
+
+/// What has become of a file.
+#[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Changed {
+    #[error("another file has that name now than the one that was read before (inode {found}, not {known})")]
+    Replaced { known: u64, found: u64 },
+    #[error("it was cut off: it has {found} bytes, and had {known} before")]
+    Shorter { known: u64, found: u64 },
+    #[error("it was written anew: its first {head} bytes are not those that were read before")]
+    Rewritten { head: u64 },
+    #[error("it is gone, and was read only to byte {position}")]
+    Gone { position: u64 },
+}
+
+impl Changed {
+    pub(crate) fn of_file(&self, name: &str) -> ConnectError {
+        ConnectError::failed(name, format!("it cannot be gone on with: {self}"), RESET)
+    }
+}
+
+impl Mark {
+    /// None of pipes and devices. The file is left at its beginning.
+    pub(crate) fn of(file: &mut File) -> std::io::Result<Option<Self>> {
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let (head, print) = fingerprint(file, metadata.len().min(FINGERPRINT_BYTES))?;
+        file.rewind()?;
+        let (device, inode) = identity(&metadata);
+        Ok(Some(Self { device, inode, bytes: metadata.len(), head, print }))
+    }
+
+    /// Whether the fingerprint is of as much as it can be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.head >= FINGERPRINT_BYTES
+    }
+
+    /// Takes in what has come since, of a file that grows. The file stays where it is.
+    pub(crate) fn grow(&mut self, file: &mut File, read: u64) -> std::io::Result<()> {
+        let at = file.stream_position()?;
+        (self.head, self.print) = fingerprint(file, read.min(FINGERPRINT_BYTES))?;
+        file.seek(SeekFrom::Start(at))?;
+        Ok(())
+    }
+
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Whether `file` is the one that was marked, and has `bytes` at least. It is left at its beginning.
+    pub(crate) fn check(&self, file: &mut File, bytes: u64) -> std::io::Result<Result<(), Changed>> {
+        let metadata = file.metadata()?;
+        let (_, found) = identity(&metadata);
+        if found != self.inode || !metadata.is_file() {
+            return Ok(Err(Changed::Replaced { known: self.inode, found }));
+        }
+        if metadata.len() < bytes {
+            return Ok(Err(Changed::Shorter { known: bytes, found: metadata.len() }));
+        }
+        let same = fingerprint(file, self.head)? == (self.head, self.print);
+        file.rewind()?;
+        Ok(if same { Ok(()) } else { Err(Changed::Rewritten { head: self.head }) })
+    }
+}
+
+/// How many bytes there are, up to `bytes`, and their hash.
+fn fingerprint(file: &mut File, bytes: u64) -> std::io::Result<(u64, u64)> {
+    file.rewind()?;
+    let mut left = file.take(bytes);
+    let (mut hash, mut count, mut buffer) = (Xxh3::new(), 0, [0; 256]);
+    loop {
+        match read_some(&mut left, &mut buffer)? {
+            0 => return Ok((count, hash.digest())),
+            read => {
+                hash.update(&buffer[..read]);
+                count += read as u64;
+            }
+        }
+    }
+}
+
+/// Device and inode.
+#[cfg(unix)]
+pub(crate) fn identity(metadata: &Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+    (metadata.dev(), metadata.ino())
+}
+
+/// Without inodes the fingerprint alone tells files apart.
+#[cfg(not(unix))]
+pub(crate) fn identity(_metadata: &Metadata) -> (u64, u64) {
+    (0, 0)
+}
+
+#[derive(Serialize)]
+struct Written<'a, T> {
+    v: u32,
+    #[serde(flatten)]
+    place: &'a T,
+}
+
+/// A place as a checkpoint holds it.
+pub(crate) fn cursor<T: Serialize>(split: &Arc<str>, place: &T) -> Cursor {
+    let place = serde_json::to_vec(&Written { v: VERSION, place });
+    Cursor { split: split.clone(), place: place.expect("places are numbers and names, which JSON can say") }
+}
+
+/// All places of a source, as they were written.
+pub(crate) fn read_places<T: DeserializeOwned>(from: &Places) -> Result<BTreeMap<Arc<str>, T>, ConnectError> {
+    from.iter().map(|(split, place)| Ok((split.clone(), read_place(split, place)?))).collect()
+}
+
+fn read_place<T: DeserializeOwned>(split: &Arc<str>, place: &[u8]) -> Result<T, ConnectError> {
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let unreadable = |why: String| {
+        let next = "go on with the version of Conveyor that wrote it, or begin anew with `--reset`";
+        ConnectError::failed(&**split, why, next)
+    };
+    let broken =
+        |error: serde_json::Error| unreadable(format!("its place in the checkpoint cannot be read: {error}"));
+    let Version { v } = serde_json::from_slice(place).map_err(broken)?;
+    if v != VERSION {
+        return Err(unreadable(format!("its place in the checkpoint is of version {v}, not {VERSION}")));
+    }
+    serde_json::from_slice(place).map_err(broken)
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn what_has_become_of_a_file_is_noticed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a");
+        std::fs::write(&path, "first line\nsecond\n").expect("a file");
+        let mut file = File::open(&path).expect("a file");
+        let mark = Mark::of(&mut file).expect("read").expect("a regular file");
+        let check = |bytes| {
+            mark.check(&mut File::open(&path).expect("a file"), bytes)
+                .expect("read")
+                .map_err(|c| c.to_string())
+        };
+        assert_eq!(check(mark.bytes), Ok(()));
+        let mut more = File::options().append(true).open(&path).expect("a file");
+        more.write_all(b"third\n").expect("written");
+        assert_eq!(check(mark.bytes), Ok(()), "it may grow");
+        more.set_len(5).expect("cut");
+        assert!(check(mark.bytes).is_err_and(|why| why.contains("it has 5 bytes, and had 18 before")));
+        std::fs::write(&path, "other lines, and more of them\n").expect("written");
+        assert!(check(mark.bytes).is_err_and(|why| why.contains("written anew")));
+        std::fs::write(directory.path().join("b"), "first line\nsecond\n").expect("a file");
+        std::fs::rename(directory.path().join("b"), &path).expect("renamed");
+        assert!(check(mark.bytes).is_err_and(|why| why.contains("another file has that name now")));
+    }
+
+    #[test]
+    fn places_come_back_as_they_were_and_others_are_told() {
+        let split: Arc<str> = "a.csv".into();
+        let place = Place { offset: 7, position: 90, skipping: true, ..Place::default() };
+        let written = cursor(&split, &place);
+        let places = Places::from([(split.clone(), written.place)]);
+        assert_eq!(read_places::<Place>(&places).expect("a place")[&split], place);
+        for (bytes, expected) in [
+            (&b"{\"v\":9}"[..], "is of version 9, not 1"),
+            (b"{\"v\":1}", "cannot be read: missing field"),
+            (b"nonsense", "cannot be read"),
+        ] {
+            let error = read_places::<Place>(&Places::from([(split.clone(), bytes.to_vec())]));
+            let error = error.expect_err("no place").to_string();
+            assert!(error.starts_with("a.csv: ") && error.contains(expected), "{error}");
+        }
+    }
+}

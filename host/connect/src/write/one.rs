@@ -1,0 +1,248 @@
+//! One file that is committed to: what comes between two barriers is written to a hidden part beside it, and put at
+//! its end when the checkpoint stands. Who reads the file never sees a record that a crash could take back.
+//!
+//! A part `.NAME.7.part` is whole and synced before the token that names it is given. Putting it in its place twice is
+//! the same as once, because the token says where that is; where there is nothing to keep, the part is renamed and
+//! becomes the file. Each part is whole by itself, so that what is packed has a member or a frame for each.
+
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use flow::connector::{Barrier, Committed, ConnectError};
+
+use super::durable::{
+    directory_of, length, open_cut, put_at, remove, remove_leftovers, rename, sync_directory, sync_file,
+};
+use super::file::{IfExists, failed};
+use super::packed::{Packed, Packing};
+use super::token::{Lost, One, Part, Token, Wrote};
+use super::{Block, Output};
+
+pub(crate) struct OneFile {
+    /// As the manifest names it.
+    name: String,
+    target: PathBuf,
+    packing: Packing,
+    /// What the file begins with.
+    header: Vec<u8>,
+    state: One,
+    /// The part that is being written.
+    current: Option<(File, Packed)>,
+}
+
+impl OneFile {
+    pub(super) fn open(
+        name: String,
+        target: PathBuf,
+        if_exists: IfExists,
+        packing: Packing,
+        header: Vec<u8>,
+        committed: &Committed,
+    ) -> Result<Self, ConnectError> {
+        if !packing.concatenates() {
+            let why = "a file of Parquet cannot grow with each checkpoint: it ends with its index";
+            let next = "set `rotate`, which makes a new file for each checkpoint";
+            return Err(ConnectError::failed(name, why, next));
+        }
+        let mut output = Self { name, target, packing, header, state: One::default(), current: None };
+        match &committed.0 {
+            Some(token) => output.resume(token)?,
+            None => output.start(if_exists)?,
+        }
+        output.check_writable().map_err(|error| failed(&output.target, &error))?;
+        Ok(output)
+    }
+
+    fn start(&mut self, if_exists: IfExists) -> Result<(), ConnectError> {
+        let fail = |error| failed(&self.target, &error);
+        let there = length(&self.target).map_err(fail)?;
+        self.state = match (if_exists, there) {
+            (IfExists::Fail, Some(_)) => return Err(fail(ErrorKind::AlreadyExists.into())),
+            (IfExists::Append, Some(end)) if end > 0 => One { end, begun: true, ..One::default() },
+            _ => One::default(),
+        };
+        self.remove_unknown().map_err(|error| failed(&self.target, &error))
+    }
+
+    /// Commits what the token says once more, and undoes what came behind it.
+    fn resume(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        let state = self.read(token)?;
+        self.put_parts(&state.parts)?;
+        let fail = |error| failed(&self.target, &error);
+        let found = length(&self.target).map_err(fail)?;
+        if state.begun && found.unwrap_or(0) < state.end {
+            return Err(Lost::Shorter { known: state.end, found: found.unwrap_or(0) }.of(&self.target));
+        }
+        if state.begun && found > Some(state.end) {
+            let (file, known) = (self.target.display(), state.end);
+            tracing::warn!(%file, known, found, "cut back to what the last checkpoint knows of it");
+            open_cut(&self.target, state.end).and_then(|file| sync_file(&file)).map_err(fail)?;
+        }
+        self.state = One { parts: Vec::new(), ..state };
+        self.remove_unknown().map_err(|error| failed(&self.target, &error))
+    }
+
+    fn read(&self, token: &[u8]) -> Result<One, ConnectError> {
+        match Token::read(&self.name, token) {
+            Ok(Wrote::One(one)) => Ok(one),
+            Ok(_) => Err(Lost::OtherKind.of(&self.target)),
+            Err(lost) => Err(lost.of(&self.target)),
+        }
+    }
+
+    fn part(&self, number: u64) -> PathBuf {
+        let name = self.target.file_name().unwrap_or_default().to_string_lossy();
+        directory_of(&self.target).join(format!(".{name}.{number}.part"))
+    }
+
+    /// Parts that a crash has left.
+    fn remove_unknown(&self) -> std::io::Result<()> {
+        let start = format!(".{}.", self.target.file_name().unwrap_or_default().to_string_lossy());
+        let is_part = |name: &str| {
+            let number = name.strip_prefix(&start).and_then(|rest| rest.strip_suffix(".part"));
+            number
+                .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        remove_leftovers(directory_of(&self.target), is_part).map(drop)
+    }
+
+    /// What cannot be written is found out before anything runs.
+    fn check_writable(&self) -> std::io::Result<()> {
+        if length(&self.target)?.is_some() {
+            OpenOptions::new().write(true).open(&self.target)?;
+        }
+        let part = self.part(self.state.next);
+        OpenOptions::new().write(true).create(true).truncate(true).open(&part)?;
+        remove(&part)
+    }
+
+    fn begin_part(&mut self) -> std::io::Result<&mut Packed> {
+        if self.current.is_none() {
+            let path = self.part(self.state.next);
+            let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+            let mut packed = Packed::begin(&file, &self.packing, &Arc::new(AtomicU64::new(0)))?;
+            if !self.state.begun {
+                packed.put_bytes(&self.header)?;
+            }
+            self.current = Some((file, packed));
+        }
+        Ok(&mut self.current.as_mut().expect("it was begun above").1)
+    }
+
+    /// Ends the part that is being written, and makes it durable.
+    fn finish_part(&mut self) -> std::io::Result<()> {
+        let Some((file, packed)) = self.current.take() else { return Ok(()) };
+        packed.finish()?;
+        let replaces = !self.state.begun;
+        if let (true, Ok(there)) = (replaces, self.target.metadata()) {
+            file.set_permissions(there.permissions())?;
+        }
+        sync_file(&file)?;
+        sync_directory(directory_of(&self.target))?;
+        let (number, at, bytes) = (self.state.next, self.state.end, file.metadata()?.len());
+        self.state.parts.push(Part { number, at, bytes, replaces });
+        self.state.next += 1;
+        self.state.end += bytes;
+        self.state.begun = true;
+        Ok(())
+    }
+
+    fn put_parts(&self, parts: &[Part]) -> Result<(), ConnectError> {
+        for part in parts {
+            let path = self.part(part.number);
+            let put = if part.replaces { self.become_target(&path) } else { self.append(&path, part) };
+            match put {
+                Ok(()) => {}
+                Err(Put::NoPart) => self.was_put(part, &path)?,
+                Err(Put::Shorter(found)) => {
+                    return Err(Lost::Shorter { known: part.at, found }.of(&self.target));
+                }
+                Err(Put::Io(error)) => return Err(failed(&self.target, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A part that is not there any more is in the file already.
+    fn was_put(&self, part: &Part, path: &Path) -> Result<(), ConnectError> {
+        let found = length(&self.target).map_err(|error| failed(&self.target, &error))?;
+        if found.is_some_and(|found| found >= part.at + part.bytes) {
+            return Ok(());
+        }
+        Err(Lost::NoPart(path.display().to_string()).of(&self.target))
+    }
+
+    fn become_target(&self, part: &Path) -> Result<(), Put> {
+        match rename(part, &self.target) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Put::NoPart),
+            renamed => Ok(renamed.and_then(|()| sync_directory(directory_of(&self.target)))?),
+        }
+    }
+
+    fn append(&self, path: &Path, part: &Part) -> Result<(), Put> {
+        let mut from = match File::open(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Put::NoPart),
+            opened => opened?,
+        };
+        let found = length(&self.target)?.unwrap_or(0);
+        if found < part.at {
+            return Err(Put::Shorter(found));
+        }
+        let mut target = OpenOptions::new().write(true).open(&self.target)?;
+        put_at(&mut from, part.bytes, &mut target, part.at)?;
+        sync_file(&target)?;
+        Ok(remove(path)?)
+    }
+}
+
+/// Why a part was not put in its place.
+enum Put {
+    NoPart,
+    /// The target ends before the part's place.
+    Shorter(u64),
+    Io(std::io::Error),
+}
+
+impl From<std::io::Error> for Put {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Output for OneFile {
+    fn is_waited_for(&self) -> bool {
+        true
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
+        let written = self.begin_part().and_then(|packed| packed.put(block));
+        written.map_err(|error| failed(&self.target, &error))
+    }
+
+    /// What is not committed is not seen.
+    fn flush(&mut self) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        let mut prepare = || {
+            if barrier.last && !self.state.begun {
+                // Nothing came at all: that is what the file then says.
+                self.begin_part()?;
+            }
+            self.finish_part()
+        };
+        prepare().map_err(|error| failed(&self.target, &error))?;
+        Ok(Token::write(&self.name, Wrote::One(self.state.clone())))
+    }
+
+    fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        let committed = self.read(token)?;
+        self.put_parts(&committed.parts)?;
+        self.state.parts.retain(|part| part.number >= committed.next);
+        Ok(())
+    }
+}

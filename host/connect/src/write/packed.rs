@@ -1,0 +1,119 @@
+//! What is around the bytes of a file: nothing, gzip, zstd, or Parquet.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::datatypes::SchemaRef;
+use flate2::write::GzEncoder;
+use model::limits::PARQUET_GROUP_BYTES_MAX;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression as PageCompression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use super::Block;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+    /// Rows of this schema, in Parquet, whose pages are packed with zstd.
+    Parquet(SchemaRef),
+}
+
+impl Packing {
+    /// Whether what is written later can stand behind what was finished before: lines do, and so do members of gzip
+    /// and frames of zstd. Parquet ends with its index.
+    pub(super) fn concatenates(&self) -> bool {
+        !matches!(self, Self::Parquet(_))
+    }
+}
+
+/// A file that is being written.
+pub(super) enum Packed {
+    Plain(Counted),
+    Gzip(GzEncoder<Counted>),
+    Zstd(zstd::stream::write::Encoder<'static, Counted>),
+    Parquet(Box<ArrowWriter<Counted>>),
+}
+
+/// Counts what reaches the disk.
+pub(super) struct Counted {
+    file: File,
+    written: Arc<AtomicU64>,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.written.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Packed {
+    /// Begins to write where the file is.
+    pub(super) fn begin(file: &File, packing: &Packing, written: &Arc<AtomicU64>) -> std::io::Result<Self> {
+        let counted = Counted { file: file.try_clone()?, written: written.clone() };
+        Ok(match packing {
+            Packing::None => Self::Plain(counted),
+            Packing::Gzip => Self::Gzip(GzEncoder::new(counted, flate2::Compression::new(6))),
+            Packing::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(counted, 3)?),
+            Packing::Parquet(schema) => {
+                let pages = PageCompression::ZSTD(ZstdLevel::try_new(1).map_err(std::io::Error::other)?);
+                let properties = WriterProperties::builder().set_compression(pages).build();
+                let writer = ArrowWriter::try_new(counted, schema.clone(), Some(properties));
+                Self::Parquet(Box::new(writer.map_err(std::io::Error::other)?))
+            }
+        })
+    }
+
+    pub(super) fn put(&mut self, block: &Block) -> std::io::Result<()> {
+        match (self, block) {
+            (Self::Parquet(writer), Block::Rows(rows)) => {
+                writer.write(rows).map_err(std::io::Error::other)?;
+                if writer.in_progress_size() >= PARQUET_GROUP_BYTES_MAX {
+                    writer.flush().map_err(std::io::Error::other)?;
+                }
+                Ok(())
+            }
+            (packed, Block::Bytes(bytes)) => packed.put_bytes(bytes),
+            (_, Block::Rows(_)) => Ok(()),
+        }
+    }
+
+    pub(super) fn put_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Plain(out) => out.write_all(bytes),
+            Self::Gzip(out) => out.write_all(bytes),
+            Self::Zstd(out) => out.write_all(bytes),
+            Self::Parquet(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn flush(&mut self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(out) => out.flush(),
+            Self::Gzip(out) => out.flush(),
+            Self::Zstd(out) => out.flush(),
+            // Rows of Parquet are seen when the file is whole.
+            Self::Parquet(_) => Ok(()),
+        }
+    }
+
+    /// Writes what stands at the end.
+    pub(super) fn finish(self) -> std::io::Result<()> {
+        match self {
+            Self::Plain(mut out) => out.flush(),
+            Self::Gzip(out) => out.finish().map(drop),
+            Self::Zstd(out) => out.finish().map(drop),
+            Self::Parquet(writer) => writer.close().map(drop).map_err(std::io::Error::other),
+        }
+    }
+}

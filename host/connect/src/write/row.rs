@@ -1,0 +1,269 @@
+//! A row of files that is committed to: each is written under a hidden name, and gets its own when it is full and the
+//! checkpoint stands. A file of that name is whole, and stays as it is.
+//!
+//! The file that is being written goes on over checkpoints: the token says how much of it belongs to the last one, and
+//! what stands behind that is cut off when a run goes on from there. Where it is packed, each checkpoint ends a member
+//! or a frame; a file of Parquet ends with each checkpoint.
+
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flow::connector::{Barrier, Committed, ConnectError};
+
+use super::durable::{
+    directory_of, length, open_cut, remove, remove_leftovers, rename, sync_directory, sync_file,
+};
+use super::file::{IfExists, failed};
+use super::packed::{Packed, Packing};
+use super::rotate::{Names, Rotation, name_end};
+use super::token::{Lost, Row, Token, Working, Wrote};
+use super::{Block, Output};
+
+pub(crate) struct FileRow {
+    /// As the manifest names it.
+    name: String,
+    path: PathBuf,
+    packing: Packing,
+    /// What each file begins with.
+    header: Vec<u8>,
+    rotation: Rotation,
+    names: Names,
+    current: Option<Current>,
+    /// Files that are full and not committed.
+    full: Vec<String>,
+    /// Whether there has been a file.
+    begun: bool,
+    /// Whether names have come or gone since the directory was synced.
+    renamed: bool,
+}
+
+struct Current {
+    /// What it is called when it is full.
+    name: String,
+    file: File,
+    written: Arc<AtomicU64>,
+    /// Microseconds since the Unix epoch.
+    begun: i64,
+    /// None where a member or a frame has ended and none has begun.
+    packed: Option<Packed>,
+}
+
+impl FileRow {
+    pub(super) fn open(
+        name: String,
+        path: PathBuf,
+        if_exists: IfExists,
+        packing: Packing,
+        header: Vec<u8>,
+        rotation: Rotation,
+        committed: &Committed,
+    ) -> Result<Self, ConnectError> {
+        let names = Names::new(&path, &name_end(&path), rotation.every.is_some());
+        let names = names.map_err(|error| failed(&path, &error))?;
+        if committed.0.is_none() && if_exists == IfExists::Fail && names.is_taken() {
+            return Err(failed(&path, &ErrorKind::AlreadyExists.into()));
+        }
+        let (current, full, begun, renamed) = (None, Vec::new(), false, false);
+        let mut output = Self { name, path, packing, header, rotation, names, current, full, begun, renamed };
+        let open = match &committed.0 {
+            Some(token) => output.resume(token)?,
+            None => None,
+        };
+        output.remove_unknown(open.as_deref()).map_err(|error| failed(&output.path, &error))?;
+        output.check_writable().map_err(|error| failed(&output.path, &error))?;
+        Ok(output)
+    }
+
+    /// Commits what the token says once more, and cuts the file that was being written back to it. Its hidden name.
+    fn resume(&mut self, token: &[u8]) -> Result<Option<String>, ConnectError> {
+        let row = self.read(token)?;
+        self.give_names(&row.full)?;
+        self.names.skip_to(row.next);
+        self.begun = row.begun;
+        let Some(Working { name, bytes, begun }) = row.open else { return Ok(None) };
+        let (hidden, full) = (self.hidden(&name), self.directory().join(&name));
+        let fail = |error| failed(&hidden, &error);
+        match length(&hidden).map_err(fail)? {
+            Some(found) if found >= bytes => {}
+            Some(found) => return Err(Lost::Shorter { known: bytes, found }.of(&hidden)),
+            None if length(&full).map_err(fail)?.is_some() => return Err(Lost::Later.of(&full)),
+            None => return Err(Lost::NoPart(hidden.display().to_string()).of(&full)),
+        }
+        let file = open_cut(&hidden, bytes).map_err(fail)?;
+        let written = Arc::new(AtomicU64::new(bytes));
+        self.current = Some(Current { name: name.clone(), file, written, begun, packed: None });
+        Ok(Some(hidden_name(&name)))
+    }
+
+    fn read(&self, token: &[u8]) -> Result<Row, ConnectError> {
+        match Token::read(&self.name, token) {
+            Ok(Wrote::Row(row)) => Ok(row),
+            Ok(_) => Err(Lost::OtherKind.of(&self.path)),
+            Err(lost) => Err(lost.of(&self.path)),
+        }
+    }
+
+    fn directory(&self) -> &Path {
+        directory_of(&self.path)
+    }
+
+    fn hidden(&self, name: &str) -> PathBuf {
+        self.directory().join(hidden_name(name))
+    }
+
+    /// Files that a crash has left, but for the one to go on in.
+    fn remove_unknown(&self, known: Option<&str>) -> std::io::Result<()> {
+        let is_own = |name: &str| {
+            let full = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
+            Some(name) != known && full.is_some_and(|full| self.names.is_one(full))
+        };
+        remove_leftovers(self.directory(), is_own).map(drop)
+    }
+
+    /// What cannot be written is found out before anything runs.
+    fn check_writable(&self) -> std::io::Result<()> {
+        let name = format!("{}.check", self.path.file_name().unwrap_or_default().to_string_lossy());
+        let path = self.hidden(&name);
+        OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
+        remove(&path)
+    }
+
+    /// The file to write to.
+    fn begin_file(&mut self) -> std::io::Result<&mut Packed> {
+        if self.current.is_none() {
+            let begun = now();
+            let path = self.names.next(begun);
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let file = OpenOptions::new().write(true).create(true).truncate(true).open(self.hidden(&name))?;
+            let written = Arc::new(AtomicU64::new(0));
+            self.current = Some(Current { name, file, written, begun, packed: None });
+            (self.begun, self.renamed) = (true, true);
+        }
+        let current = self.current.as_mut().expect("it was begun above");
+        if current.packed.is_none() {
+            let mut packed = Packed::begin(&current.file, &self.packing, &current.written)?;
+            if current.written.load(Ordering::Relaxed) == 0 {
+                packed.put_bytes(&self.header)?;
+            }
+            current.packed = Some(packed);
+        }
+        Ok(current.packed.as_mut().expect("it was begun above"))
+    }
+
+    /// Ends the file that is being written if it is full.
+    fn rotate(&mut self) -> std::io::Result<()> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let age = Duration::from_micros(u64::try_from(now() - current.begun).unwrap_or(0));
+        let written = current.written.load(Ordering::Relaxed);
+        let is_empty = written == 0 && current.packed.is_none();
+        if is_empty || !self.rotation.is_due(written, age) { Ok(()) } else { self.finish_file() }
+    }
+
+    fn finish_file(&mut self) -> std::io::Result<()> {
+        let Some(mut current) = self.current.take() else { return Ok(()) };
+        current.settle()?;
+        self.full.push(current.name);
+        Ok(())
+    }
+
+    fn prepare_files(&mut self, barrier: Barrier) -> std::io::Result<()> {
+        self.rotate()?;
+        if barrier.last && !self.begun {
+            // Nothing came at all: that is what the file then says.
+            self.begin_file()?;
+        }
+        if barrier.last || !self.packing.concatenates() {
+            self.finish_file()?;
+        } else if let Some(current) = &mut self.current {
+            current.settle()?;
+        }
+        if std::mem::take(&mut self.renamed) {
+            sync_directory(self.directory())?;
+        }
+        Ok(())
+    }
+
+    /// Gives full files their names. One whose hidden name is gone has its own already, or whoever takes the files
+    /// away was quicker than the crash.
+    fn give_names(&self, full: &[String]) -> Result<(), ConnectError> {
+        let mut any = false;
+        for name in full {
+            let (hidden, path) = (self.hidden(name), self.directory().join(name));
+            let fail = |error| failed(&path, &error);
+            if length(&hidden).map_err(fail)?.is_none() {
+                continue;
+            }
+            if length(&path).map_err(fail)?.is_some() {
+                return Err(Lost::Taken.of(&path));
+            }
+            rename(&hidden, &path).map_err(fail)?;
+            any = true;
+        }
+        // Also where a crash came between the names and this.
+        if any || !full.is_empty() {
+            sync_directory(self.directory()).map_err(|error| failed(&self.path, &error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Current {
+    /// Makes durable what was written, as something that can be read by itself.
+    fn settle(&mut self) -> std::io::Result<()> {
+        if let Some(packed) = self.packed.take() {
+            packed.finish()?;
+            sync_file(&self.file)?;
+        }
+        Ok(())
+    }
+}
+
+impl Output for FileRow {
+    fn is_waited_for(&self) -> bool {
+        true
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
+        let mut write = || {
+            self.rotate()?;
+            self.begin_file()?.put(block)?;
+            self.rotate()
+        };
+        write().map_err(|error| failed(&self.path, &error))
+    }
+
+    /// What is not committed is not seen.
+    fn flush(&mut self) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        self.prepare_files(barrier).map_err(|error| failed(&self.path, &error))?;
+        let open = self.current.as_ref().map(|current| Working {
+            name: current.name.clone(),
+            bytes: current.written.load(Ordering::Relaxed),
+            begun: current.begun,
+        });
+        let row = Row { next: self.names.next_number(), full: self.full.clone(), open, begun: self.begun };
+        Ok(Token::write(&self.name, Wrote::Row(row)))
+    }
+
+    fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        let committed = self.read(token)?;
+        self.give_names(&committed.full)?;
+        self.full.retain(|name| !committed.full.contains(name));
+        Ok(())
+    }
+}
+
+fn hidden_name(name: &str) -> String {
+    format!(".{name}.part")
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64
+}
