@@ -73,8 +73,6 @@ fn problems_with_stages_and_connectors_come_together() {
 fn what_this_version_cannot_do_is_refused() {
     let scene = Scene::with(&lines_to("sink: stdout"));
     scene.write("in.txt", "a\n");
-    let ran = scene.run(&["run", "pipeline.yaml", "--state", "state"]).code(2);
-    ran.says(&["`--state` is not in this version", "there are no checkpoints yet"]);
     let ran = scene.run(&["run", "pipeline.yaml", "--output", "json"]).code(2);
     ran.says(&["`out` of `p` writes records to stdout", "let it write to a file"]);
     scene.write(

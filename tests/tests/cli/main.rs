@@ -10,6 +10,7 @@ mod places;
 mod running;
 mod scene;
 mod stages;
+mod state;
 mod stopping;
 mod trying;
 mod verbs;
