@@ -120,12 +120,22 @@ impl<'a> Run<'a> {
     /// The process is gone, in the middle of a write, and with it all that was not synced may be anything.
     fn crash(&mut self) {
         self.sink = None;
+        let token =
+            self.stands.as_ref().map(|(token, _)| serde_json::from_slice::<Value>(token).expect("JSON"));
         for name in hidden(self.directory) {
+            // Nobody writes to what is full any more.
+            let is_full = |full: &Value| full.as_str().is_some_and(|full| name == format!(".{full}.part"));
+            let full = token.as_ref().and_then(|token| token.pointer("/row/full")?.as_array());
+            if full.is_some_and(|full| full.iter().any(is_full)) {
+                continue;
+            }
             let mut torn = fs::File::options().append(true).open(self.directory.join(name)).expect("a file");
             std::io::Write::write_all(&mut torn, b"torn \x00\xff").expect("written");
         }
-        fs::write(self.directory.join(".o.txt.999.part"), "stray").expect("written");
-        fs::write(self.directory.join(".o-000999.txt.part"), "stray").expect("written");
+        let path = self.with["path"].as_str().expect("a path");
+        let (one, row) = (format!(".{path}.999.part"), format!(".o-000999{}.part", &path[1..]));
+        let stray = if is_row(&self.with) { row } else { one };
+        fs::write(self.directory.join(stray), "stray").expect("written");
         self.open();
     }
 

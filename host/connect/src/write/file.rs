@@ -284,6 +284,11 @@ fn whole_lines(path: &Path, from: u64) -> std::io::Result<u64> {
 }
 
 impl Output for InPlaceOutput {
+    fn is_waited_for(&self) -> bool {
+        let is_file = |current: &Current| current.file.metadata().is_ok_and(|there| there.is_file());
+        self.checkpoints && self.current.as_ref().is_some_and(is_file)
+    }
+
     fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
         self.rotate()?;
         let current = self.current()?;
