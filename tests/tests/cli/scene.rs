@@ -113,6 +113,15 @@ impl Ran {
         self
     }
 
+    /// Each of these is printed on stdout.
+    #[track_caller]
+    pub fn prints(self, texts: &[&str]) -> Self {
+        for text in texts {
+            assert!(self.stdout.contains(text), "it does not print `{text}`:\n{}", self.stdout);
+        }
+        self
+    }
+
     #[track_caller]
     pub fn says_nothing_of(self, texts: &[&str]) -> Self {
         for text in texts {
