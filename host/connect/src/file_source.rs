@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::format::Format;
 use crate::infer::sample_files;
-use crate::input::{Compression, Follow, Found, Input, check_places, find};
+use crate::input::{Compression, Follow, Found, Input, check_places, find, go_on_where_grown};
 use crate::options::{self, OneOrMany, OptionsError};
 use crate::parquet_source;
 use crate::place::read_places;
@@ -159,10 +159,13 @@ fn check_follow(
 
 impl OpenSource for FileSource {
     fn open(mut self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
-        let places = read_places(from)?;
+        let mut places = read_places(from)?;
         match &mut self.input {
-            Input::Files { files, from, .. } => {
+            Input::Files { files, from, compression } => {
                 check_places(files, &places)?;
+                if self.reading.format != Format::Bytes {
+                    go_on_where_grown(files, *compression, &mut places)?;
+                }
                 *from = places;
             }
             Input::Follow(follow) => follow.from = places,

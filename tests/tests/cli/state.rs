@@ -160,8 +160,9 @@ fn a_manifest_that_cannot_go_on_is_refused_with_what_to_do() {
     scene.write("pipeline.yaml", manifest("lines", ""));
     run(&[]).code(2).says(&["there is no source `in` any more", "--rename in=NEW"]);
     run(&["--rename", "in"]).code(2).says(&["write OLD=NEW"]);
-    run(&["--rename", "in=lines"]).code(0).says(&["goes on from checkpoint 1", "0 read"]);
-    assert_eq!(scene.read("out.txt"), "a\nb\n");
+    scene.write("in.txt", "a\nb\nc\n");
+    run(&["--rename", "in=lines"]).code(0).says(&["goes on from checkpoint 1", "1 read"]);
+    assert_eq!(scene.read("out.txt"), "a\nb\nc\n");
     // A file that is another one now.
     scene.write("in.txt", "other\n");
     run(&[]).code(2).says(&["in.txt", "--reset"]);

@@ -135,7 +135,11 @@ fn read_full(reader: &mut dyn Read, head: &mut [u8]) -> std::io::Result<usize> {
 }
 
 /// How something is packed, by what was said of it, its name and what it begins with.
-fn packing(head: &[u8], name: &str, compression: Compression) -> Result<Compression, ConnectError> {
+pub(super) fn packing(
+    head: &[u8],
+    name: &str,
+    compression: Compression,
+) -> Result<Compression, ConnectError> {
     let found = Compression::of_bytes(head);
     let said = match compression {
         Compression::Auto => Compression::of_name(name),

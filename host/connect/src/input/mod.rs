@@ -9,7 +9,7 @@ mod follow;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as sync;
@@ -20,7 +20,7 @@ use model::limits::{READ_AHEAD, READ_BYTES};
 use tokio::sync::mpsc;
 
 pub(crate) use compression::{Compression, open, open_stream};
-use compression::{Opened, open_at};
+use compression::{Opened, open_at, packing};
 pub(crate) use files::{Found, find};
 pub(crate) use follow::Follow;
 
@@ -231,14 +231,38 @@ pub(crate) fn check_places(files: &[InputFile], from: &FilePlaces) -> Result<(),
         let checked =
             place.file.check(&mut opened, place.file.bytes).map_err(|error| failed(split, &error))?;
         checked.map_err(|changed| changed.of_file(split))?;
-        let bytes = opened.metadata().map_err(|error| failed(split, &error))?.len();
-        if place.ended && bytes > place.file.bytes {
-            let (was, file) = (place.file.bytes, &**split);
+    }
+    Ok(())
+}
+
+/// A plain file of lines that was read to its end and has grown since goes on where it ended, if that was the end of a
+/// line. Of any other it is said that what has come since is not read.
+pub(crate) fn go_on_where_grown(
+    files: &[InputFile],
+    compression: Compression,
+    from: &mut FilePlaces,
+) -> Result<(), ConnectError> {
+    for file in files {
+        let Some(place) = from.get_mut(&file.name).filter(|place| place.ended) else { continue };
+        let read = || -> std::io::Result<(u64, Vec<u8>, Vec<u8>)> {
+            let mut opened = File::open(&file.path)?;
+            let (mut head, mut last) = (Vec::new(), Vec::new());
+            opened.by_ref().take(4).read_to_end(&mut head)?;
+            opened.seek(SeekFrom::Start(place.position.saturating_sub(1)))?;
+            opened.by_ref().take(1).read_to_end(&mut last)?;
+            Ok((opened.metadata()?.len(), head, last))
+        };
+        let (bytes, head, last) = read().map_err(|error| failed(&file.name, &error))?;
+        let is_plain = packing(&head, &file.name, compression)? == Compression::None;
+        if is_plain && bytes > place.position && (last == *b"\n" || place.position == 0) {
+            place.ended = false;
+        } else if bytes > place.file.bytes {
+            let (was, file) = (place.file.bytes, &*file.name);
             tracing::warn!(
                 file,
                 was,
                 bytes,
-                "the file has grown since it was read to its end, and is not read again"
+                "the file has grown since it was read to its end, and cannot be gone on with: what has come is not read"
             );
         }
     }

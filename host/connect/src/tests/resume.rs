@@ -154,6 +154,28 @@ fn a_pattern_goes_on_with_the_file_it_was_in_and_takes_in_new_ones() {
 }
 
 #[test]
+fn a_file_that_has_grown_since_it_was_read_to_its_end_goes_on_there() {
+    let directory = tempdir().expect("a directory");
+    write_file(directory.path(), "a.csv", "n\n1\n2\n");
+    write_file(directory.path(), "b.csv", "n\n3");
+    let spec = spec(directory.path(), "file", json!({ "path": "*.csv" }));
+    let mut reader = Reader::default();
+    reader.run(&spec, &[LIMITS], usize::MAX);
+    let before = reader.seen.len();
+    assert_eq!(before, 3);
+    write_file(directory.path(), "a.csv", "n\n1\n2\n4\n5\n");
+    // Its last line was not whole: what has come is a part of a record that was read.
+    write_file(directory.path(), "b.csv", "n\n31\n");
+    reader.run(&spec, &[LIMITS], usize::MAX);
+    let found: Vec<_> = reader.seen[before..].iter().map(|seen| (&*seen.what, seen.offset)).collect();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].0.contains('4') && found[1].0.contains('5'), "{found:?}");
+    assert_eq!((found[0].1, found[1].1), (2, 3), "offsets go on");
+    reader.run(&spec, &[LIMITS], usize::MAX);
+    assert_eq!(reader.seen.len(), before + 2, "and once everything is read, nothing comes again");
+}
+
+#[test]
 fn a_file_that_changed_since_is_an_error_that_says_how() {
     let text: String = (0..100).map(|line| format!("line {line}\n")).collect();
     let directory = tempdir().expect("a directory");
