@@ -73,7 +73,7 @@ async fn drive_source(
         belt.context.quota.wait().await;
         let pull = head.source.pull(head.limits);
         let pulled: Option<Pulled> = match wait(belt, pull, Some(stop)).await? {
-            None => return Ok(()),
+            None => break,
             Some(Ok(pulled)) => pulled,
             Some(Err(error)) => {
                 tries += 1;
@@ -100,11 +100,21 @@ async fn drive_source(
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
     }
+    if belt.is_over() {
+        belt.context.meters.stages[head.stage].end_early();
+    }
     Ok(())
 }
 
 async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), RunError> {
-    while !belt.is_over() {
+    loop {
+        if belt.is_over() {
+            // What comes for a branch that was cut is counted, as long as others make the sources read on.
+            receiver.only_counts();
+            if !belt.counts() {
+                return Ok(());
+            }
+        }
         belt.context.quota.wait().await;
         match wait(belt, receiver.recv(), None).await? {
             // The room that the batch takes up on the edge is free once it is worked off.
@@ -116,7 +126,6 @@ async fn drive_meeting(belt: &mut Belt, mut receiver: Receiver) -> Result<(), Ru
             Some(None) | None => return Ok(()),
         }
     }
-    Ok(())
 }
 
 async fn drive_feeds(belt: &mut Belt, feeds: Vec<Feeds>, then: Option<Receiver>) -> Result<(), RunError> {
@@ -139,7 +148,8 @@ async fn drive_feeds(belt: &mut Belt, feeds: Vec<Feeds>, then: Option<Receiver>)
 }
 
 /// Waits for the next batch. While there is none, what sinks have buffered becomes visible, stages that are held are
-/// tried again, and after a while the instances are let go. None when `stop` came first.
+/// tried again, and after a while the instances are let go. None when `stop` came first, or, where there is one, nobody
+/// is left to take a record.
 async fn wait<T>(
     belt: &mut Belt,
     next: impl Future<Output = T>,
@@ -151,6 +161,9 @@ async fn wait<T>(
     {
         belt.wake(at);
         belt.work().await?;
+        if stop.is_some() && belt.is_over() {
+            return Ok(None);
+        }
     }
     if let Poll::Ready(ready) = futures::poll!(next.as_mut()) {
         return Ok(Some(ready));
@@ -184,6 +197,10 @@ async fn wait<T>(
                 belt.wake(at);
                 belt.work().await?;
                 belt.flush().await?;
+                // The last one that could take a record was given up: the source may have none for hours.
+                if stop.is_some() && belt.is_over() {
+                    return Ok(None);
+                }
             }
             () = cools.as_mut(), if is_warm => {
                 belt.cool();

@@ -5,6 +5,7 @@
 //! nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::batch::Batch;
 use model::limits;
@@ -24,12 +25,14 @@ pub struct Sender {
     edge: usize,
     room: Arc<Semaphore>,
     parcels: mpsc::Sender<Parcel>,
+    wanted: Arc<AtomicBool>,
 }
 
 /// Where the edges that meet in one stage end.
 #[derive(Debug)]
 pub struct Receiver {
     parcels: mpsc::Receiver<Parcel>,
+    wanted: Arc<AtomicBool>,
 }
 
 /// The receiving loop is gone. Its own error says why.
@@ -39,15 +42,23 @@ pub struct Closed;
 /// A receiver for the edges `edges`, and a sender for each, in their order.
 pub fn meeting(edges: &[usize]) -> (Vec<Sender>, Receiver) {
     let (parcels, receiver) = mpsc::channel(limits::EDGE_BATCHES_MAX);
+    let wanted = Arc::new(AtomicBool::new(true));
     let sender = |&edge: &usize| Sender {
         edge,
         room: Arc::new(Semaphore::new(limits::EDGE_BYTES_MAX)),
         parcels: parcels.clone(),
+        wanted: wanted.clone(),
     };
-    (edges.iter().map(sender).collect(), Receiver { parcels: receiver })
+    let senders = edges.iter().map(sender).collect();
+    (senders, Receiver { parcels: receiver, wanted })
 }
 
 impl Sender {
+    /// Whether anybody over there could still take a record. One that only counts what it gets takes none.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
     /// Waits for room, then sends. A batch heavier than the edge waits until the edge is empty.
     pub async fn send(&self, batch: Batch) -> Result<(), Closed> {
         let weight = batch.weight_bytes().clamp(1, limits::EDGE_BYTES_MAX) as u32;
@@ -62,6 +73,11 @@ impl Receiver {
     /// The next batch of any edge; none when all senders are done.
     pub async fn recv(&mut self) -> Option<Parcel> {
         self.parcels.recv().await
+    }
+
+    /// What still comes is counted and goes nowhere, so that whoever feeds this need not read on for its sake.
+    pub fn only_counts(&self) {
+        self.wanted.store(false, Ordering::Relaxed);
     }
 }
 
@@ -114,6 +130,9 @@ mod tests {
         drop(senders);
         assert!(receiver.recv().await.is_none());
         let (senders, receiver) = meeting(&[0]);
+        assert!(senders[0].is_wanted());
+        receiver.only_counts();
+        assert!(!senders[0].is_wanted());
         drop(receiver);
         assert_eq!(senders[0].send(batch(1)).await, Err(Closed));
     }

@@ -384,6 +384,16 @@ impl Belt {
     }
 }
 
+/// As [`failed`], where there was no instance yet: no record is to blame for it.
+#[cold]
+pub(crate) fn not_opened(plan: &Plan, stage: usize, batch: Batch, error: CallError) -> Box<Failed> {
+    let mut failed = failed(plan, stage, batch, error);
+    if failed.kind == FailedKind::Death {
+        failed.kind = FailedKind::Later(Duration::ZERO);
+    }
+    failed
+}
+
 /// A death as the belt tells of it.
 #[cold]
 pub(crate) fn failed(plan: &Plan, stage: usize, batch: Batch, error: CallError) -> Box<Failed> {
