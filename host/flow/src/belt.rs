@@ -302,6 +302,7 @@ impl Belt {
         match answer {
             Ok(outcome) => Ok(Ok(Answered { batch: fed.batch, outcome, fuel })),
             Err(error) => {
+                self.context.meters.stages[stage].count_fuel(fuel);
                 if error.is_death() {
                     // The instance goes with the lease: after a death nothing in it can be trusted.
                     *lease = None;
@@ -337,8 +338,10 @@ impl Belt {
 
     #[cold]
     fn bad_answer(&mut self, plan: &Plan, stage: usize, batch: Batch, error: OutcomeError) -> Box<Failed> {
-        if let Station::Transform { lease, .. } = &mut self.stations[stage] {
+        const CODE: &str = "bad-answer";
+        if let Station::Transform { lease, pool } = &mut self.stations[stage] {
             *lease = None;
+            pool.hits().count(CODE);
         }
         let message = format!("its answer breaks the contract: {error}");
         let error = RunError::Outcome {
@@ -347,7 +350,7 @@ impl Belt {
             error: Box::new(error),
         };
         let kind = FailedKind::Death;
-        Box::new(Failed { batch, error, code: "bad-answer", message, backtrace: None, kind })
+        Box::new(Failed { batch, error, code: CODE, message, backtrace: None, kind })
     }
 
     fn written(

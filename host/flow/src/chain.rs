@@ -85,7 +85,7 @@ async fn drive_source(
                         }
                     }
                     None => {
-                        let error = RunError::Connect { stage: head.name.clone(), error };
+                        let error = RunError::Connect { stage: head.name.clone(), records: None, error };
                         return belt.give_up(head.stage, error, 0);
                     }
                 }

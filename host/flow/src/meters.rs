@@ -164,6 +164,11 @@ impl StageMeter {
         self.counts.dropped.fetch_add(records, Ordering::Relaxed);
     }
 
+    /// What a call burnt that came to nothing.
+    pub fn count_fuel(&self, fuel: u64) {
+        self.counts.fuel.fetch_add(fuel, Ordering::Relaxed);
+    }
+
     /// A call on which the stage died.
     pub fn count_death(&self) {
         self.counts.deaths.fetch_add(1, Ordering::Relaxed);

@@ -370,7 +370,9 @@ impl Belt {
     ) -> Result<(), RunError> {
         let kind = error.kind;
         let rows = batch.as_ref().map_or(0, Batch::rows);
-        let error = RunError::Connect { stage: self.context.plan.stages[stage].name.to_string(), error };
+        let records = batch.as_ref().map(Records::of);
+        let name = self.context.plan.stages[stage].name.to_string();
+        let error = RunError::Connect { stage: name, records, error };
         match (kind, batch) {
             (ConnectErrorKind::Closed, _) => {
                 self.stations[stage] = Station::Nowhere;

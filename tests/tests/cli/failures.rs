@@ -216,3 +216,38 @@ fn what_a_call_had_made_before_it_failed_never_happened() {
     assert_eq!((&probe["forwarded"], &probe["rejected"]), (&999.into(), &1.into()), "{probe}");
     assert!(probe["deaths"].as_u64() > Some(1), "{probe}");
 }
+
+/// Lines into a sink that is a component.
+fn component_sink(settings: &str) -> Scene {
+    Scene::with(&format!(
+        "pipeline: p\n{settings}stages:\n  in: {{ source: stdin, with: {{ format: lines }}, batch: {{ records: 4 }} }}\n  \
+         store: {{ sink: GUEST(probe-sink), from: in }}\n  all: {{ sink: file, from: in, with: {{ path: all.txt }} }}\n"
+    ))
+}
+
+#[test]
+fn a_sink_that_asks_for_another_try_gets_its_batch_again_and_refuses_each_record_once() {
+    let scene = component_sink("");
+    // An empty line is refused by the sink.
+    let pipeline = run_on(&scene, "a\n\nlater\nb\nc\n", 0);
+    let store = stage(&pipeline, "store");
+    assert_eq!((&store["retries"], &store["rejected"]), (&2.into(), &1.into()), "{store}");
+    assert_eq!((&store["records_in"], &store["records_out"]), (&5.into(), &4.into()), "{store}");
+    let letters = scene.letters("p.dead-letters");
+    assert_eq!((letters.len(), &letters[0]["code"]), (1, &"empty".into()), "{letters:?}");
+}
+
+#[test]
+fn a_sink_that_dies_has_failed_and_the_records_that_it_got_are_named() {
+    let scene = component_sink("");
+    let pipeline = run_on(&scene, "a\nb\nc\nd\ne\npanic\ng\nh\n", 1);
+    let error = &pipeline["error"];
+    assert_eq!((&error["stage"], &error["records"]["first"]["offset"]), (&"store".into(), &4.into()));
+    assert!(error["message"].as_str().is_some_and(|said| said.contains("records 4 to 7")), "{error}");
+
+    let scene = component_sink("on-failure: continue\n");
+    let pipeline = run_on(&scene, "a\nb\nc\nd\ne\npanic\ng\nh\ni\n", 1);
+    let store = stage(&pipeline, "store");
+    assert_eq!((&store["is_cut"], &store["cut"]), (&true.into(), &5.into()), "{store}");
+    assert_eq!(scene.read("all.txt").lines().count(), 9, "the other branch was held up");
+}

@@ -1,7 +1,9 @@
 //! Scores flights, with the faults that such code has: a table that is too short, a loop that never meets its end,
 //! a cache without a bound. A few of three million real flights run into them; mended, it scores them all.
 
-use conveyor_sdk::{Fields, Result, Row, Table, TableEmitter, TablePlan, TableTransform, config, table_transform};
+use conveyor_sdk::{
+    Fields, Result, Row, Table, TableEmitter, TablePlan, TableTransform, config, table_transform,
+};
 
 #[config]
 pub struct Config {

@@ -68,7 +68,11 @@ fn share(pipelines: &mut [Pipeline], threads: usize) {
 }
 
 fn runtime(name: &str, threads: usize) -> Result<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build();
+    let mut runtime = Builder::new_multi_thread();
+    // A poll can be as long as a tick of the epoch. After each, and not after dozens as is usual, come those that
+    // yielded after many short batches, and timers and sockets.
+    runtime.worker_threads(threads).thread_name(name).event_interval(1).enable_all();
+    let runtime = runtime.build();
     runtime.map_err(|error| Failure::Ran(anyhow!("threads cannot be started: {error}")))
 }
 
