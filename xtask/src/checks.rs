@@ -22,6 +22,7 @@ pub fn test(places: &Places) -> Result<()> {
     }
     tidy::run(places)?;
     let components = guests::build(places)?;
+    let data = setup::data(places)?;
     format_of_go(places)?;
     step::run(
         "lints of the host",
@@ -51,7 +52,8 @@ pub fn test(places: &Places) -> Result<()> {
         "tests of the host",
         at(&places.root, places)
             .args(["test", "--release", "--workspace", "--no-fail-fast"])
-            .env(guests::DIRECTORY, &components),
+            .env(guests::DIRECTORY, &components)
+            .env(demo::DATA, &data),
         |line| counts.add(line),
     )?;
     demo::run(places)?;

@@ -9,11 +9,10 @@ use anyhow::{Context, Result};
 
 use crate::places::Places;
 use crate::setup::rust::cargo;
-use crate::setup::{self, npm, pypi};
-use crate::{guests, step};
+use crate::{guests, setup, step};
 
-/// Where the manifest finds the data, and where it is to write.
-const DATA: &str = "CONVEYOR_DEMO_DATA";
+/// Where the manifest finds the data, and tests do; and where it is to write.
+pub const DATA: &str = "CONVEYOR_DEMO_DATA";
 const OUTPUT: &str = "CONVEYOR_DEMO_OUTPUT";
 
 const LINES_SHOWN: usize = 3;
@@ -21,9 +20,7 @@ const LINES_SHOWN: usize = 3;
 pub fn run(places: &Places) -> Result<()> {
     setup::debian::ensure("linker", &["cc"])?;
     let wasm = setup::rust::wasm()?;
-    let python = pypi::ensure_node(places)?;
-    let packages = npm::ensure(places, &python, "demo", npm::DEMO)?;
-    let data = packages.directory().join("node_modules/vega-datasets/data");
+    let data = setup::data(places)?;
     let output = places.cache.join("demo");
     std::fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
     guests::build_rust(places, wasm)?;

@@ -29,7 +29,8 @@ impl Hits {
     /// Log lines that were dropped.
     pub const LOG_LINES: &'static str = "log-lines";
 
-    pub(crate) fn count(&self, code: &str) {
+    /// Counts one; a code that is not among those counted is let go.
+    pub fn count(&self, code: &str) {
         if let Some(at) = CODES.iter().position(|known| *known == code) {
             self.counts[at].fetch_add(1, Ordering::Relaxed);
         }

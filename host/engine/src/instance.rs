@@ -199,9 +199,15 @@ pub(crate) async fn watched<T>(
     if let Poll::Ready(answer) = first {
         return Ok(answer);
     }
+    // Polled again at once, a call that yielded would go on, and its thread never come to anybody else.
+    let mut just_polled = true;
     loop {
         let before = beats.load(Ordering::Relaxed);
-        if let Ok(answer) = tokio::time::timeout(host_call_time, call.as_mut()).await {
+        let answer = std::future::poll_fn(|cx| match std::mem::take(&mut just_polled) {
+            true => Poll::Pending,
+            false => call.as_mut().poll(cx),
+        });
+        if let Ok(answer) = tokio::time::timeout(host_call_time, answer).await {
             return Ok(answer);
         }
         if beats.load(Ordering::Relaxed) == before {

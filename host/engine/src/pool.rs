@@ -102,7 +102,9 @@ impl Pool {
         let warm = self.shared.idle().pop();
         let warm = match warm {
             Some(warm) => warm,
-            None => Box::pin(self.shared.start()).await?,
+            None => Box::pin(self.shared.start())
+                .await
+                .inspect_err(|error| self.shared.log.hits().count(error.code()))?,
         };
         Ok(Lease { shared: self.shared.clone(), warm: Some(warm), last_fuel: 0 })
     }

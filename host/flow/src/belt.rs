@@ -26,7 +26,7 @@ use crate::meters::{BatchCount, Meters};
 use crate::quota::Quota;
 use crate::refuse::Refusing;
 use crate::run::Rules;
-use crate::trouble::{Failed, FailedKind, Trouble, failed};
+use crate::trouble::{Failed, FailedKind, Trouble, failed, not_opened};
 
 /// Sees every batch that leaves a port, and those that reach a sink.
 pub(crate) type Tap = Box<dyn FnMut(usize, Option<usize>, &Batch) + Send>;
@@ -293,7 +293,7 @@ impl Belt {
             Some(leased) => leased,
             None => match Box::pin(pool.lease()).await {
                 Ok(leased) => lease.insert(leased),
-                Err(error) => return Ok(Err(failed(plan, stage, fed.batch, error))),
+                Err(error) => return Ok(Err(not_opened(plan, stage, fed.batch, error))),
             },
         };
         let answer = leased.process(fed.call(&work.feed)).await;
@@ -302,6 +302,7 @@ impl Belt {
         match answer {
             Ok(outcome) => Ok(Ok(Answered { batch: fed.batch, outcome, fuel })),
             Err(error) => {
+                self.context.meters.stages[stage].count_fuel(fuel);
                 if error.is_death() {
                     // The instance goes with the lease: after a death nothing in it can be trusted.
                     *lease = None;
@@ -337,8 +338,10 @@ impl Belt {
 
     #[cold]
     fn bad_answer(&mut self, plan: &Plan, stage: usize, batch: Batch, error: OutcomeError) -> Box<Failed> {
-        if let Station::Transform { lease, .. } = &mut self.stations[stage] {
+        const CODE: &str = "bad-answer";
+        if let Station::Transform { lease, pool } = &mut self.stations[stage] {
             *lease = None;
+            pool.hits().count(CODE);
         }
         let message = format!("its answer breaks the contract: {error}");
         let error = RunError::Outcome {
@@ -347,7 +350,7 @@ impl Belt {
             error: Box::new(error),
         };
         let kind = FailedKind::Death;
-        Box::new(Failed { batch, error, code: "bad-answer", message, backtrace: None, kind })
+        Box::new(Failed { batch, error, code: CODE, message, backtrace: None, kind })
     }
 
     fn written(
@@ -370,8 +373,33 @@ impl Belt {
 
     /// Whether nobody is left behind this belt to whom a record could go.
     pub fn is_over(&self) -> bool {
-        let sink = |station: &Station| matches!(station, Station::Sink(_));
-        self.outboxes.iter().all(Option::is_none) && !self.stations.iter().any(sink)
+        let reaches_sink = |(stage, station): (usize, &Station)| {
+            matches!(station, Station::Sink(_)) && self.is_reached(stage)
+        };
+        let reaches_edge = |(edge, outbox): (usize, &Option<Sender>)| {
+            outbox.as_ref().is_some_and(Sender::is_wanted)
+                && self.is_reached(self.context.plan.edges[edge].from)
+        };
+        !self.stations.iter().enumerate().any(reaches_sink)
+            && !self.outboxes.iter().enumerate().any(reaches_edge)
+    }
+
+    /// Whether what still comes to this belt is counted by somebody, here or behind another edge.
+    pub fn counts(&self) -> bool {
+        self.outboxes.iter().any(Option::is_some)
+            || self.stations.iter().any(|station| matches!(station, Station::Cut))
+    }
+
+    /// Whether records still come as far as into this stage: no stage before it on this belt was cut.
+    fn is_reached(&self, mut stage: usize) -> bool {
+        let plan = &self.context.plan;
+        loop {
+            match (&self.stations[stage], &*plan.stages[stage].inputs) {
+                (Station::Cut | Station::Nowhere, _) => return false,
+                (Station::Transform { .. } | Station::Sink(_), &[edge]) => stage = plan.edges[edge].from,
+                _ => return true,
+            }
+        }
     }
 
     /// Puts a batch on every edge of a port; the first edge is worked off first.

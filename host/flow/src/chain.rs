@@ -48,7 +48,8 @@ impl Chain {
                     Some(keeper) => keeper.release(&mut *head.source).await.err(),
                     None => None,
                 };
-                error.map_or(Ok(()), |error| Err(RunError::Connect { stage: head.name, error }))
+                error
+                    .map_or(Ok(()), |error| Err(RunError::Connect { stage: head.name, records: None, error }))
             }
             Head::Meeting(receiver) => {
                 let driven = drive_meeting(&mut belt, &mut keeper, receiver).await;
@@ -118,7 +119,7 @@ async fn drive_source(
             Ok(()) => {
                 let pull = head.source.pull(head.limits);
                 match wait(belt, keeper, pull, Some(stop)).await? {
-                    None => return Ok(()),
+                    None => break,
                     Some(pulled) => pulled,
                 }
             }
@@ -136,7 +137,7 @@ async fn drive_source(
                         }
                     }
                     None => {
-                        let error = RunError::Connect { stage: head.name.clone(), error };
+                        let error = RunError::Connect { stage: head.name.clone(), records: None, error };
                         return belt.give_up(head.stage, error, 0);
                     }
                 }
@@ -152,6 +153,9 @@ async fn drive_source(
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
     }
+    if belt.is_over() {
+        belt.context.meters.stages[head.stage].end_early();
+    }
     Ok(())
 }
 
@@ -161,7 +165,14 @@ async fn drive_meeting(
     mut receiver: Receiver,
 ) -> Result<(), RunError> {
     let mut alignment = Alignment::new(&receiver.edges);
-    while !belt.is_over() {
+    loop {
+        if belt.is_over() {
+            // What comes for a branch that was cut is counted, as long as others make the sources read on.
+            receiver.only_counts();
+            if !belt.counts() {
+                return Ok(());
+            }
+        }
         belt.context.quota.wait().await;
         if let Some(keeper) = keeper
             && keeper.has_news()
@@ -192,7 +203,6 @@ async fn drive_meeting(
             },
         }
     }
-    Ok(())
 }
 
 async fn drive_feeds(
@@ -220,8 +230,8 @@ async fn drive_feeds(
 }
 
 /// Waits for the next batch. While there is none, what sinks have buffered becomes visible, stages that are held are
-/// tried again, checkpoints go on, and after a while the instances are let go. None when `stop` came first, or
-/// something else has failed.
+/// tried again, checkpoints go on, and after a while the instances are let go. None when `stop` came first, something
+/// else has failed, or, where there is a `stop`, nobody is left to take a record.
 async fn wait<T>(
     belt: &mut Belt,
     keeper: &mut Option<Keeper>,
@@ -234,6 +244,9 @@ async fn wait<T>(
     {
         belt.wake(at);
         belt.work().await?;
+        if stop.is_some() && belt.is_over() {
+            return Ok(None);
+        }
     }
     if let Poll::Ready(ready) = futures::poll!(next.as_mut()) {
         return Ok(Some(ready));
@@ -281,6 +294,10 @@ async fn wait<T>(
                 belt.wake(at);
                 belt.work().await?;
                 belt.flush().await?;
+                // The last one that could take a record was given up: the source may have none for hours.
+                if stop.is_some() && belt.is_over() {
+                    return Ok(None);
+                }
                 if let Some(keeper) = keeper
                     && keeper.has_news()
                 {

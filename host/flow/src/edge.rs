@@ -5,6 +5,7 @@
 //! nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::batch::Batch;
 use model::limits;
@@ -25,6 +26,7 @@ pub struct Sender {
     edge: usize,
     room: Arc<Semaphore>,
     signals: mpsc::Sender<(usize, Signal<Parcel>)>,
+    wanted: Arc<AtomicBool>,
 }
 
 /// Where the edges that meet in one stage end.
@@ -32,6 +34,7 @@ pub struct Sender {
 pub struct Receiver {
     pub edges: Vec<usize>,
     signals: mpsc::Receiver<(usize, Signal<Parcel>)>,
+    wanted: Arc<AtomicBool>,
 }
 
 /// The receiving loop is gone. Its own error says why.
@@ -41,15 +44,23 @@ pub struct Closed;
 /// A receiver for the edges `edges`, and a sender for each, in their order.
 pub fn meeting(edges: &[usize]) -> (Vec<Sender>, Receiver) {
     let (sender, signals) = mpsc::channel(limits::EDGE_BATCHES_MAX);
+    let wanted = Arc::new(AtomicBool::new(true));
     let way = |&edge: &usize| Sender {
         edge,
         room: Arc::new(Semaphore::new(limits::EDGE_BYTES_MAX)),
         signals: sender.clone(),
+        wanted: wanted.clone(),
     };
-    (edges.iter().map(way).collect(), Receiver { edges: edges.to_vec(), signals })
+    let senders = edges.iter().map(way).collect();
+    (senders, Receiver { edges: edges.to_vec(), signals, wanted })
 }
 
 impl Sender {
+    /// Whether anybody over there could still take a record. One that only counts what it gets takes none.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
     /// Waits for room, then sends. A batch heavier than the edge waits until the edge is empty.
     pub async fn send(&self, batch: Batch) -> Result<(), Closed> {
         let weight = batch.weight_bytes().clamp(1, limits::EDGE_BYTES_MAX) as u32;
@@ -75,6 +86,11 @@ impl Receiver {
     /// What comes next, with the edge by which it comes; none when all senders are gone.
     pub async fn recv(&mut self) -> Option<(usize, Signal<Parcel>)> {
         self.signals.recv().await
+    }
+
+    /// What still comes is counted and goes nowhere, so that whoever feeds this need not read on for its sake.
+    pub fn only_counts(&self) {
+        self.wanted.store(false, Ordering::Relaxed);
     }
 }
 
@@ -127,6 +143,9 @@ mod tests {
         drop(senders);
         assert!(receiver.recv().await.is_none());
         let (senders, receiver) = meeting(&[0]);
+        assert!(senders[0].is_wanted());
+        receiver.only_counts();
+        assert!(!senders[0].is_wanted());
         drop(receiver);
         assert_eq!(senders[0].send(batch(1)).await, Err(Closed));
     }

@@ -24,8 +24,8 @@ pub enum RunError {
         "stage `{stage}` refused {records} as `{code}`: {message}; with `on-error: dead-letter` the run would go on"
     )]
     Refused { stage: String, records: Records, code: String, message: String },
-    #[error("stage `{stage}`: {error}")]
-    Connect { stage: String, error: ConnectError },
+    #[error("stage `{stage}`{}: {error}", on(records))]
+    Connect { stage: String, records: Option<Records>, error: ConnectError },
     #[error("{records} cannot be brought into stage `{stage}`: {error}")]
     Feed { stage: String, records: Records, error: Box<FeedError> },
     #[error(transparent)]
@@ -34,6 +34,11 @@ pub enum RunError {
     Checkpoint(#[from] CheckpointError),
     #[error("the loop of stage `{stage}` broke: {why}; this is a defect of Conveyor")]
     Broke { stage: String, why: String },
+}
+
+/// What a sink was to write, where it was that.
+fn on(records: &Option<Records>) -> String {
+    records.as_ref().map(|records| format!(" failed on {records}")).unwrap_or_default()
 }
 
 impl RunError {

@@ -89,6 +89,7 @@ pub struct StageMeter {
     pub name: Arc<str>,
     pub role: Role,
     is_cut: AtomicBool,
+    ended_early: AtomicBool,
     counts: Counts,
     /// Of a component: how often it ran into its limits.
     hits: Option<Arc<Hits>>,
@@ -140,6 +141,8 @@ pub struct StageReport {
     pub is_cut: bool,
     /// Records that it would have got since.
     pub cut: u64,
+    /// Of a source: whether it was read no further, since nobody was left to take its records.
+    pub ended_early: bool,
     /// How often the stage ran into each limit, or ended in each other way; only what came up.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<&'static str, u64>,
@@ -171,6 +174,7 @@ impl Meters {
         let stages = plan.stages.iter().zip(hits).map(|(stage, hits)| StageMeter {
             hits,
             is_cut: AtomicBool::new(false),
+            ended_early: AtomicBool::new(false),
             name: stage.name.clone(),
             role: stage.role,
             counts: Counts::default(),
@@ -221,6 +225,11 @@ impl StageMeter {
         self.counts.dropped.fetch_add(records, Ordering::Relaxed);
     }
 
+    /// What a call burnt that came to nothing.
+    pub fn count_fuel(&self, fuel: u64) {
+        self.counts.fuel.fetch_add(fuel, Ordering::Relaxed);
+    }
+
     /// A call on which the stage died.
     pub fn count_death(&self) {
         self.counts.deaths.fetch_add(1, Ordering::Relaxed);
@@ -235,6 +244,11 @@ impl StageMeter {
     pub fn count_cut(&self, records: u64) {
         self.is_cut.store(true, Ordering::Relaxed);
         self.counts.cut.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// A source is read no further, since nobody is left to take its records.
+    pub fn end_early(&self) {
+        self.ended_early.store(true, Ordering::Relaxed);
     }
 
     pub fn report(&self) -> StageReport {
@@ -261,6 +275,7 @@ impl StageMeter {
             retries: get(&counts.retries),
             is_cut: self.is_cut.load(Ordering::Relaxed),
             cut: get(&counts.cut),
+            ended_early: self.ended_early.load(Ordering::Relaxed),
             limits: self.hits.iter().flat_map(|hits| hits.counts()).filter(|(_, count)| *count > 0).collect(),
             fuel,
             fuel_per_record: (fuel > 0 && records_in > 0).then(|| fuel as f64 / records_in as f64),

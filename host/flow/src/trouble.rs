@@ -370,7 +370,9 @@ impl Belt {
     ) -> Result<(), RunError> {
         let kind = error.kind;
         let rows = batch.as_ref().map_or(0, Batch::rows);
-        let error = RunError::Connect { stage: self.context.plan.stages[stage].name.to_string(), error };
+        let records = batch.as_ref().map(Records::of);
+        let name = self.context.plan.stages[stage].name.to_string();
+        let error = RunError::Connect { stage: name, records, error };
         match (kind, batch) {
             (ConnectErrorKind::Closed, _) => {
                 self.stations[stage] = Station::Nowhere;
@@ -382,6 +384,16 @@ impl Belt {
             _ => self.give_up(stage, error, rows),
         }
     }
+}
+
+/// As [`failed`], where there was no instance yet: no record is to blame for it.
+#[cold]
+pub(crate) fn not_opened(plan: &Plan, stage: usize, batch: Batch, error: CallError) -> Box<Failed> {
+    let mut failed = failed(plan, stage, batch, error);
+    if failed.kind == FailedKind::Death {
+        failed.kind = FailedKind::Later(Duration::ZERO);
+    }
+    failed
 }
 
 /// A death as the belt tells of it.

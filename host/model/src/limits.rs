@@ -123,9 +123,9 @@ pub const SEARCH_PROBES: u32 = 8;
 pub const WEIGHT: u32 = 100;
 /// The largest weight.
 pub const WEIGHT_MAX: u32 = 10_000;
-/// How far a pipeline may run ahead of its share, in core time: twice a tick of the epoch, by which a busy
-/// stage gives its thread back.
-pub const SHARE_SLACK: Duration = Duration::from_millis(20);
+/// How far a pipeline may run ahead of its share, in core time: a tick of the epoch, by which a busy stage gives its
+/// thread back.
+pub const SHARE_SLACK: Duration = EPOCH_TICK;
 
 /// Log lines that a stage may write in a second; the rest is counted and dropped.
 pub const LOG_LINES_PER_SECOND: u32 = 100;

@@ -1,32 +1,7 @@
 //! `run --metrics`: what Prometheus and a supervisor see.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use crate::scene::Scene;
-
-fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let code = answer.split_whitespace().nth(1).and_then(|code| code.parse().ok()).expect("a status");
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    (code, body)
-}
-
-/// Killed where the test does not get to its end.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::watching::{Watched, get};
 
 #[test]
 fn meters_and_readiness_are_served_on_the_address_that_was_asked_for() {
@@ -35,26 +10,9 @@ fn meters_and_readiness_are_served_on_the_address_that_was_asked_for() {
          { transform: GUEST(probe-run), from: in, with: { at: \"5\", then: reject } }\n  out: { sink: discard, from: \
          probe }\n",
     );
-    let mut command = scene.command(&["run", "pipeline.yaml", "--metrics", "127.0.0.1:0"]);
-    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"));
-    let mut stderr = BufReader::new(child.0.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    stderr.read_line(&mut line).expect("a line");
-    let address =
-        line.trim().strip_prefix("metrics are on http://").and_then(|rest| rest.strip_suffix("/metrics"));
-    let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
-
-    let start = Instant::now();
-    let wanted = "conveyor_stage_records_rejected_total{pipeline=\"endless\",stage=\"probe\"} 1";
-    let text = loop {
-        let (code, text) = get(&address, "/metrics");
-        assert_eq!(code, 200);
-        if text.contains(wanted) {
-            break text;
-        }
-        assert!(start.elapsed() < Duration::from_secs(8), "{text}");
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let run = Watched::start(&scene, &["pipeline.yaml"]);
+    let sample = run.until("a refusal", |sample| sample.count("endless", "probe", "records_rejected") == 1);
+    let text = sample.text;
     for name in ["records_in", "records_out", "fuel", "batches", "busy_seconds"] {
         let line = format!("conveyor_stage_{name}_total{{pipeline=\"endless\",stage=\"probe\"}} ");
         assert!(text.contains(&line), "{name}: {text}");
@@ -64,13 +22,11 @@ fn meters_and_readiness_are_served_on_the_address_that_was_asked_for() {
         "{text}"
     );
     assert!(text.ends_with("# EOF\n"), "{text}");
-    assert_eq!(get(&address, "/livez").0, 200);
-    assert_eq!(get(&address, "/readyz"), (200, "ready\n".to_owned()));
-    assert_eq!(get(&address, "/elsewhere").0, 404);
-
-    let stop = Command::new("kill").arg(child.0.id().to_string()).status();
-    assert!(stop.expect("kill runs").success());
-    assert_eq!(child.0.wait().expect("it ends").code(), Some(0));
+    assert_eq!(get(&run.address, "/livez").0, 200);
+    assert_eq!(get(&run.address, "/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(get(&run.address, "/elsewhere").0, 404);
+    run.terminate();
+    run.wait().code(0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A stage that dies or goes past its limits: what it is told by, and what is left of it.
 
+use std::future::Future as _;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -93,6 +94,33 @@ async fn a_busy_stage_lets_others_run() {
 }
 
 #[tokio::test]
+async fn a_stage_of_short_calls_lets_others_run_as_often_as_one_of_long_ones() {
+    const ROWS: usize = 200;
+    let component = load("probe-bytes").await;
+    let pool = probe(&component, "burn", &[], StageLimits::default()).await;
+    let values: ArrayRef = Arc::new(BinaryArray::from_iter_values(vec!["x"; ROWS]));
+    let columns = [Column::new(values)];
+    let call = Call { rows: ROWS, columns: &columns, ..Call::default() };
+    let mut lease = pool.lease().await.expect("a lease");
+    let start = Instant::now();
+    let (mut calls, mut turns) = (0, 0);
+    while start.elapsed() < limits::EPOCH_TICK * 20 {
+        calls += 1;
+        let mut call = std::pin::pin!(lease.process(call));
+        // Whenever the call is not ready, its thread could run something else.
+        std::future::poll_fn(|cx| {
+            let polled = call.as_mut().poll(cx);
+            turns += usize::from(polled.is_pending());
+            polled
+        })
+        .await
+        .expect("an answer");
+    }
+    assert!(calls > 20, "{calls} calls are no short ones");
+    assert!((8..=40).contains(&turns), "it gave its thread back {turns} times in 20 ticks");
+}
+
+#[tokio::test]
 async fn memory_past_the_limit_is_told_as_such() {
     let component = load("probe-bytes").await;
     let limits = StageLimits { memory_bytes: 8 << 20, ..StageLimits::default() };
@@ -127,6 +155,8 @@ async fn an_instance_that_cannot_be_opened_is_told_when_it_is_leased() {
         let pool = probe(&component, what, &[], fuel.clone()).await;
         let Err(error) = pool.lease().await else { panic!("{what} was opened") };
         assert_eq!(error.code(), code, "{error}");
+        let hits: Vec<_> = pool.hits().counts().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(hits, [(code, 1)]);
     }
 }
 

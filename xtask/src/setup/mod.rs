@@ -1,10 +1,12 @@
-//! Installs what is missing: Debian packages, Rust's own parts, and the toolchains of guests. Versions stand in
+//! Installs what is missing: Debian packages, Rust's own parts, the toolchains of guests, and real data. Versions stand in
 //! `xtask/pins/` and nowhere else. What is there already costs no time and no network.
 
 pub mod debian;
 pub mod npm;
 pub mod pypi;
 pub mod rust;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
@@ -21,7 +23,16 @@ pub struct Toolchains {
 
 pub fn everything(places: &Places) -> Result<()> {
     host()?;
-    toolchains(places).map(|_| ())
+    toolchains(places)?;
+    data(places).map(|_| ())
+}
+
+/// The directory of the real data, for the demo and the tests: millions of flights and more, from the npm package
+/// vega-datasets.
+pub fn data(places: &Places) -> Result<PathBuf> {
+    let python = pypi::ensure_node(places)?;
+    let packages = npm::ensure(places, &python, "demo", npm::DEMO)?;
+    Ok(packages.directory().join("node_modules/vega-datasets/data"))
 }
 
 /// What the host is built, formatted and linted with.

@@ -158,6 +158,26 @@ fn process(what: &str, input: Batch) -> Result<Outcome, Failure> {
         "panic-once" => panic_once(rows),
         "loop" => spin(),
         "hoard" => hoard(),
+        "burn" => burn(rows),
+        "count" => made(these([0]), one(calls().to_string().into_bytes())),
+        "leak" => leak(),
+        "much" => made(these([0]), one(vec![b'x'; 8 << 20])),
+        "tell" => {
+            log::write(log::Level::Info, &"x".repeat(8 << 20), &[]);
+            forward(Forwarded::All)
+        }
+        "retry-twice" => {
+            if calls() <= 2 {
+                return Err(Failure::Retry(Retry { after_ms: 40, message: "not yet".into() }));
+            }
+            forward(Forwarded::All)
+        }
+        "retry-long" => {
+            if calls() == 1 {
+                return Err(Failure::Retry(Retry { after_ms: 1500, message: "not yet".into() }));
+            }
+            forward(Forwarded::All)
+        }
         "retry" => return Err(Failure::Retry(Retry { after_ms: 250, message: "not now".into() })),
         "invalid" => return Err(Failure::Invalid("not this".into())),
         "fatal" => return Err(Failure::Fatal("never".into())),
@@ -268,6 +288,30 @@ fn flood() -> Outcome {
         log::write(log::Level::Info, "\u{1b}[2Jwet", &[("line".into(), i.to_string())]);
     }
     forward(Forwarded::All)
+}
+
+/// Calls of this instance, this one among them.
+fn calls() -> usize {
+    HOARD.with_borrow_mut(|hoard| {
+        hoard.push(vec![]);
+        hoard.len()
+    })
+}
+
+/// The same work for each record.
+fn burn(rows: u32) -> Outcome {
+    let mut turns = 0_u64;
+    for _ in 0..u64::from(rows) * 10_000 {
+        turns = std::hint::black_box(turns.wrapping_add(1));
+    }
+    forward(Forwarded::All)
+}
+
+/// Opens timers and closes none.
+fn leak() -> Outcome {
+    loop {
+        std::mem::forget(wasi::clocks::monotonic_clock::subscribe_duration(3_600_000_000_000));
+    }
 }
 
 /// The first call of an instance forwards, every later one dies.

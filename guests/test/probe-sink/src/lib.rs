@@ -1,12 +1,13 @@
 //! A sink of bytes for tests of the host: it counts what it gets, refuses empty values, and says in its
-//! token what it has seen.
+//! token what it has seen. A batch with the value `later` it takes at the third try, one with `panic` never.
 
 wit_bindgen::generate!({ path: "../../../wit", world: "sink-stage" });
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
+use conveyor::stage::columns::Varlen;
 use conveyor::stage::commits::Context;
-use conveyor::stage::outcomes::{Failure, Rejection};
+use conveyor::stage::outcomes::{Failure, Rejection, Retry};
 use conveyor::stage::records::Batch;
 use exports::conveyor::stage::{about, sink};
 
@@ -16,6 +17,7 @@ export!(Probe);
 
 thread_local! {
     static SEEN: RefCell<Vec<String>> = const { RefCell::new(vec![]) };
+    static TRIES: Cell<u32> = const { Cell::new(0) };
 }
 
 impl about::Guest for Probe {
@@ -44,7 +46,16 @@ impl sink::Guest for Probe {
     }
 
     fn write(input: Batch, ids: Option<Vec<u8>>) -> Result<Vec<Rejection>, Failure> {
-        let offsets = &input.values.blobs.offsets;
+        let Varlen { offsets, bytes } = &input.values.blobs;
+        let has = |wanted: &[u8]| {
+            offsets.windows(2).any(|ends| bytes[ends[0] as usize..ends[1] as usize] == *wanted)
+        };
+        if has(b"panic") {
+            panic!("not this one");
+        }
+        if has(b"later") && TRIES.replace(TRIES.get() + 1) < 2 {
+            return Err(Failure::Retry(Retry { after_ms: 20, message: "not yet".into() }));
+        }
         let empty = (0..input.rows).filter(|&row| offsets[row as usize] == offsets[row as usize + 1]);
         let rejection = |of| Rejection { of, code: "empty".into(), message: "nothing to write".into() };
         let keys = input.keys.map(|keys| String::from_utf8_lossy(&keys.blobs.bytes).into_owned());

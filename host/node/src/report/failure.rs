@@ -101,6 +101,7 @@ fn records(error: &RunError) -> Option<&flow::error::Records> {
         | RunError::Outcome { records, .. }
         | RunError::Refused { records, .. }
         | RunError::Feed { records, .. } => Some(records),
+        RunError::Connect { records, .. } => records.as_ref(),
         _ => None,
     }
 }

@@ -68,7 +68,11 @@ fn share(pipelines: &mut [Pipeline], threads: usize) {
 }
 
 fn runtime(name: &str, threads: usize) -> Result<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build();
+    let mut runtime = Builder::new_multi_thread();
+    // Tasks that yielded, timers and sockets come after so many polls. A poll can be as long as a tick of the epoch,
+    // and after the usual 61 of a busy stage its neighbours would have waited for more than half a second.
+    runtime.worker_threads(threads).thread_name(name).event_interval(4).enable_all();
+    let runtime = runtime.build();
     runtime.map_err(|error| Failure::Ran(anyhow!("threads cannot be started: {error}")))
 }
 

@@ -89,6 +89,9 @@ fn troubles(stages: &[StageReport]) -> String {
         if stage.is_cut {
             said.push(format!("failed and was cut off: {} records did not reach it", number(stage.cut)));
         }
+        if stage.ended_early {
+            said.push("was read no further: nobody was left to take its records".to_owned());
+        }
         if !hits.is_empty() {
             said.push(format!("ran into its limits ({})", hits.join(", ")));
         }
