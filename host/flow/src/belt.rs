@@ -347,7 +347,7 @@ impl Belt {
             error: Box::new(error),
         };
         let kind = FailedKind::Death;
-        Box::new(Failed { batch, error, code: "bad-answer", message, backtrace: None, kind })
+        Box::new(Failed { batch, error, code: "bad-answer", message, kind })
     }
 
     fn written(

@@ -58,7 +58,6 @@ pub(crate) struct Failed {
     /// How it is counted and what a dead letter says.
     pub code: &'static str,
     pub message: String,
-    pub backtrace: Option<Arc<str>>,
     pub kind: FailedKind,
 }
 
@@ -182,7 +181,9 @@ impl Belt {
 
     /// A part of the batch is known to kill the stage: one record, or several that could not be told apart.
     fn resolve(&mut self, stage: usize, failed: Failed) -> Result<(), RunError> {
-        let Failed { batch, error, code, message, backtrace, .. } = failed;
+        let Failed { batch, error, code, message, .. } = failed;
+        // Only now is it looked up where the stage was: not for each part that it died on.
+        let backtrace: Option<Arc<str>> = error.backtrace().map(|frames| frames.to_string().into());
         let hunt = self.hunted(stage)?;
         let (rows, attempts) = (batch.rows(), hunt.search.calls());
         let message = match rows {
@@ -388,11 +389,10 @@ impl Belt {
 #[cold]
 pub(crate) fn failed(plan: &Plan, stage: usize, batch: Batch, error: CallError) -> Box<Failed> {
     let (code, message, kind) = (error.code(), error.to_string(), FailedKind::of(&error));
-    let backtrace = error.backtrace().map(|frames| frames.to_string().into());
     let name = plan.stages[stage].name.to_string();
     let error = match error {
         CallError::Start(_) => RunError::Start { stage: name, error: Box::new(error) },
         error => RunError::Call { stage: name, records: Records::of(&batch), error: Box::new(error) },
     };
-    Box::new(Failed { batch, error, code, message, backtrace, kind })
+    Box::new(Failed { batch, error, code, message, kind })
 }

@@ -131,6 +131,30 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
 
 /// A component's file.
 pub const COMPONENT_BYTES_MAX: usize = 256 << 20;
+/// How long one component may be compiled. An interpreter of 18 MB takes a quarter of a minute on two cores.
+pub const COMPILE_TIME: Duration = Duration::from_secs(120);
+/// The longest that may be asked for.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Memory of the process that compiles one component.
+pub const COMPILE_MEMORY_BYTES: usize = 2 << 30;
+/// The most that may be asked for.
+pub const COMPILE_MEMORY_BYTES_MAX: usize = 64 << 30;
+/// Code of one component: an interpreter has some forty megabytes.
+pub const COMPILED_BYTES_MAX: usize = 512 << 20;
+/// What a compiling process says of the code that follows.
+pub const COMPILED_HEAD_BYTES_MAX: usize = 256 << 10;
+/// What is kept of the words of a compiling process that fails.
+pub const COMPILER_WORDS_BYTES_MAX: u64 = 4 << 10;
+/// Components that are compiled at once; each takes all cores that it gets.
+pub const COMPILATIONS_MAX: usize = 2;
+/// DWARF of one component; more is left out.
+pub const DEBUG_BYTES_MAX: usize = 64 << 20;
+/// Core modules of one component whose DWARF is kept; of one that has more, none is.
+pub const DEBUG_MODULES_MAX: usize = 256;
+/// Places in the code of one component whose function and line are known and kept: where it died.
+pub const SYMBOLS_KEPT_MAX: usize = 4096;
+/// Frames that a report of a death shows: the innermost ones say it all.
+pub const BACKTRACE_FRAMES_MAX: usize = 64;
 /// What `about` or a `plan` may answer: names, schemas and texts together.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Columns of one stream.

@@ -67,8 +67,11 @@ async fn bytes_that_are_loaded_twice_are_one_component() {
 #[tokio::test]
 async fn compiled_code_is_found_by_its_digest_and_made_again_when_it_is_damaged() {
     let dir = tempfile::tempdir().expect("a directory");
-    let options =
-        || EngineOptions { cache_dir: Some(dir.path().join("code")), instances_max: 4, metered: true };
+    let options = || EngineOptions {
+        cache_dir: Some(dir.path().join("code")),
+        instances_max: 4,
+        ..EngineOptions::default()
+    };
     let digest = {
         let engine = Engine::new(options()).expect("an engine");
         let digest = Digest::of(&guest("probe-bytes"));

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod build;
+mod compile_stage;
 mod completions;
 mod dlq;
 mod doctor;
@@ -52,6 +53,8 @@ enum Verb {
     Replay(replay::Replay),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
+    #[command(hide = true)]
+    CompileStage(compile_stage::CompileStage),
 }
 
 /// How a verb prints its data.
@@ -95,6 +98,7 @@ impl Verb {
             Self::Replay(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
+            Self::CompileStage(verb) => verb.execute(),
         }
     }
 }

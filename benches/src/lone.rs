@@ -1,0 +1,148 @@
+//! One stage alone between prepared batches and a sink that counts, with a dead-letter store as `run` has one.
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use arrow::array::BinaryArray;
+use engine::Engine;
+use flow::letters::{Group, Identity, Letters, LettersError, Store, StoreOptions};
+use model::batch::Batch;
+use model::manifest::OnError;
+
+use crate::guests;
+use crate::measure::{Clock, ROUND, Round};
+use crate::pipeline::{self, Pipeline};
+use crate::prepared::{self, Count, Prepared, Seen};
+use crate::workload::BATCH_RECORDS;
+
+/// Batches that one run carries, at least: starting it is a small part of it.
+const RUN_BATCHES: usize = 4_096;
+/// The record that kills a stage which is told so.
+pub const POISON: &[u8] = b"POISON";
+
+/// What goes in, and what is to come of it.
+#[derive(Clone, Copy, Debug)]
+pub enum Ends {
+    /// Nothing is refused; this share of the records is kept, about.
+    Clean { keeps: f64 },
+    /// All is kept but the poison, one record for each turn of the batches, which is refused.
+    Poisoned,
+}
+
+/// `count` batches in which one record is poison, somewhere in the middle.
+pub fn poisoned(values: &[BinaryArray], count: usize) -> Result<Arc<[Batch]>> {
+    let mut values: Vec<BinaryArray> = values.iter().cycle().take(count).cloned().collect();
+    let (batch, row) = (count / 2, BATCH_RECORDS * 2 / 3);
+    let poison = |(at, value)| if at == row { Some(POISON) } else { value };
+    values[batch] = values[batch].iter().enumerate().map(poison).collect();
+    Ok(prepared::batches(&values)?.into())
+}
+
+/// A pipeline of one stage.
+pub struct Lone {
+    pipeline: Pipeline,
+    batches: Arc<[Batch]>,
+    ends: Ends,
+    letters: tempfile::TempDir,
+}
+
+impl Lone {
+    /// `stage`: as it stands in a manifest, without `from`; `GUEST(name)` is the path of a stage.
+    pub async fn new(engine: &Engine, stage: &str, batches: Arc<[Batch]>, ends: Ends) -> Result<Self> {
+        let manifest = format!(
+            "pipeline: lone\nstages:\n  in: {{ source: generate }}\n  stage: {{ {}, from: in }}\n  \
+             out: {{ sink: discard, from: stage }}\n",
+            guests::named(stage)
+        );
+        let pipeline = Pipeline::new(engine, &manifest).await?;
+        Ok(Self { pipeline, batches, ends, letters: tempfile::tempdir()? })
+    }
+
+    /// Runs it once; what comes out has to be what is expected.
+    pub async fn check(&self) -> Result<()> {
+        self.run().await.map(|_| ())
+    }
+
+    /// As many runs as fill the time of a round. What is counted begins when everything is open.
+    pub async fn round(&self) -> Result<Round> {
+        let mut round = Round::default();
+        while round.busy < ROUND {
+            round += self.run().await?;
+        }
+        Ok(round)
+    }
+
+    async fn run(&self) -> Result<Round> {
+        let turns = RUN_BATCHES.div_ceil(self.batches.len());
+        let count = turns * self.batches.len();
+        let seen = Seen::default();
+        let source = Prepared::new(self.batches.clone(), count, &seen);
+        let store = StoreOptions::new(self.letters.path()).open()?;
+        let letters = Box::new(Kept { store, identity: identity() });
+        let sink = Box::new(Count(seen.clone()));
+        let run = self.pipeline.refusing(Box::new(source), sink, OnError::DeadLetter, letters)?;
+        let clock = Clock::start(&[]);
+        let reports = pipeline::finish(run).await?;
+        let sent = (count * BATCH_RECORDS) as u64;
+        let round = clock.stop(sent);
+        ensure!(reports[0].records_out == sent, "the source gave {} records", reports[0].records_out);
+        let (refused, kept) = (reports[1].rejected, seen.records());
+        match self.ends {
+            Ends::Clean { keeps } => {
+                let share = kept as f64 / sent as f64;
+                ensure!(
+                    (share - keeps).abs() < 0.01 && refused == 0,
+                    "{kept} of {sent} came out, {refused} refused"
+                );
+            }
+            Ends::Poisoned => {
+                let poison = turns as u64;
+                ensure!(
+                    refused == poison && kept + poison == sent,
+                    "{kept} of {sent} came out, {refused} refused"
+                );
+            }
+        }
+        Ok(round)
+    }
+}
+
+/// A store, as `run` writes to it.
+struct Kept {
+    store: Store,
+    identity: Identity,
+}
+
+impl Letters for Kept {
+    fn put(&mut self, group: &Group) -> Result<(), LettersError> {
+        self.store.put(&self.identity, group).map(|_| ())
+    }
+
+    fn sync(&mut self) -> Result<(), LettersError> {
+        self.store.sync()
+    }
+}
+
+fn identity() -> Identity {
+    Identity { pipeline: "lone".into(), ..Identity::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload;
+
+    #[test]
+    fn one_record_of_all_batches_is_poison() {
+        let values = workload::batches();
+        let batches = poisoned(&values[..2], 5).expect("batches");
+        assert_eq!(batches.len(), 5);
+        let poison = |batch: &Batch| {
+            let values = batch.columns()[0].values().clone();
+            let values = values.as_any().downcast_ref::<BinaryArray>().expect("bytes").clone();
+            values.iter().filter(|value| *value == Some(POISON)).count()
+        };
+        assert_eq!(batches.iter().map(poison).sum::<usize>(), 1);
+        assert!(batches.iter().all(|batch| batch.rows() == BATCH_RECORDS));
+    }
+}
