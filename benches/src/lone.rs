@@ -15,10 +15,12 @@ use crate::pipeline::{self, Pipeline};
 use crate::prepared::{self, Count, Prepared, Seen};
 use crate::workload::BATCH_RECORDS;
 
-/// Batches that one run carries, at least: starting it is a small part of it.
-const RUN_BATCHES: usize = 4_096;
+/// Batches that one run carries, at least: starting it, and making its dead letters durable, is a small part of it.
+const RUN_BATCHES: usize = 16_384;
 /// The record that kills a stage which is told so.
 pub const POISON: &[u8] = b"POISON";
+/// What stands in its place where nothing is to be killed.
+pub const HARMLESS: &[u8] = b"REMEDY";
 
 /// What goes in, and what is to come of it.
 #[derive(Clone, Copy, Debug)]
@@ -29,12 +31,12 @@ pub enum Ends {
     Poisoned,
 }
 
-/// `count` batches in which one record is poison, somewhere in the middle.
-pub fn poisoned(values: &[BinaryArray], count: usize) -> Result<Arc<[Batch]>> {
+/// `count` batches in which one record is `odd`, somewhere in the middle.
+pub fn with_one(odd: &[u8], values: &[BinaryArray], count: usize) -> Result<Arc<[Batch]>> {
     let mut values: Vec<BinaryArray> = values.iter().cycle().take(count).cloned().collect();
     let (batch, row) = (count / 2, BATCH_RECORDS * 2 / 3);
-    let poison = |(at, value)| if at == row { Some(POISON) } else { value };
-    values[batch] = values[batch].iter().enumerate().map(poison).collect();
+    let replaced = |(at, value)| if at == row { Some(odd) } else { value };
+    values[batch] = values[batch].iter().enumerate().map(replaced).collect();
     Ok(prepared::batches(&values)?.into())
 }
 
@@ -43,7 +45,6 @@ pub struct Lone {
     pipeline: Pipeline,
     batches: Arc<[Batch]>,
     ends: Ends,
-    letters: tempfile::TempDir,
 }
 
 impl Lone {
@@ -55,7 +56,7 @@ impl Lone {
             guests::named(stage)
         );
         let pipeline = Pipeline::new(engine, &manifest).await?;
-        Ok(Self { pipeline, batches, ends, letters: tempfile::tempdir()? })
+        Ok(Self { pipeline, batches, ends })
     }
 
     /// Runs it once; what comes out has to be what is expected.
@@ -77,7 +78,8 @@ impl Lone {
         let count = turns * self.batches.len();
         let seen = Seen::default();
         let source = Prepared::new(self.batches.clone(), count, &seen);
-        let store = StoreOptions::new(self.letters.path()).open()?;
+        let letters = tempfile::tempdir()?;
+        let store = StoreOptions::new(letters.path()).open()?;
         let letters = Box::new(Kept { store, identity: identity() });
         let sink = Box::new(Count(seen.clone()));
         let run = self.pipeline.refusing(Box::new(source), sink, OnError::DeadLetter, letters)?;
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn one_record_of_all_batches_is_poison() {
         let values = workload::batches();
-        let batches = poisoned(&values[..2], 5).expect("batches");
+        let batches = with_one(POISON, &values[..2], 5).expect("batches");
         assert_eq!(batches.len(), 5);
         let poison = |batch: &Batch| {
             let values = batch.columns()[0].values().clone();

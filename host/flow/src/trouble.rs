@@ -1,6 +1,6 @@
 //! A stage that fails: which records it dies on, when it is tried again, and when it is given up.
 //!
-//! A transform that dies on a batch is tried again with its halves, in fresh instances, until the records that kill it
+//! A transform that dies on a batch is tried again with parts of it, in fresh instances, until the records that kill it
 //! are alone (`model::search` decides); those are refused, and the rest goes on in order, since the parts lie on top
 //! of all else that waits. A stage that asks for another try, or on which nothing goes through, is held: what comes
 //! for it waits, bounded in bytes, and the rest of the belt goes on. When its tries are used up it has failed: the run
@@ -15,7 +15,7 @@ use model::batch::Batch;
 use model::limits;
 use model::manifest::OnFailure;
 use model::plan::Plan;
-use model::search::{Search, Verdict};
+use model::search::{self, Search, Verdict};
 use tokio::time::Instant;
 
 use crate::belt::{Belt, Station, Way};
@@ -145,7 +145,7 @@ impl Belt {
                 let search = Search::new(rows);
                 let (whole, found) = (failed.batch.clone(), Vec::new());
                 trouble.hunt = Some(Hunt { search, whole, started: now, parts: 1, found });
-                if rows == 1 { Verdict::Killer } else { Verdict::Halve }
+                if rows == 1 { Verdict::Killer } else { Verdict::Split }
             }
         };
         if let Verdict::Probe(probes) = verdict {
@@ -159,10 +159,10 @@ impl Belt {
             verdict = hunt.search.died(rows, now - hunt.started);
         }
         match verdict {
-            Verdict::Halve => {
-                self.hunted(stage)?.parts += 1;
-                let middle = rows as u32 / 2;
-                for range in [middle..rows as u32, 0..middle] {
+            Verdict::Split => {
+                let parts = search::parts(rows as u32);
+                self.hunted(stage)?.parts += parts.len() - 1;
+                for range in parts.rev() {
                     let part = failed.batch.pick(&range.collect());
                     self.waiting.push((Way::Part(stage), part));
                 }

@@ -108,6 +108,9 @@ pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(600);
 pub const SEARCH_CALLS_MAX: u32 = 4096;
 /// How long such a search goes on. What it has not told apart by then goes to the dead letters together.
 pub const SEARCH_TIME: Duration = Duration::from_secs(30);
+/// Parts that a batch is split into when a stage has died on it. A death costs about as much as a dozen calls that go
+/// well: with more parts there are fewer deaths, 4 of 1024 records, and more of the others.
+pub const SEARCH_PARTS: u32 = 16;
 /// Records on which a stage dies, before any other of its batch went through, after which records from all
 /// over the batch are tried: when those kill it as well, it is the stage and not the records.
 pub const SEARCH_DEATHS_BEFORE_PROBE: u32 = 4;
@@ -198,8 +201,9 @@ pub const CORE_TABLES_MAX: u32 = 8;
 /// Elements of one table: an interpreter has some ten thousand functions behind pointers.
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Memory of an instance's slot that is wiped rather than given back when the instance goes: what a small
-/// stage touches, so that the next one starts without page faults.
-pub const SLOT_RESIDENT_BYTES: usize = 64 << 10;
+/// stage touches for a batch, so that the next one starts without page faults, which cost more than half of a
+/// fresh instance.
+pub const SLOT_RESIDENT_BYTES: usize = 256 << 10;
 /// Slots that stay warm for a component that has no instance just now.
 pub const WARM_SLOTS_MAX: u32 = 100;
 /// The stack on which a call into a guest runs, the host functions that it calls included.
