@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let word = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     println!(
-        "Records of {} bytes in batches of {}, one stage, one core (number {core})\n",
+        "Records of {} bytes in batches of {}, one core (number {core})\n",
         workload::RECORD_BYTES,
         workload::BATCH_RECORDS
     );
@@ -31,67 +31,57 @@ fn main() -> Result<()> {
 /// A row, and what it is held against.
 struct Row {
     name: &'static str,
-    /// The stage as the manifest has it, all but `from`.
-    stage: &'static str,
+    /// Each as the manifest has it, all but `from`.
+    stages: &'static [&'static str],
     metered: bool,
     ends: Ends,
     /// The row that it is held against, and how much of its rate must be reached.
     against: Option<(&'static str, f64)>,
 }
 
+impl Row {
+    const fn new(name: &'static str, stages: &'static [&'static str], keeps: f64) -> Self {
+        Self { name, stages, metered: true, ends: Ends { keeps, poisoned: false }, against: None }
+    }
+
+    const fn limits_off(self) -> Self {
+        Self { metered: false, ..self }
+    }
+
+    const fn poisoned(self) -> Self {
+        Self { ends: Ends { poisoned: true, ..self.ends }, ..self }
+    }
+
+    const fn against(self, row: &'static str, bound: f64) -> Self {
+        Self { against: Some((row, bound)), ..self }
+    }
+}
+
 const FILTER_OFF: &str = "the filter, limits off";
 const FILTER: &str = "the filter, limits on";
 const MAP_OFF: &str = "the map, limits off";
-const CLEAN: &str = "a stage that some record would kill";
+const BELT: &str = "three stages, the first of which some record would kill";
+const ALONE: &str = "that stage alone";
 
-const ROWS: [Row; 7] = [
-    Row {
-        name: FILTER_OFF,
-        stage: "transform: GUEST(filter-half)",
-        metered: false,
-        ends: Ends::Clean { keeps: 0.5 },
-        against: None,
-    },
-    Row {
-        name: FILTER,
-        stage: "transform: GUEST(filter-half)",
-        metered: true,
-        ends: Ends::Clean { keeps: 0.5 },
-        against: Some((FILTER_OFF, 1.0 / 1.5)),
-    },
-    Row {
-        name: "the filter, `isolation: batch`",
-        stage: "transform: GUEST(filter-half), isolation: batch",
-        metered: true,
-        ends: Ends::Clean { keeps: 0.5 },
-        against: Some((FILTER, 0.1)),
-    },
-    Row {
-        name: MAP_OFF,
-        stage: "transform: GUEST(wrap)",
-        metered: false,
-        ends: Ends::Clean { keeps: 1.0 },
-        against: None,
-    },
-    Row {
-        name: "the map, limits on",
-        stage: "transform: GUEST(wrap)",
-        metered: true,
-        ends: Ends::Clean { keeps: 1.0 },
-        against: Some((MAP_OFF, 1.0 / 1.15)),
-    },
-    Row { name: CLEAN, stage: POISONABLE, metered: true, ends: Ends::Clean { keeps: 1.0 }, against: None },
-    Row {
-        name: "the same, one record in a million kills it",
-        stage: POISONABLE,
-        metered: true,
-        ends: Ends::Poisoned,
-        against: Some((CLEAN, 0.95)),
-    },
-];
-
-/// It panics on the record that `benches::lone` calls poison.
+/// It forwards everything, and panics on the record that `benches::lone` calls poison.
 const POISONABLE: &str = "transform: GUEST(probe-run), with: { at: POISON, then: panic }";
+const MAP: &str = "transform: GUEST(wrap)";
+const MOST: &str = "transform: GUEST(filter-most)";
+
+const ROWS: [Row; 9] = [
+    Row::new(FILTER_OFF, &["transform: GUEST(filter-half)"], 0.5).limits_off(),
+    Row::new(FILTER, &["transform: GUEST(filter-half)"], 0.5).against(FILTER_OFF, 1.0 / 1.5),
+    Row::new("the filter, `isolation: batch`", &["transform: GUEST(filter-half), isolation: batch"], 0.5)
+        .against(FILTER, 0.1),
+    Row::new(MAP_OFF, &[MAP], 1.0).limits_off(),
+    Row::new("the map, limits on", &[MAP], 1.0).against(MAP_OFF, 1.0 / 1.15),
+    Row::new(BELT, &[POISONABLE, MAP, MOST], 0.9),
+    Row::new("the three, one record in a million kills it", &[POISONABLE, MAP, MOST], 0.9)
+        .poisoned()
+        .against(BELT, 0.95),
+    Row::new(ALONE, &[POISONABLE], 1.0),
+    Row::new("alone, one record in a million kills it", &[POISONABLE], 1.0).poisoned().against(ALONE, 0.95),
+];
 
 /// `word`: only the rows that have it in their name, for a look with a profiler.
 fn rates(runtime: &Runtime, word: Option<&str>) -> Result<Vec<Rates>> {
@@ -103,9 +93,9 @@ fn rates(runtime: &Runtime, word: Option<&str>) -> Result<Vec<Rates>> {
     for row in ROWS.iter().filter(|row| word.is_none_or(|word| row.name.contains(word))) {
         let engine: &Engine = if row.metered { &metered } else { &free };
         // The same batches but for that record, so that nothing else is compared.
-        let odd = if matches!(row.ends, Ends::Poisoned) { POISON } else { HARMLESS };
+        let odd = if row.ends.poisoned { POISON } else { HARMLESS };
         let batches = with_one(odd, &values, MILLION_BATCHES)?;
-        let lone = runtime.block_on(Lone::new(engine, row.stage, batches, row.ends))?;
+        let lone = runtime.block_on(Lone::new(engine, row.stages, batches, row.ends))?;
         runtime.block_on(lone.check()).with_context(|| row.name)?;
         let lone = Arc::new(lone);
         contenders

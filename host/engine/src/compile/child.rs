@@ -331,6 +331,7 @@ mod tests {
         let cases = [
             ("exit 3", "exit status: 3: it said nothing"),
             ("echo no >&2; echo because >&2; exit 1", "exit status: 1: because"),
+            ("echo \"home [$HOME]\" >&2; exit 1", "home []"),
             ("kill -SEGV $$", "signal: 11"),
             ("kill -XCPU $$", "compiling it took more than 20 s"),
             ("echo memory allocation of 8 bytes failed >&2; kill -ABRT $$", "2048 MiB of memory"),

@@ -20,7 +20,7 @@ const VERB: &str = "compile-stage";
 
 /// Less is not enough to start.
 const TIME_LEAST: Duration = Duration::from_millis(10);
-const MEMORY_BYTES_LEAST: u64 = 16 << 20;
+const MEMORY_BYTES_LEAST: u64 = 32 << 20;
 
 pub(super) fn compiler() -> Result<Compiler> {
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
@@ -38,7 +38,7 @@ fn bounds(variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<CompileBo
     let memory = variable(MEMORY_VARIABLE).map(|text| {
         let most = limits::COMPILE_MEMORY_BYTES_MAX as u64;
         let range = manifest::Bytes(MEMORY_BYTES_LEAST)..=manifest::Bytes(most);
-        within(MEMORY_VARIABLE, &text, range, "an amount such as 4GiB, from 16MiB to 64GiB")
+        within(MEMORY_VARIABLE, &text, range, "an amount such as 4GiB, from 32MiB to 64GiB")
     });
     Ok(CompileBounds {
         time: time.transpose()?.map_or(default.time, |time| time.0),
