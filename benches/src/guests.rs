@@ -26,3 +26,15 @@ pub fn component(name: &str) -> Result<Vec<u8>, NotBuilt> {
     let path = path(name);
     std::fs::read(&path).map_err(|source| NotBuilt { path, source })
 }
+
+/// `text` with the path of a stage for each `GUEST(name)`.
+pub fn named(text: &str) -> String {
+    let mut parts = text.split("GUEST(");
+    let mut named = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once(')').unwrap_or((part, ""));
+        named.push_str(&path(name).display().to_string());
+        named.push_str(rest);
+    }
+    named
+}

@@ -1,5 +1,5 @@
-//! What Conveyor is measured against, and how. The rows of the tables are printed by `benches/belt.rs` and
-//! `benches/csv.rs`; `docs/performance.md` holds what they printed.
+//! What Conveyor is measured against, and how. The rows of the tables are printed by `benches/belt.rs`,
+//! `benches/csv.rs` and `benches/limits.rs`; `docs/performance.md` holds what they printed.
 
 pub mod belt;
 pub mod flights;
@@ -7,6 +7,7 @@ pub mod grpc;
 pub mod guests;
 pub mod life;
 pub mod list_record;
+pub mod lone;
 pub mod measure;
 pub mod native;
 pub mod pipeline;

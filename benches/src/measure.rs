@@ -220,16 +220,23 @@ mod tests {
 
     #[test]
     fn the_work_of_children_counts() {
+        /// Ended however the test ends.
+        struct Busy(std::process::Child);
+        impl Drop for Busy {
+            fn drop(&mut self) {
+                let _ = self.0.kill();
+                let _ = self.0.wait();
+            }
+        }
         let mut child = std::process::Command::new("sh");
-        let mut child = child.args(["-c", "while :; do :; done"]).spawn().expect("a shell");
-        let clock_of_child = || ran(&[child.id()]);
+        let child = Busy(child.args(["-c", "while :; do :; done"]).spawn().expect("a shell"));
+        let clock_of_child = || ran(&[child.0.id()]);
         let start = Instant::now();
         while clock_of_child() < Duration::from_millis(5) && start.elapsed() < Duration::from_secs(20) {
             std::thread::yield_now();
         }
         let worked = clock_of_child();
-        child.kill().expect("ended");
-        child.wait().expect("gone");
+        drop(child);
         assert!(worked >= Duration::from_millis(5), "{worked:?}");
     }
 }

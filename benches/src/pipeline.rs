@@ -66,6 +66,17 @@ impl Pipeline {
 
     /// A run of its transforms between two other ends than the manifest names.
     pub fn between(&self, source: Box<dyn Source>, sink: Box<dyn Sink>) -> Result<Run> {
+        self.refusing(source, sink, OnError::Fail, Box::new(Refuse))
+    }
+
+    /// The same, for stages that refuse records.
+    pub fn refusing(
+        &self,
+        source: Box<dyn Source>,
+        sink: Box<dyn Sink>,
+        on_error: OnError,
+        letters: Box<dyn Letters>,
+    ) -> Result<Run> {
         let limits = PullLimits {
             records_max: limits::BATCH_RECORDS,
             bytes_max: limits::BATCH_BYTES,
@@ -80,8 +91,8 @@ impl Pipeline {
         let plan = self.wired.plan.clone();
         let parts: Option<Vec<_>> = plan.stages.iter().map(part).collect();
         let parts = parts.context("a pipeline with one source and one sink is needed")?;
-        let rules = Rules { on_error: vec![OnError::Fail; parts.len()], ..Rules::defaults(&plan) };
-        Ok(Job { plan, parts, rules, letters: Box::new(Refuse), checkpoints: None }.build()?)
+        let rules = Rules { on_error: vec![on_error; parts.len()], ..Rules::defaults(&plan) };
+        Ok(Job { plan, parts, rules, letters, checkpoints: None }.build()?)
     }
 }
 

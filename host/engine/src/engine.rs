@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use model::limits;
+use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use crate::compile::Loaded;
+use crate::compile::{Compiler, Loaded};
 use crate::error::EngineError;
 use crate::link;
 use crate::meter::Ticker;
@@ -26,11 +27,14 @@ pub struct EngineOptions {
     /// Whether fuel, running time and memory are counted and bounded. Without it a guest can run for ever: for
     /// measuring what the limits cost, and for nothing else.
     pub metered: bool,
+    /// What compiles, so that it is held within bounds; without it, this process does. It has to be of this very
+    /// version.
+    pub compiler: Option<Compiler>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_dir: None, instances_max: limits::INSTANCES_MAX, metered: true }
+        Self { cache_dir: None, instances_max: limits::INSTANCES_MAX, metered: true, compiler: None }
     }
 }
 
@@ -44,6 +48,9 @@ pub(crate) struct Shared {
     pub wasm: wasmtime::Engine,
     pub cache_dir: Option<PathBuf>,
     pub metered: bool,
+    pub compiler: Option<Compiler>,
+    /// Room for components that are being compiled.
+    pub compiling: Semaphore,
     pub loaded: Loaded,
     plain: Linker<State>,
     wasi: OnceLock<Linker<State>>,
@@ -61,6 +68,8 @@ impl Engine {
             wasm,
             cache_dir: options.cache_dir,
             metered: options.metered,
+            compiler: options.compiler,
+            compiling: Semaphore::new(limits::COMPILATIONS_MAX),
             loaded: Loaded::default(),
             plain,
             wasi: OnceLock::new(),
@@ -85,7 +94,8 @@ impl Shared {
     }
 }
 
-fn config(instances: u32, metered: bool) -> Config {
+/// The same for whoever compiles and whoever runs what was compiled; `instances` does not change the code.
+pub(crate) fn config(instances: u32, metered: bool) -> Config {
     let mut config = Config::new();
     config
         .cranelift_opt_level(OptLevel::Speed)
@@ -93,7 +103,8 @@ fn config(instances: u32, metered: bool) -> Config {
         .epoch_interruption(metered)
         // With it on, the async path costs twice as much per call.
         .concurrency_support(false)
-        .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+        // `compile::Symbols` looks up where a stage died, once and not at every trap.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .memory_init_cow(true)
         .async_stack_size(limits::FIBER_STACK_BYTES)
         .max_wasm_stack(limits::GUEST_STACK_BYTES)

@@ -1,9 +1,13 @@
 //! What can go wrong with a component and with a call, each told in the words of whoever has to act on it.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::limits;
+
+use crate::compile::Symbols;
 
 /// Why an engine cannot be had on this machine.
 #[derive(thiserror::Error, Debug)]
@@ -58,6 +62,57 @@ pub enum LoadError {
     Schema { why: String },
     #[error("compiling it was cut short: {why}")]
     Interrupted { why: String },
+    #[error(
+        "compiling it took more than {} s; build it smaller, or allow more with CONVEYOR_COMPILE_TIME",
+        limit.as_secs_f64()
+    )]
+    CompileTime { limit: Duration },
+    #[error(
+        "compiling it took more than {} MiB of memory; build it smaller, or allow more with \
+         CONVEYOR_COMPILE_MEMORY",
+        limit_bytes >> 20
+    )]
+    CompileMemory { limit_bytes: usize },
+    #[error("compiled, it has more than {} MiB; build it smaller", limit_bytes >> 20)]
+    CodeTooLarge { limit_bytes: usize },
+    #[error(
+        "the process that compiles it, {}, cannot be started: {source}; look whether it is there and may be run",
+        program.display()
+    )]
+    CompilerStart { program: PathBuf, source: std::io::Error },
+    #[error("the process that compiled it ended {how}; try again, and report it if it stays so")]
+    CompilerDied { how: String },
+    #[error(
+        "the process that compiled it answered with something else than its code: {why}; it has to be this \
+         very version of Conveyor"
+    )]
+    CompilerAnswer { why: String },
+}
+
+impl LoadError {
+    /// Whether it is told by what happened while it was compiled, so that it may be a stage all the same.
+    pub fn is_of_compiling(&self) -> bool {
+        match self {
+            Self::Interrupted { .. }
+            | Self::CompileTime { .. }
+            | Self::CompileMemory { .. }
+            | Self::CodeTooLarge { .. }
+            | Self::CompilerStart { .. }
+            | Self::CompilerDied { .. }
+            | Self::CompilerAnswer { .. } => true,
+            Self::TooLarge { .. }
+            | Self::NotWasm { .. }
+            | Self::Version { .. }
+            | Self::Truncated { .. }
+            | Self::Invalid { .. }
+            | Self::Componentize { .. }
+            | Self::NotAStage { .. }
+            | Self::Signature { .. }
+            | Self::Link { .. }
+            | Self::About(_)
+            | Self::Schema { .. } => false,
+        }
+    }
 }
 
 fn list(names: &[String]) -> String {
@@ -265,10 +320,65 @@ impl fmt::Display for Trap {
     }
 }
 
-/// The guest's own frames, the innermost first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The guest's own frames, the innermost first. Where they are in its source is looked up when it is asked for.
+#[derive(Clone, Debug, Default)]
 pub struct GuestBacktrace {
-    pub frames: Vec<Frame>,
+    places: Vec<Place>,
+    symbols: Option<Arc<Symbols>>,
+}
+
+/// A frame as the runtime knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub module: Option<String>,
+    /// Mangled, where wasm has it.
+    pub function: Option<String>,
+    pub function_index: u32,
+    /// In the component.
+    pub offset: Option<usize>,
+}
+
+impl GuestBacktrace {
+    pub(crate) fn new(places: Vec<Place>, symbols: Arc<Symbols>) -> Self {
+        Self { places, symbols: Some(symbols) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The frames with what the component's DWARF says of them. The first time for a place it takes milliseconds.
+    pub fn frames(&self) -> Vec<Frame> {
+        let offsets: Vec<usize> = self.places.iter().filter_map(|place| place.offset).collect();
+        let mut symbols = self.symbols.iter().flat_map(|symbols| symbols.at(&offsets));
+        let mut frames = Vec::new();
+        for Place { module, function, function_index, offset } in &self.places {
+            let named = function.as_deref().map_or_else(|| format!("function {function_index}"), demangle);
+            let found = offset.and_then(|_| symbols.next()).unwrap_or_default();
+            if found.is_empty() {
+                frames.push(Frame { module: module.clone(), function: named, file: None, line: None });
+                continue;
+            }
+            for (i, symbol) in found.iter().enumerate() {
+                // The last is the function itself, whose name wasm knows with its path; those before it were
+                // inlined, and DWARF has their bare names.
+                let inlined = symbol.name.as_deref().filter(|_| i + 1 < found.len());
+                frames.push(Frame {
+                    module: module.clone(),
+                    function: inlined.map_or_else(|| named.clone(), demangle),
+                    file: symbol.file.clone(),
+                    line: symbol.line,
+                });
+            }
+        }
+        frames.truncate(limits::BACKTRACE_FRAMES_MAX);
+        frames
+    }
+}
+
+fn demangle(name: &str) -> String {
+    // `{:#}` leaves out the hash.
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 /// One frame of a guest; inlined functions have frames of their own where the component has DWARF.
@@ -282,7 +392,16 @@ pub struct Frame {
 
 impl fmt::Display for GuestBacktrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, frame) in self.frames.iter().enumerate() {
+        Frames(&self.frames()).fmt(f)
+    }
+}
+
+/// Frames as they are shown: one or two lines each.
+pub struct Frames<'a>(pub &'a [Frame]);
+
+impl fmt::Display for Frames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, frame) in self.0.iter().enumerate() {
             write!(f, "{i:>4}: {}", frame.function)?;
             match (&frame.file, frame.line) {
                 (Some(file), Some(line)) => writeln!(f, "\n          at {file}:{line}")?,

@@ -12,7 +12,7 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 
 use crate::access::Access;
-use crate::compile::Compiled;
+use crate::compile::{Compiled, Symbols};
 use crate::contract::FailureOut;
 use crate::error::{CallError, Failure};
 use crate::link::log::{StageLog, Voice};
@@ -49,6 +49,7 @@ pub(crate) struct Instance {
     pub last_fuel: u64,
     metered: bool,
     pub beats: Arc<AtomicU64>,
+    symbols: Arc<Symbols>,
 }
 
 /// What a call of the contract answers: a value, or the stage's own failure.
@@ -78,8 +79,11 @@ impl Instance {
             watched(start, &beats, budget.host_call_time).await?
         };
         match started {
-            Ok(exports) => Ok(Self { store, exports, last_fuel: 0, metered, beats }),
-            Err(error) => Err(explain(&store, error, budget, true)),
+            Ok(exports) => {
+                let symbols = component.symbols().clone();
+                Ok(Self { store, exports, last_fuel: 0, metered, beats, symbols })
+            }
+            Err(error) => Err(explain(&store, component.symbols(), error, budget, true)),
         }
     }
 
@@ -146,7 +150,7 @@ impl Instance {
             let left = self.store.get_fuel().unwrap_or_default();
             self.last_fuel = budget.fuel.saturating_sub(left);
         }
-        answer.map_err(|error| explain(&self.store, error, budget, false))
+        answer.map_err(|error| explain(&self.store, &self.symbols, error, budget, false))
     }
 
     /// Counts that a call ended at a limit or in a death.
@@ -174,11 +178,19 @@ fn arm(store: &mut Store<State>, budget: Budget, metered: bool) -> Result<(), Ca
     Ok(())
 }
 
-fn explain(store: &Store<State>, error: wasmtime::Error, budget: Budget, starting: bool) -> CallError {
+#[cold]
+fn explain(
+    store: &Store<State>,
+    symbols: &Arc<Symbols>,
+    error: wasmtime::Error,
+    budget: Budget,
+    starting: bool,
+) -> CallError {
     let state = store.data();
     Failed {
         error,
         memory: &state.memory,
+        symbols,
         fuel: budget.fuel,
         time: budget.time,
         output_bytes: budget.output_bytes,

@@ -21,11 +21,13 @@ mod source;
 mod state;
 
 pub use access::{Access, AccessOptions, Network, OpenDir, Resolver, Resolving, Secret};
-pub use compile::{Component, ConfigProblem, Digest, componentize};
+pub use compile::{
+    CompileBounds, CompileStageError, Compiler, Component, ConfigProblem, Digest, compile_stage, componentize,
+};
 pub use data::Call;
 pub use engine::{Engine, EngineOptions};
 pub use error::{
-    AnswerError, CallError, EngineError, Failure, Frame, GuestBacktrace, InputError, LoadError, Trap,
+    AnswerError, CallError, EngineError, Failure, Frame, Frames, GuestBacktrace, InputError, LoadError, Trap,
 };
 pub use hits::Hits;
 pub use meter::StageLimits;

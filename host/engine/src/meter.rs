@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use model::limits;
-use wasmtime::{ResourceLimiter, UpdateDeadline, WasmBacktrace};
+use wasmtime::{FrameInfo, ResourceLimiter, UpdateDeadline, WasmBacktrace};
 
-use crate::error::{AnswerError, CallError, EngineError, Frame, GuestBacktrace, Trap};
+use crate::compile::Symbols;
+use crate::error::{AnswerError, CallError, EngineError, GuestBacktrace, Place, Trap};
 
 /// The bounds of one stage, from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,6 +218,7 @@ impl ResourceLimiter for MemoryMeter {
 pub(crate) struct Failed<'a> {
     pub error: wasmtime::Error,
     pub memory: &'a MemoryMeter,
+    pub symbols: &'a Arc<Symbols>,
     pub fuel: u64,
     pub time: Duration,
     pub output_bytes: usize,
@@ -228,11 +230,12 @@ pub(crate) struct Failed<'a> {
 impl Failed<'_> {
     /// Which of its limits a call hit, or how else it ended.
     pub(crate) fn explain(self) -> CallError {
-        let Self { error, memory, fuel, time, output_bytes, last_words, starting } = self;
+        let Self { error, memory, symbols, fuel, time, output_bytes, last_words, starting } = self;
         if error.is::<wasmtime::PoolConcurrencyLimitError>() {
             return CallError::NoRoom;
         }
-        let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames);
+        let backtrace = error.downcast_ref::<WasmBacktrace>();
+        let backtrace = backtrace.map(|found| GuestBacktrace::new(places(found), symbols.clone()));
         let trap = error.downcast_ref::<wasmtime::Trap>().copied();
         let in_guest = backtrace.is_some() || trap.is_some();
         let backtrace = backtrace.unwrap_or_default();
@@ -275,37 +278,15 @@ const HOSTCALL_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
 /// How it says that a table of handles is full.
 const HANDLES: [&str; 2] = ["store handle limit exceeded", "resource table has no free keys"];
 
-/// Frames that a report shows: the innermost ones say it all.
-const FRAMES_MAX: usize = 64;
-
-fn frames(backtrace: &WasmBacktrace) -> GuestBacktrace {
-    let mut frames = Vec::new();
-    for frame in backtrace.frames() {
-        let module = frame.module().name().map(str::to_owned);
-        let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
-        if frame.symbols().is_empty() {
-            frames.push(Frame { module, function: name, file: None, line: None });
-            continue;
-        }
-        for (i, symbol) in frame.symbols().iter().enumerate() {
-            // The last is the function itself, whose name wasm knows with its path; those before it were
-            // inlined, and DWARF has their bare names.
-            let inlined = symbol.name().filter(|_| i + 1 < frame.symbols().len());
-            frames.push(Frame {
-                module: module.clone(),
-                function: inlined.map_or_else(|| name.clone(), demangle),
-                file: symbol.file().map(str::to_owned),
-                line: symbol.line(),
-            });
-        }
-    }
-    frames.truncate(FRAMES_MAX);
-    GuestBacktrace { frames }
-}
-
-fn demangle(name: &str) -> String {
-    // `{:#}` leaves out the hash.
-    format!("{:#}", rustc_demangle::demangle(name))
+fn places(backtrace: &WasmBacktrace) -> Vec<Place> {
+    let frames = backtrace.frames().iter();
+    let place = |frame: &FrameInfo| Place {
+        module: frame.module().name().map(str::to_owned),
+        function: frame.func_name().map(str::to_owned),
+        function_index: frame.func_index(),
+        offset: frame.module_offset(),
+    };
+    frames.map(place).collect()
 }
 
 #[cfg(test)]

@@ -350,7 +350,7 @@ impl Belt {
             error: Box::new(error),
         };
         let kind = FailedKind::Death;
-        Box::new(Failed { batch, error, code: CODE, message, backtrace: None, kind })
+        Box::new(Failed { batch, error, code: CODE, message, kind })
     }
 
     fn written(

@@ -1,6 +1,6 @@
 //! A stage that fails: which records it dies on, when it is tried again, and when it is given up.
 //!
-//! A transform that dies on a batch is tried again with its halves, in fresh instances, until the records that kill it
+//! A transform that dies on a batch is tried again with parts of it, in fresh instances, until the records that kill it
 //! are alone (`model::search` decides); those are refused, and the rest goes on in order, since the parts lie on top
 //! of all else that waits. A stage that asks for another try, or on which nothing goes through, is held: what comes
 //! for it waits, bounded in bytes, and the rest of the belt goes on. When its tries are used up it has failed: the run
@@ -15,7 +15,7 @@ use model::batch::Batch;
 use model::limits;
 use model::manifest::OnFailure;
 use model::plan::Plan;
-use model::search::{Search, Verdict};
+use model::search::{self, Search, Verdict};
 use tokio::time::Instant;
 
 use crate::belt::{Belt, Station, Way};
@@ -58,7 +58,6 @@ pub(crate) struct Failed {
     /// How it is counted and what a dead letter says.
     pub code: &'static str,
     pub message: String,
-    pub backtrace: Option<Arc<str>>,
     pub kind: FailedKind,
 }
 
@@ -146,7 +145,7 @@ impl Belt {
                 let search = Search::new(rows);
                 let (whole, found) = (failed.batch.clone(), Vec::new());
                 trouble.hunt = Some(Hunt { search, whole, started: now, parts: 1, found });
-                if rows == 1 { Verdict::Killer } else { Verdict::Halve }
+                if rows == 1 { Verdict::Killer } else { Verdict::Split }
             }
         };
         if let Verdict::Probe(probes) = verdict {
@@ -160,10 +159,10 @@ impl Belt {
             verdict = hunt.search.died(rows, now - hunt.started);
         }
         match verdict {
-            Verdict::Halve => {
-                self.hunted(stage)?.parts += 1;
-                let middle = rows as u32 / 2;
-                for range in [middle..rows as u32, 0..middle] {
+            Verdict::Split => {
+                let parts = search::parts(rows as u32);
+                self.hunted(stage)?.parts += parts.len() - 1;
+                for range in parts.rev() {
                     let part = failed.batch.pick(&range.collect());
                     self.waiting.push((Way::Part(stage), part));
                 }
@@ -182,7 +181,9 @@ impl Belt {
 
     /// A part of the batch is known to kill the stage: one record, or several that could not be told apart.
     fn resolve(&mut self, stage: usize, failed: Failed) -> Result<(), RunError> {
-        let Failed { batch, error, code, message, backtrace, .. } = failed;
+        let Failed { batch, error, code, message, .. } = failed;
+        // Only now is it looked up where the stage was: not for each part that it died on.
+        let backtrace: Option<Arc<str>> = error.backtrace().map(|frames| frames.to_string().into());
         let hunt = self.hunted(stage)?;
         let (rows, attempts) = (batch.rows(), hunt.search.calls());
         let message = match rows {
@@ -400,11 +401,10 @@ pub(crate) fn not_opened(plan: &Plan, stage: usize, batch: Batch, error: CallErr
 #[cold]
 pub(crate) fn failed(plan: &Plan, stage: usize, batch: Batch, error: CallError) -> Box<Failed> {
     let (code, message, kind) = (error.code(), error.to_string(), FailedKind::of(&error));
-    let backtrace = error.backtrace().map(|frames| frames.to_string().into());
     let name = plan.stages[stage].name.to_string();
     let error = match error {
         CallError::Start(_) => RunError::Start { stage: name, error: Box::new(error) },
         error => RunError::Call { stage: name, records: Records::of(&batch), error: Box::new(error) },
     };
-    Box::new(Failed { batch, error, code, message, backtrace, kind })
+    Box::new(Failed { batch, error, code, message, kind })
 }

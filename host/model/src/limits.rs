@@ -113,6 +113,9 @@ pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(600);
 pub const SEARCH_CALLS_MAX: u32 = 4096;
 /// How long such a search goes on. What it has not told apart by then goes to the dead letters together.
 pub const SEARCH_TIME: Duration = Duration::from_secs(30);
+/// Parts that a batch is split into when a stage has died on it. A death costs about as much as a dozen calls that go
+/// well: with more parts there are fewer deaths, 4 of 1024 records, and more of the others.
+pub const SEARCH_PARTS: u32 = 16;
 /// Records on which a stage dies, before any other of its batch went through, after which records from all
 /// over the batch are tried: when those kill it as well, it is the stage and not the records.
 pub const SEARCH_DEATHS_BEFORE_PROBE: u32 = 4;
@@ -136,6 +139,30 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
 
 /// A component's file.
 pub const COMPONENT_BYTES_MAX: usize = 256 << 20;
+/// How long one component may be compiled. An interpreter of 18 MB takes a quarter of a minute on two cores.
+pub const COMPILE_TIME: Duration = Duration::from_secs(120);
+/// The longest that may be asked for.
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Memory of the process that compiles one component.
+pub const COMPILE_MEMORY_BYTES: usize = 2 << 30;
+/// The most that may be asked for.
+pub const COMPILE_MEMORY_BYTES_MAX: usize = 64 << 30;
+/// Code of one component: an interpreter has some forty megabytes.
+pub const COMPILED_BYTES_MAX: usize = 512 << 20;
+/// What a compiling process says of the code that follows.
+pub const COMPILED_HEAD_BYTES_MAX: usize = 256 << 10;
+/// What is kept of the words of a compiling process that fails.
+pub const COMPILER_WORDS_BYTES_MAX: u64 = 4 << 10;
+/// Components that are compiled at once; each takes all cores that it gets.
+pub const COMPILATIONS_MAX: usize = 2;
+/// DWARF of one component; more is left out.
+pub const DEBUG_BYTES_MAX: usize = 64 << 20;
+/// Core modules of one component whose DWARF is kept; of one that has more, none is.
+pub const DEBUG_MODULES_MAX: usize = 256;
+/// Places in the code of one component whose function and line are known and kept: where it died.
+pub const SYMBOLS_KEPT_MAX: usize = 4096;
+/// Frames that a report of a death shows: the innermost ones say it all.
+pub const BACKTRACE_FRAMES_MAX: usize = 64;
 /// What `about` or a `plan` may answer: names, schemas and texts together.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Columns of one stream.
@@ -179,8 +206,9 @@ pub const CORE_TABLES_MAX: u32 = 8;
 /// Elements of one table: an interpreter has some ten thousand functions behind pointers.
 pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Memory of an instance's slot that is wiped rather than given back when the instance goes: what a small
-/// stage touches, so that the next one starts without page faults.
-pub const SLOT_RESIDENT_BYTES: usize = 64 << 10;
+/// stage touches for a batch, so that the next one starts without page faults, which cost more than half of a
+/// fresh instance.
+pub const SLOT_RESIDENT_BYTES: usize = 256 << 10;
 /// Slots that stay warm for a component that has no instance just now.
 pub const WARM_SLOTS_MAX: u32 = 100;
 /// The stack on which a call into a guest runs, the host functions that it calls included.

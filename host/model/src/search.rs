@@ -1,9 +1,11 @@
-//! Which records of a batch kill a stage: halving until they are alone.
+//! Which records of a batch kill a stage: splitting until they are alone.
 //!
 //! A stage that died on a batch is not told apart from its records by anything that it says; it is tried again
-//! with each half in a fresh instance. Whoever drives the search does the calls, from left to right, so that what
+//! with each part of the batch, and after each death in a fresh instance. Parts and not halves, since a death costs
+//! as much as a dozen calls that go well, and one that came by a timeout costs seconds. Whoever drives the search does the calls, from left to right, so that what
 //! goes through leaves in order. Everything here is a value: counts and times come in, a verdict goes out.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::limits;
@@ -23,8 +25,8 @@ pub struct Search {
 /// What to do about a part of the batch on which the stage died.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Try both halves, the left one first.
-    Halve,
+    /// Try its [`parts`], the left one first.
+    Split,
     /// It is this record.
     Killer,
     /// Too much was tried: all records of this part are given up together.
@@ -32,6 +34,13 @@ pub enum Verdict {
     /// Nothing has gone through so far. Try these rows of the whole batch one by one, and throw away what comes
     /// of it; then say with [`Search::probed`] whether any went through.
     Probe(Vec<u32>),
+}
+
+/// What a batch of `rows`, more than one, is split into.
+pub fn parts(rows: u32) -> impl DoubleEndedIterator<Item = Range<u32>> + ExactSizeIterator {
+    let parts = rows.min(limits::SEARCH_PARTS);
+    let end = move |part: u32| (u64::from(rows) * u64::from(part) / u64::from(parts)) as u32;
+    (0..parts).map(move |part| end(part)..end(part + 1))
 }
 
 impl Search {
@@ -59,7 +68,7 @@ impl Search {
         }
         match self.calls >= limits::SEARCH_CALLS_MAX || took >= limits::SEARCH_TIME {
             true => Verdict::GiveUp,
-            false => Verdict::Halve,
+            false => Verdict::Split,
         }
     }
 
@@ -90,8 +99,6 @@ impl Search {
 
 #[cfg(test)]
 mod tests {
-    use std::ops::Range;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -104,6 +111,7 @@ mod tests {
         given_up: Vec<u32>,
         hopeless: bool,
         calls: u32,
+        deaths: u32,
     }
 
     /// Drives a search as the belt does, over a stage that dies on the rows for which `kills` says so.
@@ -113,7 +121,7 @@ mod tests {
         let mut waiting: Vec<Range<u32>> = Vec::new();
         match rows {
             0 | 1 => waiting.push(0..rows),
-            _ => waiting.extend([rows / 2..rows, 0..rows / 2]),
+            _ => waiting.extend(parts(rows).rev()),
         }
         while let Some(part) = waiting.pop() {
             if !part.clone().any(&kills) {
@@ -121,6 +129,7 @@ mod tests {
                 found.through.extend(part);
                 continue;
             }
+            found.deaths += 1;
             let took = time_per_call * search.calls();
             let mut verdict = search.died(part.len(), took);
             if let Verdict::Probe(probes) = verdict {
@@ -135,9 +144,9 @@ mod tests {
             match verdict {
                 Verdict::Killer => found.killers.extend(part),
                 Verdict::GiveUp => found.given_up.extend(part),
-                Verdict::Halve => {
-                    let middle = part.start + (part.end - part.start) / 2;
-                    waiting.extend([middle..part.end, part.start..middle]);
+                Verdict::Split => {
+                    let inside = |of: Range<u32>| part.start + of.start..part.start + of.end;
+                    waiting.extend(parts(part.end - part.start).map(inside).rev());
                 }
                 Verdict::Probe(_) => panic!("it probes twice"),
             }
@@ -183,10 +192,24 @@ mod tests {
     }
 
     #[test]
-    fn one_killer_in_a_batch_costs_two_calls_a_halving() {
+    fn one_killer_in_a_batch_costs_few_deaths_and_some_calls() {
         let found = search(1024, |row| row == 700, Duration::ZERO);
         assert_eq!(found.killers, [700]);
-        assert!(found.calls <= 21, "{} calls", found.calls);
+        assert_eq!(found.deaths, 3, "64 rows, 4 rows, and the row itself");
+        // Even where each death, that of the whole batch among them, takes all the time that a batch has.
+        assert!((found.deaths + 1) * limits::BATCH_TIME < limits::SEARCH_TIME);
+        assert!(found.calls <= 1 + 16 + 16 + 4, "{} calls", found.calls);
+    }
+
+    #[test]
+    fn parts_are_all_of_it_and_about_as_large() {
+        for rows in [2, 3, 15, 16, 17, 1000, 65_536, u32::MAX] {
+            let parts: Vec<Range<u32>> = parts(rows).collect();
+            assert_eq!((parts[0].start, parts[parts.len() - 1].end), (0, rows));
+            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start), "{rows}: {parts:?}");
+            let sizes = || parts.iter().map(|part| part.end - part.start);
+            assert!(sizes().max() <= sizes().min().map(|least| least + 1), "{rows}: {parts:?}");
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn a_record_that_kills_its_stage_is_a_dead_letter_and_the_rest_is_delivered_in_o
     ];
     for (then, code, frame) in cases {
         let scene = probe(then);
-        scene.run_pipeline().code(0).says(&["`probe` died in 3 calls"]);
+        scene.run_pipeline().code(0).says(&["`probe` died in 2 calls"]);
         let written: String = (0..12).filter(|n| *n != 9).map(|n| format!("line {n}\n")).collect();
         assert_eq!(scene.read("out.txt"), written, "{then}");
         let entry = dead_letter(&scene);

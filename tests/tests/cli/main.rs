@@ -3,6 +3,7 @@
 mod bad_components;
 mod bad_data;
 mod bad_manifests;
+mod compiling;
 mod dead_letters;
 mod failures;
 mod fairness;

@@ -34,7 +34,7 @@ fn limits() -> StageLimits {
 /// One for all tests, with compiled code kept beside the guests, since the interpreters take seconds.
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let cache_dir = Some(guests_dir().join("compiled"));
-    let options = EngineOptions { cache_dir, instances_max: 16, metered: true };
+    let options = EngineOptions { cache_dir, instances_max: 16, ..EngineOptions::default() };
     Engine::new(options).expect("an engine")
 });
 

@@ -32,7 +32,8 @@ async fn a_panic_is_told_with_its_message_and_the_guests_own_frames() {
             let words = trap.last_words.as_deref().unwrap_or_default();
             assert!(words.contains("record 2 is not to my liking"), "{words}");
             let shown = trap.backtrace.to_string();
-            let at = trap.backtrace.frames.iter().find(|frame| frame.function == "process");
+            let frames = trap.backtrace.frames();
+            let at = frames.iter().find(|frame| frame.function == "process");
             let at = at.unwrap_or_else(|| panic!("no frame of the function that panicked in\n{shown}"));
             assert!(
                 at.file.as_deref().is_some_and(|file| file.ends_with("probe-bytes/src/lib.rs")),

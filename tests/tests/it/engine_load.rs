@@ -1,10 +1,14 @@
 //! Loading: what a component says of itself, its config, and the cache of compiled code.
 
-use engine::{Digest, Engine, EngineOptions, StageLimits};
+use std::sync::Arc;
+
+use arrow::array::BinaryArray;
+use engine::{Call, CallError, Digest, Engine, EngineOptions, StageLimits};
+use model::batch::Column;
 use model::stage::{StageKind, StagePlan};
 use serde_json::json;
 
-use crate::guests::{engine, guest, load};
+use crate::guests::{engine, guest, load, probe};
 
 #[tokio::test]
 async fn a_component_says_what_it_is() {
@@ -67,8 +71,11 @@ async fn bytes_that_are_loaded_twice_are_one_component() {
 #[tokio::test]
 async fn compiled_code_is_found_by_its_digest_and_made_again_when_it_is_damaged() {
     let dir = tempfile::tempdir().expect("a directory");
-    let options =
-        || EngineOptions { cache_dir: Some(dir.path().join("code")), instances_max: 4, metered: true };
+    let options = || EngineOptions {
+        cache_dir: Some(dir.path().join("code")),
+        instances_max: 4,
+        ..EngineOptions::default()
+    };
     let digest = {
         let engine = Engine::new(options()).expect("an engine");
         let digest = Digest::of(&guest("probe-bytes"));
@@ -95,4 +102,45 @@ async fn compiled_code_is_found_by_its_digest_and_made_again_when_it_is_damaged(
     assert!(third.load(guest("probe-bytes")).await.is_ok());
     let fourth = Engine::new(options()).expect("an engine");
     assert!(fourth.load_cached(digest).await.expect("no error").is_some(), "it was not made again");
+}
+
+/// The stage panics; where, as its backtrace says.
+async fn line_of_the_panic(component: &engine::Component) -> Option<u32> {
+    let pool = probe(component, "panic", &[], StageLimits::default()).await;
+    let columns = [Column::new(Arc::new(BinaryArray::from_iter_values(["a"])))];
+    let call = Call { rows: 1, columns: &columns, ..Call::default() };
+    let answer = pool.lease().await.expect("an instance").process(call).await;
+    let Err(CallError::Trap(trap)) = answer else { panic!("{answer:?}") };
+    let frames = trap.backtrace.frames();
+    let frame = frames.iter().find(|frame| frame.function == "process");
+    frame.unwrap_or_else(|| panic!("no such function in\n{}", trap.backtrace)).line
+}
+
+#[tokio::test]
+async fn where_a_stage_died_is_known_of_cached_code_and_missed_where_its_dwarf_is_gone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let code = dir.path().join("code");
+    let options =
+        || EngineOptions { cache_dir: Some(code.clone()), instances_max: 4, ..EngineOptions::default() };
+    let fresh = Engine::new(options()).expect("an engine").load(guest("probe-bytes")).await.expect("a stage");
+    let line = line_of_the_panic(&fresh).await;
+    assert!(line.is_some_and(|line| line > 100), "{line:?}");
+    let cached = async || {
+        let engine = Engine::new(options()).expect("an engine");
+        engine.load_cached(fresh.digest()).await.expect("no error").expect("it is kept")
+    };
+    assert_eq!(line_of_the_panic(&cached().await).await, line);
+    let files = std::fs::read_dir(&code).expect("the cache").map(|file| file.expect("a file").path());
+    let dwarf = files.into_iter().find(|path| path.extension().is_some_and(|of| of == "dwarf"));
+    let dwarf = dwarf.expect("DWARF of its own");
+    let mut bytes = std::fs::read(&dwarf).expect("the DWARF");
+    bytes[0] ^= 1;
+    for damaged in [Some(bytes), None] {
+        match damaged {
+            Some(bytes) => std::fs::write(&dwarf, bytes),
+            None => std::fs::remove_file(&dwarf),
+        }
+        .expect("damaged");
+        assert_eq!(line_of_the_panic(&cached().await).await, None);
+    }
 }

@@ -37,7 +37,11 @@ pub async fn load(name: &str) -> Component {
     static SHARED: LazyLock<(TempDir, Engine)> = LazyLock::new(|| {
         let dir = TempDir::new().expect("a directory");
         let cache_dir = Some(dir.path().join("code"));
-        (dir, Engine::new(EngineOptions { cache_dir, instances_max: 256, metered: true }).expect("an engine"))
+        (
+            dir,
+            Engine::new(EngineOptions { cache_dir, instances_max: 256, ..EngineOptions::default() })
+                .expect("an engine"),
+        )
     });
     SHARED.1.load(guest(name)).await.expect("a stage")
 }

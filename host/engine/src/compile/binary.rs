@@ -19,6 +19,24 @@ const COMPONENT: u32 = 0x0001_000d;
 
 /// A component as it is, a core module wrapped into one.
 pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
+    match check(bytes)? {
+        Binary::Component => Ok(Cow::Borrowed(bytes)),
+        Binary::Module { needs_wasi } => wrap(bytes, needs_wasi).map(Cow::Owned),
+    }
+}
+
+/// What bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    Component,
+    /// A core module. `needs_wasi`: it imports WASI preview 1.
+    Module {
+        needs_wasi: bool,
+    },
+}
+
+/// Whether the bytes are WebAssembly from beginning to end. Nothing is looked into, so it takes next to no time.
+pub(super) fn check(bytes: &[u8]) -> Result<Binary, LoadError> {
     if bytes.len() > limits::COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge { bytes: bytes.len() });
     }
@@ -30,14 +48,8 @@ pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
         return Err(LoadError::Truncated { bytes: bytes.len(), inside: "the header".into() });
     };
     match version {
-        COMPONENT => {
-            check_whole(bytes)?;
-            Ok(Cow::Borrowed(bytes))
-        }
-        MODULE => {
-            let needs_wasi = check_whole(bytes)?;
-            wrap(bytes, needs_wasi).map(Cow::Owned)
-        }
+        COMPONENT => check_whole(bytes).map(|_| Binary::Component),
+        MODULE => check_whole(bytes).map(|needs_wasi| Binary::Module { needs_wasi }),
         version => Err(LoadError::Version { version }),
     }
 }

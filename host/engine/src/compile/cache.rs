@@ -1,13 +1,12 @@
 //! Compiled code on disk, so that a component is compiled once per digest and engine.
 //!
-//! `<digest>-<engine>.cwasm` holds the code, a JSON file of the same name what the component said of itself.
-//! The second names the length and the hash of the first: code that was cut short or damaged is compiled
-//! again, never run. The hash is XXH3 with 128 bits, because it reads ten gigabytes a second and cold
+//! `<digest>-<engine>.cwasm` holds the code, `.dwarf` beside it what is looked up after a death, and a JSON file of
+//! the same name what the component said of itself. The last names the length and the hash of the first: code that
+//! was cut short or damaged is compiled again, never run. The hash is XXH3 with 128 bits, because it reads ten gigabytes a second and cold
 //! starts wait for it; it finds damage, not an attacker. Against those the directory is its owner's alone:
 //! who can write there can run code as this user anyway.
 
 use std::fs::{self, DirBuilder, File};
-use std::hash::{Hash, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -15,13 +14,15 @@ use std::path::{Path, PathBuf};
 use model::stage::About;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::Component;
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::Digest;
+use super::debug::{Index, Kept, Symbols};
 use super::fit::Names;
+use super::translate::Translated;
+use super::{Digest, child};
 
 /// The shape of the JSON file; another one is as good as none.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is kept beside the code.
 #[derive(Serialize, Deserialize)]
@@ -30,6 +31,9 @@ struct Sidecar {
     code_bytes: u64,
     /// XXH3-128 of the code, in hex.
     code_xxh3: String,
+    debug: Index,
+    /// XXH3-128 of the DWARF, in hex.
+    debug_xxh3: String,
     exports: Vec<String>,
     imports: Vec<String>,
     about: AboutText,
@@ -50,6 +54,7 @@ pub(crate) struct Hit {
     pub wasm: Component,
     pub names: Names,
     pub about: About,
+    pub symbols: Symbols,
 }
 
 /// Where the code of one component is, or would be.
@@ -60,9 +65,7 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn of(dir: &Path, engine: &wasmtime::Engine, digest: &Digest) -> Self {
-        let mut hasher = Xxh3::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let stem = format!("{}-{:016x}", digest.hex(), hasher.finish());
+        let stem = format!("{}-{:016x}", digest.hex(), child::settings(engine));
         Self { dir: dir.to_owned(), stem }
     }
 
@@ -97,26 +100,32 @@ impl Entry {
         let wasm = deserialize(engine, &path)
             .inspect_err(|error| tracing::warn!(path = %path.display(), %error, "cached code does not load"));
         let names = Names { exports: sidecar.exports, imports: sidecar.imports };
-        Some(Hit { wasm: wasm.ok()?, names, about: sidecar.about.into() })
+        let symbols = Symbols::new(sidecar.debug, Kept::File(self.path("dwarf"), sidecar.debug_xxh3));
+        Some(Hit { wasm: wasm.ok()?, names, about: sidecar.about.into(), symbols })
     }
 
-    /// Keeps `wasm`. The file that names the code is written last, so that a crash leaves no entry.
-    pub(crate) fn save(&self, wasm: &Component, names: &Names, about: &About) -> io::Result<()> {
+    /// Keeps what was translated. The file that names the code is written last, so that a crash leaves no entry.
+    pub(crate) fn save(&self, translated: &Translated, names: &Names, about: &About) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
         if !self.is_ours()? {
             let why = format!("others can write to {}; `chmod go-w` it", self.dir.display());
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
         }
-        let code = wasm.serialize().map_err(|e| io::Error::other(e.to_string()))?;
+        let Translated { code, index, debug } = translated;
         let sidecar = Sidecar {
             format: FORMAT,
             code_bytes: code.len() as u64,
-            code_xxh3: hash_text(&code),
+            code_xxh3: hash_text(code),
+            debug: index.clone(),
+            debug_xxh3: hash_text(debug),
             exports: names.exports.clone(),
             imports: names.imports.clone(),
             about: about.clone().into(),
         };
-        self.write("cwasm", &code)?;
+        self.write("cwasm", code)?;
+        if !debug.is_empty() {
+            self.write("dwarf", debug)?;
+        }
         self.write("json", &serde_json::to_vec_pretty(&sidecar)?)?;
         File::open(&self.dir)?.sync_all()
     }
@@ -130,7 +139,7 @@ impl Entry {
     }
 }
 
-fn hash_text(code: &[u8]) -> String {
+pub(super) fn hash_text(code: &[u8]) -> String {
     format!("{:032x}", xxh3_128(code))
 }
 
@@ -141,6 +150,15 @@ fn deserialize(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Compo
     // by a rename and never written in place; its length and hash were just compared with what was noted
     // when the code was compiled; and wasmtime itself compares version and settings.
     unsafe { Component::deserialize_file(engine, path) }
+}
+
+/// Code that was compiled just now.
+#[expect(unsafe_code, reason = "what compiles has no other way to hand its code over")]
+pub(super) fn from_compiler(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. They come from a call of it in
+    // this process, or through a pipe from a process that this one started from its own program, was the only one to
+    // hold the other end, and ended well; wasmtime itself compares version and settings.
+    unsafe { Component::deserialize(engine, code) }
 }
 
 impl From<AboutText> for About {
@@ -169,14 +187,18 @@ mod tests {
         _dir: tempfile::TempDir,
     }
 
+    fn translated(engine: &wasmtime::Engine) -> Translated {
+        let component = wat::parse_str("(component)").expect("text");
+        super::super::translate(engine, &component).unwrap_or_else(|_| panic!("it does not compile"))
+    }
+
     fn kept() -> Kept {
         let dir = tempfile::tempdir().expect("a directory");
         let engine = wasmtime::Engine::default();
-        let wasm = Component::new(&engine, wat::parse_str("(component)").expect("text")).expect("compiles");
         let entry = Entry::of(&dir.path().join("code"), &engine, &Digest::of(b"x"));
         let names = Names { exports: vec!["a".into()], imports: vec!["b".into()] };
         let about = About { name: "n".into(), ..About::default() };
-        entry.save(&wasm, &names, &about).expect("saved");
+        entry.save(&translated(&engine), &names, &about).expect("saved");
         Kept { engine, entry, _dir: dir }
     }
 
@@ -214,8 +236,7 @@ mod tests {
         let Kept { engine, entry, _dir } = kept();
         fs::set_permissions(&entry.dir, fs::Permissions::from_mode(0o777)).expect("set");
         assert!(entry.load(&engine).is_none(), "code that anybody may have put there was loaded");
-        let wasm = Component::new(&engine, wat::parse_str("(component)").expect("text")).expect("compiles");
-        let saved = entry.save(&wasm, &Names::default(), &About::default());
+        let saved = entry.save(&translated(&engine), &Names::default(), &About::default());
         assert_eq!(saved.map_err(|error| error.kind()), Err(io::ErrorKind::PermissionDenied));
     }
 

@@ -1,10 +1,13 @@
-//! Bytes -> a component that is known to be a stage: compiled once per digest, asked once what it is, and
-//! shared by everybody who loads the same bytes.
+//! Bytes -> a component that is known to be a stage: compiled once per digest, in a process of its own where there
+//! is a program for it, asked once what it is, and shared by everybody who loads the same bytes.
 
 mod binary;
 mod cache;
+mod child;
+mod debug;
 mod fit;
 mod schema;
+mod translate;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,9 +30,13 @@ use crate::plan;
 use crate::state::State;
 pub use binary::componentize;
 use cache::{Entry, Hit};
+pub use child::{CompileBounds, CompileStageError, Compiler, compile_stage};
+use debug::Kept;
+pub(crate) use debug::Symbols;
 use fit::{Functions, Names};
 pub use schema::ConfigProblem;
 use schema::ConfigSchema;
+use translate::{Translated, Untranslated, translate};
 
 pub(crate) use fit::{
     Assign, Commit, Committed, Describe, Open, OpenSink, OpenTable, OpenTableSink, OpenTableSource, Plan,
@@ -84,6 +91,7 @@ pub(crate) struct Compiled {
     pre: InstancePre<State>,
     pub kind: StageKind,
     functions: Functions,
+    symbols: Arc<Symbols>,
 }
 
 impl Component {
@@ -126,13 +134,14 @@ impl Compiled {
         shared: &Arc<Shared>,
         wasm: &wasmtime::component::Component,
         names: &Names,
+        symbols: Symbols,
     ) -> Result<Self, LoadError> {
         let (kind, functions) = fit::fit(wasm, names)?;
         let link = |error: wasmtime::Error| LoadError::Link { why: format!("{error:#}") };
         let mut linker = shared.linker(names.import_wasi()).map_err(link)?.clone();
         unknown::define_as_traps(&mut linker, wasm).map_err(link)?;
         let pre = linker.instantiate_pre(wasm).map_err(link)?;
-        Ok(Self { shared: shared.clone(), pre, kind, functions })
+        Ok(Self { shared: shared.clone(), pre, kind, functions, symbols: Arc::new(symbols) })
     }
 
     pub(crate) fn store(&self, state: State) -> Store<State> {
@@ -145,6 +154,11 @@ impl Compiled {
 
     pub(crate) fn pre(&self) -> &InstancePre<State> {
         &self.pre
+    }
+
+    /// Where in its source its code is.
+    pub(crate) fn symbols(&self) -> &Arc<Symbols> {
+        &self.symbols
     }
 
     pub(crate) fn function(&self, name: &str) -> Option<&ComponentExportIndex> {
@@ -207,29 +221,33 @@ impl Engine {
 
     fn cached(&self, digest: Digest) -> Result<Option<Arc<Inner>>, LoadError> {
         let hit = self.entry(digest).and_then(|entry| entry.load(&self.shared.wasm));
-        let Some(Hit { wasm, names, about }) = hit else { return Ok(None) };
-        let compiled = Compiled::new(&self.shared, &wasm, &names)?;
+        let Some(Hit { wasm, names, about, symbols }) = hit else { return Ok(None) };
+        let compiled = Compiled::new(&self.shared, &wasm, &names, symbols)?;
         let schema = ConfigSchema::compile(&about.config_schema)?;
         Ok(Some(Arc::new(Inner { compiled, digest, about, schema, names })))
     }
 
     async fn compile(&self, digest: Digest, bytes: bytes::Bytes) -> Result<Arc<Inner>, LoadError> {
+        let interrupted = |why: String| LoadError::Interrupted { why };
+        // What is no component at all is told without a process.
+        binary::check(&bytes)?;
+        let room = self.shared.compiling.acquire().await.map_err(|error| interrupted(error.to_string()))?;
         let shared = self.shared.clone();
         // Seconds of work for an interpreter: not on the executor.
-        let compiling = tokio::task::spawn_blocking(move || {
-            let component = componentize(&bytes)?;
-            let wasm = wasmtime::component::Component::from_binary(&shared.wasm, &component);
-            let wasm = wasm.map_err(|error| LoadError::Invalid { why: format!("{error:#}") })?;
-            let names = Names::of(&wasm);
-            let compiled = Compiled::new(&shared, &wasm, &names)?;
-            Ok::<_, LoadError>((wasm, names, compiled))
-        });
-        let compiled = compiling.await.map_err(|error| LoadError::Interrupted { why: error.to_string() })?;
-        let (wasm, names, compiled) = compiled?;
+        let compiling = tokio::task::spawn_blocking(move || translated(&shared, &bytes));
+        let Translated { code, index, debug } =
+            compiling.await.map_err(|error| interrupted(error.to_string()))??;
+        drop(room);
+        let wasm = cache::from_compiler(&self.shared.wasm, &code)
+            .map_err(|error| LoadError::CompilerAnswer { why: format!("{error:#}") })?;
+        let names = Names::of(&wasm);
+        let symbols = Symbols::new(index.clone(), Kept::Here(debug.clone()));
+        let compiled = Compiled::new(&self.shared, &wasm, &names, symbols)?;
         let about = self.describe(&compiled).await?;
         let schema = ConfigSchema::compile(&about.config_schema)?;
+        let translated = Translated { code, index, debug };
         if let Some(entry) = self.entry(digest)
-            && let Err(error) = entry.save(&wasm, &names, &about)
+            && let Err(error) = entry.save(&translated, &names, &about)
         {
             tracing::warn!(%digest, %error, "compiled code cannot be kept; it will be compiled again next time");
         }
@@ -242,6 +260,17 @@ impl Engine {
         let mut instance = instance.map_err(LoadError::About)?;
         fit::check_signatures(compiled, &mut instance)?;
         plan::describe(compiled, &mut instance).await.map_err(LoadError::About)
+    }
+}
+
+/// In a process of its own, where a program was named for it.
+fn translated(shared: &Shared, bytes: &[u8]) -> Result<Translated, LoadError> {
+    match &shared.compiler {
+        Some(compiler) => compiler.translate(&shared.wasm, shared.metered, bytes),
+        None => translate(&shared.wasm, bytes).map_err(|error| match error {
+            Untranslated::Unfit(error) => error,
+            Untranslated::NoMemory => LoadError::Interrupted { why: "there is no memory left".to_owned() },
+        }),
     }
 }
 

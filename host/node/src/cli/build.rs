@@ -40,7 +40,8 @@ impl Build {
         let workshop = wiring::Workshop::new(false)?;
         let loaded = super::block_on(workshop.engine.load(wasm.to_vec()))?;
         let stage = loaded.map_err(|error| {
-            Failure::Ran(anyhow!("{} was built, and is not a stage: {error}", self.dir.display()))
+            let verdict = if error.is_of_compiling() { "cannot be compiled" } else { "is not a stage" };
+            Failure::Ran(anyhow!("{} was built, and {verdict}: {error}", self.dir.display()))
         })?;
         let out = self.out.unwrap_or_else(|| self.dir.join(format!("{}.wasm", built.name)));
         replace(&out, &wasm).map_err(Failure::Ran)?;

@@ -51,8 +51,10 @@ impl Inspect {
         let size = bytes.len();
         let workshop = Workshop::new(false)?;
         let stage = super::block_on(workshop.engine.load(bytes))?;
-        let stage =
-            stage.map_err(|error| Failure::Input(anyhow!("{} is not a stage: {error}", path.display())))?;
+        let stage = stage.map_err(|error| {
+            let verdict = if error.is_of_compiling() { "cannot be compiled" } else { "is not a stage" };
+            Failure::Input(anyhow!("{} {verdict}: {error}", path.display()))
+        })?;
         if self.grants {
             let (needs, unknown) = wiring::needs(&stage);
             for (text, error) in unknown {

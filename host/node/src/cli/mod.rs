@@ -3,6 +3,7 @@
 mod amounts;
 mod build;
 mod checkpoint;
+mod compile_stage;
 mod completions;
 mod dlq;
 mod doctor;
@@ -55,6 +56,8 @@ enum Verb {
     Checkpoint(checkpoint::Checkpoint),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
+    #[command(hide = true)]
+    CompileStage(compile_stage::CompileStage),
 }
 
 /// How a verb prints its data.
@@ -99,6 +102,7 @@ impl Verb {
             Self::Checkpoint(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
+            Self::CompileStage(verb) => verb.execute(),
         }
     }
 }

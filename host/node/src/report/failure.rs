@@ -1,13 +1,13 @@
 //! Why a pipeline failed: stage, records, cause, where the guest was, and what to do next.
 
-use engine::{Frame, GuestBacktrace};
+use engine::{Frame, Frames, GuestBacktrace};
 use flow::RunError;
 use serde_json::{Value, json};
 
 /// For people: the cause with the guest's frames below it and the next step last.
 pub fn explain(pipeline: &str, error: &RunError) -> String {
     let mut text = format!("pipeline `{pipeline}` failed: {error}");
-    if let Some(backtrace) = error.backtrace().filter(|backtrace| !backtrace.frames.is_empty()) {
+    if let Some(backtrace) = error.backtrace().filter(|backtrace| !backtrace.is_empty()) {
         text.push_str("\n  where the stage was, the innermost first:\n");
         text.push_str(frames(backtrace).trim_end());
     }
@@ -28,18 +28,22 @@ pub fn explain_cut(pipeline: &str, error: &RunError) -> String {
 /// The frames of the stage's own code, without the type arguments that make names long. What the standard
 /// library and the SDK do in between is counted; `--output json` has all of it.
 pub fn frames(backtrace: &GuestBacktrace) -> String {
+    own_frames(&backtrace.frames())
+}
+
+fn own_frames(frames: &[Frame]) -> String {
     let of_others = |frame: &&Frame| {
         let file = frame.file.as_deref().unwrap_or_default();
         OTHERS.iter().any(|other| file.contains(other))
     };
-    let mut own: Vec<&Frame> = backtrace.frames.iter().filter(|frame| !of_others(frame)).collect();
+    let mut own: Vec<&Frame> = frames.iter().filter(|frame| !of_others(frame)).collect();
     if own.is_empty() {
-        own = backtrace.frames.iter().collect();
+        own = frames.iter().collect();
     }
     let shown =
         own.iter().map(|frame| Frame { function: without_arguments(&frame.function), ..(*frame).clone() });
-    let left_out = backtrace.frames.len() - own.len();
-    let mut text = GuestBacktrace { frames: shown.collect() }.to_string();
+    let left_out = frames.len() - own.len();
+    let mut text = Frames(&shown.collect::<Vec<_>>()).to_string();
     if left_out > 0 {
         text.push_str(&format!(
             "      ({left_out} frames of the standard library and the SDK are left out)\n"
@@ -62,7 +66,7 @@ fn without_arguments(function: &str) -> String {
 /// For programs.
 pub fn failure_json(error: &RunError) -> Value {
     let frames = error.backtrace().map(|backtrace| {
-        let frames = backtrace.frames.iter().map(|frame| {
+        let frames = backtrace.frames().into_iter().map(|frame| {
             json!({ "function": frame.function, "module": frame.module, "file": frame.file, "line": frame.line })
         });
         frames.collect::<Vec<_>>()
@@ -145,7 +149,7 @@ mod tests {
             frame("large::parse<core::option::Option<u8>>", "/home/me/large/src/lib.rs"),
             frame("process<large::Large>", "/home/me/conveyor/sdk-rust/src/transform.rs"),
         ];
-        let text = frames(&GuestBacktrace { frames: frames_in });
+        let text = own_frames(&frames_in);
         let expected = "   0: large::parse\n          at /home/me/large/src/lib.rs:7\n      (2 frames of the standard \
                         library and the SDK are left out)\n";
         assert_eq!(text, expected);
@@ -154,6 +158,6 @@ mod tests {
     #[test]
     fn a_backtrace_of_nothing_else_shows_all() {
         let only = vec![frame("std::process::abort", "/rustc/5980/library/std/src/process.rs")];
-        assert!(frames(&GuestBacktrace { frames: only }).contains("abort"));
+        assert!(own_frames(&only).contains("abort"));
     }
 }

@@ -104,6 +104,10 @@ impl Unfit {
                 let help = "build it (`conveyor build DIR -o FILE`) or name the file that is there; paths are relative to the manifest";
                 Diagnostic::new("stage::unreadable", message).label(at, "this file").help(help)
             }
+            Self::Load(path, error) if error.is_of_compiling() => {
+                let message = format!("`{}` cannot be compiled: {error}", path.display());
+                Diagnostic::new("stage::compile", message).label(at, "this component")
+            }
             Self::Load(path, error) => {
                 let message = format!("`{}` is not a stage: {error}", path.display());
                 let help = "`conveyor inspect FILE` shows what a component is";

@@ -6,6 +6,7 @@
 
 mod asking;
 mod builtin;
+mod compiling;
 mod components;
 mod manifest;
 mod opening;
@@ -67,7 +68,8 @@ impl Workshop {
 
     pub fn under(policy: Policy, builds: bool) -> Result<Self> {
         let cache_dir = places::code();
-        let engine = Engine::new(EngineOptions { cache_dir, ..EngineOptions::default() });
+        let compiler = Some(compiling::compiler()?);
+        let engine = Engine::new(EngineOptions { cache_dir, compiler, ..EngineOptions::default() });
         Ok(Self { engine: engine.map_err(Failure::ran)?, builds, policy })
     }
 
