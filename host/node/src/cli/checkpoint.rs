@@ -109,7 +109,7 @@ impl List {
                 ]
             })
         });
-        terminal::print(&plain_table(&header, rows, &[1, 3, 4]))
+        terminal::print(&format!("{}\n", plain_table(&header, rows, &[1, 3, 4])))
     }
 }
 
@@ -126,7 +126,7 @@ impl Inspect {
             return terminal::print_json(&Value::Array(all.iter().map(inspected).collect()));
         }
         for found in &all {
-            terminal::print(&told(found))?;
+            terminal::print(&format!("{}\n", told(found)))?;
         }
         Ok(())
     }
