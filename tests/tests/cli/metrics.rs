@@ -18,6 +18,17 @@ fn get(address: &str, path: &str) -> (u16, String) {
     (code, body)
 }
 
+/// What it says as the first thing. The rest that it says goes nowhere.
+fn metrics_address(child: &mut Child) -> String {
+    let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("a line");
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    let address =
+        line.trim().strip_prefix("metrics are on http://").and_then(|rest| rest.strip_suffix("/metrics"));
+    address.unwrap_or_else(|| panic!("{line}")).to_owned()
+}
+
 /// Killed where the test does not get to its end.
 struct Running(Child);
 
@@ -37,12 +48,7 @@ fn meters_and_readiness_are_served_on_the_address_that_was_asked_for() {
     );
     let mut command = scene.command(&["run", "pipeline.yaml", "--metrics", "127.0.0.1:0"]);
     let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"));
-    let mut stderr = BufReader::new(child.0.stderr.take().expect("a pipe"));
-    let mut line = String::new();
-    stderr.read_line(&mut line).expect("a line");
-    let address =
-        line.trim().strip_prefix("metrics are on http://").and_then(|rest| rest.strip_suffix("/metrics"));
-    let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+    let address = metrics_address(&mut child.0);
 
     let start = Instant::now();
     let wanted = "conveyor_stage_records_rejected_total{pipeline=\"endless\",stage=\"probe\"} 1";
@@ -71,6 +77,43 @@ fn meters_and_readiness_are_served_on_the_address_that_was_asked_for() {
     let stop = Command::new("kill").arg(child.0.id().to_string()).status();
     assert!(stop.expect("kill runs").success());
     assert_eq!(child.0.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_pipeline_that_failed_is_named_while_the_others_go_on() {
+    let scene = Scene::with(
+        "pipeline: endless\nstages:\n  in: { source: generate, with: { template: \"{{seq}}\", rate: 1000 } }\n  out: { \
+         sink: discard, from: in }\n",
+    );
+    scene.write(
+        "bad.yaml",
+        "pipeline: bad\nstages:\n  in: { source: generate, with: { template: \"{{seq}}\", rate: 1000 } }\n  probe: { \
+         transform: GUEST(probe-run), from: in, with: { at: \"5\", then: fail } }\n  out: { sink: discard, from: probe \
+         }\n",
+    );
+    let mut command = scene.command(&["run", "pipeline.yaml", "bad.yaml", "--metrics", "127.0.0.1:0"]);
+    let mut child = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts"));
+    let address = metrics_address(&mut child.0);
+    let start = Instant::now();
+    while get(&address, "/readyz") != (503, "not ready: failed: `bad`\n".to_owned()) {
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", get(&address, "/readyz"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(get(&address, "/livez").0, 200);
+    let read = || {
+        let metric = "conveyor_stage_records_in_total{pipeline=\"endless\",stage=\"in\"} ";
+        let (_, text) = get(&address, "/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(metric)).expect("a count").to_owned();
+        line.parse::<u64>().expect("a number")
+    };
+    let before = read();
+    while read() <= before {
+        assert!(start.elapsed() < Duration::from_secs(8), "the other one does not go on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let stop = Command::new("kill").arg(child.0.id().to_string()).status();
+    assert!(stop.expect("kill runs").success());
+    assert_eq!(child.0.wait().expect("it ends").code(), Some(1));
 }
 
 #[test]
