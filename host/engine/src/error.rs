@@ -97,6 +97,16 @@ pub enum CallError {
     TooManyInstances { limit: u32 },
     #[error("a call into the host did not return within {} ms", limit.as_millis())]
     HostCallTimedOut { limit: Duration },
+    #[error(
+        "its calls into the host took more than {} ms together; hand it fewer records at a time, or raise \
+         `limits.host-call-time`, of which all of them get {} times as much",
+        limit.as_millis(), limits::HOST_WAITS_MAX
+    )]
+    HostCallsTimedOut { limit: Duration },
+    #[error(
+        "out of stack: its calls went deeper than {limit_bytes} bytes of stack; look for a recursion without end"
+    )]
+    StackOverflow { limit_bytes: usize, backtrace: GuestBacktrace },
     #[error("{0}")]
     Failure(Failure),
     #[error("its answer breaks the contract: {0}")]
@@ -117,7 +127,8 @@ impl CallError {
             Self::OutOfFuel { .. } => "out-of-fuel",
             Self::TimedOut { .. } => "timed-out",
             Self::OutOfMemory { .. } => "out-of-memory",
-            Self::HostCallTimedOut { .. } => "host-call-timed-out",
+            Self::HostCallTimedOut { .. } | Self::HostCallsTimedOut { .. } => "host-call-timed-out",
+            Self::StackOverflow { .. } => "stack-overflow",
             Self::OutputTooLarge { .. } => "output-too-large",
             Self::HostCallTooLarge { .. } => "host-call-too-large",
             Self::TooManyResources { .. } => "too-many-resources",
@@ -144,6 +155,8 @@ impl CallError {
             | Self::HostCallTooLarge { .. }
             | Self::TooManyResources { .. }
             | Self::HostCallTimedOut { .. }
+            | Self::HostCallsTimedOut { .. }
+            | Self::StackOverflow { .. }
             | Self::BadAnswer(_) => true,
             Self::Failure(_)
             | Self::Input(_)
@@ -160,6 +173,7 @@ impl CallError {
             | Self::TimedOut { backtrace, .. }
             | Self::OutOfMemory { backtrace, .. }
             | Self::HostCallTooLarge { backtrace, .. }
+            | Self::StackOverflow { backtrace, .. }
             | Self::TooManyResources { backtrace } => Some(backtrace),
             _ => None,
         }
@@ -213,6 +227,8 @@ pub enum AnswerError {
     Rejections { found: usize, rows: usize },
     #[error("it rejects record {row} of a batch of {rows}")]
     Rejected { row: u32, rows: usize },
+    #[error("it rejects record {row} twice")]
+    RejectedTwice { row: u32 },
     #[error(
         "header {at} of {what} is of record {of} and name {name}; there are {rows} records, {names} names, and records must ascend"
     )]

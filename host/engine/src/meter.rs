@@ -12,6 +12,7 @@ use model::limits;
 use wasmtime::{ResourceLimiter, UpdateDeadline, WasmBacktrace};
 
 use crate::error::{AnswerError, CallError, EngineError, Frame, GuestBacktrace, Trap};
+use crate::instance::cut;
 
 /// The bounds of one stage, from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,8 +115,26 @@ impl Drop for Ticker {
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     ticks_left: u64,
-    /// Ticks that found the guest running, ever: whoever waits for the call sees by it that it moves.
-    beats: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
+}
+
+/// What an instance and whoever waits for its call tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    /// Ticks that found the guest running, ever: by it one sees that the call moves.
+    beats: AtomicU64,
+    /// Whether the next tick is that of a wait inside the host, and not of the guest's own running time.
+    waited: AtomicBool,
+}
+
+impl Pulse {
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn waited(&self) {
+        self.waited.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Ends a call whose running time is over; found again in the error of the call.
@@ -135,12 +154,15 @@ impl Clock {
         self.ticks_left = ticks;
     }
 
-    pub(crate) fn beats(&self) -> &Arc<AtomicU64> {
-        &self.beats
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        self.beats.fetch_add(1, Ordering::Relaxed);
+        self.pulse.beats.fetch_add(1, Ordering::Relaxed);
+        if self.pulse.waited.swap(false, Ordering::Relaxed) {
+            return Ok(UpdateDeadline::Yield(1));
+        }
         if self.ticks_left == 0 {
             return Err(TimeIsOver.into());
         }
@@ -242,6 +264,9 @@ impl Failed<'_> {
         if trap == Some(wasmtime::Trap::OutOfFuel) {
             return CallError::OutOfFuel { fuel, backtrace };
         }
+        if trap == Some(wasmtime::Trap::StackOverflow) {
+            return CallError::StackOverflow { limit_bytes: limits::GUEST_STACK_BYTES, backtrace };
+        }
         if memory.refused {
             return CallError::OutOfMemory { limit_bytes: memory.limit_bytes, backtrace };
         }
@@ -277,11 +302,13 @@ const HANDLES: [&str; 2] = ["store handle limit exceeded", "resource table has n
 
 /// Frames that a report shows: the innermost ones say it all.
 const FRAMES_MAX: usize = 64;
+/// The name of a function or a file, as a report shows it: types make them long, and a hostile stage longer.
+const FRAME_NAME_BYTES_MAX: usize = 512;
 
 fn frames(backtrace: &WasmBacktrace) -> GuestBacktrace {
     let mut frames = Vec::new();
-    for frame in backtrace.frames() {
-        let module = frame.module().name().map(str::to_owned);
+    for frame in backtrace.frames().iter().take(FRAMES_MAX) {
+        let module = frame.module().name().map(named);
         let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
         if frame.symbols().is_empty() {
             frames.push(Frame { module, function: name, file: None, line: None });
@@ -294,7 +321,7 @@ fn frames(backtrace: &WasmBacktrace) -> GuestBacktrace {
             frames.push(Frame {
                 module: module.clone(),
                 function: inlined.map_or_else(|| name.clone(), demangle),
-                file: symbol.file().map(str::to_owned),
+                file: symbol.file().map(named),
                 line: symbol.line(),
             });
         }
@@ -305,7 +332,17 @@ fn frames(backtrace: &WasmBacktrace) -> GuestBacktrace {
 
 fn demangle(name: &str) -> String {
     // `{:#}` leaves out the hash.
-    format!("{:#}", rustc_demangle::demangle(name))
+    named(&format!("{:#}", rustc_demangle::demangle(beginning(name))))
+}
+
+/// A name that the component gives, as long as it may be and harmless on a terminal.
+fn named(name: &str) -> String {
+    cut(beginning(name).to_owned(), FRAME_NAME_BYTES_MAX)
+}
+
+/// No more of a name than can matter.
+fn beginning(name: &str) -> &str {
+    &name[..name.floor_char_boundary(4 * FRAME_NAME_BYTES_MAX)]
 }
 
 #[cfg(test)]

@@ -97,6 +97,10 @@ impl Source for ComponentSource {
                     if pulled.batch.is_some() || !pulled.refused.is_empty() {
                         return Ok(Some(pulled));
                     }
+                    // A batch of nothing is nothing: asked again at once, it would keep its thread for ever.
+                    if self.ended.contains(&false) {
+                        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    }
                 }
                 None => tokio::time::sleep(ASK_AGAIN_AFTER).await,
             }

@@ -70,6 +70,9 @@ pub const BATCH_TIME_MAX: Duration = Duration::from_secs(600);
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// The longest that one host call may take.
 pub const HOST_CALL_TIME: Duration = Duration::from_secs(5);
+/// What all waits of one call into a stage may take together, in times of what one may: a stage that asks a slow
+/// server for each record has room, and one that sleeps for ever has none.
+pub const HOST_WAITS_MAX: u32 = 12;
 /// Batches after which an instance is thrown away, because a linear memory never shrinks.
 pub const INSTANCE_CALLS_MAX: u64 = 100_000;
 /// Instances of one stage that are alive at once, the ones of a search among them.
