@@ -30,7 +30,8 @@ impl Hits {
     /// Log lines that were dropped.
     pub const LOG_LINES: &'static str = "log-lines";
 
-    pub(crate) fn count(&self, code: &str) {
+    /// Counts what the host found out about an answer after the call; the rest is counted where it happens.
+    pub fn count(&self, code: &str) {
         if let Some(at) = CODES.iter().position(|known| *known == code) {
             self.counts[at].fetch_add(1, Ordering::Relaxed);
         }

@@ -211,7 +211,12 @@ pub(crate) async fn watched<T>(
         }
         // A tick always ends in a yield, so a poll without one ends in a host function.
         let yielded = pulse.beats() != before;
-        let Some((until, error)) = waits.pending(Instant::now(), yielded) else { return Poll::Pending };
+        let now = Instant::now();
+        let Some((until, error)) = waits.pending(now, yielded) else { return Poll::Pending };
+        // A timer that is set to now, again and again, never goes off.
+        if until <= now {
+            return Poll::Ready(Err(error));
+        }
         over.as_mut().reset(until);
         over.as_mut().poll(cx).map(|()| Err(error))
     })

@@ -340,6 +340,7 @@ impl Belt {
         if let Station::Transform { lease, .. } = &mut self.stations[stage] {
             *lease = None;
         }
+        self.context.meters.stages[stage].count_hit("bad-answer");
         let message = format!("its answer breaks the contract: {error}");
         let error = RunError::Outcome {
             stage: plan.stages[stage].name.to_string(),

@@ -1,11 +1,14 @@
 //! Pipelines that take turns on a busy machine: a loop whose pipeline is ahead of its share waits before it is polled
 //! again. `model::share` decides; what a loop works is the time that its polls take, and a guest that runs for long
 //! yields at each tick of the epoch, so no turn is longer than that.
+//!
+//! A loop wants to work from when it is woken until a poll of it leaves it with nothing to do, which is when it was not
+//! woken again meanwhile. So it is polled with a waker of its own.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
 
 use model::share::Shares;
@@ -17,20 +20,9 @@ pub struct Turns {
     since: Instant,
 }
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self { shares: Arc::default(), since: Instant::now() }
-    }
-}
-
 /// The place of one pipeline among the others; its loops share it.
 #[derive(Clone, Debug)]
 pub struct Seat {
-    taken: Arc<Taken>,
-}
-
-#[derive(Debug)]
-struct Taken {
     turns: Turns,
     number: usize,
 }
@@ -39,9 +31,14 @@ struct Taken {
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 impl Turns {
+    /// On so many threads.
+    pub fn new(threads: usize) -> Self {
+        Self { shares: Arc::new(Mutex::new(Shares::new(threads))), since: Instant::now() }
+    }
+
     pub fn join(&self, weight: u32) -> Seat {
-        let number = self.with(|shares, now| shares.join(weight, now));
-        Seat { taken: Arc::new(Taken { turns: self.clone(), number }) }
+        let number = self.with(|shares, _| shares.join(weight));
+        Seat { turns: self.clone(), number }
     }
 
     fn with<T>(&self, decide: impl FnOnce(&mut Shares, Duration) -> T) -> T {
@@ -50,22 +47,94 @@ impl Turns {
     }
 }
 
-/// The last loop of a pipeline has ended.
-impl Drop for Taken {
-    fn drop(&mut self) {
-        self.turns.with(|shares, _| shares.leave(self.number));
-    }
-}
-
 impl Seat {
     /// Runs `work` in the turns of its pipeline.
     pub async fn take_turns<T>(self, work: impl Future<Output = T> + Send) -> T {
-        Turn { seat: self, wait: None, work: Box::pin(work) }.await
+        let bell = Arc::new(Bell { seat: self, state: Mutex::default() });
+        let waker = bell.clone().into();
+        Turn { bell, waker, wait: None, work: Box::pin(work) }.await
+    }
+
+    fn wants(&self) {
+        self.turns.with(|shares, now| shares.wants(self.number, now));
+    }
+
+    fn rests(&self) {
+        self.turns.with(|shares, now| shares.rests(self.number, now));
+    }
+}
+
+/// Knows whether a loop wants to work.
+struct Bell {
+    seat: Seat,
+    state: Mutex<BellState>,
+}
+
+#[derive(Debug, Default)]
+struct BellState {
+    /// It counts as one that wants to work.
+    wants: bool,
+    /// It is polled just now.
+    runs: bool,
+    /// It was woken since that poll began.
+    rung: bool,
+    /// Of the task.
+    task: Option<Waker>,
+}
+
+impl Bell {
+    fn state(&self) -> MutexGuard<'_, BellState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its task is polled, for whatever reason.
+    fn called(&self, task: &Waker) {
+        let mut state = self.state();
+        if !state.task.as_ref().is_some_and(|old| old.will_wake(task)) {
+            state.task = Some(task.clone());
+        }
+        if !std::mem::replace(&mut state.wants, true) {
+            self.seat.wants();
+        }
+    }
+
+    fn begins(&self) {
+        let mut state = self.state();
+        (state.runs, state.rung) = (true, false);
+    }
+
+    fn ends(&self) {
+        let mut state = self.state();
+        state.runs = false;
+        if !state.rung && std::mem::take(&mut state.wants) {
+            self.seat.rests();
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.state();
+        state.rung = true;
+        if !state.runs && !std::mem::replace(&mut state.wants, true) {
+            self.seat.wants();
+        }
+        let task = state.task.clone();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
     }
 }
 
 struct Turn<'a, T> {
-    seat: Seat,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
     work: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
 }
@@ -73,22 +142,38 @@ struct Turn<'a, T> {
 impl<T> Future for Turn<'_, T> {
     type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let Taken { turns, number } = &*self.seat.taken.clone();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        this.bell.called(cx.waker());
+        let Seat { turns, number } = &this.bell.seat;
         loop {
-            if let Some(wait) = &mut self.wait {
+            if let Some(wait) = &mut this.wait {
                 ready!(wait.as_mut().poll(cx));
-                self.wait = None;
+                this.wait = None;
             }
             if turns.with(|shares, now| shares.may_work(*number, now)) {
                 break;
             }
-            self.wait = Some(Box::pin(tokio::time::sleep(ASK_AGAIN_AFTER)));
+            this.wait = Some(Box::pin(tokio::time::sleep(ASK_AGAIN_AFTER)));
         }
+        this.bell.begins();
         let started = Instant::now();
-        let polled = self.work.as_mut().poll(cx);
-        turns.with(|shares, now| shares.worked(*number, started.elapsed(), now));
+        let polled = this.work.as_mut().poll(&mut Context::from_waker(&this.waker));
+        turns.with(|shares, _| shares.worked(*number, started.elapsed()));
+        this.bell.ends();
         polled
+    }
+}
+
+/// What has ended, or is dropped, wants nothing.
+impl<T> Drop for Turn<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.bell.state();
+        // No late wake counts it in again.
+        state.runs = true;
+        if std::mem::take(&mut state.wants) {
+            self.bell.seat.rests();
+        }
     }
 }
 
@@ -112,7 +197,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipeline_with_short_turns_gets_its_share_beside_one_with_long_ones() {
-        let turns = Turns::default();
+        let turns = Turns::new(1);
         let until = Instant::now() + Duration::from_millis(600);
         let (light, heavy) = (turns.join(100), turns.join(300));
         let light = light.take_turns(work(Duration::from_millis(5), until));
@@ -121,5 +206,28 @@ mod tests {
         let (light, heavy) = (light.expect("it ran").as_secs_f64(), heavy.expect("it ran").as_secs_f64());
         let share = heavy / (light + heavy);
         assert!((0.63..0.87).contains(&share), "three times the weight got {share} of the time");
+    }
+
+    /// Works for a short time in each millisecond until `until`.
+    async fn work_now_and_then(until: Instant) {
+        while Instant::now() < until {
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_micros(50) {
+                std::hint::spin_loop();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_pipeline_that_works_now_and_then_holds_nobody_up() {
+        let turns = Turns::new(1);
+        let until = Instant::now() + Duration::from_millis(400);
+        let (light, heavy) = (turns.join(100), turns.join(100));
+        let light = tokio::spawn(light.take_turns(work_now_and_then(until)));
+        let heavy = tokio::spawn(heavy.take_turns(work(Duration::from_millis(5), until)));
+        light.await.expect("it ran");
+        let worked = heavy.await.expect("it ran");
+        assert!(worked > Duration::from_millis(200), "it worked for {worked:?} of 400 ms, next to nobody");
     }
 }

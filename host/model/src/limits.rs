@@ -124,6 +124,9 @@ pub const WEIGHT_MAX: u32 = 10_000;
 /// How far a pipeline may run ahead of its share, in core time: twice a tick of the epoch, by which a busy
 /// stage gives its thread back.
 pub const SHARE_SLACK: Duration = Duration::from_millis(20);
+/// How long a pipeline that has nothing to do still counts as one that wants to work: it may be between two pieces of
+/// its input. Longer, and others would wait for one that works now and then.
+pub const SHARE_LINGER: Duration = Duration::from_micros(200);
 
 /// Log lines that a stage may write in a second; the rest is counted and dropped.
 pub const LOG_LINES_PER_SECOND: u32 = 100;
@@ -136,6 +139,11 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 << 10;
 pub const COMPONENT_BYTES_MAX: usize = 256 << 20;
 /// What `about` or a `plan` may answer: names, schemas and texts together.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Schemas that a config may have to be held against, with what references stand for: a thousand times what a large
+/// stage has.
+pub const SCHEMA_STEPS_MAX: u64 = 100_000;
+/// References in such a schema that lead on to others.
+pub const SCHEMA_DEPTH_MAX: usize = 64;
 /// Columns of one stream.
 pub const COLUMNS_MAX: usize = 4096;
 /// Output ports of one stage.
