@@ -124,9 +124,11 @@ pub const WEIGHT_MAX: u32 = 10_000;
 /// How far a pipeline may run ahead of its share, in core time: twice a tick of the epoch, by which a busy
 /// stage gives its thread back.
 pub const SHARE_SLACK: Duration = Duration::from_millis(20);
-/// How long a pipeline that has nothing to do still counts as one that wants to work: it may be between two pieces of
-/// its input. Longer, and others would wait for one that works now and then.
+/// How long a pipeline that has nothing to do still counts as one that wants to work, at the least: it may be between
+/// two pieces of its input. It is as long as it has worked before, so that nobody waits for one that works now and then.
 pub const SHARE_LINGER: Duration = Duration::from_micros(200);
+/// How long that is at the most.
+pub const SHARE_LINGER_MAX: Duration = Duration::from_millis(50);
 
 /// Log lines that a stage may write in a second; the rest is counted and dropped.
 pub const LOG_LINES_PER_SECOND: u32 = 100;

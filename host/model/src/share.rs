@@ -24,14 +24,22 @@ struct Share {
     virtual_time: u128,
     /// Loops of it that work or want to.
     wanting: usize,
-    /// When the last of them had nothing to do any more.
+    /// Time worked since it last had nothing to do for longer than a moment.
+    lately: Duration,
+    /// When the last of its loops had nothing to do any more.
     rested: Option<Duration>,
+    /// Time that others worked since then. It may have been woken meanwhile, and nobody was there to hear it.
+    unheard: Duration,
 }
 
 impl Share {
-    /// Its loops that others may have to wait for.
+    /// Its loops that others may have to wait for. One that has worked for a while counts for as long as that when it
+    /// has nothing to do: it may be between two pieces of its input. One that works now and then counts while it works.
     fn present(&self, now: Duration) -> usize {
-        let between = self.rested.is_some_and(|rested| now.saturating_sub(rested) <= limits::SHARE_LINGER);
+        let between = self.rested.is_some_and(|rested| {
+            let idle = now.saturating_sub(rested).saturating_sub(self.unheard);
+            idle <= self.lately.clamp(limits::SHARE_LINGER, limits::SHARE_LINGER_MAX)
+        });
         self.wanting.max(usize::from(between))
     }
 }
@@ -43,7 +51,14 @@ impl Shares {
 
     /// A new pipeline, by its number from now on.
     pub fn join(&mut self, weight: u32) -> usize {
-        self.pipelines.push(Share { weight: weight.max(1), virtual_time: 0, wanting: 0, rested: None });
+        self.pipelines.push(Share {
+            weight: weight.max(1),
+            virtual_time: 0,
+            wanting: 0,
+            lately: Duration::ZERO,
+            rested: None,
+            unheard: Duration::ZERO,
+        });
         self.pipelines.len() - 1
     }
 
@@ -51,10 +66,9 @@ impl Shares {
     pub fn wants(&mut self, pipeline: usize, now: Duration) {
         let least = self.least(pipeline, now);
         let Some(share) = self.pipelines.get_mut(pipeline) else { return };
-        if share.present(now) == 0
-            && let Some(least) = least
-        {
-            share.virtual_time = share.virtual_time.max(least);
+        if share.present(now) == 0 {
+            share.lately = Duration::ZERO;
+            share.virtual_time = share.virtual_time.max(least.unwrap_or_default());
         }
         share.wanting += 1;
         share.rested = None;
@@ -65,6 +79,7 @@ impl Shares {
         if let Some(share) = self.pipelines.get_mut(pipeline) {
             share.wanting = share.wanting.saturating_sub(1);
             share.rested = (share.wanting == 0).then_some(now);
+            share.unheard = Duration::ZERO;
         }
     }
 
@@ -79,8 +94,14 @@ impl Shares {
 
     /// A pipeline worked.
     pub fn worked(&mut self, pipeline: usize, time: Duration) {
-        if let Some(share) = self.pipelines.get_mut(pipeline) {
-            share.virtual_time += over(time, share.weight);
+        let unheard = time / u32::try_from(self.threads.max(1)).unwrap_or(u32::MAX);
+        for (i, share) in self.pipelines.iter_mut().enumerate() {
+            if i == pipeline {
+                share.virtual_time += over(time, share.weight);
+                share.lately += time;
+            } else if share.rested.is_some() {
+                share.unheard += unheard;
+            }
         }
     }
 
@@ -249,7 +270,7 @@ mod tests {
         assert!(!shares.may_work(b, now), "it was away for a second and takes all of it now");
         shares.rests(a, now);
         assert!(!shares.may_work(b, now), "the other is between two turns");
-        assert!(shares.may_work(b, now + MS), "it waits for one that has ended");
+        assert!(shares.may_work(b, now + 51 * MS), "it waits for one that has ended");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::measure::{Latencies, peak_bytes};
+use crate::measure::{Latencies, Sleeper, peak_bytes};
 use crate::scene::{Ran, Scene};
 
 const HEALTHY: &str = "pipeline: healthy\nstages:\n  in: { source: stdin, with: { format: lines }, batch: { delay: 1ms } \
@@ -56,7 +56,7 @@ pub fn run(scene: &Scene, until: Until) -> Seen {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut node = Node::of(command.spawn().expect("the binary starts"));
     node.first();
-    let begun = Instant::now();
+    let (begun, machine) = (Instant::now(), Sleeper::start(|| ()));
     let over_after = loop {
         node.send();
         if node.sent >= SAMPLES_MIN
@@ -66,6 +66,7 @@ pub fn run(scene: &Scene, until: Until) -> Seen {
         }
         assert!(begun.elapsed() < PATIENCE, "{until:?} did not come; the node says: {}", node.said());
     };
+    let machine = machine.wake();
     let peak_bytes = peak_bytes(node.child.id()).expect("the node lives");
     let Node { mut child, stdin, echoes, errors, sent, .. } = node;
     drop(stdin);
@@ -83,7 +84,7 @@ pub fn run(scene: &Scene, until: Until) -> Seen {
     } else {
         "pipeline healthy: done"
     }]);
-    Seen { latencies: Latencies::new(latencies), peak_bytes, over_after, ran }
+    Seen { latencies: Latencies::new(latencies, machine), peak_bytes, over_after, ran }
 }
 
 /// Killed where the test does not get to its end.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use model::limits;
 
-use crate::loading::{Got, Here, is_refused};
+use crate::loading::{Beside, Got, Here, is_refused};
 use crate::measure::alone;
 use crate::places;
 
@@ -93,7 +93,7 @@ fn with_sections(stage: &str, sections: &[u8]) -> Vec<u8> {
 /// That it dies of its trap, and of nothing before; how its backtrace is told.
 #[track_caller]
 fn traps(here: &Here, bytes: Vec<u8>) -> String {
-    let (got, took, _) = here.beside(Some(bytes.into()));
+    let Beside { got, took, .. } = here.beside(Some(bytes.into()));
     let Got::Died(error) = got else { panic!("{got:?}") };
     assert_eq!(error.code(), "trap", "{error}");
     assert!(took < Duration::from_secs(10), "it took {took:?}");
@@ -255,7 +255,7 @@ fn a_long_straight_line_of_fills_is_stopped_between_them() {
             (export "conveyor:stage/about@0.1.0" (instance $about))
             (export "conveyor:stage/transform@0.1.0" (instance $transform)))"#
     );
-    let (got, took, _) = Here::new().beside(Some(wat::parse_str(&text).expect("text").into()));
+    let Beside { got, took, .. } = Here::new().beside(Some(wat::parse_str(&text).expect("text").into()));
     // By its fuel, one for each byte: 50 million for `about`, which is three of the 2000.
     let (code, words) = got.told();
     assert_eq!(code, "out-of-fuel", "{words}");

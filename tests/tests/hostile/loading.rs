@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, BinaryArray};
@@ -17,7 +17,7 @@ use model::outcome::Outcome;
 use model::stage::{StagePlan, TransformPlan};
 use tokio::runtime::Runtime;
 
-use crate::measure::{Latencies, STOP_SLACK, alone, peak_bytes, until_it_holds};
+use crate::measure::{Latencies, STOP_SLACK, Sleeper, alone, resident_bytes, until_it_holds};
 use crate::places;
 
 /// How far a stage gets.
@@ -81,9 +81,9 @@ async fn opened(engine: &Engine, bytes: bytes::Bytes) -> Got {
         Ok(component) => component,
         Err(error) => return Got::Refused(error),
     };
-    let config = serde_json::json!({ "a": format!("{}c", "a".repeat(64)) });
     // Whether it fits does not matter: that it can be said in time does.
-    component.check_config(&config);
+    component.check_config(&serde_json::json!({ "a": format!("{}c", "a".repeat(64)) }));
+    let config = serde_json::json!({});
     let plan = match plan(&component, &config).await {
         Ok(plan) => plan,
         Err(error) => return Got::Unplanned(error),
@@ -106,7 +106,7 @@ async fn process(lease: &mut Lease) -> Result<Outcome, CallError> {
 }
 
 /// Calls the healthy stage every millisecond until it is told to stop.
-async fn healthy(pool: Pool, stop: Arc<AtomicBool>) -> Latencies {
+async fn healthy(pool: Pool, stop: Arc<AtomicBool>) -> Vec<Duration> {
     let mut lease = pool.lease().await.expect("it opens");
     let mut all = Vec::new();
     let mut ticks = tokio::time::interval(Duration::from_millis(1));
@@ -117,7 +117,18 @@ async fn healthy(pool: Pool, stop: Arc<AtomicBool>) -> Latencies {
         assert_eq!(outcome.emissions.len(), 1);
         all.push(due.elapsed());
     }
-    Latencies::new(all)
+    all
+}
+
+/// What was seen of a stage.
+pub struct Beside {
+    pub got: Got,
+    /// How long that took.
+    pub took: Duration,
+    /// Of the healthy stage.
+    pub latencies: Latencies,
+    /// What the process held more than before, at the most.
+    pub more_bytes: u64,
 }
 
 /// A node in this process.
@@ -146,13 +157,17 @@ impl Here {
         Self { runtime, engine, pool }
     }
 
-    /// What becomes of a stage, how long that took, and what the healthy one had to wait meanwhile: for half a second
-    /// at the least.
-    pub fn beside(&self, bytes: Option<bytes::Bytes>) -> (Got, Duration, Latencies) {
+    /// Loads, plans, opens and calls a stage while the healthy one is called: for half a second at the least.
+    pub fn beside(&self, bytes: Option<bytes::Bytes>) -> Beside {
         self.runtime.block_on(async {
             let stop = Arc::new(AtomicBool::new(false));
             let running = tokio::spawn(healthy(self.pool.clone(), stop.clone()));
-            let begun = Instant::now();
+            let (before, peak) = (resident_bytes(), Arc::new(AtomicU64::new(0)));
+            let seen = peak.clone();
+            let look = move || {
+                seen.fetch_max(resident_bytes(), Ordering::Relaxed);
+            };
+            let (begun, machine) = (Instant::now(), Sleeper::start(look));
             let engine = self.engine.clone();
             let got = match bytes {
                 Some(bytes) => tokio::spawn(async move { opened(&engine, bytes).await }).await,
@@ -161,7 +176,10 @@ impl Here {
             let took = begun.elapsed();
             tokio::time::sleep_until((begun + Duration::from_millis(500)).into()).await;
             stop.store(true, Ordering::Relaxed);
-            (got.expect("no panic"), took, running.await.expect("the healthy stage goes on"))
+            let own = running.await.expect("the healthy stage goes on");
+            let latencies = Latencies::new(own, machine.wake());
+            let more_bytes = peak.load(Ordering::Relaxed).saturating_sub(before);
+            Beside { got: got.expect("no panic"), took, latencies, more_bytes }
         })
     }
 }
@@ -175,14 +193,13 @@ fn is_stopped(name: &str, deadline_ms: u64, code: &str, says: &str) {
     let here = Here::new();
     let cap = limits().memory_bytes as u64;
     until_it_holds(name, |_| {
-        let (_, _, own) = here.beside(None);
-        let before = peak_bytes(std::process::id()).expect("it lives");
-        let (got, took, latencies) = here.beside(Some(bytes.clone()));
-        let more = peak_bytes(std::process::id()).expect("it lives") - before;
+        let own = here.beside(None).latencies;
+        let Beside { got, took, latencies, more_bytes: more } = here.beside(Some(bytes.clone()));
         let (found, words) = got.told();
         assert_eq!(found, code, "{words}");
         assert!(words.contains(says), "it does not say `{says}`: {words}");
-        eprintln!("{name}: stopped after {took:?}; p99 {:?}, alone {:?}", latencies.p99(), own.p99());
+        let (p99, alone) = (latencies.p99(), own.p99());
+        eprintln!("{name}: stopped after {took:?}; p99 {p99:?}, alone {alone:?}; {} KiB more", more >> 10);
         let mut missed: Vec<String> = latencies.misses(&own).into_iter().collect();
         // Compiling these is a matter of milliseconds and counts as well.
         let allowed = Duration::from_millis(deadline_ms) + STOP_SLACK;
@@ -224,8 +241,7 @@ stopped! {
 /// How a component that is made of text, or is none at all, is stopped.
 #[track_caller]
 pub fn is_refused(here: &Here, bytes: Vec<u8>, says: &str) {
-    let (got, _, _) = here.beside(Some(bytes.into()));
-    let (code, words) = got.told();
+    let (code, words) = here.beside(Some(bytes.into())).got.told();
     assert_eq!(code, "refused", "{words}");
     assert!(words.contains(says), "it does not say `{says}`: {words}");
 }
