@@ -22,6 +22,7 @@ cargo xtask VERB
   install  put the conveyor binary into ~/.cargo/bin
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
   guests   build every guest to a component
+  hostile  build the guests of guests/hostile alone
   setup    install what is missing, and nothing else
   tidy     check the order of crates and modules, and the size of files and functions
   fmt      format every Rust file
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         "install" => install::run,
         "test" => checks::test,
         "guests" => |places| guests::build(places).map(|_| ()),
+        "hostile" => guests::build_hostile,
         "setup" => setup::everything,
         "tidy" => tidy::run,
         "fmt" => checks::format,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use model::limits;
 
 use crate::compile::Symbols;
+use crate::instance::cut;
 
 /// Why an engine cannot be had on this machine.
 #[derive(thiserror::Error, Debug)]
@@ -152,6 +153,16 @@ pub enum CallError {
     TooManyInstances { limit: u32 },
     #[error("a call into the host did not return within {} ms", limit.as_millis())]
     HostCallTimedOut { limit: Duration },
+    #[error(
+        "its calls into the host took more than {} ms together; hand it fewer records at a time, or raise \
+         `limits.host-call-time`, of which all of them get {} times as much",
+        limit.as_millis(), limits::HOST_WAITS_MAX
+    )]
+    HostCallsTimedOut { limit: Duration },
+    #[error(
+        "out of stack: its calls went deeper than {limit_bytes} bytes of stack; look for a recursion without end"
+    )]
+    StackOverflow { limit_bytes: usize, backtrace: GuestBacktrace },
     #[error("{0}")]
     Failure(Failure),
     #[error("its answer breaks the contract: {0}")]
@@ -172,7 +183,8 @@ impl CallError {
             Self::OutOfFuel { .. } => "out-of-fuel",
             Self::TimedOut { .. } => "timed-out",
             Self::OutOfMemory { .. } => "out-of-memory",
-            Self::HostCallTimedOut { .. } => "host-call-timed-out",
+            Self::HostCallTimedOut { .. } | Self::HostCallsTimedOut { .. } => "host-call-timed-out",
+            Self::StackOverflow { .. } => "stack-overflow",
             Self::OutputTooLarge { .. } => "output-too-large",
             Self::HostCallTooLarge { .. } => "host-call-too-large",
             Self::TooManyResources { .. } => "too-many-resources",
@@ -199,6 +211,8 @@ impl CallError {
             | Self::HostCallTooLarge { .. }
             | Self::TooManyResources { .. }
             | Self::HostCallTimedOut { .. }
+            | Self::HostCallsTimedOut { .. }
+            | Self::StackOverflow { .. }
             | Self::BadAnswer(_) => true,
             Self::Failure(_)
             | Self::Input(_)
@@ -215,6 +229,7 @@ impl CallError {
             | Self::TimedOut { backtrace, .. }
             | Self::OutOfMemory { backtrace, .. }
             | Self::HostCallTooLarge { backtrace, .. }
+            | Self::StackOverflow { backtrace, .. }
             | Self::TooManyResources { backtrace } => Some(backtrace),
             _ => None,
         }
@@ -268,6 +283,8 @@ pub enum AnswerError {
     Rejections { found: usize, rows: usize },
     #[error("it rejects record {row} of a batch of {rows}")]
     Rejected { row: u32, rows: usize },
+    #[error("it rejects record {row} twice")]
+    RejectedTwice { row: u32 },
     #[error(
         "header {at} of {what} is of record {of} and name {name}; there are {rows} records, {names} names, and records must ascend"
     )]
@@ -352,7 +369,10 @@ impl GuestBacktrace {
         let offsets: Vec<usize> = self.places.iter().filter_map(|place| place.offset).collect();
         let mut symbols = self.symbols.iter().flat_map(|symbols| symbols.at(&offsets));
         let mut frames = Vec::new();
-        for Place { module, function, function_index, offset } in &self.places {
+        for Place { module, function, function_index, offset } in
+            self.places.iter().take(limits::BACKTRACE_FRAMES_MAX)
+        {
+            let module = module.as_deref().map(shown);
             let named = function.as_deref().map_or_else(|| format!("function {function_index}"), demangle);
             let found = offset.and_then(|_| symbols.next()).unwrap_or_default();
             if found.is_empty() {
@@ -366,7 +386,7 @@ impl GuestBacktrace {
                 frames.push(Frame {
                     module: module.clone(),
                     function: inlined.map_or_else(|| named.clone(), demangle),
-                    file: symbol.file.clone(),
+                    file: symbol.file.as_deref().map(shown),
                     line: symbol.line,
                 });
             }
@@ -378,7 +398,17 @@ impl GuestBacktrace {
 
 fn demangle(name: &str) -> String {
     // `{:#}` leaves out the hash.
-    format!("{:#}", rustc_demangle::demangle(name))
+    shown(&format!("{:#}", rustc_demangle::demangle(beginning(name))))
+}
+
+/// A name that the component gives, as long as it may be and harmless on a terminal.
+fn shown(name: &str) -> String {
+    cut(beginning(name).to_owned(), limits::FRAME_NAME_BYTES_MAX)
+}
+
+/// No more of a name than can matter.
+fn beginning(name: &str) -> &str {
+    &name[..name.floor_char_boundary(4 * limits::FRAME_NAME_BYTES_MAX)]
 }
 
 /// One frame of a guest; inlined functions have frames of their own where the component has DWARF.

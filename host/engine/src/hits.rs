@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The codes that are counted, in the order of their counters.
-const CODES: [&str; 13] = [
+const CODES: [&str; 14] = [
     "trap",
     "out-of-fuel",
     "timed-out",
     "out-of-memory",
+    "stack-overflow",
     "host-call-timed-out",
     "host-call-too-large",
     "output-too-large",

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use model::limits;
+use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 
@@ -16,7 +16,7 @@ use crate::compile::{Compiled, Symbols};
 use crate::contract::FailureOut;
 use crate::error::{CallError, Failure};
 use crate::link::log::{StageLog, Voice};
-use crate::meter::{Failed, StageLimits};
+use crate::meter::{Failed, Pulse, StageLimits};
 use crate::state::State;
 
 /// What one call may use up.
@@ -48,7 +48,7 @@ pub(crate) struct Instance {
     pub exports: wasmtime::component::Instance,
     pub last_fuel: u64,
     metered: bool,
-    pub beats: Arc<AtomicU64>,
+    pub pulse: Arc<Pulse>,
     symbols: Arc<Symbols>,
 }
 
@@ -73,15 +73,15 @@ impl Instance {
         store.set_max_component_handles(limits.resources);
         let budget = Budget::of(limits, 0);
         arm(&mut store, budget, metered)?;
-        let beats = store.data().clock.beats().clone();
+        let pulse = store.data().clock.pulse().clone();
         let started = {
             let start = pin!(component.pre().instantiate_async(&mut store));
-            watched(start, &beats, budget.host_call_time).await?
+            watched(start, &pulse, budget.host_call_time).await?
         };
         match started {
             Ok(exports) => {
                 let symbols = component.symbols().clone();
-                Ok(Self { store, exports, last_fuel: 0, metered, beats, symbols })
+                Ok(Self { store, exports, last_fuel: 0, metered, pulse, symbols })
             }
             Err(error) => Err(explain(&store, component.symbols(), error, budget, true)),
         }
@@ -129,7 +129,7 @@ impl Instance {
         self.arm(budget)?;
         let answer = {
             let call = pin!(func.call_async(&mut self.store, params));
-            watched(call, &self.beats, budget.host_call_time).await
+            watched(call, &self.pulse, budget.host_call_time).await
         };
         self.settle(answer, budget)
     }
@@ -200,31 +200,87 @@ fn explain(
     .explain()
 }
 
-/// Waits for `call`. Most return at the first poll. One that does not has either yielded, and its beats go
-/// on, or waits inside a host function; that is given up after a while.
+/// Waits for `call`. Most return at the first poll. One that does not has either yielded, or waits inside a host
+/// function; a wait that takes too long is given up, and so are too many of them.
 pub(crate) async fn watched<T>(
     mut call: Pin<&mut impl Future<Output = T>>,
-    beats: &AtomicU64,
+    pulse: &Pulse,
     host_call_time: Duration,
 ) -> Result<T, CallError> {
+    let before = pulse.beats();
     let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     if let Poll::Ready(answer) = first {
         return Ok(answer);
     }
+    let mut waits = Waits::new(host_call_time, Instant::now());
+    let mut over = pin!(tokio::time::sleep(host_call_time));
     // Polled again at once, a call that yielded would go on, and its thread never come to anybody else.
-    let mut just_polled = true;
-    loop {
-        let before = beats.load(Ordering::Relaxed);
-        let answer = std::future::poll_fn(|cx| match std::mem::take(&mut just_polled) {
-            true => Poll::Pending,
-            false => call.as_mut().poll(cx),
-        });
-        if let Ok(answer) = tokio::time::timeout(host_call_time, answer).await {
-            return Ok(answer);
+    let mut just_polled = Some(before);
+    std::future::poll_fn(|cx| {
+        let before = match just_polled.take() {
+            Some(before) => before,
+            None => {
+                if waits.woken(Instant::now()) >= limits::EPOCH_TICK {
+                    pulse.waited();
+                }
+                let before = pulse.beats();
+                if let Poll::Ready(answer) = call.as_mut().poll(cx) {
+                    return Poll::Ready(Ok(answer));
+                }
+                before
+            }
+        };
+        // A tick always ends in a yield, so a poll without one ends in a host function.
+        let yielded = pulse.beats() != before;
+        let now = Instant::now();
+        let Some((until, error)) = waits.pending(now, yielded) else { return Poll::Pending };
+        // A timer that is set to now, again and again, never goes off.
+        if until <= now {
+            return Poll::Ready(Err(error));
         }
-        if beats.load(Ordering::Relaxed) == before {
-            return Err(CallError::HostCallTimedOut { limit: host_call_time });
+        over.as_mut().reset(until);
+        over.as_mut().poll(cx).map(|()| Err(error))
+    })
+    .await
+}
+
+/// How long one call has waited inside host functions. Such a wait costs the guest neither fuel nor running time, so
+/// that it is bounded by itself: each one, and all of them together.
+struct Waits {
+    each: Duration,
+    /// What all of them may still take.
+    left: Duration,
+    /// When the wait that is under way began.
+    since: Option<Instant>,
+    /// From when on it has not been taken off `left`.
+    counted: Instant,
+}
+
+impl Waits {
+    fn new(each: Duration, now: Instant) -> Self {
+        Self { each, left: each * limits::HOST_WAITS_MAX, since: Some(now), counted: now }
+    }
+
+    /// It goes on, after a wait of this length.
+    fn woken(&mut self, now: Instant) -> Duration {
+        let Some(since) = self.since else { return Duration::ZERO };
+        self.left = self.left.saturating_sub(now - self.counted);
+        now - since
+    }
+
+    /// Until when it may wait now, and what it has gone past by then; none where it just gave up its thread.
+    fn pending(&mut self, now: Instant, yielded: bool) -> Option<(Instant, CallError)> {
+        if yielded {
+            self.since = None;
+            return None;
         }
+        self.counted = now;
+        let (one, all) = (*self.since.get_or_insert(now) + self.each, now + self.left);
+        let limit = self.each;
+        Some(match one <= all {
+            true => (one, CallError::HostCallTimedOut { limit }),
+            false => (all, CallError::HostCallsTimedOut { limit: limit * limits::HOST_WAITS_MAX }),
+        })
     }
 }
 
@@ -241,11 +297,73 @@ impl From<FailureOut> for Failure {
     }
 }
 
-/// Cuts a guest's text to `bytes_max`, at a character.
+/// A guest's text, cut to `bytes_max` at a character, and harmless where it is shown: what moves a cursor or
+/// changes colours is escaped. Lines stay lines.
 pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
         text.truncate(text.floor_char_boundary(bytes_max));
         text.push('…');
     }
-    text
+    let is_plain = |c: char| !c.is_control() || matches!(c, '\n' | '\t');
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match is_plain(c) {
+            true => shown.push(c),
+            false => shown.extend(c.escape_default()),
+        }
+    }
+    shown
+}
+
+/// The code of a refusal: one line, so that lists and counts can show it.
+pub(crate) fn code(text: String) -> String {
+    let code = cut(text, limits::REJECTION_CODE_BYTES_MAX);
+    if code.contains(['\n', '\t']) { code.replace(['\n', '\t'], " ") } else { code }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_text_is_cut_at_a_character_and_moves_no_cursor() {
+        for (text, bytes_max, expected) in [
+            ("plain", 5, "plain"),
+            ("two\nlines\tand", 99, "two\nlines\tand"),
+            ("\u{1b}[2Jgone\r\u{9b}", 99, "\\u{1b}[2Jgone\\r\\u{9b}"),
+            ("éé", 3, "é…"),
+        ] {
+            assert_eq!(cut(text.to_owned(), bytes_max), expected);
+        }
+    }
+
+    #[test]
+    fn waits_are_bounded_one_by_one_and_together() {
+        let each = Duration::from_millis(100);
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut waits = Waits::new(each, start);
+        // One that goes on over several polls ends by its own bound.
+        for ms in [10, 20, 90] {
+            waits.woken(at(ms));
+            let (until, error) = waits.pending(at(ms), false).expect("a wait");
+            assert_eq!((until, error.code()), (at(100), "host-call-timed-out"));
+        }
+        // Short ones, with the guest running in between, end by the bound of all.
+        let mut now = 90;
+        let last = loop {
+            now += 90;
+            waits.woken(at(now));
+            assert!(waits.pending(at(now), true).is_none(), "it has yielded");
+            match waits.pending(at(now), false).expect("a wait") {
+                (_, CallError::HostCallTimedOut { .. }) => assert!(now < 2000, "they have no end"),
+                (until, error) => break (until, error),
+            }
+        };
+        assert_eq!(last.0, at(100 * u64::from(limits::HOST_WAITS_MAX)));
+        assert!(matches!(last.1, CallError::HostCallsTimedOut { .. }));
+    }
 }

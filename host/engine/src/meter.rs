@@ -115,8 +115,26 @@ impl Drop for Ticker {
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     ticks_left: u64,
-    /// Ticks that found the guest running, ever: whoever waits for the call sees by it that it moves.
-    beats: Arc<AtomicU64>,
+    pulse: Arc<Pulse>,
+}
+
+/// What an instance and whoever waits for its call tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse {
+    /// Ticks that found the guest running, ever: by it one sees that the call moves.
+    beats: AtomicU64,
+    /// Whether the next tick is that of a wait inside the host, and not of the guest's own running time.
+    waited: AtomicBool,
+}
+
+impl Pulse {
+    pub(crate) fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn waited(&self) {
+        self.waited.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Ends a call whose running time is over; found again in the error of the call.
@@ -136,12 +154,15 @@ impl Clock {
         self.ticks_left = ticks;
     }
 
-    pub(crate) fn beats(&self) -> &Arc<AtomicU64> {
-        &self.beats
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        self.beats.fetch_add(1, Ordering::Relaxed);
+        self.pulse.beats.fetch_add(1, Ordering::Relaxed);
+        if self.pulse.waited.swap(false, Ordering::Relaxed) {
+            return Ok(UpdateDeadline::Yield(1));
+        }
         if self.ticks_left == 0 {
             return Err(TimeIsOver.into());
         }
@@ -244,6 +265,9 @@ impl Failed<'_> {
         }
         if trap == Some(wasmtime::Trap::OutOfFuel) {
             return CallError::OutOfFuel { fuel, backtrace };
+        }
+        if trap == Some(wasmtime::Trap::StackOverflow) {
+            return CallError::StackOverflow { limit_bytes: limits::GUEST_STACK_BYTES, backtrace };
         }
         if memory.refused {
             return CallError::OutOfMemory { limit_bytes: memory.limit_bytes, backtrace };

@@ -15,7 +15,7 @@ use crate::compile::{
 };
 use crate::contract::{self, AboutOut, Field, OutputOut, SelectionOut};
 use crate::error::{AnswerError, CallError};
-use crate::instance::{Answer, Budget, Instance};
+use crate::instance::{Answer, Budget, Instance, cut};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
 use wasmtime::component::TypedFunc;
@@ -32,6 +32,8 @@ pub(crate) async fn describe(compiled: &Compiled, instance: &mut Instance) -> Re
     let texts = [&name, &version, &summary, &config_schema].into_iter();
     let bytes = texts.chain(&needs).chain(hints.iter().flat_map(|(a, b)| [a, b])).map(String::len).sum();
     check_bytes("about", bytes)?;
+    // It is printed, by `inspect` and in diagnostics.
+    let [name, version, summary] = [name, version, summary].map(|text| cut(text, limits::ANSWER_BYTES_MAX));
     Ok(About { name, version, summary, config_schema, needs, hints })
 }
 

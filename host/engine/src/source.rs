@@ -14,7 +14,7 @@ use crate::contract::{PlaceOut, RefusedOut, Split};
 use crate::data::{PulledOut, pulled_records, pulled_table};
 use crate::error::{AnswerError, CallError};
 use crate::hits::Hits;
-use crate::instance::{Answer, Budget, Instance, cut};
+use crate::instance::{self, Answer, Budget, Instance, cut};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
 
@@ -219,7 +219,7 @@ fn placed(
     }
     let refused = refused.into_iter().map(|RefusedOut { offset, code, message, mut raw }| {
         raw.truncate(limits::RECORD_BYTES_MAX);
-        let code = cut(code, limits::REJECTION_CODE_BYTES_MAX);
+        let code = instance::code(code);
         RefusedRecord { offset, code, message: cut(message, limits::REJECTION_MESSAGE_BYTES_MAX), raw }
     });
     let (split, refused) = (split as usize, refused.collect());

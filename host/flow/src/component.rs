@@ -117,8 +117,12 @@ impl Source for ComponentSource {
         while self.ended.contains(&false) {
             match self.driver.pull(bounds).await.map_err(died)? {
                 Some(pulled) => {
-                    // With no record in it, it still says where the split is.
-                    return self.take(pulled).map(Some);
+                    let pulled = self.take(pulled)?;
+                    // A batch of nothing says where the split is. Asked again at once, it would keep its thread for ever.
+                    if pulled.batch.is_none() && pulled.refused.is_empty() && self.ended.contains(&false) {
+                        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    }
+                    return Ok(Some(pulled));
                 }
                 None => tokio::time::sleep(ASK_AGAIN_AFTER).await,
             }

@@ -4,15 +4,17 @@
 //!
 //! Whoever ends a turn wakes those that may go on by then. A timer alone would not do: a thread that always has a loop
 //! to run looks at its timers once in dozens of polls.
+//!
+//! A loop wants to work from when it is woken until a poll of it leaves it with nothing to do, which is when it was not
+//! woken again meanwhile. So it is polled with a waker of its own.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
 
 use model::share::Shares;
-use tokio::time::Sleep;
 
 /// The pipelines of one process.
 #[derive(Clone, Debug)]
@@ -21,27 +23,16 @@ pub struct Turns {
     since: Instant,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     shares: Shares,
     /// Loops of pipelines that are ahead, by pipeline.
     waiting: Vec<(usize, Waker)>,
 }
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self { state: Arc::default(), since: Instant::now() }
-    }
-}
-
 /// The place of one pipeline among the others; its loops share it.
 #[derive(Clone, Debug)]
 pub struct Seat {
-    taken: Arc<Taken>,
-}
-
-#[derive(Debug)]
-struct Taken {
     turns: Turns,
     number: usize,
 }
@@ -51,9 +42,15 @@ struct Taken {
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
 impl Turns {
+    /// On so many threads.
+    pub fn new(threads: usize) -> Self {
+        let state = State { shares: Shares::new(threads), waiting: Vec::new() };
+        Self { state: Arc::new(Mutex::new(state)), since: Instant::now() }
+    }
+
     pub fn join(&self, weight: u32) -> Seat {
-        let number = self.with(|state, now| state.shares.join(weight, now));
-        Seat { taken: Arc::new(Taken { turns: self.clone(), number }) }
+        let number = self.with(|state, _| state.shares.join(weight));
+        Seat { turns: self.clone(), number }
     }
 
     fn with<T>(&self, decide: impl FnOnce(&mut State, Duration) -> T) -> T {
@@ -72,31 +69,13 @@ impl Turns {
         })
     }
 
-    fn worked(&self, pipeline: usize, time: Duration) {
+    /// Changes shares, and wakes those that may go on by then.
+    fn change(&self, change: impl FnOnce(&mut Shares, Duration)) {
         let woken = self.with(|state, now| {
-            state.shares.worked(pipeline, time, now);
-            state.whoever_may(now)
-        });
-        woken.into_iter().for_each(Waker::wake);
-    }
-}
-
-impl State {
-    /// Those that wait and may go on now. Asking counts as wanting to, so that nobody who waits for long passes for
-    /// one that went away.
-    fn whoever_may(&mut self, now: Duration) -> Vec<Waker> {
-        let Self { shares, waiting } = self;
-        let woken = waiting.extract_if(.., |(pipeline, _)| shares.may_work(*pipeline, now));
-        woken.map(|(_, waker)| waker).collect()
-    }
-}
-
-/// The last loop of a pipeline has ended.
-impl Drop for Taken {
-    fn drop(&mut self) {
-        let woken = self.turns.with(|state, now| {
-            state.shares.leave(self.number);
-            state.whoever_may(now)
+            change(&mut state.shares, now);
+            let State { shares, waiting } = state;
+            let woken = waiting.extract_if(.., |(pipeline, _)| shares.may_work(*pipeline, now));
+            woken.map(|(_, waker)| waker).collect::<Vec<_>>()
         });
         woken.into_iter().for_each(Waker::wake);
     }
@@ -105,32 +84,125 @@ impl Drop for Taken {
 impl Seat {
     /// Runs `work` in the turns of its pipeline.
     pub async fn take_turns<T>(self, work: impl Future<Output = T> + Send) -> T {
-        Turn { seat: self, asks_again: None, work: Box::pin(work) }.await
+        let bell = Arc::new(Bell { seat: self, state: Mutex::default() });
+        let waker = bell.clone().into();
+        Turn { bell, waker, wait: None, work: Box::pin(work) }.await
+    }
+
+    fn wants(&self) {
+        self.turns.with(|state, now| state.shares.wants(self.number, now));
+    }
+
+    fn rests(&self) {
+        self.turns.change(|shares, now| shares.rests(self.number, now));
+    }
+}
+
+/// Knows whether a loop wants to work.
+struct Bell {
+    seat: Seat,
+    state: Mutex<BellState>,
+}
+
+#[derive(Debug, Default)]
+struct BellState {
+    /// It counts as one that wants to work.
+    wants: bool,
+    /// It is polled just now.
+    runs: bool,
+    /// It was woken since that poll began.
+    rung: bool,
+    /// Of the task.
+    task: Option<Waker>,
+}
+
+impl Bell {
+    fn state(&self) -> MutexGuard<'_, BellState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its task is polled, for whatever reason.
+    fn called(&self, task: &Waker) {
+        let mut state = self.state();
+        if !state.task.as_ref().is_some_and(|old| old.will_wake(task)) {
+            state.task = Some(task.clone());
+        }
+        if !std::mem::replace(&mut state.wants, true) {
+            self.seat.wants();
+        }
+    }
+
+    fn begins(&self) {
+        let mut state = self.state();
+        (state.runs, state.rung) = (true, false);
+    }
+
+    fn ends(&self) {
+        let mut state = self.state();
+        state.runs = false;
+        if !state.rung && std::mem::take(&mut state.wants) {
+            self.seat.rests();
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.state();
+        state.rung = true;
+        if !state.runs && !std::mem::replace(&mut state.wants, true) {
+            self.seat.wants();
+        }
+        let task = state.task.clone();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
     }
 }
 
 struct Turn<'a, T> {
-    seat: Seat,
-    asks_again: Option<Pin<Box<Sleep>>>,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    waker: Waker,
+    wait: Option<Pin<Box<tokio::time::Sleep>>>,
     work: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
 }
 
 impl<T> Future for Turn<'_, T> {
     type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let Taken { turns, number } = &*self.seat.taken.clone();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let this = self.get_mut();
+        this.bell.called(cx.waker());
+        let Seat { turns, number } = &this.bell.seat;
         while !turns.may_work(*number, cx.waker()) {
-            let timer = self.asks_again.insert(Box::pin(tokio::time::sleep(ASK_AGAIN_AFTER)));
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+            let timer = this.wait.insert(Box::pin(tokio::time::sleep(ASK_AGAIN_AFTER)));
+            ready!(timer.as_mut().poll(cx));
         }
-        self.asks_again = None;
+        this.wait = None;
+        this.bell.begins();
         let started = thread_time();
-        let polled = self.work.as_mut().poll(cx);
-        turns.worked(*number, thread_time().saturating_sub(started));
+        let polled = this.work.as_mut().poll(&mut Context::from_waker(&this.waker));
+        turns.change(|shares, _| shares.worked(*number, thread_time().saturating_sub(started)));
+        this.bell.ends();
         polled
+    }
+}
+
+/// What has ended, or is dropped, wants nothing.
+impl<T> Drop for Turn<'_, T> {
+    fn drop(&mut self) {
+        let mut state = self.bell.state();
+        // No late wake counts it in again.
+        state.runs = true;
+        if std::mem::take(&mut state.wants) {
+            self.bell.seat.rests();
+        }
     }
 }
 
@@ -160,7 +232,7 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipeline_with_short_turns_gets_its_share_beside_one_with_long_ones() {
-        let turns = Turns::default();
+        let turns = Turns::new(1);
         let until = Instant::now() + Duration::from_millis(600);
         let (light, heavy) = (turns.join(100), turns.join(300));
         let light = light.take_turns(work(Duration::from_millis(5), until));
@@ -171,12 +243,35 @@ mod tests {
         assert!((0.63..0.87).contains(&share), "three times the weight got {share} of the time");
     }
 
+    /// Works for a short time in each millisecond until `until`.
+    async fn work_now_and_then(until: Instant) {
+        while Instant::now() < until {
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_micros(50) {
+                std::hint::spin_loop();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_pipeline_that_works_now_and_then_holds_nobody_up() {
+        let turns = Turns::new(1);
+        let until = Instant::now() + Duration::from_millis(400);
+        let (light, heavy) = (turns.join(100), turns.join(100));
+        let light = tokio::spawn(light.take_turns(work_now_and_then(until)));
+        let heavy = tokio::spawn(heavy.take_turns(work(Duration::from_millis(5), until)));
+        light.await.expect("it ran");
+        let worked = heavy.await.expect("it ran");
+        assert!(worked > Duration::from_millis(200), "it worked for {worked:?} of 400 ms, next to nobody");
+    }
+
     /// The workers of a busy runtime look at timers once in dozens of polls, each as long as a tick of the epoch.
     #[test]
     fn shares_do_not_rest_on_timers() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let shares = runtime.expect("a runtime").block_on(async {
-            let turns = Turns::default();
+            let turns = Turns::new(1);
             let until = Instant::now() + Duration::from_millis(800);
             let turn = Duration::from_millis(8);
             let (light, heavy) = (turns.join(100), turns.join(300));

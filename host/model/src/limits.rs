@@ -75,6 +75,9 @@ pub const BATCH_TIME_MAX: Duration = Duration::from_secs(600);
 pub const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// The longest that one host call may take.
 pub const HOST_CALL_TIME: Duration = Duration::from_secs(5);
+/// What all waits of one call into a stage may take together, in times of what one may: a stage that asks a slow
+/// server for each record has room, and one that sleeps for ever has none.
+pub const HOST_WAITS_MAX: u32 = 12;
 /// Batches after which an instance is thrown away, because a linear memory never shrinks.
 pub const INSTANCE_CALLS_MAX: u64 = 100_000;
 /// Instances of one stage that are alive at once, the ones of a search among them.
@@ -129,6 +132,11 @@ pub const WEIGHT_MAX: u32 = 10_000;
 /// How far a pipeline may run ahead of its share, in core time: a tick of the epoch, by which a busy stage gives its
 /// thread back.
 pub const SHARE_SLACK: Duration = EPOCH_TICK;
+/// How long a pipeline that has nothing to do still counts as one that wants to work, at the least: it may be between
+/// two pieces of its input. It is as long as it has worked before, so that nobody waits for one that works now and then.
+pub const SHARE_LINGER: Duration = Duration::from_micros(200);
+/// How long that is at the most.
+pub const SHARE_LINGER_MAX: Duration = Duration::from_millis(50);
 
 /// Log lines that a stage may write in a second; the rest is counted and dropped.
 pub const LOG_LINES_PER_SECOND: u32 = 100;
@@ -163,8 +171,15 @@ pub const DEBUG_MODULES_MAX: usize = 256;
 pub const SYMBOLS_KEPT_MAX: usize = 4096;
 /// Frames that a report of a death shows: the innermost ones say it all.
 pub const BACKTRACE_FRAMES_MAX: usize = 64;
+/// The name of a function or a file there: types make them long, and a hostile stage longer.
+pub const FRAME_NAME_BYTES_MAX: usize = 512;
 /// What `about` or a `plan` may answer: names, schemas and texts together.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Schemas that a config may have to be held against, with what references stand for: a thousand times what a large
+/// stage has.
+pub const SCHEMA_STEPS_MAX: u64 = 100_000;
+/// References in such a schema that lead on to others.
+pub const SCHEMA_DEPTH_MAX: usize = 64;
 /// Columns of one stream.
 pub const COLUMNS_MAX: usize = 4096;
 /// Output ports of one stage.

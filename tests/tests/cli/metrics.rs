@@ -1,7 +1,9 @@
 //! `run --metrics`: what Prometheus and a supervisor see.
 
+use std::time::{Duration, Instant};
+
 use crate::scene::Scene;
-use crate::watching::{Watched, get};
+use crate::watching::{PATIENCE, Watched, get};
 
 #[test]
 fn meters_and_readiness_are_served_on_the_address_that_was_asked_for() {
@@ -27,6 +29,31 @@ fn meters_and_readiness_are_served_on_the_address_that_was_asked_for() {
     assert_eq!(get(&run.address, "/elsewhere").0, 404);
     run.terminate();
     run.wait().code(0);
+}
+
+#[test]
+fn a_pipeline_that_failed_is_named_while_the_others_go_on() {
+    let scene = Scene::with(
+        "pipeline: endless\nstages:\n  in: { source: generate, with: { template: \"{{seq}}\", rate: 1000 } }\n  out: { \
+         sink: discard, from: in }\n",
+    );
+    scene.write(
+        "bad.yaml",
+        "pipeline: bad\nstages:\n  in: { source: generate, with: { template: \"{{seq}}\", rate: 1000 } }\n  probe: { \
+         transform: GUEST(probe-run), from: in, with: { at: \"5\", then: fail } }\n  out: { sink: discard, from: probe \
+         }\n",
+    );
+    let run = Watched::start(&scene, &["pipeline.yaml", "bad.yaml"]);
+    let start = Instant::now();
+    while get(&run.address, "/readyz") != (503, "not ready: failed: `bad`\n".to_owned()) {
+        assert!(start.elapsed() < PATIENCE, "{:?}", get(&run.address, "/readyz"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(get(&run.address, "/livez").0, 200);
+    let before = run.sample().count("endless", "in", "records_in");
+    run.until("the other one goes on", |sample| sample.count("endless", "in", "records_in") > before);
+    run.terminate();
+    run.wait().code(1);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::scene::{Ran, Scene};
 
 /// Long enough for a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
-const LINES: usize = 400_000;
+const LINES: usize = 1_500_000;
 
 /// Every tenth line is refused by the stage; the rest is delivered to a row of files and to a single one.
 fn scene() -> Scene {
@@ -74,7 +74,7 @@ fn a_pipeline_that_is_killed_again_and_again_delivers_every_record_once() {
                     break Some(ended);
                 }
                 if bytes_of(&scene, "one.txt") > seen || waited.elapsed() > Duration::from_secs(5) {
-                    std::thread::sleep(Duration::from_micros(random.u64(0..30_000)));
+                    std::thread::sleep(Duration::from_micros(random.u64(0..15_000)));
                     break None;
                 }
                 std::thread::sleep(Duration::from_millis(1));

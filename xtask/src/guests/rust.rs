@@ -51,9 +51,11 @@ fn libraries(places: &Places) -> Result<Vec<Library>> {
 }
 
 fn library(package: &Value) -> Option<Library> {
-    let is_module = |target: &&Value| {
-        target["crate_types"].as_array().is_some_and(|types| types.iter().any(|kind| kind == "cdylib"))
-    };
+    let has =
+        |list: &Value, wanted: &str| list.as_array().is_some_and(|all| all.iter().any(|one| one == wanted));
+    // Examples can be modules too: those of the hostile corpus are, and are built by themselves.
+    let is_module =
+        |target: &&Value| has(&target["crate_types"], "cdylib") && !has(&target["kind"], "example");
     let target = package["targets"].as_array()?.iter().find(is_module)?;
     let module = target["name"].as_str()?.replace('-', "_");
     Some(Library { package: package["name"].as_str()?.to_string(), module })
@@ -102,5 +104,9 @@ mod tests {
         let found = library(&package("cdylib")).expect("a library");
         assert_eq!((&*found.package, &*found.module), ("pick-some", "pick_some"));
         assert!(library(&package("lib")).is_none());
+        let example = json!({ "name": "e", "targets": [
+            { "name": "e", "crate_types": ["cdylib"], "kind": ["example"] },
+        ] });
+        assert!(library(&example).is_none());
     }
 }

@@ -22,7 +22,7 @@ use crate::contract::{
     OriginsOut, OutcomeOut, RejectionOut, TableOut, TableOutcomeOut, VarlenOut,
 };
 use crate::error::AnswerError;
-use crate::instance::cut;
+use crate::instance::{code, cut};
 
 /// Which list of an answer is meant, for whoever has to mend the stage. Only shown when something is wrong.
 #[derive(Clone, Copy, Debug)]
@@ -165,12 +165,25 @@ pub(crate) fn rejections(list: Vec<RejectionOut>, rows: usize) -> Result<Vec<Rej
     if let Some(beyond) = list.iter().find(|rejection| rejection.of as usize >= rows) {
         return Err(AnswerError::Rejected { row: beyond.of, rows });
     }
-    let rejection = |RejectionOut { of, code, message }| Rejection {
+    if let Some(row) = twice(&list) {
+        return Err(AnswerError::RejectedTwice { row });
+    }
+    let rejection = |RejectionOut { of, code: text, message }| Rejection {
         row: of,
-        code: cut(code, limits::REJECTION_CODE_BYTES_MAX),
+        code: code(text),
         message: cut(message, limits::REJECTION_MESSAGE_BYTES_MAX),
     };
     Ok(list.into_iter().map(rejection).collect())
+}
+
+/// A record that is refused more than once; most stages refuse in order, where it is seen without sorting.
+fn twice(list: &[RejectionOut]) -> Option<u32> {
+    if list.is_sorted_by(|a, b| a.of < b.of) {
+        return None;
+    }
+    let mut rows: Vec<u32> = list.iter().map(|rejection| rejection.of).collect();
+    rows.sort_unstable();
+    rows.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 /// Parts of what a source pulled.

@@ -98,7 +98,9 @@ fn an_answer_with_too_many_ports_or_rejections_is_refused() {
         (outcome(vec![emission(1)], vec![]), Some("by port 1, its plan has 1")),
         (outcome(vec![emission(0), emission(0)], vec![]), Some("emits 2 times")),
         (outcome(vec![], vec![rejected(0), rejected(0), rejected(1)]), Some("rejects 3 records of 2")),
+        (outcome(vec![], vec![rejected(1), rejected(1)]), Some("rejects record 1 twice")),
         (outcome(vec![emission(0)], vec![rejected(1)]), None),
+        (outcome(vec![], vec![rejected(1), rejected(0)]), None),
     ];
     for (outcome, expected) in cases {
         match (outcome_of_records(outcome, &ports(1, vec![]), 2), expected) {

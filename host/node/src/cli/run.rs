@@ -15,7 +15,7 @@ use crate::running::{DeadLetters, Options, Session, State};
 ///
 /// SIGINT and SIGTERM end the sources; what is on its way is drained, the sinks commit, and the exit code is
 /// 0. A second signal, or ten seconds without an end, cuts everything off, with exit code 1. When one of
-/// several pipelines fails, the others are drained in the same way and commit, and the exit code is 1.
+/// several pipelines fails, the others go on to their own end, and the exit code is 1.
 ///
 /// What is found to be wrong before anything flows (a manifest, a file that it names) has exit code 2.
 #[derive(Debug, Args)]

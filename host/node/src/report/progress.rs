@@ -49,6 +49,11 @@ impl Progress {
         Self { all, lines }
     }
 
+    /// Does what writes to the terminal, with the display out of its way.
+    pub fn suspend(&self, write: impl FnOnce()) {
+        self.all.suspend(write);
+    }
+
     pub fn draw(&mut self) {
         for line in &mut self.lines {
             let report = line.meters.stages[line.stage].report();

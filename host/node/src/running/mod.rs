@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Result;
 use crate::report::{Progress, Tally};
 use crate::serve::{Bound, Ready};
+use crate::terminal;
 use crate::wiring::Policy;
 pub use resuming::State;
 use stopping::{Signals, Stop};
@@ -137,9 +138,10 @@ impl Watch {
                     Some(ended) => {
                         let (index, end) = self.end_of(ended, &spawned, stopping.is_under_way());
                         pipelines[index].took = self.started.elapsed();
-                        if matches!(end, End::Failed(_)) {
-                            self.ready.set(false);
-                            stopping.drain();
+                        if let End::Failed(error) = &end {
+                            // The others have nothing to do with it and go on; who watches is told at once.
+                            self.ready.failed(&pipelines[index].name);
+                            self.tell(&pipelines[index].name, error, loops.len());
                         }
                         pipelines[index].end = end;
                     }
@@ -160,6 +162,18 @@ impl Watch {
             pipeline.took = self.started.elapsed();
         }
         loops.abort_all();
+    }
+
+    /// Says at once that a pipeline failed while others go on, which may be for ever. All of it is in the summary.
+    fn tell(&self, pipeline: &str, error: &RunError, others: usize) {
+        if others == 0 {
+            return;
+        }
+        let line = format!("pipeline `{pipeline}` failed: {error}\n  the others go on ({others} of them)");
+        match &self.progress {
+            Some(progress) => progress.suspend(|| terminal::error(&line)),
+            None => terminal::error(&line),
+        }
     }
 
     fn draw(&mut self) {

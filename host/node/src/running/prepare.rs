@@ -59,7 +59,7 @@ fn share(pipelines: &mut [Pipeline], threads: usize) {
     if pipelines.len() < 2 || loops <= threads {
         return;
     }
-    let turns = Turns::default();
+    let turns = Turns::new(threads);
     for pipeline in pipelines {
         if let Some(run) = &mut pipeline.run {
             run.sit(turns.join(pipeline.weight));

@@ -58,7 +58,7 @@ impl Stop {
     }
 
     /// Sources end, and the rest has some time.
-    pub fn drain(&mut self) {
+    fn drain(&mut self) {
         self.sources.cancel();
         self.deadline.get_or_insert_with(|| Instant::now() + STOP_GRACE);
     }

@@ -3,8 +3,8 @@
 mod metrics;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -22,17 +22,35 @@ pub struct Bound {
     ready: Ready,
 }
 
-/// Whether records flow: not before all is opened, and not while it drains.
+/// Whether records flow, in every pipeline: not before all is opened, not while it drains, and not once one of
+/// several has failed, though the others go on.
 #[derive(Clone, Debug, Default)]
-pub struct Ready(Arc<AtomicBool>);
+pub struct Ready(Arc<Readiness>);
+
+#[derive(Debug, Default)]
+struct Readiness {
+    is_flowing: AtomicBool,
+    /// Pipelines that have failed.
+    failed: Mutex<Vec<String>>,
+}
 
 impl Ready {
     pub fn set(&self, ready: bool) {
-        self.0.store(ready, Ordering::Relaxed);
+        self.0.is_flowing.store(ready, Ordering::Relaxed);
     }
 
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    /// A pipeline has failed, for good.
+    pub fn failed(&self, pipeline: &str) {
+        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).push(pipeline.to_owned());
+    }
+
+    fn answer(&self) -> (StatusCode, String) {
+        let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).join("`, `");
+        match (failed.as_str(), self.0.is_flowing.load(Ordering::Relaxed)) {
+            ("", true) => (StatusCode::OK, "ready\n".to_owned()),
+            ("", false) => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+            (names, _) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: failed: `{names}`\n")),
+        }
     }
 }
 
@@ -63,7 +81,7 @@ impl Bound {
         let app = Router::new()
             .route("/metrics", get(async move || answer(&metrics)))
             .route("/livez", get(async || "alive\n"))
-            .route("/readyz", get(async move || readiness(&ready)));
+            .route("/readyz", get(async move || ready.answer()));
         Ok(axum::serve(listener, app).await?)
     }
 }
@@ -73,8 +91,4 @@ fn answer(metrics: &StageMetrics) -> impl IntoResponse + use<> {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
-}
-
-fn readiness(ready: &Ready) -> (StatusCode, &'static str) {
-    if ready.get() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
 }

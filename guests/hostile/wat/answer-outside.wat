@@ -1,0 +1,5 @@
+;; Says that its answer lies outside of its memory.
+(module
+  ;; include memory realloc about plan open outcome
+  (func (export "conveyor:stage/transform@0.1.0#process") (param $input i32) (result i32)
+    (i32.const 0x7ffffff0)))

@@ -1,0 +1,7 @@
+  ;; ok(record-plan { times, keys, headers, outputs: ["main", "side"] })
+  (data (i32.const 1216) "main" "side")
+  (func (export "conveyor:stage/transform@0.1.0#plan") (param i32 i32) (result i32)
+    (i32.store (i32.const 1136) (i32.const 1200)) (i32.store (i32.const 1140) (i32.const 2))
+    (i32.store (i32.const 1200) (i32.const 1216)) (i32.store (i32.const 1204) (i32.const 4))
+    (i32.store (i32.const 1208) (i32.const 1220)) (i32.store (i32.const 1212) (i32.const 4))
+    (i32.const 1128))

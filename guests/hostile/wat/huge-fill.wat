@@ -1,0 +1,9 @@
+;; Fills 16 MiB, again and again.
+(module
+  ;; include memory realloc about plan open outcome
+  (func (export "conveyor:stage/transform@0.1.0#process") (param $input i32) (result i32)
+    (drop (memory.grow (i32.const 384)))
+    (loop $for_ever
+      (memory.fill (i32.const 65536) (i32.const 1) (i32.const 16711680))
+      (br $for_ever))
+    unreachable))

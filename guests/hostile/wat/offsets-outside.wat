@@ -1,0 +1,7 @@
+;; Makes records whose last offset is outside of their bytes.
+(module
+  ;; include memory realloc about plan open outcome makes
+  (func (export "conveyor:stage/transform@0.1.0#process") (param $input i32) (result i32)
+    (call $makes (i32.const 2))
+    (i32.store (i32.const 6472) (i32.const 70000))
+    (call $outcome (i32.const 1))))

@@ -1,0 +1,7 @@
+;; Makes a record from one that did not come.
+(module
+  ;; include memory realloc about plan open outcome makes
+  (func (export "conveyor:stage/transform@0.1.0#process") (param $input i32) (result i32)
+    (call $makes (i32.const 1))
+    (i32.store (i32.const 6400) (i32.const 70000))
+    (call $outcome (i32.const 1))))

@@ -1,0 +1,7 @@
+;; Has a list whose end is beyond what 32 bits can say.
+(module
+  ;; include memory realloc about plan open outcome makes
+  (func (export "conveyor:stage/transform@0.1.0#process") (param $input i32) (result i32)
+    (call $makes (i32.const 1))
+    (i32.store (i32.const 4248) (i32.const -4)) (i32.store (i32.const 4252) (i32.const 1073741825))
+    (call $outcome (i32.const 1))))
