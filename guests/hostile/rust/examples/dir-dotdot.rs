@@ -3,7 +3,8 @@
 use hostile::dir;
 
 fn act(_: &str) -> String {
-    let paths = ["../secret.txt", "deep/../../secret.txt", "./.././secret.txt", "deep/../deep/../../secret.txt"];
+    let paths =
+        ["../secret.txt", "deep/../../secret.txt", "./.././secret.txt", "deep/../deep/../../secret.txt"];
     dir::within(|dir| dir::read_any(dir, &paths))
 }
 
