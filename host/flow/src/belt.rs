@@ -343,7 +343,6 @@ impl Belt {
             *lease = None;
             pool.hits().count(CODE);
         }
-        self.context.meters.stages[stage].count_hit("bad-answer");
         let message = format!("its answer breaks the contract: {error}");
         let error = RunError::Outcome {
             stage: plan.stages[stage].name.to_string(),

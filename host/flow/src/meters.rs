@@ -235,13 +235,6 @@ impl StageMeter {
         self.counts.deaths.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the host found wrong with an answer after the call.
-    pub fn count_hit(&self, code: &str) {
-        if let Some(hits) = &self.hits {
-            hits.count(code);
-        }
-    }
-
     /// A wait before another try.
     pub fn count_retry(&self) {
         self.counts.retries.fetch_add(1, Ordering::Relaxed);
