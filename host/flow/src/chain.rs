@@ -182,7 +182,7 @@ async fn drive_meeting(
                 return Ok(());
             }
         }
-        match alignment.next() {
+        match alignment.step() {
             // The room that the batch takes up on the edge is free once it is worked off.
             Some(Step::Item(edge, parcel)) => {
                 let Parcel { ref batch, .. } = parcel;
@@ -252,32 +252,16 @@ async fn wait<T>(
         return Ok(Some(ready));
     }
     belt.flush().await?;
-    let stopped = async {
-        match stop {
-            Some(stop) => stop.cancelled().await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut stopped = pin!(stopped);
+    let mut stopped = pin!(or_never(stop.map(CancellationToken::cancelled)));
     let mut cools = pin!(tokio::time::sleep(limits::IDLE_AFTER));
     let mut is_warm = true;
     loop {
         let wakes_at = belt.wakes_at();
-        let wakes = async {
-            match wakes_at {
-                Some(at) => {
-                    tokio::time::sleep_until(at).await;
-                    at
-                }
-                None => std::future::pending().await,
-            }
-        };
-        let news = async {
-            match keeper.as_mut() {
-                Some(keeper) => keeper.changed().await,
-                None => std::future::pending().await,
-            }
-        };
+        let wakes = or_never(wakes_at.map(|at| async move {
+            tokio::time::sleep_until(at).await;
+            at
+        }));
+        let news = or_never(keeper.as_mut().map(Keeper::changed));
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(None),
@@ -309,5 +293,13 @@ async fn wait<T>(
                 is_warm = false;
             }
         }
+    }
+}
+
+/// What there is to wait for, or nothing that ever comes.
+async fn or_never<T>(future: Option<impl Future<Output = T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
 }

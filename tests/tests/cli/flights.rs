@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
+use std::path::PathBuf;
 
 use arrow::array::{ArrayRef, AsArray as _};
 use arrow::datatypes::{DataType, Int64Type};
@@ -49,7 +50,7 @@ fn code(delay: i64, distance: i64, origin: &str, destination: &str) -> Option<&'
 }
 
 fn expected() -> Expected {
-    let file = File::open(places::flights().join(FILE)).expect("the flights");
+    let file = File::open(flights().join(FILE)).expect("the flights");
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|reader| reader.build());
     let mut expected = Expected { rows: 0, healthy: HEADER.to_owned(), poison: Vec::new() };
     for batch in reader.expect("a Parquet file") {
@@ -89,7 +90,7 @@ stages:
   out: { sink: file, from: scores, with: { path: out.csv } }
 ",
     );
-    let linked = std::os::unix::fs::symlink(places::flights().join(FILE), scene.path(FILE));
+    let linked = std::os::unix::fs::symlink(flights().join(FILE), scene.path(FILE));
     linked.expect("a link to the flights");
     scene
 }
@@ -168,4 +169,21 @@ fn mended(scene: &Scene, expected: &Expected) {
     let files = std::fs::read_dir(scene.path(".")).expect("the directory").flatten();
     let csv = files.filter(|file| file.file_name().to_string_lossy().ends_with(".csv"));
     assert_eq!(csv.count(), 2, "a replay of nothing wrote something");
+}
+
+/// The directory of the real data, as `cargo xtask setup` fetched it.
+fn flights() -> PathBuf {
+    if let Some(dir) = std::env::var_os("CONVEYOR_DEMO_DATA") {
+        return dir.into();
+    }
+    let tools = places::cache().join("tools");
+    let entries = std::fs::read_dir(&tools).into_iter().flatten().flatten();
+    let mut fetched = entries.map(|entry| entry.path()).filter(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("npm-demo-"))
+            && path.join("ready").is_file()
+    });
+    let fetched = fetched
+        .next()
+        .unwrap_or_else(|| panic!("{} has no data of the demo: run `cargo xtask setup`", tools.display()));
+    fetched.join("node_modules/vega-datasets/data")
 }

@@ -1,4 +1,4 @@
-//! Where the binary, the stages and the data are that the tests run.
+//! Where the binary and the stages are that the tests run.
 
 use std::path::PathBuf;
 
@@ -19,23 +19,6 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
-/// The directory of the real data, as `cargo xtask setup` fetched it.
-pub fn flights() -> PathBuf {
-    if let Some(dir) = std::env::var_os("CONVEYOR_DEMO_DATA") {
-        return dir.into();
-    }
-    let tools = cache().join("tools");
-    let entries = std::fs::read_dir(&tools).into_iter().flatten().flatten();
-    let mut fetched = entries.map(|entry| entry.path()).filter(|path| {
-        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("npm-demo-"))
-            && path.join("ready").is_file()
-    });
-    let fetched = fetched
-        .next()
-        .unwrap_or_else(|| panic!("{} has no data of the demo: run `cargo xtask setup`", tools.display()));
-    fetched.join("node_modules/vega-datasets/data")
-}
-
 fn guests() -> PathBuf {
     match std::env::var_os("CONVEYOR_GUESTS") {
         Some(dir) => dir.into(),
@@ -43,7 +26,7 @@ fn guests() -> PathBuf {
     }
 }
 
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
     cache.expect("XDG_CACHE_HOME or HOME is set").join("conveyor")

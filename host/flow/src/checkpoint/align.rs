@@ -56,7 +56,7 @@ impl<T> Alignment<T> {
     }
 
     /// What to do next; none until something more comes.
-    pub fn next(&mut self) -> Option<Step<T>> {
+    pub fn step(&mut self) -> Option<Step<T>> {
         while let Some((edge, signal)) = self.came.pop_front() {
             let Some((_, state)) = self.edges.iter_mut().find(|(known, _)| *known == edge) else { continue };
             match (*state, signal) {
@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn all(alignment: &mut Alignment<u32>) -> Vec<Step<u32>> {
-        std::iter::from_fn(|| alignment.next()).collect()
+        std::iter::from_fn(|| alignment.step()).collect()
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
                 let edge = turns.next().unwrap_or(0) % scripts.len();
                 let Some(signal) = scripts[edge].pop_front() else { continue };
                 meeting.accept(edge, signal);
-                while let Some(step) = meeting.next() {
+                while let Some(step) = meeting.step() {
                     match step {
                         Step::Item(edge, (of, round)) => {
                             prop_assert_eq!(edge, of);
