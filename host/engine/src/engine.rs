@@ -129,7 +129,7 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .table_elements(limits::TABLE_ELEMENTS_MAX)
         .max_memory_size(limits::STAGE_MEMORY_BYTES_MAX)
         .linear_memory_keep_resident(limits::SLOT_RESIDENT_BYTES)
-        .table_keep_resident(limits::SLOT_RESIDENT_BYTES)
+        .table_keep_resident(limits::SLOT_TABLE_RESIDENT_BYTES)
         .max_unused_warm_slots(limits::WARM_SLOTS_MAX)
         // Where the kernel can say which pages were written, only those are wiped.
         .pagemap_scan(Enabled::Auto);

@@ -224,6 +224,8 @@ pub const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// stage touches for a batch, so that the next one starts without page faults, which cost more than half of a
 /// fresh instance.
 pub const SLOT_RESIDENT_BYTES: usize = 256 << 10;
+/// The same of each of its tables, of which it can have several.
+pub const SLOT_TABLE_RESIDENT_BYTES: usize = 64 << 10;
 /// Slots that stay warm for a component that has no instance just now.
 pub const WARM_SLOTS_MAX: u32 = 100;
 /// The stack on which a call into a guest runs, the host functions that it calls included.

@@ -84,10 +84,14 @@ fn a_pipeline_that_is_killed_again_and_again_delivers_every_record_once() {
                 let ran = Ran::of(child.wait_with_output().expect("an end"));
                 kills += u32::from(ran.code.is_none());
                 went_on += u32::from(ran.stderr.contains("goes on from checkpoint"));
-                // Readers never see what no checkpoint has: whole lines, from the first on.
+                // Readers never see what no checkpoint has: lines from the first on. In the single file the last one may
+                // be cut, where the kill came while it was put in its place, which the next start does again.
                 let one = std::fs::read_to_string(scene.path("one.txt")).unwrap_or_default();
-                assert!(one.is_empty() || one.ends_with('\n'), "a line is torn after kill {kills}");
-                assert_whole(&one.lines().map(str::to_owned).collect::<Vec<_>>(), "one.txt");
+                let whole = one.rfind('\n').map_or(0, |end| end + 1);
+                let lines: Vec<String> = one[..whole].lines().map(str::to_owned).collect();
+                assert_whole(&lines, "one.txt");
+                let next = format!("record number {}", lines.len());
+                assert!(next.starts_with(&one[whole..]), "it ends with `{}`", &one[whole..]);
                 assert_whole(&row(&scene), "the row");
                 continue;
             }
