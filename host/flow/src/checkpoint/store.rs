@@ -126,42 +126,41 @@ impl RedbStore {
         Ok((standing, summaries))
     }
 
-    fn head(&self, letters: u64, summary: Summary, is_settled: bool) -> Result<Vec<u8>, CheckpointError> {
+    fn head(&self, letters: u64, summary: Summary, is_settled: bool) -> Vec<u8> {
         let head = Head { format: FORMAT, is_settled, stages: self.stages.clone(), letters, summary };
-        serde_json::to_vec(&head).map_err(|error| io(&self.path, error))
+        encode(&head)
     }
 
-    fn write(&self, checkpoint: &Checkpoint, took: Duration) -> Result<u64, CheckpointError> {
-        let failed = |error: redb::Error| io(&self.path, error);
-        let change = self.database.begin_write().map_err(|error| failed(error.into()))?;
+    fn write(&self, checkpoint: &Checkpoint, took: Duration) -> Result<u64, redb::Error> {
+        let change = self.database.begin_write()?;
         let mut bytes = 0;
         {
-            let mut places = change.open_table(PLACES).map_err(|error| failed(error.into()))?;
+            let mut places = change.open_table(PLACES)?;
             for (stage, splits) in &checkpoint.places {
                 let before = self.last.places.get(stage);
                 for (split, place) in splits {
                     if before.and_then(|before| before.get(split)) != Some(place) {
                         bytes += place.len() as u64;
                         let key = (&**stage, &**split);
-                        places.insert(key, place.as_slice()).map_err(|error| failed(error.into()))?;
+                        places.insert(key, place.as_slice())?;
                     }
                 }
             }
             for (stage, splits) in &self.last.places {
                 let now = checkpoint.places.get(stage);
                 for split in splits.keys().filter(|split| now.is_none_or(|now| !now.contains_key(*split))) {
-                    places.remove((&**stage, &**split)).map_err(|error| failed(error.into()))?;
+                    places.remove((&**stage, &**split))?;
                 }
             }
-            let mut tokens = change.open_table(TOKENS).map_err(|error| failed(error.into()))?;
+            let mut tokens = change.open_table(TOKENS)?;
             for (stage, token) in &checkpoint.tokens {
                 if self.last.tokens.get(stage) != Some(token) {
                     bytes += token.len() as u64;
-                    tokens.insert(&**stage, token.as_slice()).map_err(|error| failed(error.into()))?;
+                    tokens.insert(&**stage, token.as_slice())?;
                 }
             }
             for stage in self.last.tokens.keys().filter(|stage| !checkpoint.tokens.contains_key(*stage)) {
-                tokens.remove(&**stage).map_err(|error| failed(error.into()))?;
+                tokens.remove(&**stage)?;
             }
             let summary = Summary {
                 number: checkpoint.number,
@@ -172,43 +171,44 @@ impl RedbStore {
             };
             // Number 0 says only that a run has begun.
             if checkpoint.number > 0 {
-                let mut history = change.open_table(HISTORY).map_err(|error| failed(error.into()))?;
-                let entry = serde_json::to_vec(&summary).map_err(|error| io(&self.path, error))?;
-                history.insert(checkpoint.number, entry.as_slice()).map_err(|error| failed(error.into()))?;
-                while history.len().map_err(|error| failed(error.into()))? > CHECKPOINTS_LISTED_MAX {
-                    history.pop_first().map_err(|error| failed(error.into()))?;
+                let mut history = change.open_table(HISTORY)?;
+                let entry = encode(&summary);
+                history.insert(checkpoint.number, entry.as_slice())?;
+                while history.len()? > CHECKPOINTS_LISTED_MAX {
+                    history.pop_first()?;
                 }
             }
-            let mut meta = change.open_table(META).map_err(|error| failed(error.into()))?;
-            let head = self.head(checkpoint.letters, summary, false)?;
-            meta.insert(HEAD, head.as_slice()).map_err(|error| failed(error.into()))?;
+            let mut meta = change.open_table(META)?;
+            let head = self.head(checkpoint.letters, summary, false);
+            meta.insert(HEAD, head.as_slice())?;
         }
-        change.commit().map_err(|error| failed(error.into()))?;
+        change.commit()?;
         Ok(bytes)
     }
 
-    fn settle(&self) -> Result<(), CheckpointError> {
-        let failed = |error: redb::Error| io(&self.path, error);
-        let Some(standing) = standing(&self.database, &self.path)? else { return Ok(()) };
-        let change = self.database.begin_write().map_err(|error| failed(error.into()))?;
+    fn settle(&self, standing: Standing) -> Result<(), redb::Error> {
+        let change = self.database.begin_write()?;
         {
-            let mut meta = change.open_table(META).map_err(|error| failed(error.into()))?;
-            let head = self.head(standing.checkpoint.letters, standing.summary, true)?;
-            meta.insert(HEAD, head.as_slice()).map_err(|error| failed(error.into()))?;
+            let mut meta = change.open_table(META)?;
+            let head = self.head(standing.checkpoint.letters, standing.summary, true);
+            meta.insert(HEAD, head.as_slice())?;
         }
-        change.commit().map_err(|error| failed(error.into()))
+        Ok(change.commit()?)
     }
 }
 
 impl CheckpointStore for RedbStore {
     fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
-        let bytes = self.write(checkpoint, took)?;
+        let bytes = self.write(checkpoint, took).map_err(|error| io(&self.path, error))?;
         self.last = checkpoint.clone();
         Ok(Stored { bytes })
     }
 
     fn settled(&mut self) -> Result<(), CheckpointError> {
-        self.settle()
+        match standing(&self.database, &self.path)? {
+            Some(standing) => self.settle(standing).map_err(|error| io(&self.path, error)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -244,6 +244,10 @@ fn standing(database: &impl ReadableDatabase, path: &Path) -> Result<Option<Stan
 fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, CheckpointError> {
     serde_json::from_slice(bytes)
         .map_err(|error| CheckpointError::Foreign { path: path.to_owned(), why: error.to_string() })
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("texts, numbers and maps with texts as keys")
 }
 
 fn io(path: &Path, error: impl ToString) -> CheckpointError {

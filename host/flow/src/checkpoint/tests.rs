@@ -10,8 +10,7 @@ use fastrand::Rng;
 use model::batch::{Batch, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
-use model::manifest::{self, Context};
-use model::plan::{Answer, Form, Plan, Planner, Stream};
+use model::plan::Plan;
 use model::stage::Role;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +21,7 @@ use crate::connector::{
 };
 use crate::letters::{Group, Letters, LettersError};
 use crate::run::Checkpoints;
+use crate::run::tests::plan;
 use crate::{Job, Part, Rules};
 
 /// What outlives a crash, and when the next one comes.
@@ -111,16 +111,12 @@ impl Source for Counting {
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
         let place = place(places);
         let mut world = self.world.lock();
-        let standing = world.standing.places.get(self.name).map_or(0, place_of);
+        let standing = world.standing.places.get(self.name).map_or(0, self::place);
         assert!(place <= standing, "{} was told {place}, and {standing} is durable", self.name);
         let before = world.released.insert(self.name, place);
         assert!(before.is_none_or(|before| before <= place), "a cursor went back");
         Ok(())
     }
-}
-
-fn place_of(places: &Places) -> u64 {
-    place(places)
 }
 
 fn place(places: &Places) -> u64 {
@@ -234,20 +230,6 @@ const STAGES: &str = "  a: { source: stdin }\n  b: { source: stdin }\n  x: { sin
                       stdout, from: [a, b] }\n  z: { sink: stdout, from: b }\n";
 const RECORDS: u64 = 60;
 
-fn plan() -> Arc<Plan> {
-    let context = Context { sources: &["stdin"], sinks: &["stdout"], env: &|_| None };
-    let text = format!("pipeline: p\nstages:\n{STAGES}");
-    let pipeline = manifest::parse("p.yaml", &text, &context).expect("a manifest");
-    let mut planner = Planner::new(&pipeline, vec![Form::Any; pipeline.stages.len()]);
-    while let Some(ask) = planner.next_ask() {
-        planner.answer(match *pipeline.stages[ask.stage].role {
-            Role::Source => Answer::Source(Stream::Opaque),
-            _ => Answer::BuiltInSink { columns: true },
-        });
-    }
-    Arc::new(planner.finish().expect("a plan"))
-}
-
 fn job(world: &Shared, plan: &Arc<Plan>, random: &mut Rng) -> Job {
     let standing = world.lock().standing.clone();
     let limits = PullLimits { records_max: 1024, bytes_max: 1 << 20, delay: Duration::ZERO };
@@ -294,7 +276,7 @@ fn runtime() -> tokio::runtime::Runtime {
 
 #[test]
 fn a_run_that_dies_at_any_operation_delivers_every_record_once_and_in_order() {
-    let plan = plan();
+    let plan = plan(STAGES);
     let (mut crashes, mut read_again) = (0, 0);
     for seed in 0..60 {
         let mut random = Rng::with_seed(seed);
@@ -329,7 +311,7 @@ fn a_run_that_dies_at_any_operation_delivers_every_record_once_and_in_order() {
 
 #[test]
 fn a_stop_takes_a_last_checkpoint_from_which_nothing_comes_again() {
-    let plan = plan();
+    let plan = plan(STAGES);
     let mut random = Rng::with_seed(1);
     let world = Shared(Arc::default(), Arc::new(Notify::new()));
     let stopped = |pulls: u64, random: &mut Rng| {
@@ -357,7 +339,7 @@ fn a_stop_takes_a_last_checkpoint_from_which_nothing_comes_again() {
 
 #[test]
 fn a_store_that_fails_ends_the_run_and_commits_nothing() {
-    let plan = plan();
+    let plan = plan(STAGES);
     let mut random = Rng::with_seed(3);
     let world = Shared(Arc::default(), Arc::new(Notify::new()));
     struct Full;

@@ -137,6 +137,21 @@ impl Letters for Counted {
     }
 }
 
+/// The plan of a pipeline of built-in sources and sinks, whose stages are these lines.
+pub(crate) fn plan(stages: &str) -> Arc<Plan> {
+    let context = ManifestContext { sources: &["stdin"], sinks: &["stdout"], env: &|_| None };
+    let text = format!("pipeline: p\nstages:\n{stages}");
+    let pipeline = manifest::parse("p.yaml", &text, &context).expect("a manifest");
+    let mut planner = Planner::new(&pipeline, vec![Form::Any; pipeline.stages.len()]);
+    while let Some(ask) = planner.next_ask() {
+        planner.answer(match *pipeline.stages[ask.stage].role {
+            Role::Source => Answer::Source(Stream::Opaque),
+            _ => Answer::BuiltInSink { columns: true },
+        });
+    }
+    Arc::new(planner.finish().expect("a plan"))
+}
+
 struct Bench {
     plan: Arc<Plan>,
     logs: Vec<Log>,
@@ -153,17 +168,7 @@ impl Bench {
         open_for: usize,
         on_error: OnError,
     ) -> Self {
-        let context = ManifestContext { sources: &["stdin"], sinks: &["stdout"], env: &|_| None };
-        let text = format!("pipeline: p\nstages:\n{stages}");
-        let pipeline = manifest::parse("p.yaml", &text, &context).expect("a manifest");
-        let mut planner = Planner::new(&pipeline, vec![Form::Any; pipeline.stages.len()]);
-        while let Some(ask) = planner.next_ask() {
-            planner.answer(match *pipeline.stages[ask.stage].role {
-                Role::Source => Answer::Source(Stream::Opaque),
-                _ => Answer::BuiltInSink { columns: true },
-            });
-        }
-        let plan = Arc::new(planner.finish().expect("a plan"));
+        let plan = plan(stages);
         let mut pulls: VecDeque<_> = pulls.into();
         let (mut logs, mut ids, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let limits = PullLimits { records_max: 1024, bytes_max: 1 << 20, delay: std::time::Duration::ZERO };
