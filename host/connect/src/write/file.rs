@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use flow::connector::{Barrier, Committed, ConnectError};
+use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind};
 use memchr::memrchr;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -373,7 +373,9 @@ pub(super) fn failed(path: &Path, error: &std::io::Error) -> ConnectError {
         ErrorKind::IsADirectory => "name a file in it",
         ErrorKind::NotADirectory => "a part of the path is a file: name another path",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space; what was written before is there"
+            let (what, why) = (path.to_string_lossy(), format!("it cannot be written: {error}"));
+            let full = ConnectError::failed(what, why, "free some space; what was written before is there");
+            return ConnectError { kind: ConnectErrorKind::Full, ..full };
         }
         ErrorKind::BrokenPipe => return ConnectError::closed(path.to_string_lossy()),
         _ => "check the path and its disk",
