@@ -16,8 +16,7 @@ use crate::format::Format;
 use crate::input::Compression;
 use crate::options::{self, OptionsError};
 use crate::write::{
-    CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Packing, Rotation,
-    Writing,
+    CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Packing, Rotation, Writing,
 };
 use crate::{Beside, OpenSink, PlannedSink, SinkSpec, SpecError};
 
@@ -139,11 +138,7 @@ fn read(spec: &SinkSpec) -> Result<FileSink, SpecError> {
 
 impl FileSink {
     /// What encodes `input`, and what is written to.
-    fn options(
-        self,
-        input: &Stream,
-        disk: Arc<dyn Disk>,
-    ) -> Result<(Encoder, FileOptions), ConnectError> {
+    fn options(self, input: &Stream, disk: Arc<dyn Disk>) -> Result<(Encoder, FileOptions), ConnectError> {
         let (encoder, header) = self.shape.encoder(input);
         let lines = matches!(encoder, Encoder::Lines | Encoder::JsonText | Encoder::JsonRows(_));
         let packing = match (&encoder, self.compression) {

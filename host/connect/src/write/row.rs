@@ -5,6 +5,7 @@
 //! what stands behind that is cut off when a run goes on from there. Where it is packed, each checkpoint ends a member
 //! or a frame; a file of Parquet ends with each checkpoint.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
