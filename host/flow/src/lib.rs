@@ -9,6 +9,7 @@ mod chain;
 pub mod checkpoint;
 pub mod component;
 pub mod connector;
+pub mod disk;
 mod edge;
 pub mod error;
 mod feed;

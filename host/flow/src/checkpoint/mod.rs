@@ -10,6 +10,7 @@
 mod align;
 mod coordinator;
 mod keeper;
+mod participant;
 mod store;
 mod watch;
 
@@ -24,6 +25,7 @@ use crate::connector::Places;
 pub use align::{Alignment, Signal, Step};
 pub use coordinator::{Coordinator, Move};
 pub(crate) use keeper::Keeper;
+pub use participant::{PASSING, Participant, Passing};
 pub use store::{Opened, RedbStore, Standing, Summary};
 pub use watch::Pace;
 pub(crate) use watch::{Desk, SharedStore};
