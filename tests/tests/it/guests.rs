@@ -65,6 +65,7 @@ pub async fn probe(component: &Component, what: &str, input: &[FieldSpec], limit
         plan: plan_of(component, what, input).await,
         limits,
         access: engine::Access::default(),
+        state: None,
     };
     Pool::new(component.clone(), setup)
 }
