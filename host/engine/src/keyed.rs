@@ -39,7 +39,9 @@ pub enum StateError {
     NotOwned { group: KeyGroup, owned: GroupRange },
     #[error("a {what} of its state has {bytes} bytes, at most {limit_bytes} are taken")]
     EntryTooLarge { what: &'static str, bytes: usize, limit_bytes: usize },
-    #[error("{what} of its state came to more than {limit_bytes} bytes in one call; hand it fewer records at a time")]
+    #[error(
+        "{what} of its state came to more than {limit_bytes} bytes in one call; hand it fewer records at a time"
+    )]
     CallTooLarge { what: &'static str, limit_bytes: usize },
     #[error("its state would have more than {limit_bytes} bytes; {next}")]
     Full { limit_bytes: u64, next: &'static str },
@@ -218,7 +220,9 @@ impl Values {
             return Err(StateError::Malformed(format!("there are {found} values for {entries} entries")));
         }
         if valid.as_ref().is_some_and(|bits| bits.len() != entries.div_ceil(8)) {
-            return Err(StateError::Malformed("the bitmap of its values has another length than they".into()));
+            return Err(StateError::Malformed(
+                "the bitmap of its values has another length than they".into(),
+            ));
         }
         check_values(&values)?;
         Ok(Self { valid, values })
@@ -307,7 +311,10 @@ mod tests {
         assert!(Values::checked(None, keys(2), 3).is_err());
         assert!(Values::checked(Some(vec![1, 1]), keys(3), 3).is_err());
         let huge = Packed::from_iter([vec![0; STATE_VALUE_BYTES_MAX + 1]]);
-        assert!(matches!(Values::checked(None, huge, 1), Err(StateError::EntryTooLarge { what: "value", .. })));
+        assert!(matches!(
+            Values::checked(None, huge, 1),
+            Err(StateError::EntryTooLarge { what: "value", .. })
+        ));
     }
 
     #[test]

@@ -6,11 +6,11 @@
 //! One loop does all the waiting, in `work`; everything else returns at once. A future that waits inside
 //! another is moved with it each time it is made, and the future of a call into a guest is large.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use engine::{Lease, Pool};
+use engine::Lease;
 use model::batch::Batch;
 use model::ids::RecordId;
 use model::manifest::{OnFailure, Retry};
@@ -25,7 +25,8 @@ use crate::letters::Letters;
 use crate::meters::{BatchCount, Meters};
 use crate::quota::Quota;
 use crate::refuse::Refusing;
-use crate::run::Rules;
+use crate::run::{Rules, Transform};
+use crate::state::{StageState, StateDelta};
 use crate::trouble::{Failed, FailedKind, Trouble, failed, not_opened};
 
 /// Sees every batch that leaves a port, and those that reach a sink.
@@ -74,7 +75,7 @@ impl Cuts {
 pub(crate) enum Station {
     /// The lease is kept while records flow.
     Transform {
-        pool: Pool,
+        transform: Transform,
         lease: Option<Lease>,
     },
     Sink(Box<dyn Sink>),
@@ -100,6 +101,8 @@ pub(crate) struct Belt {
     pub(crate) context: Context,
     /// By stage of the plan.
     pub(crate) stations: Vec<Station>,
+    /// What stages remember, with their indices. It stays when a stage has failed: what it did before counts.
+    states: Vec<(usize, Arc<StageState>)>,
     /// By stage: what is the matter with it.
     pub(crate) troubles: Vec<Option<Box<Trouble>>>,
     /// By edge: how a batch comes in, for edges that end on this belt.
@@ -133,11 +136,17 @@ impl Belt {
             };
             crossings.push(Some(crossing.map_err(broke)?));
         }
+        let mut states: Vec<(usize, Arc<StageState>)> = Vec::new();
+        for (stage, station) in &stations {
+            if let Station::Transform { transform: Transform { state: Some(state), .. }, .. } = station {
+                states.push((*stage, state.clone()));
+            }
+        }
         let station = |stage| stations.remove(&stage).unwrap_or(Station::Elsewhere);
         let stations = (0..plan.stages.len()).map(station).collect();
         let troubles = plan.stages.iter().map(|_| None).collect();
         let outboxes = (0..plan.edges.len()).map(|edge| outboxes.remove(&edge)).collect();
-        Ok(Self { context, stations, troubles, crossings, outboxes, tap, waiting: Vec::new() })
+        Ok(Self { context, stations, states, troubles, crossings, outboxes, tap, waiting: Vec::new() })
     }
 
     /// What a source has read is to go on its way with the next `work`.
@@ -286,7 +295,8 @@ impl Belt {
         fed: Fed,
     ) -> Result<Result<Answered, Box<Failed>>, RunError> {
         let work = transform(plan, stage)?;
-        let Station::Transform { pool, lease } = &mut self.stations[stage] else {
+        let Station::Transform { transform: Transform { pool, state }, lease } = &mut self.stations[stage]
+        else {
             return Err(not_a(plan, stage, "transform"));
         };
         let leased = match lease {
@@ -296,6 +306,9 @@ impl Belt {
                 Err(error) => return Ok(Err(not_opened(plan, stage, fed.batch, error))),
             },
         };
+        if let Some(state) = state {
+            state.begin();
+        }
         let answer = leased.process(fed.call(&work.feed)).await;
         let fuel = leased.last_fuel();
         self.context.quota.burn(fuel);
@@ -326,6 +339,11 @@ impl Belt {
             Ok(applied) => applied,
             Err(error) => return Err(self.bad_answer(plan, stage, batch, error)),
         };
+        if let Station::Transform { transform: Transform { state: Some(state), .. }, .. } =
+            &self.stations[stage]
+        {
+            state.keep();
+        }
         let records_out = batches.iter().map(|(_, batch)| batch.rows() as u64).sum();
         let records_in = batch.rows() as u64;
         let count = BatchCount { records_in, records_out, tally, fuel, took: started.elapsed() };
@@ -339,9 +357,9 @@ impl Belt {
     #[cold]
     fn bad_answer(&mut self, plan: &Plan, stage: usize, batch: Batch, error: OutcomeError) -> Box<Failed> {
         const CODE: &str = "bad-answer";
-        if let Station::Transform { lease, pool } = &mut self.stations[stage] {
+        if let Station::Transform { lease, transform } = &mut self.stations[stage] {
             *lease = None;
-            pool.hits().count(CODE);
+            transform.pool.hits().count(CODE);
         }
         let message = format!("its answer breaks the contract: {error}");
         let error = RunError::Outcome {
@@ -452,13 +470,35 @@ impl Belt {
     /// Gives instances back and lets go of them: an idle pipeline holds none.
     pub fn cool(&mut self) {
         for station in &mut self.stations {
-            if let Station::Transform { pool, lease } = station {
+            if let Station::Transform { transform, lease } = station {
                 if let Some(lease) = lease.take() {
                     lease.give_back();
                 }
-                pool.cool();
+                transform.pool.cool();
             }
         }
+    }
+
+    /// What changed in the states of this belt's stages since the barrier before.
+    pub fn freeze_states(&self) -> BTreeMap<Arc<str>, StateDelta> {
+        let stages = &self.context.plan.stages;
+        let frozen = self.states.iter();
+        frozen.filter_map(|(stage, state)| Some((stages[*stage].name.clone(), state.freeze()?))).collect()
+    }
+
+    /// The checkpoint stands that has what was frozen last.
+    pub fn states_stored(&self) {
+        self.states.iter().for_each(|(_, state)| state.stored());
+    }
+
+    /// Whether a stage has written so much that it is time for a checkpoint.
+    pub fn is_state_heavy(&self) -> bool {
+        self.states.iter().any(|(_, state)| state.is_heavy())
+    }
+
+    /// Whether a stage should write no more until the checkpoint that is under way stands.
+    pub fn is_state_full(&self) -> bool {
+        self.states.iter().any(|(_, state)| state.is_full())
     }
 
     /// Makes durable what the sinks of this belt have been given, then lets it be seen. Each sink is asked,

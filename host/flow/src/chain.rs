@@ -150,6 +150,9 @@ async fn drive_source(
         }
         belt.take_from_source(head.stage, pulled)?;
         belt.work().await?;
+        if let Some(keeper) = keeper {
+            keeper.relieve(belt).await?;
+        }
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
     }
@@ -188,6 +191,9 @@ async fn drive_meeting(
                 let Parcel { ref batch, .. } = parcel;
                 belt.receive(edge, batch.clone());
                 belt.work().await?;
+                if let Some(keeper) = keeper {
+                    keeper.relieve(belt).await?;
+                }
             }
             Some(Step::Barrier(barrier)) => {
                 // What is held was before the barrier.

@@ -18,9 +18,10 @@ mod quota;
 mod refuse;
 pub mod replay;
 pub mod run;
+pub mod state;
 pub mod trial;
 mod trouble;
 pub mod turns;
 
 pub use error::RunError;
-pub use run::{Ended, Job, Part, Rules, Run};
+pub use run::{Ended, Job, Part, Rules, Run, Transform};

@@ -15,6 +15,8 @@ use model::plan::Plan;
 use model::stage::Role;
 use serde::Serialize;
 
+use crate::state::{StateGauge, StateSize};
+
 /// The meters of one pipeline, one per stage in the order of the plan.
 #[derive(Clone, Debug)]
 pub struct Meters {
@@ -93,6 +95,8 @@ pub struct StageMeter {
     counts: Counts,
     /// Of a component: how often it ran into its limits.
     hits: Option<Arc<Hits>>,
+    /// Of a transform that keeps state.
+    state: Option<StateGauge>,
     /// Microseconds a batch took, guest and host together.
     times: Mutex<Histogram<u64>>,
 }
@@ -146,6 +150,9 @@ pub struct StageReport {
     /// How often the stage ran into each limit, or ended in each other way; only what came up.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<&'static str, u64>,
+    /// Of a stage that keeps state: how much there is, at the last checkpoint where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateSize>,
     pub fuel: u64,
     /// None where the stage is built in.
     pub fuel_per_record: Option<f64>,
@@ -164,15 +171,19 @@ pub struct BatchCount {
     pub took: Duration,
 }
 
+/// What counts the limits of a stage that is a component, and its state where it keeps any.
+type MeteredPart = (Option<Arc<Hits>>, Option<StateGauge>);
+
 /// Microseconds that the histogram tells apart: up to ten minutes, to two digits.
 const BATCH_US_MAX: u64 = 600_000_000;
 
 impl Meters {
-    /// `hits`: by stage, as far as they are components.
-    pub fn new(plan: &Plan, hits: Vec<Option<Arc<Hits>>>) -> Self {
-        let hits = hits.into_iter().chain(std::iter::repeat(None));
-        let stages = plan.stages.iter().zip(hits).map(|(stage, hits)| StageMeter {
+    /// `parts`: by stage, what counts for it as far as it is a component, and its state.
+    pub fn new(plan: &Plan, parts: Vec<MeteredPart>) -> Self {
+        let parts = parts.into_iter().chain(std::iter::repeat((None, None)));
+        let stages = plan.stages.iter().zip(parts).map(|(stage, (hits, state))| StageMeter {
             hits,
+            state,
             is_cut: AtomicBool::new(false),
             ended_early: AtomicBool::new(false),
             name: stage.name.clone(),
@@ -277,6 +288,7 @@ impl StageMeter {
             cut: get(&counts.cut),
             ended_early: self.ended_early.load(Ordering::Relaxed),
             limits: self.hits.iter().flat_map(|hits| hits.counts()).filter(|(_, count)| *count > 0).collect(),
+            state: self.state.as_ref().map(StateGauge::get),
             fuel,
             fuel_per_record: (fuel > 0 && records_in > 0).then(|| fuel as f64 / records_in as f64),
             batch_p50_us: p50,

@@ -18,6 +18,7 @@ use crate::error::RunError;
 use crate::letters::Letters;
 use crate::meters::Meters;
 use crate::replay::Feeds;
+use crate::state::{StageState, StateGauge};
 use crate::turns::Seat;
 
 /// What runs a stage.
@@ -26,10 +27,18 @@ pub enum Part {
         source: Box<dyn Source>,
         limits: PullLimits,
     },
-    Transform(Pool),
+    Transform(Transform),
     Sink(Box<dyn Sink>),
     /// Nothing: the job runs what is behind other stages.
     Absent,
+}
+
+/// What runs a transform.
+#[derive(Clone)]
+pub struct Transform {
+    pub pool: Pool,
+    /// What it remembers, where it does: the pool was given the same.
+    pub state: Option<Arc<StageState>>,
 }
 
 /// A pipeline, ready to run.
@@ -80,9 +89,16 @@ impl Part {
     fn hits(&self) -> Option<Arc<Hits>> {
         match self {
             Self::Source { source, .. } => source.hits(),
-            Self::Transform(pool) => Some(pool.hits()),
+            Self::Transform(transform) => Some(transform.pool.hits()),
             Self::Sink(sink) => sink.hits(),
             Self::Absent => None,
+        }
+    }
+
+    fn state(&self) -> Option<StateGauge> {
+        match self {
+            Self::Transform(Transform { state: Some(state), .. }) => Some(state.gauge().clone()),
+            _ => None,
         }
     }
 }
@@ -126,7 +142,7 @@ impl Job {
 
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
         let Self { plan, parts, rules, letters, checkpoints } = self;
-        let meters = Meters::new(&plan, parts.iter().map(Part::hits).collect());
+        let meters = Meters::new(&plan, parts.iter().map(|part| (part.hits(), part.state())).collect());
         let context = Context::new(&plan, rules, &meters, letters);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         let (mut senders, mut receivers) = meetings(&plan);
@@ -141,8 +157,8 @@ impl Job {
                     Some(Part::Source { source, limits }) => {
                         head = Some(Head::Source(SourceHead { stage, name, source, limits }))
                     }
-                    Some(Part::Transform(pool)) => {
-                        stations.insert(stage, Station::Transform { pool, lease: None });
+                    Some(Part::Transform(transform)) => {
+                        stations.insert(stage, Station::Transform { transform, lease: None });
                     }
                     Some(Part::Sink(sink)) => {
                         stations.insert(stage, Station::Sink(sink));

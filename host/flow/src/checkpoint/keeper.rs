@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::Share;
 use super::watch::{News, Report, What};
@@ -15,6 +15,7 @@ pub(crate) struct Keeper {
     of: usize,
     news: watch::Receiver<News>,
     reports: mpsc::Sender<Report>,
+    wanted: Arc<Notify>,
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<Arc<str>>,
     places: Places,
@@ -35,6 +36,7 @@ impl Keeper {
         of: usize,
         news: watch::Receiver<News>,
         reports: mpsc::Sender<Report>,
+        wanted: Arc<Notify>,
         source: Option<(Arc<str>, Places)>,
     ) -> Self {
         let (source, places) = match source {
@@ -45,6 +47,7 @@ impl Keeper {
             of,
             news,
             reports,
+            wanted,
             source,
             places,
             answered: 0,
@@ -106,6 +109,7 @@ impl Keeper {
             return Ok(());
         }
         self.committed = stands.number;
+        belt.states_stored();
         belt.commit(&std::mem::take(&mut self.prepared)).await?;
         self.to_release = Some(std::mem::take(&mut self.prepared_places));
         Ok(())
@@ -116,11 +120,13 @@ impl Keeper {
         // Whoever passes this barrier has seen the one before stand.
         let news = *self.news.borrow();
         self.commit(belt, news).await?;
+        // What comes behind the barrier is not to be in it.
+        let states = belt.freeze_states();
         belt.pass(barrier).await;
         let (tokens, prepared) = belt.prepare(barrier).await;
         prepared?;
         let stages = &belt.context.plan.stages;
-        let mut share = Share::default();
+        let mut share = Share { states, ..Share::default() };
         share.tokens.extend(tokens.iter().map(|(stage, token)| (stages[*stage].name.clone(), token.clone())));
         if let Some(source) = &self.source {
             share.places.insert(source.clone(), self.places.clone());
@@ -128,6 +134,20 @@ impl Keeper {
         (self.prepared, self.prepared_places) = (tokens, self.places.clone());
         self.answered = barrier.number;
         self.report(What::Answered { number: barrier.number, share }).await;
+        Ok(())
+    }
+
+    /// Asks for a checkpoint where a stage has written much since the last one, and waits for the one that is under way
+    /// where it has written too much. This loop has done its part in it, so that it waits for nothing that comes here.
+    pub async fn relieve(&mut self, belt: &mut Belt) -> Result<(), RunError> {
+        if !belt.is_state_heavy() {
+            return Ok(());
+        }
+        self.wanted.notify_one();
+        while belt.is_state_full() && !self.is_over() {
+            self.changed().await;
+            self.heed(belt, false).await?;
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 use std::fmt::Error;
 
 use flow::meters::{CheckpointReport, Meters, StageReport};
+use flow::state::StateSize;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -67,6 +68,13 @@ const CHECKPOINTS: [Figure; 4] = [
     ),
 ];
 
+type StateFigure = (&'static str, &'static str, fn(&StateSize) -> u64);
+
+const STATES: [StateFigure; 2] = [
+    ("stage_state_keys", "Entries that a stage remembers, at the last checkpoint", |size| size.keys),
+    ("stage_state_bytes", "Bytes of their keys, names and values", |size| size.bytes),
+];
+
 const MICROS: f64 = 1e6;
 
 impl Collector for Stages {
@@ -92,6 +100,15 @@ impl Collector for Stages {
                 let labels =
                     [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str()), ("limit", *limit)];
                 ConstCounter::new(*count).encode(hits.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, figure) in STATES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (pipeline, report) in &reports {
+                if let Some(size) = &report.state {
+                    let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
+                    ConstGauge::new(figure(size) as f64).encode(metric.encode_family(&labels)?)?;
+                }
             }
         }
         for (name, help, figure) in CHECKPOINTS {
