@@ -9,6 +9,7 @@ mod failures;
 mod fairness;
 mod flights;
 mod grants;
+mod keyed;
 mod limits;
 mod metrics;
 mod places;

@@ -7,5 +7,6 @@ mod engine_grants;
 mod engine_http;
 mod engine_limits;
 mod engine_load;
+mod engine_state;
 mod engine_table;
 mod guests;
