@@ -107,7 +107,7 @@ pub async fn finish(run: Run) -> Result<Vec<StageReport>> {
 }
 
 /// Nothing is to be refused in a bench.
-struct Refuse;
+pub struct Refuse;
 
 impl Letters for Refuse {
     fn put(&mut self, group: &Group) -> Result<(), LettersError> {
