@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use engine::{Engine, Entries, KeyedState, Packed, Values};
 use flow::checkpoint::{Checkpoint, CheckpointStore, Opened, Pace, RedbStore};
-use flow::run::Checkpoints;
+use flow::run::{Checkpoints, Setbacks};
 use flow::state::{StageState, StateLimits};
 use node::wiring::{self, Wired, Workshop};
 use tokio::runtime::Runtime;
@@ -69,7 +69,12 @@ impl Keyed {
         let Opened { mut store, .. } = RedbStore::open(&state)?;
         store.put(&Checkpoint::default(), Duration::ZERO)?;
         let pace = Pace { interval: self.interval, timeout: Duration::from_secs(60) };
-        let checkpoints = Checkpoints { store: Box::new(store), standing: Checkpoint::default(), pace };
+        let checkpoints = Checkpoints {
+            store: Box::new(store),
+            standing: Checkpoint::default(),
+            pace,
+            setbacks: Setbacks::default(),
+        };
         runtime.block_on(async {
             let job = self.wired.open(Box::new(Refuse), Some(checkpoints)).await;
             let run = job.map_err(|failure| anyhow!("{failure:?}"))?.build()?;

@@ -41,6 +41,8 @@ pub struct CheckpointReport {
     pub from: u64,
     /// Stored in this run.
     pub stored: u64,
+    /// How often the run went back to the last one, because a source or a sink died or a disk was full.
+    pub restarts: u64,
     /// From its beginning until it stood.
     pub took_ms: u64,
     /// That were new in it.
@@ -59,7 +61,17 @@ impl CheckpointMeter {
     }
 
     pub(crate) fn goes_on(&self, number: u64) {
-        self.with(|report| (report.keeps, report.number, report.from) = (true, number, number));
+        self.with(|report| {
+            if !report.keeps {
+                report.from = number;
+            }
+            (report.keeps, report.number, report.begun_at) = (true, number, None);
+        });
+    }
+
+    /// The pipeline goes back to the last checkpoint, within its process.
+    pub fn goes_back(&self) {
+        self.with(|report| report.restarts += 1);
     }
 
     pub(crate) fn begin(&self) {
@@ -94,11 +106,29 @@ pub struct StageMeter {
     ended_early: AtomicBool,
     counts: Counts,
     /// Of a component: how often it ran into its limits.
-    hits: Option<Arc<Hits>>,
+    hits: Mutex<HitsSoFar>,
     /// Of a transform that keeps state.
-    state: Option<StateGauge>,
+    state: Mutex<Option<StateGauge>>,
     /// Microseconds a batch took, guest and host together.
     times: Mutex<Histogram<u64>>,
+}
+
+/// How often a component ran into its limits, over all lives of its pipeline.
+#[derive(Debug)]
+struct HitsSoFar {
+    now: Option<Arc<Hits>>,
+    before: BTreeMap<&'static str, u64>,
+}
+
+impl HitsSoFar {
+    /// Only what came up.
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = self.before.clone();
+        for (code, count) in self.now.iter().flat_map(|hits| hits.counts()).filter(|(_, count)| *count > 0) {
+            *counts.entry(code).or_default() += count;
+        }
+        counts
+    }
 }
 
 #[derive(Debug, Default)]
@@ -172,18 +202,18 @@ pub struct BatchCount {
 }
 
 /// What counts the limits of a stage that is a component, and its state where it keeps any.
-type MeteredPart = (Option<Arc<Hits>>, Option<StateGauge>);
+pub(crate) type MeteredPart = (Option<Arc<Hits>>, Option<StateGauge>);
 
 /// Microseconds that the histogram tells apart: up to ten minutes, to two digits.
 const BATCH_US_MAX: u64 = 600_000_000;
 
 impl Meters {
     /// `parts`: by stage, what counts for it as far as it is a component, and its state.
-    pub fn new(plan: &Plan, parts: Vec<MeteredPart>) -> Self {
+    pub(crate) fn new(plan: &Plan, parts: Vec<MeteredPart>) -> Self {
         let parts = parts.into_iter().chain(std::iter::repeat((None, None)));
         let stages = plan.stages.iter().zip(parts).map(|(stage, (hits, state))| StageMeter {
-            hits,
-            state,
+            hits: Mutex::new(HitsSoFar { now: hits, before: BTreeMap::new() }),
+            state: Mutex::new(state),
             is_cut: AtomicBool::new(false),
             ended_early: AtomicBool::new(false),
             name: stage.name.clone(),
@@ -194,6 +224,17 @@ impl Meters {
             ),
         });
         Self { pipeline: plan.pipeline.clone(), stages: stages.collect(), checkpoints: Arc::default() }
+    }
+
+    /// The same meters for another life of the pipeline, whose components count their hits anew.
+    pub(crate) fn go_on(self, parts: Vec<MeteredPart>) -> Self {
+        for (stage, (now, state)) in self.stages.iter().zip(parts) {
+            let mut hits = stage.hits.lock().unwrap_or_else(PoisonError::into_inner);
+            hits.before = hits.counts();
+            hits.now = now;
+            *stage.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        }
+        self
     }
 
     pub fn report(&self) -> Vec<StageReport> {
@@ -287,8 +328,8 @@ impl StageMeter {
             is_cut: self.is_cut.load(Ordering::Relaxed),
             cut: get(&counts.cut),
             ended_early: self.ended_early.load(Ordering::Relaxed),
-            limits: self.hits.iter().flat_map(|hits| hits.counts()).filter(|(_, count)| *count > 0).collect(),
-            state: self.state.as_ref().map(StateGauge::get),
+            limits: self.hits.lock().unwrap_or_else(PoisonError::into_inner).counts(),
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(StateGauge::get),
             fuel,
             fuel_per_record: (fuel > 0 && records_in > 0).then(|| fuel as f64 / records_in as f64),
             batch_p50_us: p50,
