@@ -66,24 +66,31 @@ fn rates(runtime: &Runtime, is_asked: &dyn Fn(&str) -> bool) -> Result<Vec<Rates
 }
 
 fn table(rates: &[Rates]) -> Table {
-    let mut table =
-        Table::new(["row", "million records/s", "slowest and fastest round", "of the first", "must reach"]);
-    let mut first = f64::NAN;
+    let mut table = Table::new([
+        "row",
+        "million records/s",
+        "of the first",
+        "must reach",
+        "million records per second of work",
+        "of the first",
+    ]);
+    let (mut first, mut first_work) = (f64::NAN, f64::NAN);
     for rates in rates {
-        let (slowest, fastest) = rates.spread();
+        let (rate, work) = (rates.median_by_the_wall(), rates.median());
         let bound = ROWS.iter().find(|(name, ..)| *name == rates.name).and_then(|(.., bound)| *bound);
         if bound.is_none() {
-            first = rates.median();
+            (first, first_work) = (rate, work);
         }
-        let share = rates.median() / first;
+        let (share, share_work) = (rate / first, work / first_work);
         table.row([
             rates.name.to_owned(),
-            format!("{:.2}", rates.median() / 1e6),
-            format!("{:.2} to {:.2}", slowest / 1e6, fastest / 1e6),
+            format!("{:.2}", rate / 1e6),
             bound.map_or(String::new(), |_| format!("{share:.3}")),
             bound.map_or(String::new(), |bound| {
                 format!("{bound:.2}: {}", Goal::AtLeast(bound).verdict(share))
             }),
+            format!("{:.2}", work / 1e6),
+            bound.map_or(String::new(), |_| format!("{share_work:.3}")),
         ]);
     }
     table

@@ -10,3 +10,5 @@ mod engine_load;
 mod engine_state;
 mod engine_table;
 mod guests;
+mod state_runs;
+mod state_store;

@@ -1,6 +1,8 @@
 //! What is kept in memory of a state that is on disk. Two generations: what is asked for moves into the young one, and
 //! when that has half of the room, the old one goes and the young one takes its place.
 
+use std::sync::Arc;
+
 use model::limits::STATE_CACHE_BYTES;
 
 use super::base::StateBase;
@@ -59,9 +61,16 @@ impl Cache {
     }
 
     /// What was written to it.
-    pub fn absorb(&mut self, written: &Memtable) {
-        self.young.absorb(written);
-        self.age();
+    pub fn absorb(&mut self, written: Arc<Memtable>) {
+        if written.weight() <= STATE_CACHE_BYTES / 2 {
+            self.young.absorb(&written);
+            return self.age();
+        }
+        // As much as there is room for: nothing is copied, and all that was here before goes.
+        *self = Self::default();
+        if let Ok(written) = Arc::try_unwrap(written) {
+            self.old = written;
+        }
     }
 
     #[cfg(test)]

@@ -149,7 +149,7 @@ impl StageState {
     pub fn stored(&self) {
         let Tables { frozen, cache, .. } = &mut *self.tables();
         if let Some(frozen) = frozen.take() {
-            cache.absorb(&frozen);
+            cache.absorb(frozen);
         }
     }
 
