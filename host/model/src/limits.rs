@@ -296,3 +296,35 @@ pub const CHECKPOINT_TIME_MIN: Duration = Duration::from_millis(10);
 pub const CHECKPOINT_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Checkpoints of which a store remembers when they were taken and what they cost.
 pub const CHECKPOINTS_LISTED_MAX: u64 = 100;
+
+/// Parts into which the keys of a stage's state are divided; replicas own whole ones. It never changes: state on disk is
+/// ordered by it.
+pub const KEY_GROUPS: u16 = 128;
+/// A key, and a name beside it, of a stage's state: both are part of a page of the store, and compared often.
+pub const STATE_KEY_BYTES_MAX: usize = 4 << 10;
+/// A value of a stage's state: it is read and written as a whole.
+pub const STATE_VALUE_BYTES_MAX: usize = 1 << 20;
+/// What one call into a stage may write to its state, keys, names and values together: until the call has ended well it is
+/// kept beside what it replaces.
+pub const STATE_CALL_BYTES_MAX: usize = 64 << 20;
+/// What one call of a stage into the host may be answered of its state.
+pub const STATE_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Entries in one page of a scan.
+pub const STATE_PAGE_ENTRIES_MAX: usize = 4096;
+/// Values in one page of a scan; the one that crosses it is still in.
+pub const STATE_PAGE_BYTES: usize = 1 << 20;
+/// The state of one stage in a run with `--state`, unless the manifest says otherwise: a bound for what grows without end.
+pub const STATE_BYTES: u64 = 16 << 30;
+/// The most of it that a manifest may grant.
+pub const STATE_BYTES_MAX: u64 = 1 << 40;
+/// The state of one stage in a run without `--state`, which has it in memory alone, whatever the manifest grants.
+pub const STATE_MEMORY_BYTES_MAX: u64 = 256 << 20;
+/// What a stage has written and no checkpoint has yet, after which it asks for one. The more there is in one, the less a
+/// change of one entry costs on disk: entries that lie side by side are written together.
+pub const STATE_DIRTY_BYTES: usize = 64 << 20;
+/// The same, after which its loop waits for the checkpoint that is under way.
+pub const STATE_DIRTY_BYTES_MAX: usize = 128 << 20;
+/// What is kept in memory of one stage's state that is on disk. A smaller state is kept as a whole.
+pub const STATE_CACHE_BYTES: usize = 64 << 20;
+/// Pages of the checkpoint store that are kept in memory, for each pipeline; the system keeps more.
+pub const CHECKPOINT_CACHE_BYTES: usize = 64 << 20;

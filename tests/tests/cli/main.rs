@@ -10,6 +10,7 @@ mod fairness;
 mod faults;
 mod flights;
 mod grants;
+mod keyed;
 mod limits;
 mod metrics;
 mod places;

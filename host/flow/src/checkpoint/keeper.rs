@@ -1,8 +1,9 @@
 //! A loop's part in the checkpoints of its pipeline.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::watch::{News, Report, What};
 use super::{PASSING, Participant, Passing, Share};
@@ -10,12 +11,14 @@ use crate::belt::Belt;
 use crate::connector::{Barrier, Cursor, Places, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
+use crate::state::StateDelta;
 
 /// Stands beside the belt of one loop: knows where its source is, lets barriers pass, and has sinks commit.
 pub(crate) struct Keeper {
     of: usize,
     news: watch::Receiver<News>,
     reports: mpsc::Sender<Report>,
+    wanted: Arc<Notify>,
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<Arc<str>>,
     places: Places,
@@ -23,6 +26,8 @@ pub(crate) struct Keeper {
     prepared: Vec<(usize, Vec<u8>)>,
     /// Where the source was then.
     prepared_places: Places,
+    /// What had changed then in the states of its stages.
+    prepared_states: BTreeMap<Arc<str>, StateDelta>,
     /// What the source has not been told yet.
     to_release: Option<Places>,
 }
@@ -32,6 +37,7 @@ impl Keeper {
         of: usize,
         news: watch::Receiver<News>,
         reports: mpsc::Sender<Report>,
+        wanted: Arc<Notify>,
         source: Option<(Arc<str>, Places)>,
     ) -> Self {
         let (source, places) = match source {
@@ -42,11 +48,13 @@ impl Keeper {
             of,
             news,
             reports,
+            wanted,
             source,
             places,
             participant: Participant::default(),
             prepared: Vec::new(),
             prepared_places: Places::new(),
+            prepared_states: BTreeMap::new(),
             to_release: None,
         }
     }
@@ -99,6 +107,7 @@ impl Keeper {
     async fn commit(&mut self, belt: &mut Belt, news: News) -> Result<(), RunError> {
         if self.participant.commits(news.stands) {
             let prepared = std::mem::take(&mut self.prepared);
+            belt.states_stored();
             fault::pass(Point::SinksCommitting);
             belt.commit(&prepared).await?;
             fault::pass(Point::SinksCommitted);
@@ -112,6 +121,8 @@ impl Keeper {
         // Whoever passes this barrier has seen the one before stand.
         let news = *self.news.borrow();
         self.commit(belt, news).await?;
+        // What comes behind the barrier is not to be in it.
+        self.prepared_states = belt.freeze_states();
         for passing in PASSING {
             match passing {
                 Passing::SendOn => {
@@ -135,13 +146,27 @@ impl Keeper {
         Ok(())
     }
 
+    /// Asks for a checkpoint where a stage has written much since the last one, and waits for the one that is under way
+    /// where it has written too much. This loop has done its part in it, so that it waits for nothing that comes here.
+    pub async fn relieve(&mut self, belt: &mut Belt) -> Result<(), RunError> {
+        if !belt.is_state_heavy() {
+            return Ok(());
+        }
+        self.wanted.notify_one();
+        while belt.is_state_full() && !self.is_over() {
+            self.changed().await;
+            self.heed(belt, false).await?;
+        }
+        Ok(())
+    }
+
     /// What this loop adds to the checkpoint that it has prepared for.
-    fn share(&self, belt: &Belt) -> Share {
+    fn share(&mut self, belt: &Belt) -> Share {
         let stages = &belt.context.plan.stages;
         let name = |stage: usize| stages[stage].name.clone();
         let tokens = self.prepared.iter().map(|(stage, token)| (name(*stage), token.clone())).collect();
         let places = self.source.iter().map(|source| (source.clone(), self.prepared_places.clone()));
-        Share { places: places.collect(), tokens }
+        Share { places: places.collect(), tokens, states: std::mem::take(&mut self.prepared_states) }
     }
 
     /// Tells the source what it may release.

@@ -4,6 +4,7 @@
 use std::fmt::Error;
 
 use flow::meters::{CheckpointReport, Meters, StageReport};
+use flow::state::StateSize;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -67,7 +68,27 @@ const CHECKPOINTS: [Figure; 4] = [
     ),
 ];
 
+type StateFigure = (&'static str, &'static str, fn(&StateSize) -> u64);
+
+const STATES: [StateFigure; 2] = [
+    ("stage_state_keys", "Entries that a stage remembers, at the last checkpoint", |size| size.keys),
+    ("stage_state_bytes", "Bytes of their keys, names and values", |size| size.bytes),
+];
+
 const MICROS: f64 = 1e6;
+
+impl Stages {
+    fn restarts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let help = "How often a pipeline went back to its last checkpoint: a source or sink died, or a disk was full";
+        let mut restarts = encoder.encode_descriptor("pipeline_restarts", help, None, MetricType::Counter)?;
+        for meters in &self.0 {
+            let labels = [("pipeline", &*meters.pipeline)];
+            let restarts_so_far = meters.checkpoints.report().restarts;
+            ConstCounter::new(restarts_so_far).encode(restarts.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
 
 impl Collector for Stages {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -94,6 +115,15 @@ impl Collector for Stages {
                 ConstCounter::new(*count).encode(hits.encode_family(&labels)?)?;
             }
         }
+        for (name, help, figure) in STATES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (pipeline, report) in &reports {
+                if let Some(size) = &report.state {
+                    let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
+                    ConstGauge::new(figure(size) as f64).encode(metric.encode_family(&labels)?)?;
+                }
+            }
+        }
         for (name, help, figure) in CHECKPOINTS {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for meters in &self.0 {
@@ -104,13 +134,7 @@ impl Collector for Stages {
                 }
             }
         }
-        let help = "How often a pipeline went back to its last checkpoint: a source or sink died, or a disk was full";
-        let mut restarts = encoder.encode_descriptor("pipeline_restarts", help, None, MetricType::Counter)?;
-        for meters in &self.0 {
-            let labels = [("pipeline", &*meters.pipeline)];
-            let restarts_so_far = meters.checkpoints.report().restarts;
-            ConstCounter::new(restarts_so_far).encode(restarts.encode_family(&labels)?)?;
-        }
+        self.restarts(&mut encoder)?;
         let mut busy = encoder.encode_descriptor(
             "stage_busy_seconds",
             "Time that batches took",
