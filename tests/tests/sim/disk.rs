@@ -419,9 +419,14 @@ impl Disk for SimDisk {
             return Ok(());
         }
         let name = dir.file_name().ok_or(ErrorKind::InvalidInput)?.to_owned();
-        state.change_name(dir_of(dir), NameChange::Put(name, Entry::Dir))?;
+        // There is something in it as soon as it has a name, which a crash may leave it with.
         state.dirs.insert(dir.to_owned(), Dir::default());
-        Ok(())
+        let made = state.change_name(dir_of(dir), NameChange::Put(name.clone(), Entry::Dir));
+        let is_named = state.dirs.get(dir_of(dir)).is_some_and(|above| above.now.contains_key(&name));
+        if !is_named {
+            state.dirs.remove(dir);
+        }
+        made
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {

@@ -321,7 +321,7 @@ impl<'w> Life<'w> {
             match step {
                 Move::Begin(barrier) => {
                     self.world.note(self.now, format_args!("checkpoint {} begins", barrier.number));
-                    self.letters_then = self.letters.next;
+                    self.letters_then = self.letters.next();
                     self.news.begun = Some(barrier);
                 }
                 Move::Store(checkpoint) => {

@@ -1,7 +1,7 @@
 //! Checkpoints and dead letters on the simulated disk, with the contract of the real stores: what was put is durable,
 //! or after a crash it is there or not, whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -169,9 +169,9 @@ const LETTERS: &str = "/letters";
 pub struct SimLetters {
     file: Box<dyn DiskFile>,
     end: u64,
-    pub next: u64,
-    /// Those that may come again, which are not kept twice.
-    known: BTreeSet<String>,
+    next: u64,
+    /// Those that may come again, with their numbers: they are not kept twice.
+    known: BTreeMap<String, u64>,
 }
 
 impl SimLetters {
@@ -185,7 +185,7 @@ impl SimLetters {
         file.sync()?;
         disk.sync_dir(Path::new("/"))?;
         let next = letters.len() as u64;
-        let known = letters.into_iter().skip(from as usize).collect();
+        let known = letters.into_iter().zip(0..).skip(from as usize).collect();
         Ok(Self { file, end, next, known })
     }
 
@@ -204,7 +204,7 @@ impl SimLetters {
     }
 
     pub fn put(&mut self, letter: &str) -> io::Result<()> {
-        if self.known.remove(letter) {
+        if self.known.remove(letter).is_some() {
             return Ok(());
         }
         let frame = frame(letter.as_bytes());
@@ -216,6 +216,11 @@ impl SimLetters {
 
     pub fn sync(&self) -> io::Result<()> {
         self.file.sync()
+    }
+
+    /// Letters from this number on may come again, should the next life go on from a checkpoint that begins now.
+    pub fn next(&self) -> u64 {
+        self.known.values().min().copied().unwrap_or(self.next)
     }
 }
 

@@ -102,7 +102,7 @@ impl Life<'_> {
         let sinks = sinks.into_iter().filter(|&node| self.world.graph().nodes[node].kind.is_sink());
         let sinks: Vec<usize> = sinks.collect();
         let task = &mut self.tasks[index];
-        task.prepared.clear();
+        task.prepared = std::mem::take(&mut task.not_told);
         task.prepared_places = task.places.clone();
         if bug != Some(Bug::StateAfterBarrier) {
             task.todo.push_back(Todo::Freeze);
@@ -188,7 +188,8 @@ impl Life<'_> {
         }
         task.has_ended = true;
         task.heard = 0;
-        let away = task.away.clone();
+        // No barrier follows on these edges: whoever is there counts them as aligned.
+        let away = std::mem::take(&mut task.away);
         task.todo.extend(away.into_iter().map(Todo::End));
         task.todo.push_back(Todo::SayEnded);
         true
@@ -318,7 +319,9 @@ impl Life<'_> {
         if self.world.has(Bug::CommitBeforeStored) {
             self.commit_sink(sink, barrier.number, &token)?;
         }
-        self.tasks[index].prepared.push((sink, token));
+        let is_late = self.world.has(Bug::CursorBeforeSink);
+        let task = &mut self.tasks[index];
+        if is_late { &mut task.not_told } else { &mut task.prepared }.push((sink, token));
         Ok(())
     }
 
@@ -328,7 +331,7 @@ impl Life<'_> {
             let committed = at_once(file.commit(token));
             self.world.done(committed)?;
         }
-        self.world.see(&Seen::Committed { sink, number })
+        self.world.see(&Seen::Committed { sink, token })
     }
 
     fn release(&mut self, source: usize, places: &flow::connector::Places) -> Step {
