@@ -32,6 +32,8 @@ cargo xtask VERB
 Tools, build output and fetched data live in $XDG_CACHE_HOME/conveyor or ~/.cache/conveyor; nothing is put
 into the clone.";
 
+type Verb = Box<dyn Fn(&Places) -> anyhow::Result<()>>;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let (verb, rest) = match &args[..] {
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let run: Box<dyn Fn(&Places) -> anyhow::Result<()>> = match verb.as_str() {
+    let run: Verb = match verb.as_str() {
         "demo" => Box::new(demo::run),
         "install" => Box::new(install::run),
         "test" => Box::new(checks::test),
