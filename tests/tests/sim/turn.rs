@@ -2,7 +2,7 @@
 //! by the product: `Alignment`, `Participant` and `PASSING`.
 
 use flow::checkpoint::{PASSING, Passing, Share, Signal, Step as Aligned};
-use flow::connector::Barrier;
+use flow::connector::{Barrier, Places};
 use futures::FutureExt as _;
 
 use super::bug::Bug;
@@ -267,9 +267,22 @@ impl Life<'_> {
                 self.world.note(self.now, format_args!("source {source} may release"));
                 self.world.see(&Seen::Released { source, places: &places })?;
                 self.release(source, &places)?;
+                self.forget_repeats(source, &places);
             }
         }
         Ok(true)
+    }
+
+    /// Dead letters of records that do not come again.
+    fn forget_repeats(&mut self, source: usize, places: &Places) {
+        let node = &self.world.graph().nodes[source];
+        // In a spool the numbers of records are not those that their clients gave them.
+        if let Kind::Log { .. } = node.kind {
+            let last = |place: &[u8]| places::read(place).checked_sub(1);
+            let reached = places.iter().filter_map(|(split, place)| Some((split.clone(), last(place)?)));
+            let source = source.to_string();
+            self.letters.passed(&source, &reached.collect());
+        }
     }
 
     /// The state of all stages of this loop, as it is now.
@@ -334,7 +347,7 @@ impl Life<'_> {
         self.world.see(&Seen::Committed { sink, token })
     }
 
-    fn release(&mut self, source: usize, places: &flow::connector::Places) -> Step {
+    fn release(&mut self, source: usize, places: &Places) -> Step {
         if let (Part::Spool(spool), Some(place)) = (&mut self.parts[source], places.get("0")) {
             let released = spool.release(places::read(place));
             self.world.done(released)?;
@@ -376,8 +389,8 @@ impl Life<'_> {
         match kind {
             Kind::Refusing => {
                 let is_refused = |record: &Record| refuses(kind, node as u8, record.origin);
-                let (refused, passed) = records.into_iter().partition(is_refused);
-                self.refuse(refused)?;
+                let (refused, passed): (Vec<_>, Vec<_>) = records.into_iter().partition(is_refused);
+                self.refuse(node, &refused)?;
                 records = passed;
             }
             Kind::Counting => {
@@ -414,19 +427,17 @@ impl Life<'_> {
         self.world
             .note(self.now, format_args!("sink {node} takes {} records", records.len() - refusals.len()));
         let refused = refusals.into_iter().map(|refusal| records[refusal.row as usize].clone());
-        self.refuse(refused.collect())
+        let refused: Vec<Record> = refused.collect();
+        self.refuse(node, &refused)
     }
 
-    fn refuse(&mut self, records: Vec<Record>) -> Step {
-        if self.world.has(Bug::RejectCountedAsDelivered) {
+    fn refuse(&mut self, node: usize, records: &[Record]) -> Step {
+        if self.world.has(Bug::RejectCountedAsDelivered) || records.is_empty() {
             return Ok(());
         }
-        for record in records {
-            let letter = format!("{:?}", record.arrival());
-            self.world.note(self.now, format_args!("dead letter {letter}"));
-            let put = self.letters.put(&letter);
-            self.world.done(put)?;
-        }
-        Ok(())
+        let name = self.world.graph().nodes[node].name.clone();
+        self.world.note(self.now, format_args!("{name} refuses {} records", records.len()));
+        let put = self.letters.put(&name, records);
+        self.world.done(put)
     }
 }

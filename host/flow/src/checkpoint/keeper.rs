@@ -1,5 +1,6 @@
 //! A loop's part in the checkpoints of its pipeline.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -10,6 +11,9 @@ use crate::belt::Belt;
 use crate::connector::{Barrier, Cursor, Places, Source};
 use crate::error::RunError;
 
+/// By split.
+type Reached = BTreeMap<Arc<str>, u64>;
+
 /// Stands beside the belt of one loop: knows where its source is, lets barriers pass, and has sinks commit.
 pub(crate) struct Keeper {
     of: usize,
@@ -18,10 +22,13 @@ pub(crate) struct Keeper {
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<Arc<str>>,
     places: Places,
+    /// By split: the offset of the last record that came in this run.
+    reached: Reached,
     participant: Participant,
     prepared: Vec<(usize, Vec<u8>)>,
     /// Where the source was then.
     prepared_places: Places,
+    prepared_reached: Reached,
     /// What the source has not been told yet.
     to_release: Option<Places>,
 }
@@ -43,15 +50,25 @@ impl Keeper {
             reports,
             source,
             places,
+            reached: Reached::new(),
             participant: Participant::default(),
             prepared: Vec::new(),
             prepared_places: Places::new(),
+            prepared_reached: Reached::new(),
             to_release: None,
         }
     }
 
     /// The source has read up to here.
-    pub fn note(&mut self, cursor: Cursor) {
+    pub fn note(&mut self, cursor: Cursor, last_offset: Option<u64>) {
+        if let Some(offset) = last_offset {
+            match self.reached.get_mut(&cursor.split) {
+                Some(reached) => *reached = offset,
+                None => {
+                    self.reached.insert(cursor.split.clone(), offset);
+                }
+            }
+        }
         match self.places.get_mut(&cursor.split) {
             Some(place) => *place = cursor.place,
             None => {
@@ -99,6 +116,9 @@ impl Keeper {
         if self.participant.commits(news.stands) {
             belt.commit(&std::mem::take(&mut self.prepared)).await?;
             self.to_release = Some(std::mem::take(&mut self.prepared_places));
+            if let Some(source) = &self.source {
+                belt.context.refusing.passed(source, &self.prepared_reached);
+            }
         }
         Ok(())
     }
@@ -115,6 +135,7 @@ impl Keeper {
                     let (tokens, prepared) = belt.prepare(barrier).await;
                     prepared?;
                     (self.prepared, self.prepared_places) = (tokens, self.places.clone());
+                    self.prepared_reached.clone_from(&self.reached);
                 }
                 Passing::Answer => {
                     self.participant.passed(barrier);

@@ -1,16 +1,16 @@
 //! One file of a store: frames behind a head with the first sequence number.
 //!
-//! A payload begins as `entry` says, which is how the end of a torn write is told from damage: behind a torn frame
-//! there is no whole one.
+//! Frames that were not synced may be lost in any order: what is behind a bad one may be whole. So each frame says how
+//! much of its file was durable when it was written, which is how what a crash left is told from damage.
 
-use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use model::limits::DEAD_LETTER_FRAME_BYTES_MAX;
+use model::limits::{DEAD_LETTER_FRAME_BYTES_MAX, READ_BYTES};
 
 use super::LettersError;
-use super::entry::is_payload;
+use super::entry::durable_before;
+use crate::disk::{Disk, DiskFile, Mode};
 use crate::frame::{self, HeadError, parse_head};
 
 const MAGIC: &[u8; 8] = b"conv-dlq";
@@ -25,10 +25,10 @@ pub(super) fn path_of(dir: &Path, first: u64) -> PathBuf {
 }
 
 /// The segments of a directory with the number in their names, ascending.
-pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, LettersError> {
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(u64, PathBuf)>, LettersError> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(LettersError::io(dir))? {
-        let path = entry.map_err(LettersError::io(dir))?.path();
+    for name in disk.list(dir).map_err(LettersError::io(dir))? {
+        let path = dir.join(name);
         let is_ours = path.extension().is_some_and(|extension| extension == EXTENSION);
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         if let (true, Some(number)) = (is_ours, number) {
@@ -64,15 +64,17 @@ pub(super) struct Tail {
 /// Reads all frames of a segment, each handed over with its offset and payload. `may_be_torn`: it is the last
 /// segment, to which a crash may have been writing.
 pub(super) fn scan(
+    disk: &dyn Disk,
     path: &Path,
     first: u64,
     may_be_torn: bool,
     mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
 ) -> Result<Tail, LettersError> {
     let io = LettersError::io;
-    let file = File::open(path).map_err(io(path))?;
-    let length = file.metadata().map_err(io(path))?.len();
-    let mut file = BufReader::with_capacity(1 << 20, file);
+    let file = disk.open(path, Mode::Read).map_err(io(path))?;
+    let length = file.bytes().map_err(io(path))?;
+    let whole = &*file;
+    let mut file = BufReader::with_capacity(READ_BYTES, From { file: whole, at: 0 });
     if !check_head(path, &mut file, first, length, may_be_torn)? {
         return Ok(Tail { end: 0, torn: length });
     }
@@ -87,7 +89,7 @@ pub(super) fn scan(
             }
             Frame::None => return Ok(Tail { end, torn: 0 }),
             Frame::Bad(why) => {
-                if may_be_torn && !whole_frame_behind(&mut file, end).map_err(io(path))? {
+                if may_be_torn && !durable_frame_behind(whole, end).map_err(io(path))? {
                     return Ok(Tail { end, torn: length - end });
                 }
                 return Err(damaged(why));
@@ -155,24 +157,39 @@ fn next_frame(file: &mut impl Read, left: u64, payload: &mut Vec<u8>) -> std::io
     })
 }
 
-/// Whether a whole frame begins anywhere behind `at`: then what is at `at` was once whole too.
-fn whole_frame_behind(file: &mut (impl Read + Seek), at: u64) -> std::io::Result<bool> {
+/// Whether a whole frame begins anywhere behind `at` that was written when what is at `at` was durable.
+fn durable_frame_behind(file: &dyn DiskFile, at: u64) -> std::io::Result<bool> {
     let mut rest = Vec::new();
-    file.seek(SeekFrom::Start(at + 1))?;
-    file.read_to_end(&mut rest)?;
-    let is_whole = |start: usize| {
+    From { file, at: at + 1 }.read_to_end(&mut rest)?;
+    let is_durable = |start: usize| {
         let there = rest.get(start..).and_then(frame::payload_of);
-        there.is_some_and(|(payload, crc)| is_payload(payload) && crc32c::crc32c(payload) == crc)
+        there.is_some_and(|(payload, crc)| {
+            durable_before(payload).is_some_and(|durable| durable > at) && crc32c::crc32c(payload) == crc
+        })
     };
-    Ok((0..rest.len()).any(is_whole))
+    Ok((0..rest.len()).any(is_durable))
+}
+
+/// A file, read from a place on.
+struct From<'a> {
+    file: &'a dyn DiskFile,
+    at: u64,
+}
+
+impl Read for From<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read_at(into, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 /// The payload of the frame at `offset`.
-pub(super) fn read_frame(path: &Path, offset: u64) -> Result<Vec<u8>, LettersError> {
+pub(super) fn read_frame(disk: &dyn Disk, path: &Path, offset: u64) -> Result<Vec<u8>, LettersError> {
     let io = LettersError::io;
-    let mut file = File::open(path).map_err(io(path))?;
-    let length = file.metadata().map_err(io(path))?.len();
-    file.seek(SeekFrom::Start(offset)).map_err(io(path))?;
+    let file = disk.open(path, Mode::Read).map_err(io(path))?;
+    let length = file.bytes().map_err(io(path))?;
+    let mut file = From { file: &*file, at: offset };
     let mut payload = Vec::new();
     let damaged = |why: String| LettersError::Damaged { path: path.to_owned(), offset, why };
     match next_frame(&mut file, length.saturating_sub(offset), &mut payload).map_err(io(path))? {

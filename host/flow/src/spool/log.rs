@@ -268,7 +268,13 @@ impl Log {
         self.end = FILE_HEAD_BYTES as u64;
         let (first, next, end) = (self.next, self.next, self.end);
         let segment = Segment { first, salt, path: path.into(), file: file.into(), end, next, bytes };
-        self.with(|segments| segments.push_back(segment));
+        self.with(|segments| {
+            // One that holds nothing and has no room, as a crash may leave it, had this name: it is this one now.
+            if segments.back().is_some_and(|last| last.path == segment.path) {
+                segments.pop_back();
+            }
+            segments.push_back(segment);
+        });
         Ok(self.release(self.released)?)
     }
 

@@ -290,6 +290,23 @@ fn a_spool_that_is_not_the_checkpoints_is_refused() {
 }
 
 #[test]
+fn an_empty_segment_without_room_is_made_anew_and_not_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    put(&mut open(dir.path()), &["a"]).expect("put");
+    let paths = segments(dir.path());
+    // The power was cut when its head was durable, and its room was not.
+    let file = fs::File::options().write(true).open(&paths[0]).expect("a segment");
+    file.set_len(FILE_HEAD_BYTES as u64).expect("cut");
+    let mut log = open(dir.path());
+    assert_eq!(log.next(), 0);
+    assert_eq!(put(&mut log, &["b"]), Ok(0));
+    assert_eq!(read(&log, 0), Ok(numbered(0, &["b"])));
+    drop(log);
+    assert_eq!(segments(dir.path()), paths);
+    assert_eq!(read(&open(dir.path()), 0), Ok(numbered(0, &["b"])));
+}
+
+#[test]
 fn a_segment_that_was_being_made_is_made_anew() {
     for left in [0, 7, FILE_HEAD_BYTES] {
         let dir = tempfile::tempdir().expect("a directory");
