@@ -15,7 +15,7 @@ use super::graph::Origin;
 const FILE_HEAD_BYTES: usize = 32;
 
 fn options(disk: Arc<dyn Disk>, name: &str, seed: u64) -> SpoolOptions {
-    SpoolOptions { dir: PathBuf::from(format!("/{name}")), bytes_max: 900, segment_bytes: 200, seed, disk }
+    SpoolOptions { dir: PathBuf::from(format!("/{name}")), bytes_max: 1200, segment_bytes: 200, seed, disk }
 }
 
 /// The records that are in a spool, as whoever opens it finds them.
