@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::{Hits, Pool};
 use model::manifest::{OnError, OnFailure, Retry};
@@ -15,9 +16,12 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, Pace, SharedStore};
 use crate::connector::{PullLimits, Sink, Source};
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
+use crate::fault::{self, Point};
 use crate::letters::Letters;
 use crate::meters::Meters;
+use crate::pacing::Pacing;
 use crate::replay::Feeds;
+use crate::suspects::Suspects;
 use crate::turns::Seat;
 
 /// What runs a stage.
@@ -49,6 +53,17 @@ pub struct Checkpoints {
     /// Where it goes on; sources and sinks were opened there.
     pub standing: Checkpoint,
     pub pace: Pace,
+    pub setbacks: Setbacks,
+}
+
+/// What a pipeline keeps in mind when it goes back to a checkpoint within one process.
+#[derive(Clone, Debug, Default)]
+pub struct Setbacks {
+    /// Whether it does. Otherwise any failure is for good.
+    pub goes_back: bool,
+    pub suspects: Suspects,
+    /// That go on counting.
+    pub meters: Option<Meters>,
 }
 
 /// What the manifest says of things that go wrong.
@@ -126,10 +141,12 @@ impl Job {
 
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
         let Self { plan, parts, rules, letters, checkpoints } = self;
-        let meters = Meters::new(&plan, parts.iter().map(Part::hits).collect());
-        let context = Context::new(&plan, rules, &meters, letters);
+        let hits = parts.iter().map(Part::hits).collect();
+        let context = context(&plan, rules, hits, letters, checkpoints.as_ref());
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
-        let (mut senders, mut receivers) = meetings(&plan);
+        // So that a barrier, of which there may be a few such stretches in front, comes through within its interval.
+        let within = checkpoints.as_ref().map(|checkpoints| checkpoints.pace.interval / 4);
+        let (mut senders, mut receivers) = meetings(&plan, within);
         let mut chains = Vec::with_capacity(plan.chains.len());
         for chain in &plan.chains {
             let mut head = None;
@@ -139,7 +156,8 @@ impl Job {
                 let name = plan.stages[stage].name.to_string();
                 match parts.get_mut(stage).and_then(Option::take) {
                     Some(Part::Source { source, limits }) => {
-                        head = Some(Head::Source(SourceHead { stage, name, source, limits }))
+                        let pacing = within.map(Pacing::new);
+                        head = Some(Head::Source(SourceHead { stage, name, source, limits, pacing }))
                     }
                     Some(Part::Transform(pool)) => {
                         stations.insert(stage, Station::Transform { pool, lease: None });
@@ -182,14 +200,14 @@ impl Job {
             chains.push((name, Chain { head, belt, keeper: None }));
         }
         let desk = checkpoints.map(|checkpoints| checkpoints.attend(&mut chains, &context));
-        Ok(Run { chains, meters, context, seat: None, desk })
+        Ok(Run { chains, meters: context.meters.clone(), context, seat: None, desk })
     }
 }
 
 impl Checkpoints {
     /// Sets somebody beside each loop who heeds checkpoints.
     fn attend(self, chains: &mut [(String, Chain)], context: &Context) -> (Desk, SharedStore) {
-        let Self { store, standing, pace } = self;
+        let Self { store, standing, pace, setbacks: _ } = self;
         let store: SharedStore = Arc::new(Mutex::new(store));
         let places = standing.places.clone();
         let names = chains.iter().map(|(name, _)| name.clone()).collect();
@@ -209,12 +227,31 @@ impl Checkpoints {
     }
 }
 
+/// What all loops know, with what is left of earlier lives.
+fn context(
+    plan: &Arc<Plan>,
+    rules: Rules,
+    hits: Vec<Option<Arc<Hits>>>,
+    letters: Box<dyn Letters>,
+    checkpoints: Option<&Checkpoints>,
+) -> Context {
+    let setbacks = checkpoints.map(|checkpoints| checkpoints.setbacks.clone()).unwrap_or_default();
+    let meters = match setbacks.meters {
+        Some(meters) => meters.go_on(hits),
+        None => Meters::new(plan, hits),
+    };
+    let mut context = Context::new(plan, rules, &meters, letters);
+    setbacks.suspects.begin(checkpoints.map_or(0, |checkpoints| checkpoints.standing.number));
+    (context.suspects, context.goes_back) = (setbacks.suspects, setbacks.goes_back);
+    context
+}
+
 /// For each stage at which streams meet, the way in; by edge, the way there.
-fn meetings(plan: &Plan) -> (HashMap<usize, Sender>, HashMap<usize, Receiver>) {
+fn meetings(plan: &Plan, within: Option<Duration>) -> (HashMap<usize, Sender>, HashMap<usize, Receiver>) {
     let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
     for (index, stage) in plan.stages.iter().enumerate() {
         if stage.inputs.len() > 1 {
-            let (ways, receiver) = meeting(&stage.inputs);
+            let (ways, receiver) = meeting(&stage.inputs, within);
             senders.extend(stage.inputs.iter().copied().zip(ways));
             receivers.insert(index, receiver);
         }
@@ -277,12 +314,14 @@ impl Run {
         }
         if let (Some(store), None) = (store, &failure) {
             // All loops have ended well, so that all tokens were committed.
+            fault::pass(Point::LoopsEnded);
             let settled = tokio::task::spawn_blocking(move || {
                 store.lock().unwrap_or_else(PoisonError::into_inner).settled()
             });
             if let Ok(Err(error)) = settled.await {
                 failure = Some(error.into());
             }
+            fault::pass(Point::StateSettled);
         }
         Ended { failure, cuts: self.context.cuts.take() }
     }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use flow::connector::{Barrier, Committed, ConnectError};
+use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind};
 use flow::disk::{Disk, Stat, SystemDisk, make_dirs};
+use flow::fault::{self, Point};
 use memchr::memrchr;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -361,6 +362,7 @@ impl Current {
         if was_written && metadata.is_file() {
             self.file.sync_all()?;
             SystemDisk.sync_dir(directory_of(&self.path))?;
+            fault::pass(Point::PlaceSynced);
         }
         Ok(metadata.len())
     }
@@ -375,7 +377,9 @@ pub(super) fn failed(path: &Path, error: &std::io::Error) -> ConnectError {
         ErrorKind::IsADirectory => "name a file in it",
         ErrorKind::NotADirectory => "a part of the path is a file: name another path",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space; what was written before is there"
+            let (what, why) = (path.to_string_lossy(), format!("it cannot be written: {error}"));
+            let full = ConnectError::failed(what, why, "free some space; what was written before is there");
+            return ConnectError { kind: ConnectErrorKind::Full, ..full };
         }
         ErrorKind::BrokenPipe => return ConnectError::closed(path.to_string_lossy()),
         _ => "check the path and its disk",

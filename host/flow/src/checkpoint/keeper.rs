@@ -10,6 +10,7 @@ use super::{PASSING, Participant, Passing, Share};
 use crate::belt::Belt;
 use crate::connector::{Barrier, Cursor, Places, Source};
 use crate::error::RunError;
+use crate::fault::{self, Point};
 
 /// By split.
 type Reached = BTreeMap<Arc<str>, u64>;
@@ -114,7 +115,10 @@ impl Keeper {
 
     async fn commit(&mut self, belt: &mut Belt, news: News) -> Result<(), RunError> {
         if self.participant.commits(news.stands) {
-            belt.commit(&std::mem::take(&mut self.prepared)).await?;
+            let prepared = std::mem::take(&mut self.prepared);
+            fault::pass(Point::SinksCommitting);
+            belt.commit(&prepared).await?;
+            fault::pass(Point::SinksCommitted);
             self.to_release = Some(std::mem::take(&mut self.prepared_places));
             if let Some(source) = &self.source {
                 belt.context.refusing.passed(source, &self.prepared_reached);
@@ -130,10 +134,14 @@ impl Keeper {
         self.commit(belt, news).await?;
         for passing in PASSING {
             match passing {
-                Passing::SendOn => belt.pass(barrier).await,
+                Passing::SendOn => {
+                    belt.pass(barrier).await;
+                    fault::pass(Point::BarrierPassed);
+                }
                 Passing::Prepare => {
                     let (tokens, prepared) = belt.prepare(barrier).await;
                     prepared?;
+                    fault::pass(Point::SinksPrepared);
                     (self.prepared, self.prepared_places) = (tokens, self.places.clone());
                     self.prepared_reached.clone_from(&self.reached);
                 }
@@ -141,6 +149,7 @@ impl Keeper {
                     self.participant.passed(barrier);
                     let share = self.share(belt);
                     self.report(What::Answered { number: barrier.number, share }).await;
+                    fault::pass(Point::LoopAnswered);
                 }
             }
         }
@@ -159,7 +168,12 @@ impl Keeper {
     /// Tells the source what it may release.
     pub async fn release(&mut self, source: &mut dyn Source) -> Result<(), crate::connector::ConnectError> {
         match self.to_release.take() {
-            Some(places) => source.committed(&places).await,
+            Some(places) => {
+                fault::pass(Point::SourceReleasing);
+                source.committed(&places).await?;
+                fault::pass(Point::SourceReleased);
+                Ok(())
+            }
             None => Ok(()),
         }
     }

@@ -109,19 +109,33 @@ impl RedbStore {
         if !path.is_file() {
             return Err(CheckpointError::None { path: dir.to_owned() });
         }
-        let database = ReadOnlyDatabase::open(&path).map_err(|error| opening(&path, error))?;
-        let standing = standing(&database, &path)?;
-        let read = database.begin_read().map_err(|error| io(&path, error))?;
+        match ReadOnlyDatabase::open(&path) {
+            Ok(database) => Self::look_into(&database, &path),
+            // Whoever wrote it died. Nothing that stands is changed by putting it in order.
+            Err(DatabaseError::RepairAborted) => {
+                let database = Database::open(&path).map_err(|error| opening(&path, error))?;
+                Self::look_into(&database, &path)
+            }
+            Err(error) => Err(opening(&path, error)),
+        }
+    }
+
+    fn look_into(
+        database: &impl ReadableDatabase,
+        path: &Path,
+    ) -> Result<(Option<Standing>, Vec<Summary>), CheckpointError> {
+        let standing = standing(database, path)?;
+        let read = database.begin_read().map_err(|error| io(path, error))?;
         let mut summaries = Vec::new();
         match read.open_table(HISTORY) {
             Ok(table) => {
-                for entry in table.iter().map_err(|error| io(&path, error))? {
-                    let (_, summary) = entry.map_err(|error| io(&path, error))?;
-                    summaries.push(decode(summary.value(), &path)?);
+                for entry in table.iter().map_err(|error| io(path, error))? {
+                    let (_, summary) = entry.map_err(|error| io(path, error))?;
+                    summaries.push(decode(summary.value(), path)?);
                 }
             }
             Err(TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(io(&path, error)),
+            Err(error) => return Err(io(path, error)),
         }
         Ok((standing, summaries))
     }
@@ -199,14 +213,14 @@ impl RedbStore {
 
 impl CheckpointStore for RedbStore {
     fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
-        let bytes = self.write(checkpoint, took).map_err(|error| io(&self.path, error))?;
+        let bytes = self.write(checkpoint, took).map_err(|error| not_stored(&self.path, error))?;
         self.last = checkpoint.clone();
         Ok(Stored { bytes })
     }
 
     fn settled(&mut self) -> Result<(), CheckpointError> {
         match standing(&self.database, &self.path)? {
-            Some(standing) => self.settle(standing).map_err(|error| io(&self.path, error)),
+            Some(standing) => self.settle(standing).map_err(|error| not_stored(&self.path, error)),
             None => Ok(()),
         }
     }
@@ -254,8 +268,22 @@ fn io(path: &Path, error: impl ToString) -> CheckpointError {
     CheckpointError::Io { path: path.to_owned(), why: error.to_string() }
 }
 
+fn not_stored(path: &Path, error: redb::Error) -> CheckpointError {
+    match error {
+        redb::Error::Io(error) if is_full(&error) => CheckpointError::Full { path: path.to_owned() },
+        error => io(path, error),
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 fn opening(path: &Path, error: DatabaseError) -> CheckpointError {
     match error {
+        DatabaseError::Storage(redb::StorageError::Io(error)) if is_full(&error) => {
+            CheckpointError::Full { path: path.to_owned() }
+        }
         DatabaseError::DatabaseAlreadyOpen => CheckpointError::Locked { path: path.to_owned() },
         DatabaseError::UpgradeRequired(version) => {
             let why = format!("its file format is number {version}");

@@ -26,7 +26,7 @@ impl Workshop {
             match &stage.reference.value {
                 StageRef::BuiltIn(name) => {
                     match builtin::plan(stage, name, pipeline, home, &self.policy.roots) {
-                        Ok(built_in) => codes[index] = Some(Code::BuiltIn(built_in)),
+                        Ok(built_in) => codes[index] = Some(Code::BuiltIn(Box::new(built_in))),
                         Err(problem) => problems.push(problem),
                     }
                 }
