@@ -93,7 +93,7 @@ fn format_of_go(places: &Places) -> Result<()> {
 }
 
 /// Cargo in a workspace, building into the cache.
-fn at(workspace: &Path, places: &Places) -> Command {
+pub fn at(workspace: &Path, places: &Places) -> Command {
     let mut command = Command::new(cargo());
     command.current_dir(workspace).env("CARGO_TARGET_DIR", &places.target);
     command

@@ -7,6 +7,7 @@ mod guests;
 mod install;
 mod places;
 mod setup;
+mod sim;
 mod step;
 mod test_counts;
 mod tidy;
@@ -24,27 +25,42 @@ cargo xtask VERB
   guests   build every guest to a component
   hostile  build the guests of guests/hostile alone
   setup    install what is missing, and nothing else
+  sim      the simulation of delivery: --seeds COUNT of them, or --seed N alone, with all that happens
   tidy     check the order of crates and modules, and the size of files and functions
   fmt      format every Rust file
 
 Tools, build output and fetched data live in $XDG_CACHE_HOME/conveyor or ~/.cache/conveyor; nothing is put
 into the clone.";
 
+type Verb = Box<dyn Fn(&Places) -> anyhow::Result<()>>;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [verb] = &args[..] else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let (verb, rest) = match &args[..] {
+        [verb] => (verb, &[][..]),
+        [verb, rest @ ..] if verb == "sim" => (verb, rest),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
     };
-    let run: fn(&Places) -> anyhow::Result<()> = match verb.as_str() {
-        "demo" => demo::run,
-        "install" => install::run,
-        "test" => checks::test,
-        "guests" => |places| guests::build(places).map(|_| ()),
-        "hostile" => guests::build_hostile,
-        "setup" => setup::everything,
-        "tidy" => tidy::run,
-        "fmt" => checks::format,
+    let asked = match sim::Asked::read(rest) {
+        Ok(asked) => asked,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let run: Verb = match verb.as_str() {
+        "demo" => Box::new(demo::run),
+        "install" => Box::new(install::run),
+        "test" => Box::new(checks::test),
+        "guests" => Box::new(|places| guests::build(places).map(|_| ())),
+        "hostile" => Box::new(guests::build_hostile),
+        "setup" => Box::new(setup::everything),
+        "sim" => Box::new(move |places| sim::run(places, &asked)),
+        "tidy" => Box::new(tidy::run),
+        "fmt" => Box::new(checks::format),
         "help" | "-h" | "--help" => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -163,7 +163,7 @@ async fn drive_source(
         tries = 0;
         let Some(mut pulled) = pulled else { return Ok(()) };
         if let (Some(keeper), Some(cursor)) = (keeper.as_mut(), pulled.cursor.take()) {
-            keeper.note(cursor);
+            keeper.note(cursor, pulled.last_offset());
         }
         let rows = pulled.batch.as_ref().map_or(0, Batch::rows);
         belt.take_from_source(head.stage, pulled)?;

@@ -106,6 +106,15 @@ pub struct Pulled {
     pub cursor: Option<Cursor>,
 }
 
+impl Pulled {
+    /// Of the last record in it.
+    pub(crate) fn last_offset(&self) -> Option<u64> {
+        let rows = self.batch.as_ref().filter(|batch| !batch.is_empty());
+        let last = rows.map(|batch| batch.lineage().origin(batch.rows() - 1).offset);
+        last.max(self.refused.last().map(|refused| refused.offset))
+    }
+}
+
 /// Where a split goes on. What is in it is the source's own; the belt keeps it with each checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {

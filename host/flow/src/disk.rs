@@ -11,6 +11,8 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use model::limits::READ_BYTES;
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -52,9 +54,23 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Which names a directory has, and which files they stand for, outlasts a power cut.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Puts the first `bytes` of one file into another at `at`: an error where there are fewer.
-    fn copy(&self, from: &Path, bytes: u64, to: &Path, at: u64) -> io::Result<()>;
-    /// Gives a file the permissions of another, where that is there.
-    fn take_permissions(&self, path: &Path, of: &Path) -> io::Result<()>;
+    fn copy(&self, from: &Path, bytes: u64, to: &Path, at: u64) -> io::Result<()> {
+        let (from, to) = (self.open(from, Mode::Read)?, self.open(to, Mode::Change)?);
+        let mut piece = vec![0; READ_BYTES.min(usize::try_from(bytes).unwrap_or(READ_BYTES))];
+        let mut done = 0;
+        while done < bytes {
+            let some = piece.len().min(usize::try_from(bytes - done).unwrap_or(READ_BYTES));
+            read_exact_at(&*from, &mut piece[..some], done)?;
+            to.write_at(&piece[..some], at + done)?;
+            done += some as u64;
+        }
+        Ok(())
+    }
+    /// Gives a file the permissions of another, where that is there. Nothing, where a disk knows of none.
+    fn take_permissions(&self, path: &Path, of: &Path) -> io::Result<()> {
+        let _ = (path, of);
+        Ok(())
+    }
     /// Takes the lock that a file stands for, which is made where there is none. None where somebody else has it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
 }

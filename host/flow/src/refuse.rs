@@ -1,5 +1,6 @@
 //! Where records go that a stage refuses: dead letters, a counter, or the end of the run, as `on-error` says.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::BinaryArray;
@@ -121,9 +122,14 @@ impl Refusing {
         Ok(())
     }
 
-    /// The number of the next dead letter.
+    /// Dead letters from this number on may come again after a checkpoint that begins now.
     pub fn next(&self) -> u64 {
         self.letters().next()
+    }
+
+    /// A checkpoint stands in which the splits of `source` are behind these offsets.
+    pub fn passed(&self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
+        self.letters().passed(source, reached);
     }
 
     fn letters(&self) -> std::sync::MutexGuard<'_, Box<dyn Letters>> {

@@ -328,3 +328,20 @@ pub const STATE_DIRTY_BYTES_MAX: usize = 128 << 20;
 pub const STATE_CACHE_BYTES: usize = 64 << 20;
 /// Pages of the checkpoint store that are kept in memory, for each pipeline; the system keeps more.
 pub const CHECKPOINT_CACHE_BYTES: usize = 64 << 20;
+
+/// A spool on the disk, unless the manifest says otherwise. When it is full the source refuses.
+pub const SPOOL_BYTES_MAX: u64 = 1 << 30;
+/// The least that a manifest may ask for: a few segments.
+pub const SPOOL_BYTES_MIN: u64 = 1 << 20;
+/// Segments into which a spool is cut: space comes back one at a time.
+pub const SPOOL_SEGMENTS: u64 = 16;
+/// The smallest segment: each costs two syncs.
+pub const SPOOL_SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// The largest segment: what is read whole after a restart.
+pub const SPOOL_SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// Records that become durable with one sync, unless those of one request alone are more.
+pub const SPOOL_GROUP_BYTES: usize = 4 << 20;
+/// The longest frame: the records of one request, and the room that a damaged length could ask for.
+pub const SPOOL_FRAME_BYTES_MAX: usize = 256 << 20;
+/// Records that wait for the sync before theirs. Beyond it the source refuses.
+pub const SPOOL_PENDING_BYTES_MAX: usize = 64 << 20;

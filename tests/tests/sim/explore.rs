@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::bug::Bug;
 use super::disk::Crash;
 use super::invariants::{Outcome, Seen};
+use super::letters;
 use super::life::{Fate, Life};
-use super::store::{SimLetters, SimStore};
+use super::store::SimStore;
 use super::world::{Broken, Stop, Tally, Trace, World};
 
 /// Crashes and stops of one seed.
@@ -65,7 +66,11 @@ fn lives(world: &mut World) -> Result<(), Broken> {
             }
         }
     }
-    let letters = SimLetters::kept(world.disk());
+    let kept = letters::kept(world.disk());
+    let letters = match world.done(kept) {
+        Err(Stop::Broken(broken)) => return Err(broken),
+        kept => kept.unwrap_or_default(),
+    };
     world.tally.letters = letters.len() as u64;
     let expected = world.graph().expected(world.taken.iter().copied());
     let state = SimStore::standing(world.disk()).state;

@@ -121,7 +121,7 @@ impl Graph {
     pub fn of_seed(random: &mut Rng) -> Self {
         let mut graph = Self::default();
         for index in 0..random.usize(1..=3) {
-            let kind = match random.u8(2..5) {
+            let kind = match random.u8(0..5) {
                 0..2 => Kind::Spool { requests: random.u64(5..20) },
                 _ => Kind::Log { splits: random.u8(1..=3), records: random.u64(4..30) },
             };

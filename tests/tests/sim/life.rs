@@ -15,10 +15,11 @@ use super::bad_disk::{BadDisk, Fault};
 use super::bug::Bug;
 use super::graph::{Kind, Origin};
 use super::invariants::{Seen, directory};
+use super::letters::SimLetters;
 use super::places;
 use super::record::Record;
 use super::spool::SimSpool;
-use super::store::{Counts, SimLetters, SimStore};
+use super::store::{Counts, SimStore};
 use super::task::Task;
 use super::world::{Broken, STUCK, Step, Stop, World};
 
@@ -58,7 +59,7 @@ enum Event {
 /// What runs a stage.
 pub enum Part {
     Log,
-    Spool(SimSpool),
+    Spool(Box<SimSpool>),
     Stage,
     Counting(BTreeMap<u8, u64>),
     File(Box<dyn Sink>),
@@ -150,7 +151,7 @@ impl<'w> Life<'w> {
                     let fault = world.has(Bug::NoChecksum).then(SimSpool::believing);
                     let seed = world.random.u64(..);
                     let spool = SimSpool::open(&disk, fault, &node.name, index as u8, place, seed);
-                    Part::Spool(world.done(spool)?)
+                    Part::Spool(Box::new(world.done(spool)?))
                 }
                 Kind::Plain | Kind::Refusing => Part::Stage,
                 Kind::Counting => {
@@ -321,7 +322,7 @@ impl<'w> Life<'w> {
             match step {
                 Move::Begin(barrier) => {
                     self.world.note(self.now, format_args!("checkpoint {} begins", barrier.number));
-                    self.letters_then = self.letters.next;
+                    self.letters_then = self.letters.next();
                     self.news.begun = Some(barrier);
                 }
                 Move::Store(checkpoint) => {

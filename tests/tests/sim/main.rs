@@ -13,6 +13,7 @@ mod explore;
 mod graph;
 mod invariants;
 mod known_bugs;
+mod letters;
 mod life;
 mod places;
 mod record;

@@ -74,7 +74,7 @@ impl FromStr for Record {
     }
 }
 
-/// As a sink gets them.
+/// As a sink gets them: all of one source, one split and one way.
 pub fn batch(records: &[Record]) -> Batch {
     let origin = records[0].origin;
     let lineage = Lineage::of_source(SourceRows {
@@ -83,6 +83,9 @@ pub fn batch(records: &[Record]) -> Batch {
         split: origin.split.to_string().into(),
         offsets: Offsets::These(records.iter().map(|record| record.origin.number).collect()),
     });
+    // Records that came by several ways are several, as an edge makes them where streams meet.
+    let way: Vec<String> = records[0].way.iter().map(u8::to_string).collect();
+    let lineage = lineage.by_edge(&way.join(".").into());
     let values = BinaryArray::from_iter_values(records.iter().map(Record::text));
     Batch::from_values(values, Parts::default(), lineage).expect("as many offsets as values")
 }

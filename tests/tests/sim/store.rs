@@ -1,7 +1,7 @@
-//! Checkpoints and dead letters on the simulated disk, with the contract of the real stores: what was put is durable,
-//! or after a crash it is there or not, whole.
+//! Checkpoints on the simulated disk, with the contract of the real store: what was put is durable, or after a crash it
+//! is there or not, whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -164,62 +164,6 @@ impl CheckpointStore for SimStore {
     }
 }
 
-const LETTERS: &str = "/letters";
-
-/// Dead letters: a log, of which the part that was not synced may be gone.
-pub struct SimLetters {
-    file: Box<dyn DiskFile>,
-    end: u64,
-    pub next: u64,
-    /// Those that may come again, which are not kept twice.
-    known: BTreeSet<String>,
-}
-
-impl SimLetters {
-    /// `from`: letters from this number on may be of records that come again.
-    pub fn open(disk: &SimDisk, from: u64) -> io::Result<Self> {
-        let path = Path::new(LETTERS);
-        let mode = if disk.stat(path)?.is_some() { Mode::Change } else { Mode::Create };
-        let file = disk.open(path, mode)?;
-        let (letters, end) = Self::scan(&read(&*file)?);
-        file.set_bytes(end)?;
-        file.sync()?;
-        disk.sync_dir(Path::new("/"))?;
-        let next = letters.len() as u64;
-        let known = letters.into_iter().skip(from as usize).collect();
-        Ok(Self { file, end, next, known })
-    }
-
-    fn scan(bytes: &[u8]) -> (Vec<String>, u64) {
-        let (mut letters, mut end) = (Vec::new(), 0);
-        while let Some(payload) = unframe(&bytes[end..]) {
-            letters.push(String::from_utf8_lossy(payload).into_owned());
-            end += payload.len() + 8;
-        }
-        (letters, end as u64)
-    }
-
-    /// All that are kept on a disk.
-    pub fn kept(disk: &SimDisk) -> Vec<String> {
-        Self::scan(&disk.contents(Path::new(LETTERS)).unwrap_or_default()).0
-    }
-
-    pub fn put(&mut self, letter: &str) -> io::Result<()> {
-        if self.known.remove(letter) {
-            return Ok(());
-        }
-        let frame = frame(letter.as_bytes());
-        self.file.write_at(&frame, self.end)?;
-        self.end += frame.len() as u64;
-        self.next += 1;
-        Ok(())
-    }
-
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use fastrand::Rng;
@@ -250,18 +194,5 @@ mod tests {
             between[usize::from(found == checkpoint(4))] += 1;
         }
         assert!(between[0] > 10 && between[1] > 10, "{between:?}");
-    }
-
-    #[test]
-    fn letters_that_were_synced_are_kept_and_are_not_kept_twice() {
-        let disk = SimDisk::new(Rng::with_seed(3));
-        let mut letters = SimLetters::open(&disk, 0).expect("letters");
-        ["a", "b", "c"].iter().for_each(|letter| letters.put(letter).expect("put"));
-        letters.sync().expect("synced");
-        letters.put("d").expect("put");
-        disk.restart(Crash::PowerCut);
-        let mut letters = SimLetters::open(&disk, 1).expect("letters");
-        ["b", "c", "d", "a"].iter().for_each(|letter| letters.put(letter).expect("put"));
-        assert_eq!(SimLetters::kept(&disk), ["a", "b", "c", "d", "a"], "only those from 1 on come again");
     }
 }

@@ -62,6 +62,8 @@ pub struct Task {
     pub places: Places,
     pub frozen: Counts,
     pub prepared: Vec<(usize, Vec<u8>)>,
+    /// A mistake that is made on purpose: prepared, and in no answer yet.
+    pub not_told: Vec<(usize, Vec<u8>)>,
     pub prepared_places: Places,
     /// All that came has been worked off.
     pub has_ended: bool,
@@ -93,6 +95,7 @@ impl Task {
             places,
             frozen: Counts::new(),
             prepared: Vec::new(),
+            not_told: Vec::new(),
             prepared_places: Places::new(),
             has_ended: false,
             answers_late: None,

@@ -2,7 +2,7 @@
 //! by the product: `Alignment`, `Participant` and `PASSING`.
 
 use flow::checkpoint::{PASSING, Passing, Share, Signal, Step as Aligned};
-use flow::connector::Barrier;
+use flow::connector::{Barrier, Places};
 use futures::FutureExt as _;
 
 use super::bug::Bug;
@@ -102,7 +102,7 @@ impl Life<'_> {
         let sinks = sinks.into_iter().filter(|&node| self.world.graph().nodes[node].kind.is_sink());
         let sinks: Vec<usize> = sinks.collect();
         let task = &mut self.tasks[index];
-        task.prepared.clear();
+        task.prepared = std::mem::take(&mut task.not_told);
         task.prepared_places = task.places.clone();
         if bug != Some(Bug::StateAfterBarrier) {
             task.todo.push_back(Todo::Freeze);
@@ -188,7 +188,8 @@ impl Life<'_> {
         }
         task.has_ended = true;
         task.heard = 0;
-        let away = task.away.clone();
+        // No barrier follows on these edges: whoever is there counts them as aligned.
+        let away = std::mem::take(&mut task.away);
         task.todo.extend(away.into_iter().map(Todo::End));
         task.todo.push_back(Todo::SayEnded);
         true
@@ -266,9 +267,22 @@ impl Life<'_> {
                 self.world.note(self.now, format_args!("source {source} may release"));
                 self.world.see(&Seen::Released { source, places: &places })?;
                 self.release(source, &places)?;
+                self.forget_repeats(source, &places);
             }
         }
         Ok(true)
+    }
+
+    /// Dead letters of records that do not come again.
+    fn forget_repeats(&mut self, source: usize, places: &Places) {
+        let node = &self.world.graph().nodes[source];
+        // In a spool the numbers of records are not those that their clients gave them.
+        if let Kind::Log { .. } = node.kind {
+            let last = |place: &[u8]| places::read(place).checked_sub(1);
+            let reached = places.iter().filter_map(|(split, place)| Some((split.clone(), last(place)?)));
+            let source = source.to_string();
+            self.letters.passed(&source, &reached.collect());
+        }
     }
 
     /// The state of all stages of this loop, as it is now.
@@ -318,7 +332,9 @@ impl Life<'_> {
         if self.world.has(Bug::CommitBeforeStored) {
             self.commit_sink(sink, barrier.number, &token)?;
         }
-        self.tasks[index].prepared.push((sink, token));
+        let is_late = self.world.has(Bug::CursorBeforeSink);
+        let task = &mut self.tasks[index];
+        if is_late { &mut task.not_told } else { &mut task.prepared }.push((sink, token));
         Ok(())
     }
 
@@ -328,10 +344,10 @@ impl Life<'_> {
             let committed = at_once(file.commit(token));
             self.world.done(committed)?;
         }
-        self.world.see(&Seen::Committed { sink, number })
+        self.world.see(&Seen::Committed { sink, token })
     }
 
-    fn release(&mut self, source: usize, places: &flow::connector::Places) -> Step {
+    fn release(&mut self, source: usize, places: &Places) -> Step {
         if let (Part::Spool(spool), Some(place)) = (&mut self.parts[source], places.get("0")) {
             let released = spool.release(places::read(place));
             self.world.done(released)?;
@@ -373,8 +389,8 @@ impl Life<'_> {
         match kind {
             Kind::Refusing => {
                 let is_refused = |record: &Record| refuses(kind, node as u8, record.origin);
-                let (refused, passed) = records.into_iter().partition(is_refused);
-                self.refuse(refused)?;
+                let (refused, passed): (Vec<_>, Vec<_>) = records.into_iter().partition(is_refused);
+                self.refuse(node, &refused)?;
                 records = passed;
             }
             Kind::Counting => {
@@ -411,19 +427,17 @@ impl Life<'_> {
         self.world
             .note(self.now, format_args!("sink {node} takes {} records", records.len() - refusals.len()));
         let refused = refusals.into_iter().map(|refusal| records[refusal.row as usize].clone());
-        self.refuse(refused.collect())
+        let refused: Vec<Record> = refused.collect();
+        self.refuse(node, &refused)
     }
 
-    fn refuse(&mut self, records: Vec<Record>) -> Step {
-        if self.world.has(Bug::RejectCountedAsDelivered) {
+    fn refuse(&mut self, node: usize, records: &[Record]) -> Step {
+        if self.world.has(Bug::RejectCountedAsDelivered) || records.is_empty() {
             return Ok(());
         }
-        for record in records {
-            let letter = format!("{:?}", record.arrival());
-            self.world.note(self.now, format_args!("dead letter {letter}"));
-            let put = self.letters.put(&letter);
-            self.world.done(put)?;
-        }
-        Ok(())
+        let name = self.world.graph().nodes[node].name.clone();
+        self.world.note(self.now, format_args!("{name} refuses {} records", records.len()));
+        let put = self.letters.put(&name, records);
+        self.world.done(put)
     }
 }

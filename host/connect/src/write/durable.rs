@@ -16,13 +16,16 @@ pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<()> {
     }
 }
 
-/// Opens a file to write behind its first `bytes`, and cuts off what follows them.
+/// Opens a file to write behind its first `bytes`, and cuts off what follows them. That is durable, also where a
+/// process that was killed has cut it: when nothing more is written, nobody else syncs it, and what was cut off would
+/// be there again after a power cut.
 pub(super) fn open_cut(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<Box<dyn DiskFile>> {
     let file = disk.open(path, Mode::Change)?;
     if file.bytes()? > bytes {
         file.set_bytes(bytes)?;
         fault::pass(Point::FileCut);
     }
+    file.sync()?;
     Ok(file)
 }
 

@@ -177,7 +177,7 @@ impl InPlaceOutput {
         }
         let keeps_lines = lines && matches!(self.packing, Packing::None);
         let whole = if keeps_lines { whole_lines(path, bytes)? } else { bytes };
-        open_cut(&SystemDisk, path, whole)?.sync()
+        open_cut(&SystemDisk, path, whole).map(drop)
     }
 
     fn open_next(&mut self) -> Result<(), ConnectError> {

@@ -74,8 +74,7 @@ impl OneFile {
         if state.begun && found > Some(state.end) {
             let (file, known) = (self.target.display(), state.end);
             tracing::warn!(%file, known, found, "cut back to what the last checkpoint knows of it");
-            let cut = open_cut(&*self.disk, &self.target, state.end);
-            cut.and_then(|file| file.sync()).map_err(fail)?;
+            open_cut(&*self.disk, &self.target, state.end).map_err(fail)?;
         }
         self.state = One { parts: Vec::new(), ..state };
         self.remove_unknown().map_err(|error| failed(&self.target, &error))

@@ -13,6 +13,9 @@ use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::state::StateDelta;
 
+/// By split.
+type Reached = BTreeMap<Arc<str>, u64>;
+
 /// Stands beside the belt of one loop: knows where its source is, lets barriers pass, and has sinks commit.
 pub(crate) struct Keeper {
     of: usize,
@@ -22,12 +25,15 @@ pub(crate) struct Keeper {
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<Arc<str>>,
     places: Places,
+    /// By split: the offset of the last record that came in this run.
+    reached: Reached,
     participant: Participant,
     prepared: Vec<(usize, Vec<u8>)>,
     /// Where the source was then.
     prepared_places: Places,
     /// What had changed then in the states of its stages.
     prepared_states: BTreeMap<Arc<str>, StateDelta>,
+    prepared_reached: Reached,
     /// What the source has not been told yet.
     to_release: Option<Places>,
 }
@@ -51,16 +57,26 @@ impl Keeper {
             wanted,
             source,
             places,
+            reached: Reached::new(),
             participant: Participant::default(),
             prepared: Vec::new(),
             prepared_places: Places::new(),
             prepared_states: BTreeMap::new(),
+            prepared_reached: Reached::new(),
             to_release: None,
         }
     }
 
     /// The source has read up to here.
-    pub fn note(&mut self, cursor: Cursor) {
+    pub fn note(&mut self, cursor: Cursor, last_offset: Option<u64>) {
+        if let Some(offset) = last_offset {
+            match self.reached.get_mut(&cursor.split) {
+                Some(reached) => *reached = offset,
+                None => {
+                    self.reached.insert(cursor.split.clone(), offset);
+                }
+            }
+        }
         match self.places.get_mut(&cursor.split) {
             Some(place) => *place = cursor.place,
             None => {
@@ -112,6 +128,9 @@ impl Keeper {
             belt.commit(&prepared).await?;
             fault::pass(Point::SinksCommitted);
             self.to_release = Some(std::mem::take(&mut self.prepared_places));
+            if let Some(source) = &self.source {
+                belt.context.refusing.passed(source, &self.prepared_reached);
+            }
         }
         Ok(())
     }
@@ -134,6 +153,7 @@ impl Keeper {
                     prepared?;
                     fault::pass(Point::SinksPrepared);
                     (self.prepared, self.prepared_places) = (tokens, self.places.clone());
+                    self.prepared_reached.clone_from(&self.reached);
                 }
                 Passing::Answer => {
                     self.participant.passed(barrier);

@@ -65,11 +65,16 @@ pub(super) enum Head {
         /// First, last, and why.
         ranges: Vec<Range>,
         at_us: i64,
+        #[serde(default)]
+        durable: u64,
     },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RefusedHead {
+    /// Bytes of the file that were durable when this was written.
+    #[serde(default)]
+    pub durable: u64,
     /// The id of the first entry; the others follow it.
     pub first: u64,
     pub count: u64,
@@ -105,7 +110,7 @@ const TIME: &str = "time";
 const HEADERS: &str = "headers";
 
 /// Whether bytes can be a payload, at a glance.
-pub(super) fn is_payload(bytes: &[u8]) -> bool {
+fn is_payload(bytes: &[u8]) -> bool {
     let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return false };
     let length = u32::from_le_bytes(*length) as usize;
     length > 1 && length <= rest.len() && rest[0] == b'{' && rest[length - 1] == b'}'
@@ -117,6 +122,7 @@ pub(super) fn encode(
     first: u64,
     identity: &Identity,
     now_us: i64,
+    durable: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), LettersError> {
     let failed = |error| LettersError::Encode { error };
@@ -124,6 +130,7 @@ pub(super) fn encode(
     let component = identity.components.get(&*group.stage).cloned();
     let columns = group.rows.columns().len();
     let head = Head::Refused(RefusedHead {
+        durable,
         first,
         count: group.refusals.len() as u64,
         pipeline: identity.pipeline.clone(),
@@ -144,8 +151,13 @@ pub(super) fn encode(
 }
 
 /// Writes the frame of marks into `out`, which is emptied before.
-pub(super) fn encode_marks(ranges: Vec<Range>, at_us: i64, out: &mut Vec<u8>) -> Result<(), LettersError> {
-    begin(&Head::Closed { ranges, at_us }, out)?;
+pub(super) fn encode_marks(
+    ranges: Vec<Range>,
+    at_us: i64,
+    durable: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), LettersError> {
+    begin(&Head::Closed { ranges, at_us, durable }, out)?;
     seal(out)
 }
 
@@ -293,6 +305,17 @@ pub(super) fn head(payload: &[u8]) -> Result<(Head, usize), String> {
     let head: Head = serde_json::from_slice(&payload[4..4 + length])
         .map_err(|error| format!("the head of a frame cannot be read: {error}"))?;
     Ok((head, 4 + length))
+}
+
+/// How much of the file was durable when this was written; none where it is no payload.
+pub(super) fn durable_before(payload: &[u8]) -> Option<u64> {
+    if !is_payload(payload) {
+        return None;
+    }
+    Some(match head(payload).ok()?.0 {
+        Head::Refused(head) => head.durable,
+        Head::Closed { durable, .. } => durable,
+    })
 }
 
 /// The entries of one frame, read back.

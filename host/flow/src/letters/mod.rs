@@ -7,10 +7,12 @@
 mod entry;
 mod mark;
 mod read;
+mod repeats;
 mod segment;
 mod shown;
 mod store;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use model::outcome::Rejection;
 pub use entry::{Form, Identity, Kept};
 pub use mark::Outcome;
 pub use read::{Filter, FrameAt, Reading};
+pub use repeats::Repeats;
 pub use shown::{Blob, Entry, EntryOrigin, RecordShown};
 pub use store::{Store, StoreOptions};
 
@@ -61,10 +64,14 @@ pub trait Letters: Send {
     fn put(&mut self, group: &Group) -> Result<(), LettersError>;
     /// Makes all letters durable. Called before a sink commits.
     fn sync(&mut self) -> Result<(), LettersError>;
-    /// The number of the next letter: a checkpoint remembers it, so that a record that comes again after a crash
-    /// and is refused again is not kept twice.
+    /// Letters from this number on may be of records that come again, should a run go on from a checkpoint that begins
+    /// now: those are not kept twice.
     fn next(&self) -> u64 {
         0
+    }
+    /// A checkpoint stands in which the splits of `source` are behind these offsets.
+    fn passed(&mut self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
+        let _ = (source, reached);
     }
 }
 

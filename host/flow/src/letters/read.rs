@@ -10,6 +10,7 @@ use super::LettersError;
 use super::entry::{self, Head, Kept};
 use super::mark::{Marks, Outcome, Range};
 use super::segment;
+use crate::disk::{Disk, SystemDisk};
 
 /// What a store holds, frame by frame, and what became of it.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Reading {
 /// Where entries are that were refused together.
 #[derive(Clone, Debug)]
 pub struct FrameAt {
+    disk: Arc<dyn Disk>,
     path: Arc<Path>,
     offset: u64,
     first: u64,
@@ -49,31 +51,40 @@ pub struct Filter {
 }
 
 impl Reading {
+    /// The store in a directory of this machine.
     pub fn open(dir: &Path) -> Result<Self, LettersError> {
-        match std::fs::metadata(dir) {
-            Ok(there) if there.is_dir() => {}
-            Ok(_) => return Err(LettersError::OldFile { path: dir.to_owned() }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(LettersError::None { path: dir.to_owned() });
-            }
-            Err(error) => return Err(LettersError::Io { path: dir.to_owned(), error }),
+        Self::open_on(Arc::new(SystemDisk), dir)
+    }
+
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, LettersError> {
+        match disk.stat(dir).map_err(LettersError::io(dir))? {
+            Some(there) if there.is_dir => {}
+            Some(_) => return Err(LettersError::OldFile { path: dir.to_owned() }),
+            None => return Err(LettersError::None { path: dir.to_owned() }),
         }
-        let segments = segment::list(dir)?;
+        let segments = segment::list(&*disk, dir)?;
         let last = segments.len().saturating_sub(1);
         let mut reading = Self { frames: Vec::new(), marks: Marks::default() };
         for (at, (first, path)) in segments.into_iter().enumerate() {
-            reading.segment(first, path, at == last)?;
+            reading.segment(&disk, first, path, at == last)?;
         }
         Ok(reading)
     }
 
-    fn segment(&mut self, first: u64, path: PathBuf, is_last: bool) -> Result<(), LettersError> {
+    fn segment(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        first: u64,
+        path: PathBuf,
+        is_last: bool,
+    ) -> Result<(), LettersError> {
         let path: Arc<Path> = path.into();
         let Self { frames, marks } = self;
-        segment::scan(&path, first, is_last, |offset, payload| {
+        segment::scan(&**disk, &path, first, is_last, |offset, payload| {
             match entry::head(payload)?.0 {
                 Head::Closed { ranges, .. } => ranges.into_iter().for_each(|range| marks.add(range)),
                 Head::Refused(head) => frames.push(FrameAt {
+                    disk: disk.clone(),
                     path: path.clone(),
                     offset,
                     first: head.first,
@@ -144,7 +155,7 @@ impl Reading {
 impl FrameAt {
     /// Reads the entries.
     pub fn read(&self) -> Result<Kept, LettersError> {
-        let payload = segment::read_frame(&self.path, self.offset)?;
+        let payload = segment::read_frame(&*self.disk, &self.path, self.offset)?;
         Kept::decode(&payload).map_err(|why| LettersError::Damaged {
             path: self.path.to_path_buf(),
             offset: self.offset,

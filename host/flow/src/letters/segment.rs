@@ -1,26 +1,22 @@
-//! One file of a store: a head, then frames, each with its length and its CRC-32C.
+//! One file of a store: frames behind a head with the first sequence number.
 //!
-//! ```text
-//! file:  "conv-dlq"  version u32  first sequence number u64  crc32c of these 20 bytes u32   frames ...
-//! frame: length u32  crc32c of the payload u32  payload
-//! ```
-//!
-//! All numbers are little-endian. A payload is never empty and begins as `entry` says, which is how the end of a
-//! torn write is told from damage: behind a torn frame there is no whole one.
+//! Frames that were not synced may be lost in any order: what is behind a bad one may be whole. So each frame says how
+//! much of its file was durable when it was written, which is how what a crash left is told from damage.
 
-use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use model::limits::DEAD_LETTER_FRAME_BYTES_MAX;
+use model::limits::{DEAD_LETTER_FRAME_BYTES_MAX, READ_BYTES};
 
 use super::LettersError;
-use super::entry::is_payload;
+use super::entry::durable_before;
+use crate::disk::{Disk, DiskFile, Mode};
+use crate::frame::{self, HeadError, parse_head};
 
 const MAGIC: &[u8; 8] = b"conv-dlq";
 const VERSION: u32 = 1;
 pub(super) const FILE_HEAD_BYTES: u64 = 24;
-pub(super) const FRAME_HEAD_BYTES: usize = 8;
+pub(super) use crate::frame::FRAME_HEAD_BYTES;
 const EXTENSION: &str = "letters";
 
 /// The name of the segment that begins with entry `first`.
@@ -29,10 +25,10 @@ pub(super) fn path_of(dir: &Path, first: u64) -> PathBuf {
 }
 
 /// The segments of a directory with the number in their names, ascending.
-pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, LettersError> {
+pub(super) fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<(u64, PathBuf)>, LettersError> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(LettersError::io(dir))? {
-        let path = entry.map_err(LettersError::io(dir))?.path();
+    for name in disk.list(dir).map_err(LettersError::io(dir))? {
+        let path = dir.join(name);
         let is_ours = path.extension().is_some_and(|extension| extension == EXTENSION);
         let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         if let (true, Some(number)) = (is_ours, number) {
@@ -43,26 +39,17 @@ pub(super) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>, LettersError> {
     Ok(found)
 }
 
-pub(super) fn file_head(first: u64) -> [u8; FILE_HEAD_BYTES as usize] {
-    let mut head = [0; FILE_HEAD_BYTES as usize];
-    head[..8].copy_from_slice(MAGIC);
-    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    head[12..20].copy_from_slice(&first.to_le_bytes());
-    let crc = crc32c::crc32c(&head[..20]);
-    head[20..].copy_from_slice(&crc.to_le_bytes());
-    head
+pub(super) fn file_head(first: u64) -> Vec<u8> {
+    frame::file_head(MAGIC, VERSION, &[first])
 }
 
 /// Puts length and checksum before a payload that was written behind room for them.
 pub(super) fn seal(frame: &mut [u8]) -> Result<(), LettersError> {
-    let bytes = frame.len().saturating_sub(FRAME_HEAD_BYTES);
     let max = DEAD_LETTER_FRAME_BYTES_MAX;
-    let length = u32::try_from(bytes).ok().filter(|_| bytes <= max);
-    let length = length.ok_or(LettersError::TooLarge { bytes, max })?;
-    let crc = crc32c::crc32c(&frame[FRAME_HEAD_BYTES..]);
-    frame[..4].copy_from_slice(&length.to_le_bytes());
-    frame[4..8].copy_from_slice(&crc.to_le_bytes());
-    Ok(())
+    if frame::seal(frame, max) {
+        return Ok(());
+    }
+    Err(LettersError::TooLarge { bytes: frame.len().saturating_sub(FRAME_HEAD_BYTES), max })
 }
 
 /// How the frames of a segment end.
@@ -77,15 +64,17 @@ pub(super) struct Tail {
 /// Reads all frames of a segment, each handed over with its offset and payload. `may_be_torn`: it is the last
 /// segment, to which a crash may have been writing.
 pub(super) fn scan(
+    disk: &dyn Disk,
     path: &Path,
     first: u64,
     may_be_torn: bool,
     mut each: impl FnMut(u64, &[u8]) -> Result<(), String>,
 ) -> Result<Tail, LettersError> {
     let io = LettersError::io;
-    let file = File::open(path).map_err(io(path))?;
-    let length = file.metadata().map_err(io(path))?.len();
-    let mut file = BufReader::with_capacity(1 << 20, file);
+    let file = disk.open(path, Mode::Read).map_err(io(path))?;
+    let length = file.bytes().map_err(io(path))?;
+    let whole = &*file;
+    let mut file = BufReader::with_capacity(READ_BYTES, From { file: whole, at: 0 });
     if !check_head(path, &mut file, first, length, may_be_torn)? {
         return Ok(Tail { end: 0, torn: length });
     }
@@ -100,7 +89,7 @@ pub(super) fn scan(
             }
             Frame::None => return Ok(Tail { end, torn: 0 }),
             Frame::Bad(why) => {
-                if may_be_torn && !whole_frame_behind(&mut file, end).map_err(io(path))? {
+                if may_be_torn && !durable_frame_behind(whole, end).map_err(io(path))? {
                     return Ok(Tail { end, torn: length - end });
                 }
                 return Err(damaged(why));
@@ -129,21 +118,15 @@ fn check_head(
         }
         Err(error) => return Err(LettersError::Io { path: path.to_owned(), error }),
     }
-    if head == file_head(first) {
-        return Ok(true);
-    }
-    if length == FILE_HEAD_BYTES && may_be_torn {
-        return Ok(false);
-    }
-    let version = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-    Err(match &head[..8] == MAGIC {
-        false => foreign("it does not begin as one does".to_owned()),
-        true if version != VERSION => foreign(format!("it is of version {version}, known is {VERSION}")),
-        true => {
+    match frame::parse_file_head(&head, MAGIC, VERSION) {
+        Ok([number]) if number == first => Ok(true),
+        _ if length == FILE_HEAD_BYTES && may_be_torn => Ok(false),
+        Err(error @ (HeadError::Foreign | HeadError::Version { .. })) => Err(foreign(error.to_string())),
+        Ok(_) | Err(HeadError::Damaged) => {
             let why = "its head is not what it was written as, or the file was renamed".to_owned();
-            LettersError::Damaged { path: path.to_owned(), offset: 0, why }
+            Err(LettersError::Damaged { path: path.to_owned(), offset: 0, why })
         }
-    })
+    }
 }
 
 enum Frame {
@@ -161,7 +144,7 @@ fn next_frame(file: &mut impl Read, left: u64, payload: &mut Vec<u8>) -> std::io
     }
     let mut head = [0; FRAME_HEAD_BYTES];
     file.read_exact(&mut head)?;
-    let (length, crc) = parse_frame_head(&head);
+    let (length, crc) = parse_head(&head);
     let left = left - FRAME_HEAD_BYTES as u64;
     if length == 0 || length > DEAD_LETTER_FRAME_BYTES_MAX || length as u64 > left {
         return Ok(Frame::Bad(format!("a frame says that it has {length} bytes, and {left} are left")));
@@ -174,31 +157,39 @@ fn next_frame(file: &mut impl Read, left: u64, payload: &mut Vec<u8>) -> std::io
     })
 }
 
-fn parse_frame_head(head: &[u8; FRAME_HEAD_BYTES]) -> (usize, u32) {
-    let [a, b, c, d, e, f, g, h] = *head;
-    (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]))
+/// Whether a whole frame begins anywhere behind `at` that was written when what is at `at` was durable.
+fn durable_frame_behind(file: &dyn DiskFile, at: u64) -> std::io::Result<bool> {
+    let mut rest = Vec::new();
+    From { file, at: at + 1 }.read_to_end(&mut rest)?;
+    let is_durable = |start: usize| {
+        let there = rest.get(start..).and_then(frame::payload_of);
+        there.is_some_and(|(payload, crc)| {
+            durable_before(payload).is_some_and(|durable| durable > at) && crc32c::crc32c(payload) == crc
+        })
+    };
+    Ok((0..rest.len()).any(is_durable))
 }
 
-/// Whether a whole frame begins anywhere behind `at`: then what is at `at` was once whole too.
-fn whole_frame_behind(file: &mut (impl Read + Seek), at: u64) -> std::io::Result<bool> {
-    let mut rest = Vec::new();
-    file.seek(SeekFrom::Start(at + 1))?;
-    file.read_to_end(&mut rest)?;
-    let frame = |start: usize| -> Option<bool> {
-        let head: &[u8; FRAME_HEAD_BYTES] = rest.get(start..start + FRAME_HEAD_BYTES)?.try_into().ok()?;
-        let (length, crc) = parse_frame_head(head);
-        let payload = rest.get(start + FRAME_HEAD_BYTES..)?.get(..length)?;
-        Some(is_payload(payload) && crc32c::crc32c(payload) == crc)
-    };
-    Ok((0..rest.len()).any(|start| frame(start) == Some(true)))
+/// A file, read from a place on.
+struct From<'a> {
+    file: &'a dyn DiskFile,
+    at: u64,
+}
+
+impl Read for From<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read_at(into, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
 }
 
 /// The payload of the frame at `offset`.
-pub(super) fn read_frame(path: &Path, offset: u64) -> Result<Vec<u8>, LettersError> {
+pub(super) fn read_frame(disk: &dyn Disk, path: &Path, offset: u64) -> Result<Vec<u8>, LettersError> {
     let io = LettersError::io;
-    let mut file = File::open(path).map_err(io(path))?;
-    let length = file.metadata().map_err(io(path))?.len();
-    file.seek(SeekFrom::Start(offset)).map_err(io(path))?;
+    let file = disk.open(path, Mode::Read).map_err(io(path))?;
+    let length = file.bytes().map_err(io(path))?;
+    let mut file = From { file: &*file, at: offset };
     let mut payload = Vec::new();
     let damaged = |why: String| LettersError::Damaged { path: path.to_owned(), offset, why };
     match next_frame(&mut file, length.saturating_sub(offset), &mut payload).map_err(io(path))? {

@@ -3,45 +3,18 @@
 //! Nothing that was synced is ever written over. A failed sync is never retried: what the kernel did not write it
 //! may have forgotten, and a second sync would say that all is well.
 
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::ids::RecordId;
 use model::limits;
 
 use super::entry::{self, Head, Identity};
 use super::mark::{Marks, Outcome, Range};
 use super::read::Reading;
 use super::segment::{self, FILE_HEAD_BYTES, Tail};
-use super::{Group, LettersError, wall_clock};
-
-/// A segment that is written to.
-pub(crate) trait SegmentFile: Send {
-    /// Writes behind all that is there.
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn truncate(&mut self, length: u64) -> io::Result<()>;
-    fn sync(&mut self) -> io::Result<()>;
-}
-
-impl SegmentFile for File {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
-    }
-}
-
-pub(crate) type Opener = Arc<dyn Fn(&Path) -> io::Result<Box<dyn SegmentFile>> + Send + Sync>;
+use super::{Group, LettersError, Repeats, wall_clock};
+use crate::disk::{Disk, DiskFile, Lock, Mode, SystemDisk, make_dirs};
 
 /// Where a store is, and how much goes into it.
 #[derive(Clone)]
@@ -53,7 +26,7 @@ pub struct StoreOptions {
     pub segment_bytes: u64,
     /// Microseconds since the Unix epoch.
     pub clock: fn() -> i64,
-    pub(crate) opener: Opener,
+    pub disk: Arc<dyn Disk>,
 }
 
 impl StoreOptions {
@@ -64,25 +37,20 @@ impl StoreOptions {
             age_max: None,
             segment_bytes: limits::DEAD_LETTER_SEGMENT_BYTES,
             clock: wall_clock,
-            opener: Arc::new(|path| {
-                Ok(Box::new(OpenOptions::new().append(true).create(true).open(path)?) as Box<dyn SegmentFile>)
-            }),
+            disk: Arc::new(SystemDisk),
         }
     }
 
     /// Locks and recovers the store, where there is one; else it is made with its first letter.
     pub fn open(self) -> Result<Store, LettersError> {
-        match std::fs::metadata(&self.dir) {
-            Ok(there) if there.is_dir() => {
+        match self.disk.stat(&self.dir).map_err(LettersError::io(&self.dir))? {
+            Some(there) if there.is_dir => {
                 let mut opened = Opened::of(&self)?;
                 opened.throw_old_away(&self)?;
                 Ok(Store { options: self, opened: Some(opened), frame: Vec::new() })
             }
-            Ok(_) => Err(LettersError::OldFile { path: self.dir }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Store { options: self, opened: None, frame: Vec::new() })
-            }
-            Err(error) => Err(LettersError::Io { path: self.dir, error }),
+            Some(_) => Err(LettersError::OldFile { path: self.dir }),
+            None => Ok(Store { options: self, opened: None, frame: Vec::new() }),
         }
     }
 }
@@ -97,10 +65,12 @@ pub struct Store {
 
 struct Opened {
     /// Held while the store is open.
-    _lock: File,
+    _lock: Box<dyn Lock>,
     /// Ascending; the last one is written to, once `active` is there.
     segments: Vec<Segment>,
-    active: Option<Box<dyn SegmentFile>>,
+    active: Option<Box<dyn DiskFile>>,
+    /// Bytes of the segment that is written to.
+    durable: u64,
     /// The id of the next entry.
     next: u64,
     /// Whether something was written since the last sync.
@@ -128,15 +98,16 @@ impl Store {
         let now = (self.options.clock)();
         let Self { options, opened, frame } = self;
         let opened = Opened::or_made(opened, options)?;
+        opened.make_room(options)?;
         let first = opened.next;
-        entry::encode(group, first, identity, now, frame)?;
+        entry::encode(group, first, identity, now, opened.durable, frame)?;
         let more = frame.len() as u64;
         let bytes: u64 = opened.bytes();
         if bytes + more > options.bytes_max {
             let max = options.bytes_max;
             return Err(LettersError::Full { path: options.dir.clone(), bytes, more, max });
         }
-        opened.append(options, frame, now)?;
+        opened.append(&options.dir, frame, now)?;
         opened.next = first + group.refusals.len() as u64;
         Ok(first)
     }
@@ -146,21 +117,18 @@ impl Store {
         self.opened.as_ref().map_or(1, |opened| opened.next)
     }
 
-    /// The records of a pipeline that were refused from entry `from` on, each with the stage that refused it.
-    pub fn refused_from(
-        &self,
-        from: u64,
-        pipeline: &str,
-    ) -> Result<HashSet<(Arc<str>, RecordId)>, LettersError> {
-        let mut refused = HashSet::new();
+    /// The records of a pipeline that were refused from entry `from` on.
+    pub fn refused_from(&self, from: u64, pipeline: &str) -> Result<Repeats, LettersError> {
+        let mut refused = Repeats::default();
         if self.opened.is_none() || from >= self.next() {
             return Ok(refused);
         }
-        let reading = Reading::open(self.dir())?;
+        let reading = Reading::open_on(self.options.disk.clone(), self.dir())?;
         for frame in reading.frames_from(from).filter(|frame| *frame.pipeline == *pipeline) {
             let kept = frame.read()?;
-            let rows = (0..kept.len()).filter(|&row| kept.id(row) >= from);
-            refused.extend(rows.map(|row| (frame.stage.clone(), kept.record_id(row))));
+            for row in (0..kept.len()).filter(|&row| kept.id(row) >= from) {
+                refused.insert(&frame.stage, kept.record_id(row), kept.id(row), kept.origin(row));
+            }
         }
         Ok(refused)
     }
@@ -168,7 +136,7 @@ impl Store {
     /// Makes all that was put durable.
     pub fn sync(&mut self) -> Result<(), LettersError> {
         let Self { options, opened, .. } = self;
-        opened.as_mut().map_or(Ok(()), |opened| opened.sync(&options.dir))
+        opened.as_mut().map_or(Ok(()), |opened| opened.sync(options))
     }
 
     /// Says durably what became of entries. A full store takes it: it is what makes room.
@@ -185,9 +153,10 @@ impl Store {
         let now = (self.options.clock)();
         let Self { options, opened, frame } = self;
         let opened = Opened::or_made(opened, options)?;
-        entry::encode_marks(ranges, now, frame)?;
-        opened.append(options, frame, now)?;
-        opened.sync(&options.dir)
+        opened.make_room(options)?;
+        entry::encode_marks(ranges, now, opened.durable, frame)?;
+        opened.append(&options.dir, frame, now)?;
+        opened.sync(options)
     }
 
     /// Frees the segments whose entries are all closed, and says how many bytes that were. What is marked of the
@@ -196,7 +165,7 @@ impl Store {
         let Self { options, opened: Some(opened), .. } = self else { return Ok(0) };
         opened.rotate(options)?;
         let dir = options.dir.clone();
-        let reading = Reading::open(&dir)?;
+        let reading = Reading::open_on(options.disk.clone(), &dir)?;
         let active = opened.segments.last().map(|segment| segment.path.clone());
         let (mut gone, mut stay) = (Vec::new(), Vec::new());
         for segment in &opened.segments {
@@ -208,7 +177,7 @@ impl Store {
         }
         self.append_marks(reading.marks_within(&stay))?;
         let Some(opened) = &mut self.opened else { return Ok(0) };
-        opened.remove(&dir, &gone)
+        opened.remove(&*self.options.disk, &dir, &gone)
     }
 }
 
@@ -217,18 +186,14 @@ impl Opened {
         let dir = &options.dir;
         let io = LettersError::io;
         let lock_path = dir.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(io(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LettersError::Locked { path: dir.clone() }),
-            Err(TryLockError::Error(error)) => return Err(LettersError::Io { path: lock_path, error }),
-        }
-        let found = segment::list(dir)?;
+        let lock = options.disk.lock(&lock_path).map_err(io(&lock_path))?;
+        let lock = lock.ok_or_else(|| LettersError::Locked { path: dir.clone() })?;
+        let found = segment::list(&*options.disk, dir)?;
         let mut opened = Self {
             _lock: lock,
             segments: Vec::with_capacity(found.len()),
             active: None,
+            durable: 0,
             next: 1,
             dirty: false,
             dir_dirty: true,
@@ -236,8 +201,9 @@ impl Opened {
         };
         let last = found.len().saturating_sub(1);
         for (at, (first, path)) in found.into_iter().enumerate() {
-            opened.recover(first, path, at == last)?;
+            opened.recover(&*options.disk, first, path, at == last)?;
         }
+        opened.make_durable(options)?;
         Ok(opened)
     }
 
@@ -248,23 +214,27 @@ impl Opened {
     ) -> Result<&'o mut Self, LettersError> {
         if opened.is_none() {
             let dir = &options.dir;
-            std::fs::create_dir_all(dir).map_err(LettersError::io(dir))?;
-            // The directory's own entry has to last as well.
-            sync_dir(dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+            make_dirs(&*options.disk, dir).map_err(LettersError::io(dir))?;
             *opened = Some(Self::of(options)?);
         }
         Ok(opened.as_mut().expect("it was opened above"))
     }
 
     /// Reads a segment that was there; cuts off what a crash left at the end of the last one.
-    fn recover(&mut self, first: u64, path: PathBuf, is_last: bool) -> Result<(), LettersError> {
+    fn recover(
+        &mut self,
+        disk: &dyn Disk,
+        first: u64,
+        path: PathBuf,
+        is_last: bool,
+    ) -> Result<(), LettersError> {
         let (mut next, mut newest_us) = (self.next.max(first), i64::MIN);
         if first < self.next && !self.segments.is_empty() {
             let why =
                 format!("its entries begin at {first}, and the file before it goes to {}", self.next - 1);
             return Err(LettersError::Foreign { path, why });
         }
-        let Tail { end, torn } = segment::scan(&path, first, is_last, |_, payload| {
+        let Tail { end, torn } = segment::scan(disk, &path, first, is_last, |_, payload| {
             match entry::head(payload)?.0 {
                 Head::Refused(head) if head.first != next => {
                     return Err(format!("entry {} stands where {next} is due", head.first));
@@ -284,7 +254,7 @@ impl Opened {
                 "a dead letter that was not written to its end is cut off: the run that wrote it was cut off before it had \
                  acknowledged anything"
             );
-            cut(&path, end)?;
+            cut(disk, &path, end)?;
         }
         if end > 0 {
             self.segments.push(Segment { first, path, bytes: end, newest_us });
@@ -292,12 +262,27 @@ impl Opened {
         Ok(())
     }
 
+    /// What a run that was killed has written may be in the memory of the kernel alone. Its records are known, and not
+    /// kept again, so that it is to be durable before anything goes on.
+    fn make_durable(&mut self, options: &StoreOptions) -> Result<(), LettersError> {
+        let io = LettersError::io;
+        if let Some(last) = self.segments.last() {
+            let file = options.disk.open(&last.path, Mode::Change).map_err(io(&last.path))?;
+            file.sync().map_err(io(&last.path))?;
+            self.durable = last.bytes;
+            self.active = Some(file);
+        }
+        options.disk.sync_dir(&options.dir).map_err(io(&options.dir))?;
+        self.dir_dirty = false;
+        Ok(())
+    }
+
     fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
-    /// Writes a frame; the whole of it, or nothing.
-    fn append(&mut self, options: &StoreOptions, frame: &[u8], now_us: i64) -> Result<(), LettersError> {
+    /// Begins a segment where there is none, or the last one is full.
+    fn make_room(&mut self, options: &StoreOptions) -> Result<(), LettersError> {
         if self.broken {
             return Err(LettersError::Broken { path: options.dir.clone() });
         }
@@ -305,15 +290,18 @@ impl Opened {
             self.rotate(options)?;
             self.throw_old_away(options)?;
         }
-        let segment = self.segments.last_mut().expect("rotating makes one");
-        let active = match &mut self.active {
-            Some(active) => active,
-            none => none.insert((options.opener)(&segment.path).map_err(LettersError::io(&segment.path))?),
+        Ok(())
+    }
+
+    /// Writes a frame; the whole of it, or nothing.
+    fn append(&mut self, dir: &Path, frame: &[u8], now_us: i64) -> Result<(), LettersError> {
+        let (Some(active), Some(segment)) = (&self.active, self.segments.last_mut()) else {
+            return Err(LettersError::Broken { path: dir.to_owned() });
         };
         self.dirty = true;
-        if let Err(error) = active.append(frame) {
+        if let Err(error) = active.write_at(frame, segment.bytes) {
             // A frame that is half there would hide those behind it.
-            self.broken |= active.truncate(segment.bytes).is_err();
+            self.broken |= active.set_bytes(segment.bytes).is_err();
             return Err(LettersError::Io { path: segment.path.clone(), error });
         }
         segment.bytes += frame.len() as u64;
@@ -326,33 +314,45 @@ impl Opened {
         if self.segments.last().is_some_and(|last| last.first == self.next) {
             return Ok(());
         }
-        self.sync(&options.dir)?;
+        self.sync(options)?;
+        let disk = &*options.disk;
         let path = segment::path_of(&options.dir, self.next);
-        let io = LettersError::io;
-        let mut active = (options.opener)(&path).map_err(io(&path))?;
-        if let Err(error) = active.append(&segment::file_head(self.next)) {
-            // Nothing is in it yet, so that the next attempt may begin anew.
-            let _ = std::fs::remove_file(&path);
-            return Err(LettersError::Io { path, error });
-        }
-        self.active = Some(active);
+        // A frame is in it only when its head is durable.
+        let begun = disk.open(&path, Mode::Create).and_then(|file| {
+            file.write_at(&segment::file_head(self.next), 0)?;
+            file.sync()?;
+            Ok(file)
+        });
+        let active = match begun {
+            Ok(active) => active,
+            Err(error) => {
+                // Nothing is in it yet, so that the next attempt may begin anew.
+                let _ = disk.remove(&path);
+                return Err(LettersError::Io { path, error });
+            }
+        };
+        (self.active, self.durable) = (Some(active), FILE_HEAD_BYTES);
         (self.dirty, self.dir_dirty) = (true, true);
         let (first, bytes) = (self.next, FILE_HEAD_BYTES);
         self.segments.push(Segment { first, path, bytes, newest_us: i64::MIN });
         Ok(())
     }
 
-    fn sync(&mut self, dir: &Path) -> Result<(), LettersError> {
+    fn sync(&mut self, options: &StoreOptions) -> Result<(), LettersError> {
+        let dir = &options.dir;
         if self.broken {
-            return Err(LettersError::Broken { path: dir.to_owned() });
+            return Err(LettersError::Broken { path: dir.clone() });
         }
         if !self.dirty {
             return Ok(());
         }
-        let (Some(active), Some(segment)) = (&mut self.active, self.segments.last()) else { return Ok(()) };
-        let synced = active.sync().map_err(LettersError::io(&segment.path));
-        let synced = synced.and_then(|()| if self.dir_dirty { sync_dir(dir) } else { Ok(()) });
+        let (Some(active), Some(segment)) = (&self.active, self.segments.last()) else { return Ok(()) };
+        let mut synced = active.sync().map_err(LettersError::io(&segment.path));
+        if synced.is_ok() && self.dir_dirty {
+            synced = options.disk.sync_dir(dir).map_err(LettersError::io(dir));
+        }
         self.broken = synced.is_err();
+        self.durable = segment.bytes;
         (self.dirty, self.dir_dirty) = (false, false);
         synced
     }
@@ -368,32 +368,31 @@ impl Opened {
         for path in &gone {
             tracing::warn!(file = %path.display(), "dead letters that are older than asked for are thrown away");
         }
-        self.remove(&options.dir, &gone).map(|_| ())
+        self.remove(&*options.disk, &options.dir, &gone).map(|_| ())
     }
 
-    fn remove(&mut self, dir: &Path, gone: &[PathBuf]) -> Result<u64, LettersError> {
+    fn remove(&mut self, disk: &dyn Disk, dir: &Path, gone: &[PathBuf]) -> Result<u64, LettersError> {
         let before = self.bytes();
         for path in gone {
-            std::fs::remove_file(path).map_err(LettersError::io(path))?;
+            disk.remove(path).map_err(LettersError::io(path))?;
             self.segments.retain(|segment| segment.path != *path);
         }
         if !gone.is_empty() {
-            sync_dir(dir)?;
+            disk.sync_dir(dir).map_err(LettersError::io(dir))?;
         }
         Ok(before - self.bytes())
     }
 }
 
 /// Cuts a segment at `end`; one without even a head goes.
-fn cut(path: &Path, end: u64) -> Result<(), LettersError> {
-    let io = LettersError::io;
-    if end == 0 {
-        return std::fs::remove_file(path).map_err(io(path));
-    }
-    let file = OpenOptions::new().write(true).open(path).map_err(io(path))?;
-    file.set_len(end).and_then(|()| file.sync_all()).map_err(io(path))
-}
-
-fn sync_dir(dir: &Path) -> Result<(), LettersError> {
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(LettersError::io(dir))
+fn cut(disk: &dyn Disk, path: &Path, end: u64) -> Result<(), LettersError> {
+    let cut = || {
+        if end == 0 {
+            return disk.remove(path);
+        }
+        let file = disk.open(path, Mode::Change)?;
+        file.set_bytes(end)?;
+        file.sync()
+    };
+    cut().map_err(LettersError::io(path))
 }

@@ -16,8 +16,8 @@ use model::lineage::{Lineage, Offsets, SourceRows};
 use proptest::prelude::*;
 use tempfile::tempdir;
 
-use super::store::SegmentFile;
 use super::*;
+use crate::disk::{Disk, DiskFile, Lock, Mode, Stat, SystemDisk};
 
 fn lineage(from: u64) -> Lineage {
     Lineage::of_source(SourceRows {
@@ -108,7 +108,7 @@ fn values(dir: &Path) -> Vec<(u64, Vec<u8>)> {
 }
 
 fn only_segment(dir: &Path) -> PathBuf {
-    let segments = segment::list(dir).expect("a directory");
+    let segments = segment::list(&SystemDisk, dir).expect("a directory");
     assert_eq!(segments.len(), 1, "{segments:?}");
     segments[0].1.clone()
 }
@@ -244,7 +244,7 @@ fn a_segment_that_is_not_the_last_is_never_cut() {
         store.put(&identity(), &opaque("s", "a", &[value])).expect("put");
     }
     drop(store);
-    let segments = segment::list(dir.path()).expect("a directory");
+    let segments = segment::list(&SystemDisk, dir.path()).expect("a directory");
     assert_eq!(segments.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [1, 2]);
     let path = &segments[0].1;
     let bytes = fs::read(path).expect("a file");
@@ -307,23 +307,72 @@ fn a_full_store_keeps_what_it_has_and_marks_still_go_in() {
     assert_eq!((all(dir.path()).len(), entries(dir.path(), &Filter::default()).len()), (put, put - 1));
 }
 
-/// A file on a disk that can be told to be full, or not to sync.
-struct Flaky(fs::File, Arc<(AtomicBool, AtomicBool)>);
+/// A disk that can be told to be full, or not to sync.
+#[derive(Debug)]
+struct Flaky(Arc<(AtomicBool, AtomicBool)>);
 
-impl SegmentFile for Flaky {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+struct FlakyFile(Box<dyn DiskFile>, Arc<(AtomicBool, AtomicBool)>);
+
+impl Disk for Flaky {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(FlakyFile(SystemDisk.open(path, mode)?, self.0.clone())))
+    }
+
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        SystemDisk.stat(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+        SystemDisk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        SystemDisk.make_dir(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        SystemDisk.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        SystemDisk.lock(path)
+    }
+}
+
+impl DiskFile for FlakyFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.0.bytes()
+    }
+
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.read_at(into, at)
+    }
+
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         if self.1.0.load(Ordering::Relaxed) {
-            SegmentFile::append(&mut self.0, &bytes[..bytes.len() / 2])?;
+            self.0.write_at(&bytes[..bytes.len() / 2], at)?;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        SegmentFile::append(&mut self.0, bytes)
+        self.0.write_at(bytes, at)
     }
 
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.0.truncate(length)
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_bytes(bytes)
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn preallocate(&self, bytes: u64) -> io::Result<()> {
+        self.0.preallocate(bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
         match self.1.1.load(Ordering::Relaxed) {
             true => Err(io::Error::other("the disk is gone")),
             false => self.0.sync(),
@@ -333,12 +382,8 @@ impl SegmentFile for Flaky {
 
 fn flaky(dir: &Path) -> (Store, Arc<(AtomicBool, AtomicBool)>) {
     let faults = Arc::<(AtomicBool, AtomicBool)>::default();
-    let of = faults.clone();
-    let opener: store::Opener = Arc::new(move |path| {
-        let file = fs::OpenOptions::new().append(true).create(true).open(path)?;
-        Ok(Box::new(Flaky(file, of.clone())) as Box<dyn SegmentFile>)
-    });
-    (StoreOptions { opener, ..options(dir) }.open().expect("a store"), faults)
+    let disk = Arc::new(Flaky(faults.clone()));
+    (StoreOptions { disk, ..options(dir) }.open().expect("a store"), faults)
 }
 
 #[test]
@@ -495,6 +540,6 @@ proptest! {
 }
 
 fn sizes(dir: &Path) -> BTreeMap<PathBuf, u64> {
-    let segments = segment::list(dir).unwrap_or_default();
+    let segments = segment::list(&SystemDisk, dir).unwrap_or_default();
     segments.into_iter().map(|(_, path)| (path.clone(), fs::metadata(path).expect("a file").len())).collect()
 }

@@ -1,11 +1,10 @@
 //! Dead letters, counted by stage and code on their way into the store.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flow::letters::{Group, Identity, Letters, LettersError, Store, StoreOptions};
-use model::ids::RecordId;
+use flow::letters::{Group, Identity, Letters, LettersError, Repeats, Store, StoreOptions};
 use model::limits;
 use serde_json::{Value, json};
 
@@ -50,8 +49,8 @@ pub struct Counted {
     store: Written,
     identity: Identity,
     tally: Tally,
-    /// Records of an earlier run that may come again, each with the stage that has refused it.
-    known: HashSet<(Arc<str>, RecordId)>,
+    /// Of an earlier run.
+    repeats: Repeats,
 }
 
 /// Codes beyond the bound are counted as one.
@@ -67,28 +66,13 @@ impl Counted {
 
     /// Goes on with what was counted so far.
     pub fn counting_on(store: Written, identity: Identity, tally: Tally) -> Self {
-        Self { store, identity, tally, known: HashSet::new() }
+        Self { store, identity, tally, repeats: Repeats::default() }
     }
 
     /// Entries from this number on may be of records that come again: they are not kept twice.
     pub fn repeating_from(mut self, entry: u64) -> Result<Self, LettersError> {
-        self.known = self.store.store().refused_from(entry, &self.identity.pipeline)?;
+        self.repeats = self.store.store().refused_from(entry, &self.identity.pipeline)?;
         Ok(self)
-    }
-
-    /// What of a group is not in the store yet.
-    fn unknown(&mut self, group: &Group) -> Option<Group> {
-        let is_known = |row: usize| (group.stage.clone(), group.rows.lineage().id(row));
-        let fresh: Vec<u32> = (0..group.refusals.len())
-            .filter(|&row| !self.known.remove(&is_known(row)))
-            .map(|row| row as u32)
-            .collect();
-        if fresh.is_empty() {
-            return None;
-        }
-        let refusals = fresh.iter().map(|&row| group.refusals[row as usize].clone()).collect();
-        let rows = group.rows.pick(&fresh.into());
-        Some(Group { stage: group.stage.clone(), form: group.form, rows, refusals })
     }
 
     /// Can be read while letters are written and after.
@@ -100,9 +84,9 @@ impl Counted {
 impl Letters for Counted {
     fn put(&mut self, group: &Group) -> Result<(), LettersError> {
         let fresh;
-        let group = match self.known.is_empty() {
+        let group = match self.repeats.is_empty() {
             true => group,
-            false => match self.unknown(group) {
+            false => match self.repeats.unknown(group) {
                 Some(unknown) => {
                     fresh = unknown;
                     &fresh
@@ -134,7 +118,13 @@ impl Letters for Counted {
     }
 
     fn next(&self) -> u64 {
-        self.store.store().next()
+        self.repeats.first().unwrap_or_else(|| self.store.store().next())
+    }
+
+    fn passed(&mut self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
+        if !self.repeats.is_empty() {
+            self.repeats.passed(source, reached);
+        }
     }
 }
 
@@ -284,6 +274,28 @@ mod tests {
         assert_eq!((&tally["records"], &tally["codes"][0]["code"]), (&json!(1), &json!("c")));
         letters.put(&group(&["a"], None)).expect("written");
         assert_eq!(letters.next(), 6, "the same record once more is another letter");
+    }
+
+    #[test]
+    fn a_record_that_comes_again_after_two_crashes_with_a_checkpoint_between_is_not_kept_twice() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut letters = counted(&dir.path().join("dead"));
+        let mark = letters.next();
+        letters.put(&group(&["a", "b"], None)).expect("written");
+        drop(letters);
+        // The next run crashes before the record comes again, and behind a checkpoint that is before it.
+        let letters = counted(&dir.path().join("dead")).repeating_from(mark).expect("read");
+        let mark = letters.next();
+        drop(letters);
+        let mut letters = counted(&dir.path().join("dead")).repeating_from(mark).expect("read");
+        letters.put(&group(&["a", "b"], None)).expect("known");
+        assert_eq!(letters.next(), 3);
+        // Those whose source has passed them are forgotten.
+        let mut letters = counted(&dir.path().join("dead")).repeating_from(mark).expect("read");
+        assert_eq!(letters.next(), 1);
+        let origin = group(&["a", "b"], None).rows.lineage().origin(1);
+        letters.passed(&origin.source, &[(origin.split, origin.offset)].into());
+        assert_eq!(letters.next(), 3);
     }
 
     #[test]

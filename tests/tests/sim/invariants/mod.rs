@@ -38,10 +38,10 @@ pub enum Seen<'a> {
     },
     /// The store says that it is durable.
     Stored(&'a Checkpoint),
-    /// A sink was told that this checkpoint stands, and has committed.
+    /// A sink was told that a checkpoint stands, and has committed what it gave this token for.
     Committed {
         sink: usize,
-        number: u64,
+        token: &'a [u8],
     },
     /// A source was told that it may forget what is before these places.
     Released {

@@ -31,12 +31,12 @@ impl Invariant for NoAckBeforeDurable {
                     None => Ok(()),
                 }
             }
-            Seen::Committed { sink, number } => {
-                let stands = SimStore::standing(&facts.disk.worst_case()).checkpoint.number;
+            Seen::Committed { sink, token } => {
+                let standing = SimStore::standing(&facts.disk.worst_case()).checkpoint;
                 let name = &facts.graph.nodes[*sink].name;
-                match stands < *number {
-                    true => Err(format!("{name} commits checkpoint {number}, and {stands} is what stands")),
-                    false => Ok(()),
+                match standing.tokens.get(name.as_str()).is_some_and(|stands| stands == token) {
+                    true => Ok(()),
+                    false => Err(format!("{name} commits what checkpoint {} does not have", standing.number)),
                 }
             }
             Seen::Released { source, places } => {

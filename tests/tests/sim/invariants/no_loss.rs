@@ -1,15 +1,19 @@
-//! No record is lost: what was given arrives at each sink that it has to, or is a dead letter, and is counted by the
+//! No record is lost: a source skips none, what was given arrives at each sink that it has to, or is a dead letter, and is counted by the
 //! state of stages; and what a reader has seen stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Broken, Facts, Invariant, Outcome, Seen};
 use crate::graph::Arrival;
+use crate::letters;
+use crate::places;
 
 #[derive(Default)]
 pub struct NoLoss {
     /// By sink: the lines that were seen.
     seen: BTreeMap<usize, Vec<String>>,
+    /// By source and split: where this life reads next.
+    next: BTreeMap<(usize, String), u64>,
 }
 
 impl Invariant for NoLoss {
@@ -22,6 +26,26 @@ impl Invariant for NoLoss {
             // Nobody can say what was in it.
             Seen::Refused { why } => Err(format!("it does not go on: {why}")),
             Seen::SinkOpened { sink } | Seen::Committed { sink, .. } => self.stays(*sink, facts),
+            Seen::Recovered(standing) => {
+                let of = |name: &str| facts.graph.nodes.iter().position(|node| node.name == name);
+                let sources = standing.checkpoint.places.iter();
+                let sources = sources.filter_map(|(name, places)| Some((of(name)?, places)));
+                let next = sources.flat_map(|(source, places)| {
+                    places
+                        .iter()
+                        .map(move |(split, place)| ((source, split.to_string()), places::read(place)))
+                });
+                self.next = next.collect();
+                Ok(())
+            }
+            Seen::Read { source, split, from, to } => {
+                let next = self.next.entry((*source, (*split).to_owned())).or_default();
+                if *from > *next {
+                    return Err(format!("{split} of source {source} reads {from}, and {next} was due"));
+                }
+                *next = *to;
+                Ok(())
+            }
             Seen::Over(outcome) => arrived(outcome, facts),
             _ => Ok(()),
         }
@@ -62,9 +86,9 @@ fn arrived(outcome: &Outcome, facts: &Facts) -> Result<(), Broken> {
             ));
         }
     }
-    let letters: BTreeSet<&String> = letters.iter().collect();
+    let kept: BTreeSet<&String> = letters.iter().collect();
     for due in &expected.letters {
-        if !letters.contains(&format!("{due:?}")) {
+        if !kept.contains(&letters::due(&facts.graph, due)) {
             return Err(format!("a refused record is no dead letter: {due:?}"));
         }
     }

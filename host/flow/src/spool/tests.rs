@@ -1,0 +1,510 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::segment::{self, FILE_HEAD_BYTES, Scanned};
+use super::*;
+use crate::disk::{Disk, DiskFile, Lock, Mode, Stat};
+
+fn options(dir: &Path, bytes_max: u64) -> SpoolOptions {
+    SpoolOptions { seed: 1, ..SpoolOptions::new(dir, bytes_max) }
+}
+
+fn open(dir: &Path) -> Log {
+    options(dir, 1 << 20).open_log(None).expect("a log")
+}
+
+fn records(values: &[&str]) -> Records {
+    let mut records = Records::new(5);
+    values.iter().for_each(|value| records.push(value.as_bytes()));
+    records
+}
+
+fn put(log: &mut Log, values: &[&str]) -> Result<u64, NotTaken> {
+    let mut group = Group::default();
+    group.push(&records(values));
+    let appended = log.append(&mut group)?;
+    log.sync()?;
+    Ok(appended.first)
+}
+
+/// The numbers and values of all records from `at` on.
+fn read(log: &Log, at: u64) -> Result<Vec<(u64, String)>, SpoolError> {
+    let mut found = Vec::new();
+    log.tail(at).each(|chunk| {
+        let values = chunk.values().map(|value| String::from_utf8_lossy(value).into_owned());
+        found.extend((chunk.first..).zip(values));
+    })?;
+    Ok(found)
+}
+
+fn numbered(from: u64, values: &[&str]) -> Vec<(u64, String)> {
+    (from..).zip(values.iter().map(|value| (*value).to_owned())).collect()
+}
+
+fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "spool"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// A segment of three frames with a tail of zeros, and where each frame ends.
+fn three_frames() -> (Vec<u8>, Vec<(usize, u64)>) {
+    let mut bytes = segment::file_head(10, 99);
+    let mut ends = vec![(bytes.len(), 10)];
+    let mut first = 10;
+    for values in [&["one", "two"][..], &[""], &["three", "four", "five"]] {
+        let mut frame = Vec::new();
+        segment::begin(&mut frame);
+        records(values).encode(&mut frame);
+        let due = segment::Due { salt: 99, first };
+        assert!(segment::seal(&mut frame, due, values.len() as u32, 1 << 20));
+        bytes.extend(frame);
+        first += values.len() as u64;
+        ends.push((bytes.len(), first));
+    }
+    bytes.extend([0; 64]);
+    (bytes, ends)
+}
+
+#[test]
+fn a_segment_that_was_cut_anywhere_has_its_whole_frames_and_is_torn_or_clean() {
+    let (bytes, ends) = three_frames();
+    for cut in 0..bytes.len() {
+        let found = segment::scan(&bytes[..cut], 10);
+        if cut < FILE_HEAD_BYTES {
+            assert!(found.is_err(), "{cut}");
+            continue;
+        }
+        let (end, next) = *ends.iter().rev().find(|(end, _)| *end <= cut).expect("the head is there");
+        let found = found.expect("its head is whole");
+        assert_eq!((found.end, found.next), (end as u64, next), "{cut}");
+        let at_end = bytes[end..cut].iter().all(|&byte| byte == 0);
+        assert_eq!(found.tail == segment::Tail::Clean, at_end, "{cut}");
+        assert!(!matches!(found.tail, segment::Tail::Damaged(_)), "{cut}: a cut is no damage");
+    }
+}
+
+#[test]
+fn a_byte_that_changed_is_damage_where_a_whole_frame_is_behind_it_and_never_a_record() {
+    let (bytes, ends) = three_frames();
+    let last_frame = ends[2].0;
+    for at in 0..bytes.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut changed = bytes.clone();
+            changed[at] ^= flip;
+            let found = segment::scan(&changed, 10);
+            if at < FILE_HEAD_BYTES {
+                assert!(found.is_err(), "{at}");
+                continue;
+            }
+            let Scanned { end, next, tail, .. } = found.expect("its head is whole");
+            let (whole, records) = *ends.iter().rev().find(|(end, _)| *end <= at).expect("behind the head");
+            assert_eq!((end, next), (whole as u64, records), "{at}");
+            let is_damage = matches!(tail, segment::Tail::Damaged(_));
+            assert_eq!(is_damage, at < last_frame, "{at} {flip}: {tail:?}");
+        }
+    }
+}
+
+#[test]
+fn a_record_that_holds_a_frame_is_not_taken_for_one() {
+    let (bytes, ends) = three_frames();
+    let inner = &bytes[ends[2].0..ends[3].0];
+    let mut other = segment::file_head(10, 7);
+    let mut frame = Vec::new();
+    segment::begin(&mut frame);
+    let mut records = Records::new(0);
+    records.push(inner);
+    records.encode(&mut frame);
+    segment::seal(&mut frame, segment::Due { salt: 7, first: 10 }, 1, 1 << 20);
+    other.extend(&frame[..frame.len() - 1]);
+    assert_eq!(segment::scan(&other, 10).expect("a head").tail, segment::Tail::Torn);
+}
+
+#[test]
+fn records_keep_their_numbers_over_restarts_and_reading_begins_anywhere() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let all = ["a", "b", "c", "", "e", "f"];
+    let mut log = open(dir.path());
+    assert_eq!(put(&mut log, &all[..3]), Ok(0));
+    drop(log);
+    let mut log = open(dir.path());
+    assert_eq!(put(&mut log, &all[3..4]), Ok(3));
+    assert_eq!(put(&mut log, &all[4..]), Ok(4));
+    for at in 0..=6 {
+        assert_eq!(read(&log, at), Ok(numbered(at, &all[at as usize..])), "from {at}");
+    }
+    assert_eq!((log.first(), log.next(), log.durable()), (0, 6, 6));
+    let other = options(dir.path(), 1 << 20).open_log(None).map(|_| ());
+    assert!(matches!(other, Err(SpoolError::Locked { .. })), "{other:?}");
+}
+
+#[test]
+fn what_is_not_synced_is_not_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = open(dir.path());
+    let mut group = Group::default();
+    group.push(&records(&["a"]));
+    log.append(&mut group).expect("appended");
+    assert_eq!(read(&log, 0), Ok(vec![]));
+    log.sync().expect("synced");
+    assert_eq!(read(&log, 0), Ok(numbered(0, &["a"])));
+}
+
+#[test]
+fn a_torn_frame_is_cut_off_and_written_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = open(dir.path());
+    put(&mut log, &["a"]).expect("put");
+    put(&mut log, &["long enough to leave something behind"]).expect("put");
+    drop(log);
+    let path = &segments(dir.path())[0];
+    let mut bytes = fs::read(path).expect("a segment");
+    let at = bytes.iter().rposition(|&byte| byte != 0).expect("a record");
+    bytes[at] ^= 1;
+    fs::write(path, &bytes).expect("written");
+    let mut log = open(dir.path());
+    assert_eq!((log.next(), read(&log, 0)), (1, Ok(numbered(0, &["a"]))));
+    assert!(fs::read(path).expect("a segment")[at - 10..].iter().all(|&byte| byte == 0), "its rest is there");
+    assert_eq!(fs::read(path).expect("a segment").len(), bytes.len(), "its space is gone");
+    assert_eq!(put(&mut log, &["b"]), Ok(1));
+    drop(log);
+    assert_eq!(read(&open(dir.path()), 0), Ok(numbered(0, &["a", "b"])));
+}
+
+#[test]
+fn a_full_spool_refuses_and_goes_on_where_it_was_when_there_is_space() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = options(dir.path(), 1 << 20).open_log(None).expect("a log");
+    let text = "x".repeat(10_000);
+    let mut count = 0;
+    let full = loop {
+        match put(&mut log, &[&text]) {
+            Ok(first) => assert_eq!(first, count),
+            Err(why) => break why,
+        }
+        count += 1;
+    };
+    assert!(matches!(full, NotTaken::Full { max, .. } if max == 1 << 20), "{full:?}");
+    assert!(log.bytes() <= 1 << 20 && log.used_bytes() > 900_000, "{} {}", log.bytes(), log.used_bytes());
+    let files = segments(dir.path()).len();
+    log.release(7).expect("released");
+    assert_eq!(segments(dir.path()).len(), files - 1, "a segment has six such records");
+    assert_eq!((log.first(), put(&mut log, &[&text])), (6, Ok(count)));
+    assert_eq!(read(&log, 7).expect("read").len() as u64, count + 1 - 7);
+    // With everything released the last segment may go as well, as soon as there is another one.
+    log.release(u64::MAX).expect("released");
+    assert_eq!(segments(dir.path()).len(), 1);
+    for more in 1..100 {
+        assert_eq!(put(&mut log, &[&text]), Ok(count + more));
+        log.release(u64::MAX).expect("released");
+    }
+    assert_eq!(segments(dir.path()).len(), 1);
+}
+
+#[test]
+fn a_frame_that_is_longer_than_a_segment_gets_one_of_its_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = open(dir.path());
+    let (long, too_long) = ("y".repeat(500_000), "z".repeat(1 << 20));
+    put(&mut log, &["a"]).expect("put");
+    assert_eq!(put(&mut log, &[&long]), Ok(1));
+    assert_eq!(put(&mut log, &["b"]), Ok(2));
+    assert!(matches!(put(&mut log, &[&too_long]), Err(NotTaken::TooLarge { .. })));
+    assert_eq!(read(&log, 0), Ok(numbered(0, &["a", &long, "b"])));
+    drop(log);
+    assert_eq!(read(&open(dir.path()), 1), Ok(numbered(1, &[&long, "b"])));
+}
+
+/// A spool of several segments with one record each.
+fn several(dir: &Path) -> Vec<PathBuf> {
+    let mut log = open(dir);
+    for number in 0..4 {
+        put(&mut log, &[&number.to_string().repeat(60_000)]).expect("put");
+    }
+    segments(dir)
+}
+
+#[test]
+fn damage_names_the_segment_and_giving_it_up_goes_on_without_its_rest() {
+    let opened = |dir: &Path, from| options(dir, 1 << 20).open_log(from);
+    for damaged in 0..3 {
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths = several(dir.path());
+        let path = &paths[damaged];
+        let mut bytes = fs::read(path).expect("a segment");
+        bytes[100] ^= 4;
+        fs::write(path, bytes).expect("written");
+        let error = opened(dir.path(), None).map(|_| ()).expect_err("it was taken");
+        let SpoolError::Damaged { path: named, next, .. } = &error else { panic!("{error}") };
+        assert_eq!((named, *next), (path, damaged as u64));
+        assert!(error.to_string().contains("given-up"), "{error}");
+        // What a checkpoint stands behind is not looked at.
+        assert!(opened(dir.path(), Some(damaged as u64 + 1)).is_ok());
+        if damaged == 0 {
+            continue;
+        }
+        let dir = tempfile::tempdir().expect("a directory");
+        let paths = several(dir.path());
+        fs::write(&paths[damaged], "nothing").expect("written");
+        fs::rename(&paths[damaged], segment::given_up(&paths[damaged])).expect("renamed");
+        let log = opened(dir.path(), None).expect("a log");
+        let numbers: Vec<u64> = read(&log, 0).expect("read").iter().map(|(number, _)| *number).collect();
+        let others: Vec<u64> = (0..4).filter(|&number| number != damaged as u64).collect();
+        assert_eq!(numbers, others);
+    }
+}
+
+#[test]
+fn a_last_segment_that_is_given_up_gives_no_number_twice() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let paths = several(dir.path());
+    fs::rename(&paths[3], segment::given_up(&paths[3])).expect("renamed");
+    let mut log = open(dir.path());
+    assert_eq!(read(&log, 3).expect("read").len(), 1, "what is whole in it is read");
+    let next = log.next();
+    assert!(next > 4, "{next}");
+    assert_eq!(put(&mut log, &["new"]), Ok(next));
+    assert_eq!(read(&log, 4), Ok(numbered(next, &["new"])));
+}
+
+#[test]
+fn a_spool_that_is_not_the_checkpoints_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let paths = several(dir.path());
+    let opened = |from| options(dir.path(), 1 << 20).open_log(Some(from)).map(|log| log.next());
+    assert_eq!(opened(4), Ok(4));
+    assert!(matches!(opened(5), Err(SpoolError::Behind { next: 4, at: 5, .. })));
+    // All but the last one were released just now.
+    assert_eq!(segments(dir.path()), paths[3..]);
+    assert!(matches!(opened(2), Err(SpoolError::Missing { from: 2, until: 3, .. })));
+    fs::remove_file(&paths[3]).expect("removed");
+    assert!(matches!(opened(4), Err(SpoolError::Behind { next: 0, at: 4, .. })));
+}
+
+#[test]
+fn an_empty_segment_without_room_is_made_anew_and_not_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    put(&mut open(dir.path()), &["a"]).expect("put");
+    let paths = segments(dir.path());
+    // The power was cut when its head was durable, and its room was not.
+    let file = fs::File::options().write(true).open(&paths[0]).expect("a segment");
+    file.set_len(FILE_HEAD_BYTES as u64).expect("cut");
+    let mut log = open(dir.path());
+    assert_eq!(log.next(), 0);
+    assert_eq!(put(&mut log, &["b"]), Ok(0));
+    assert_eq!(read(&log, 0), Ok(numbered(0, &["b"])));
+    drop(log);
+    assert_eq!(segments(dir.path()), paths);
+    assert_eq!(read(&open(dir.path()), 0), Ok(numbered(0, &["b"])));
+}
+
+#[test]
+fn a_segment_that_was_being_made_is_made_anew() {
+    for left in [0, 7, FILE_HEAD_BYTES] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = open(dir.path());
+        put(&mut log, &["a"]).expect("put");
+        drop(log);
+        let mut head = segment::file_head(1, 5);
+        head[..left].fill(0);
+        head.extend([0; 100]);
+        fs::write(segment::path_of(dir.path(), 1), head).expect("written");
+        let mut log = open(dir.path());
+        assert_eq!(put(&mut log, &["b"]), Ok(1), "{left}");
+        assert_eq!(read(&log, 0), Ok(numbered(0, &["a", "b"])), "{left}");
+    }
+}
+
+/// A disk that fails as it is told.
+#[derive(Clone, Debug, Default)]
+struct Failing {
+    /// Syncs of files that go well before one fails.
+    syncs: Arc<AtomicU32>,
+    /// Bytes that can still be preallocated.
+    space: Arc<AtomicU64>,
+    synced: Arc<AtomicU32>,
+}
+
+struct FailingFile(Box<dyn DiskFile>, Failing);
+
+impl Failing {
+    fn new(syncs: u32, space: u64) -> Self {
+        Self { syncs: Arc::new(syncs.into()), space: Arc::new(space.into()), synced: Arc::default() }
+    }
+}
+
+impl Disk for Failing {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(FailingFile(SystemDisk.open(path, mode)?, self.clone())))
+    }
+    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
+        SystemDisk.stat(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
+        SystemDisk.list(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        SystemDisk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        SystemDisk.remove(path)
+    }
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        SystemDisk.make_dir(dir)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        SystemDisk.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        SystemDisk.lock(path)
+    }
+}
+
+impl DiskFile for FailingFile {
+    fn bytes(&self) -> io::Result<u64> {
+        self.0.bytes()
+    }
+    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.0.read_at(into, at)
+    }
+    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.0.write_at(bytes, at)
+    }
+    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.0.set_bytes(bytes)
+    }
+    fn preallocate(&self, bytes: u64) -> io::Result<()> {
+        let left = self.1.space.load(Ordering::SeqCst);
+        let left = left.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
+        self.1.space.store(left, Ordering::SeqCst);
+        self.0.preallocate(bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.1.synced.fetch_add(1, Ordering::SeqCst);
+        match self.1.syncs.load(Ordering::SeqCst) {
+            0 => Err(io::Error::other("the disk is on fire")),
+            left => {
+                self.1.syncs.store(left - 1, Ordering::SeqCst);
+                self.0.sync()
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failed_sync_is_never_tried_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // One for the segment, one for the first record.
+    let disk = Failing::new(2, u64::MAX);
+    let mut log = SpoolOptions { disk: Arc::new(disk.clone()), ..options(dir.path(), 1 << 20) }
+        .open_log(None)
+        .expect("a log");
+    put(&mut log, &["a"]).expect("put");
+    let failed = put(&mut log, &["b"]).expect_err("it was not synced");
+    assert!(matches!(&failed, NotTaken::Failed(SpoolError::NotDurable { .. })), "{failed}");
+    disk.syncs.store(100, Ordering::SeqCst);
+    let synced = disk.synced.load(Ordering::SeqCst);
+    assert_eq!(put(&mut log, &["c"]), Err(failed.clone()));
+    assert_eq!(log.sync().map_err(NotTaken::from), Err(failed));
+    assert_eq!(disk.synced.load(Ordering::SeqCst), synced, "it was synced again");
+    assert_eq!(read(&log, 0), Ok(numbered(0, &["a"])), "what was not synced is read");
+}
+
+#[test]
+fn a_disk_without_space_refuses_and_is_asked_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = Failing::new(u32::MAX, 64 << 10);
+    let mut log = SpoolOptions { disk: Arc::new(disk.clone()), ..options(dir.path(), 1 << 20) }
+        .open_log(None)
+        .expect("a log");
+    let text = "x".repeat(40_000);
+    assert_eq!(put(&mut log, &[&text]), Ok(0));
+    for _ in 0..3 {
+        assert_eq!(put(&mut log, &[&text]), Err(NotTaken::NoSpace));
+        assert_eq!(segments(dir.path()).len(), 1, "what there was no space for is left");
+    }
+    disk.space.store(64 << 10, Ordering::SeqCst);
+    assert_eq!(put(&mut log, &[&text]), Ok(1));
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+#[test]
+fn appenders_share_syncs_and_each_gets_its_own_numbers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    runtime().block_on(async {
+        let (spool, mut reader) = options(dir.path(), 4 << 20).open(None).expect("a spool");
+        let tasks: Vec<_> = (0..64)
+            .map(|task| {
+                let spool = spool.clone();
+                tokio::spawn(async move {
+                    let mut numbers = Vec::new();
+                    for nth in 0..20 {
+                        let values: Vec<String> =
+                            (0..=nth % 3).map(|part| format!("{task}-{nth}-{part}")).collect();
+                        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                        let appended = spool.append(records(&values)).await.expect("appended");
+                        numbers.push((appended.first, format!("{task}-{nth}-0")));
+                    }
+                    numbers
+                })
+            })
+            .collect();
+        let mut numbers = Vec::new();
+        for task in tasks {
+            numbers.extend(task.await.expect("a task"));
+        }
+        let mut found = Vec::new();
+        while (found.len() as u64) < spool.meter().records() {
+            reader.ready().await.expect("ready");
+            let chunk = reader.peek().expect("a chunk").head(2, 1 << 20);
+            let values = chunk.values().map(|value| String::from_utf8_lossy(value).into_owned());
+            found.extend((chunk.first..).zip(values));
+            let count = chunk.count();
+            reader.advance(count);
+        }
+        assert!(found.iter().map(|(number, _)| *number).eq(0..found.len() as u64));
+        for (number, value) in &numbers {
+            assert_eq!(&found[*number as usize].1, value);
+        }
+        assert_eq!(numbers.len(), 64 * 20);
+        let syncs = spool.meter().syncs();
+        assert!(syncs < 64 * 20, "{syncs} syncs: nobody shared one");
+        reader.release(found.len() as u64);
+        spool.stop();
+        assert_eq!(spool.append(records(&["late"])).await, Err(NotTaken::Stopping));
+        drop(reader);
+        // The files are free at once.
+        let log = options(dir.path(), 4 << 20).open_log(Some(found.len() as u64)).expect("a log");
+        assert_eq!(log.next(), found.len() as u64);
+    });
+}
+
+#[test]
+fn a_failed_sync_is_told_to_appenders_and_to_the_reader() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = Arc::new(Failing::new(2, u64::MAX));
+    runtime().block_on(async {
+        let (spool, mut reader) =
+            SpoolOptions { disk, ..options(dir.path(), 1 << 20) }.open(None).expect("a spool");
+        spool.append(records(&["a"])).await.expect("appended");
+        let failed = spool.append(records(&["b"])).await.expect_err("it was not synced");
+        assert!(matches!(&failed, NotTaken::Failed(SpoolError::NotDurable { .. })), "{failed}");
+        assert_eq!(spool.append(records(&["c"])).await, Err(failed.clone()));
+        // What was durable before is delivered.
+        reader.ready().await.expect("ready");
+        assert_eq!(reader.peek().expect("a chunk").bytes(), b"a");
+        reader.advance(1);
+        assert_eq!(reader.ready().await.map_err(NotTaken::from), Err(failed));
+    });
+}
