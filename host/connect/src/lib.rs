@@ -12,6 +12,7 @@ mod file_sink;
 mod file_source;
 mod format;
 mod generate;
+mod http_source;
 mod infer;
 mod input;
 mod options;
@@ -19,6 +20,7 @@ mod parquet_source;
 mod place;
 mod read;
 mod roots;
+mod secrets;
 mod stdin;
 mod stdout;
 mod stream;
@@ -37,9 +39,10 @@ use serde_json::{Map, Value};
 pub use discard::{Discard, Totals};
 pub use options::OptionsError;
 pub use roots::{Roots, RootsError};
+pub use secrets::Secrets;
 
 /// The sources that there are, by the names that a manifest uses.
-pub const SOURCES: [&str; 3] = ["file", "generate", "stdin"];
+pub const SOURCES: [&str; 4] = ["file", "generate", "http", "stdin"];
 /// The sinks that there are.
 pub const SINKS: [&str; 3] = ["discard", "file", "stdout"];
 
@@ -60,6 +63,9 @@ pub struct SourceSpec {
     pub base: PathBuf,
     /// Where its files may lie.
     pub roots: Roots,
+    pub secrets: Secrets,
+    /// Where a source that cannot be read again keeps what it has taken. None where nothing is kept.
+    pub spool: Option<PathBuf>,
 }
 
 /// A sink as the manifest has it.
@@ -74,6 +80,7 @@ pub struct SinkSpec {
     pub base: PathBuf,
     /// Where its files may lie.
     pub roots: Roots,
+    pub secrets: Secrets,
 }
 
 /// Why a source or a sink cannot be planned.
@@ -192,6 +199,7 @@ pub fn plan_source(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     match spec.connector.as_str() {
         "file" => file_source::plan(spec),
         "generate" => generate::plan(spec),
+        "http" => http_source::plan(spec),
         "stdin" => stdin::plan(spec),
         name => Err(unknown("source", name, &SOURCES)),
     }
@@ -239,6 +247,7 @@ pub fn source_options(name: &str) -> Option<Schema> {
     Some(match name {
         "file" => schemars::schema_for!(file_source::Options),
         "generate" => schemars::schema_for!(generate::Options),
+        "http" => schemars::schema_for!(http_source::Options),
         "stdin" => schemars::schema_for!(stdin::Options),
         _ => return None,
     })

@@ -15,6 +15,8 @@ use model::plan::Plan;
 use model::stage::Role;
 use serde::Serialize;
 
+use crate::connector::{Figure, Figures};
+
 /// The meters of one pipeline, one per stage in the order of the plan.
 #[derive(Clone, Debug)]
 pub struct Meters {
@@ -93,6 +95,8 @@ pub struct StageMeter {
     counts: Counts,
     /// Of a component: how often it ran into its limits.
     hits: Option<Arc<Hits>>,
+    /// Of a connector that has some.
+    figures: Mutex<Option<Arc<dyn Figures>>>,
     /// Microseconds a batch took, guest and host together.
     times: Mutex<Histogram<u64>>,
 }
@@ -173,6 +177,7 @@ impl Meters {
         let hits = hits.into_iter().chain(std::iter::repeat(None));
         let stages = plan.stages.iter().zip(hits).map(|(stage, hits)| StageMeter {
             hits,
+            figures: Mutex::default(),
             is_cut: AtomicBool::new(false),
             ended_early: AtomicBool::new(false),
             name: stage.name.clone(),
@@ -191,6 +196,17 @@ impl Meters {
 }
 
 impl StageMeter {
+    /// What its connector shows from now on.
+    pub(crate) fn show(&self, figures: Arc<dyn Figures>) {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
+    }
+
+    /// What its connector shows; nothing of most.
+    pub fn figures(&self) -> Vec<Figure> {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        figures.map(|figures| figures.figures()).unwrap_or_default()
+    }
+
     pub fn count(&self, batch: &BatchCount) {
         let add = |counter: &AtomicU64, n: u64| {
             if n > 0 {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::belt::{Belt, Context, Station};
 use crate::chain::{Chain, Head, SourceHead};
 use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, Pace, SharedStore};
-use crate::connector::{PullLimits, Sink, Source};
+use crate::connector::{Figures, PullLimits, Sink, Source};
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
 use crate::letters::Letters;
@@ -85,6 +85,14 @@ impl Part {
             Self::Absent => None,
         }
     }
+
+    fn figures(&self) -> Option<Arc<dyn Figures>> {
+        match self {
+            Self::Source { source, .. } => source.figures(),
+            Self::Sink(sink) => sink.figures(),
+            Self::Transform(_) | Self::Absent => None,
+        }
+    }
 }
 
 /// A job whose loops are made and wait to be run.
@@ -127,6 +135,11 @@ impl Job {
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
         let Self { plan, parts, rules, letters, checkpoints } = self;
         let meters = Meters::new(&plan, parts.iter().map(Part::hits).collect());
+        for (meter, part) in meters.stages.iter().zip(&parts) {
+            if let Some(figures) = part.figures() {
+                meter.show(figures);
+            }
+        }
         let context = Context::new(&plan, rules, &meters, letters);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         let (mut senders, mut receivers) = meetings(&plan);
