@@ -12,6 +12,7 @@ mod file_sink;
 mod file_source;
 mod format;
 mod generate;
+mod http_sink;
 mod http_source;
 mod infer;
 mod input;
@@ -44,7 +45,7 @@ pub use secrets::Secrets;
 /// The sources that there are, by the names that a manifest uses.
 pub const SOURCES: [&str; 4] = ["file", "generate", "http", "stdin"];
 /// The sinks that there are.
-pub const SINKS: [&str; 3] = ["discard", "file", "stdout"];
+pub const SINKS: [&str; 4] = ["discard", "file", "http", "stdout"];
 
 /// A source as the manifest has it.
 #[derive(Clone, Debug)]
@@ -210,6 +211,7 @@ pub fn plan_sink(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
     match spec.connector.as_str() {
         "discard" => discard::plan(spec),
         "file" => file_sink::plan(spec),
+        "http" => http_sink::plan(spec),
         "stdout" => stdout::plan(spec),
         name => Err(unknown("sink", name, &SINKS)),
     }
@@ -258,6 +260,7 @@ pub fn sink_options(name: &str) -> Option<Schema> {
     Some(match name {
         "discard" => schemars::schema_for!(discard::Options),
         "file" => schemars::schema_for!(file_sink::Options),
+        "http" => schemars::schema_for!(http_sink::Options),
         "stdout" => schemars::schema_for!(stdout::Options),
         _ => return None,
     })

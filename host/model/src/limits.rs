@@ -338,3 +338,22 @@ pub const HTTP_RETRY_AFTER: Duration = Duration::from_secs(1);
 pub const HTTP_ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The window of a body that is packed with zstd, as the power of two of its bytes: what unpacking it may take.
 pub const HTTP_ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// Records of one request of the sink `http`, unless the manifest says otherwise.
+pub const HTTP_SENT_RECORDS: usize = 100;
+/// The most where their ids go as a header: 33 bytes each, of the 8 KiB that servers take.
+pub const HTTP_HEADER_IDS_MAX: usize = 200;
+/// The most that a manifest may ask for where they do not.
+pub const HTTP_SENT_RECORDS_MAX: usize = 65_536;
+/// The body of one request of the sink `http`, unless the manifest says otherwise.
+pub const HTTP_SENT_BYTES: u64 = 1 << 20;
+/// How long one request of the sink `http` may take, unless the manifest says otherwise.
+pub const HTTP_SENT_TIME: Duration = Duration::from_secs(30);
+/// The longest that a manifest may ask for.
+pub const HTTP_SENT_TIME_MAX: Duration = Duration::from_secs(600);
+/// Requests of one sink that are under way at once.
+pub const HTTP_SENDERS_MAX: usize = 64;
+/// What is read of an answer, so that its connection can be used again.
+pub const HTTP_ANSWER_READ_BYTES: usize = 64 << 10;
+/// What is kept of an answer, to be told.
+pub const HTTP_ANSWER_SHOWN_BYTES: usize = 1 << 10;

@@ -9,6 +9,7 @@ mod failures;
 mod fairness;
 mod flights;
 mod grants;
+mod http;
 mod limits;
 mod metrics;
 mod places;

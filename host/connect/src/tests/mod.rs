@@ -5,6 +5,7 @@ mod csv;
 mod errors;
 mod follow;
 mod generate;
+mod http_sink;
 mod http_source;
 mod resume;
 mod sinks;
