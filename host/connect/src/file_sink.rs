@@ -1,9 +1,11 @@
 //! The sink `file`: lines, bytes, JSON lines, CSV and Parquet, plain or packed, in one file or a row of them.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow::connector::{Committed, ConnectError, Sink};
+use flow::disk::{Disk, SystemDisk};
 use model::convert::JsonWriter;
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
@@ -14,7 +16,7 @@ use crate::format::Format;
 use crate::input::Compression;
 use crate::options::{self, OptionsError};
 use crate::write::{
-    CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Packing, Rotation, Writer,
+    CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Packing, Rotation, Writing,
 };
 use crate::{Beside, OpenSink, PlannedSink, SinkSpec, SpecError};
 
@@ -73,6 +75,26 @@ struct FileSink {
 }
 
 pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
+    let sink = read(spec)?;
+    let (form, commits) = (sink.shape.form(), sink.delivery == Delivery::ExactlyOnce);
+    let planned = PlannedSink::new(form, sink);
+    Ok(if commits { planned.committing() } else { planned })
+}
+
+/// The sink on a disk of the caller's, who writes to it himself.
+pub(crate) fn open_on(
+    disk: Arc<dyn Disk>,
+    spec: &SinkSpec,
+    input: &Stream,
+    committed: Option<Committed>,
+) -> Result<Box<dyn Sink>, SpecError> {
+    let (encoder, options) = read(spec)?.options(input, disk)?;
+    let eager = options.rotation.is_some();
+    let writing = Writing::Here(options.open(committed.as_ref())?);
+    Ok(Box::new(EncodedSink::new(encoder, writing, eager)))
+}
+
+fn read(spec: &SinkSpec) -> Result<FileSink, SpecError> {
     let options: Options = options::read(&spec.with, "file")?;
     let path = options.path;
     let format = options.format.or_else(|| Format::of_name(&path)).ok_or_else(|| {
@@ -109,20 +131,14 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
         let message = "with `rotate` no file is ever replaced: each has a number of its own";
         return Err(OptionsError::new("/if-exists", message, "remove it, or set `if-exists: fail`").into());
     }
-    let form = shape.form();
     let if_exists = options.if_exists.unwrap_or_default();
     let delivery = options.delivery;
-    let sink = FileSink { spec: spec.clone(), path, shape, compression, if_exists, rotation, delivery };
-    let planned = PlannedSink::new(form, sink);
-    Ok(if delivery == Delivery::ExactlyOnce { planned.committing() } else { planned })
+    Ok(FileSink { spec: spec.clone(), path, shape, compression, if_exists, rotation, delivery })
 }
 
-impl OpenSink for FileSink {
-    fn open(
-        self: Box<Self>,
-        input: &Stream,
-        committed: Option<Committed>,
-    ) -> Result<Box<dyn Sink>, ConnectError> {
+impl FileSink {
+    /// What encodes `input`, and what is written to.
+    fn options(self, input: &Stream, disk: Arc<dyn Disk>) -> Result<(Encoder, FileOptions), ConnectError> {
         let (encoder, header) = self.shape.encoder(input);
         let lines = matches!(encoder, Encoder::Lines | Encoder::JsonText | Encoder::JsonRows(_));
         let packing = match (&encoder, self.compression) {
@@ -136,10 +152,22 @@ impl OpenSink for FileSink {
             let next = "write elsewhere, or run with another `--allow-root`";
             ConnectError::failed(&self.path, error.to_string(), next)
         })?;
-        let Self { path: name, if_exists, rotation, delivery, .. } = *self;
-        let options = FileOptions { name, path, if_exists, packing, header, rotation, delivery, lines };
-        let writer = Writer::spawn(options.open(committed.as_ref())?)?;
-        Ok(Box::new(EncodedSink::new(encoder, writer, rotation.is_some())))
+        let Self { path: name, if_exists, rotation, delivery, .. } = self;
+        let options = FileOptions { name, path, if_exists, packing, header, rotation, delivery, lines, disk };
+        Ok((encoder, options))
+    }
+}
+
+impl OpenSink for FileSink {
+    fn open(
+        self: Box<Self>,
+        input: &Stream,
+        committed: Option<Committed>,
+    ) -> Result<Box<dyn Sink>, ConnectError> {
+        let (encoder, options) = self.options(input, Arc::new(SystemDisk))?;
+        let eager = options.rotation.is_some();
+        let writing = Writing::behind(options.open(committed.as_ref())?)?;
+        Ok(Box::new(EncodedSink::new(encoder, writing, eager)))
     }
 }
 

@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flow::connector::{Committed, ConnectError, Places, Sink, Source};
+use flow::disk::Disk;
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Form, Stream};
 use schemars::Schema;
@@ -215,6 +216,17 @@ pub fn plan_sink(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
         "stdout" => stdout::plan(spec),
         name => Err(unknown("sink", name, &SINKS)),
     }
+}
+
+/// The sink `file` on a disk of the caller's, who writes to it himself: each call is done when it comes back, and
+/// nothing runs beside. For simulations, which lose and tear what is on their disk.
+pub fn open_file_on(
+    disk: Arc<dyn Disk>,
+    spec: &SinkSpec,
+    input: &Stream,
+    committed: Option<Committed>,
+) -> Result<Box<dyn Sink>, SpecError> {
+    file_sink::open_on(disk, spec, input, committed)
 }
 
 /// Where more of the same output goes, for a sink that would replace what it wrote before.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::file_sink::{Shape, SinkOptions};
 use crate::format::Format;
 use crate::options;
-use crate::write::{EncodedSink, StdoutOutput, Writer};
+use crate::write::{EncodedSink, StdoutOutput, Writing};
 use crate::{OpenSink, PlannedSink, SinkSpec, SpecError};
 
 /// What stands under `with:`.
@@ -58,7 +58,7 @@ impl OpenSink for Stdout {
     ) -> Result<Box<dyn Sink>, ConnectError> {
         let shape = self.shape.unwrap_or_else(|| Shape::natural(input));
         let (encoder, header) = shape.encoder(input);
-        let writer = Writer::spawn(StdoutOutput::new(header))?;
+        let writer = Writing::behind(StdoutOutput::new(header))?;
         Ok(Box::new(EncodedSink::new(encoder, writer, false)))
     }
 }

@@ -26,6 +26,7 @@ use crate::meters::{BatchCount, Meters};
 use crate::quota::Quota;
 use crate::refuse::Refusing;
 use crate::run::Rules;
+use crate::suspects::Suspects;
 use crate::trouble::{Failed, FailedKind, Trouble, failed, not_opened};
 
 /// Sees every batch that leaves a port, and those that reach a sink.
@@ -42,6 +43,9 @@ pub(crate) struct Context {
     pub on_failure: OnFailure,
     pub cuts: Cuts,
     pub quota: Quota,
+    pub suspects: Suspects,
+    /// Whether the pipeline may go back to its last checkpoint when something fails.
+    pub goes_back: bool,
 }
 
 impl Context {
@@ -52,7 +56,9 @@ impl Context {
         let refusing =
             Refusing { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
         let (cuts, quota) = (Cuts::default(), Quota::new(fuel_per_second));
-        Self { plan, meters, refusing, retry: retry.into(), on_failure, cuts, quota }
+        let (suspects, goes_back) = (Suspects::default(), false);
+        let retry = retry.into();
+        Self { plan, meters, refusing, retry, on_failure, cuts, quota, suspects, goes_back }
     }
 }
 
@@ -94,6 +100,8 @@ pub(crate) enum Way {
     Stage(usize),
     /// As `Stage`, part of a batch on which the stage died.
     Part(usize),
+    /// Rows on which the sink died, to be refused.
+    Killers(usize),
 }
 
 pub(crate) struct Belt {
@@ -107,6 +115,8 @@ pub(crate) struct Belt {
     /// By edge, for edges that lead away.
     outboxes: Vec<Option<Sender>>,
     tap: Option<Tap>,
+    /// By stage: whether records may come on which it died.
+    pub(crate) careful: Vec<bool>,
     /// Batches on their way, the next one last.
     pub(crate) waiting: Vec<(Way, Batch)>,
 }
@@ -137,7 +147,9 @@ impl Belt {
         let stations = (0..plan.stages.len()).map(station).collect();
         let troubles = plan.stages.iter().map(|_| None).collect();
         let outboxes = (0..plan.edges.len()).map(|edge| outboxes.remove(&edge)).collect();
-        Ok(Self { context, stations, troubles, crossings, outboxes, tap, waiting: Vec::new() })
+        let suspected = context.suspects.stages();
+        let careful = (0..plan.stages.len()).map(|stage| suspected.contains(&stage)).collect();
+        Ok(Self { context, stations, troubles, crossings, outboxes, tap, careful, waiting: Vec::new() })
     }
 
     /// What a source has read is to go on its way with the next `work`.
@@ -202,6 +214,10 @@ impl Belt {
                 }
                 continue;
             };
+            if self.careful[stage] && !matches!(way, Way::Part(_)) {
+                self.take_apart(stage, &batch);
+                continue;
+            }
             let started = Instant::now();
             match &mut self.stations[stage] {
                 Station::Transform { .. } => {
@@ -226,6 +242,9 @@ impl Belt {
                     match sink.write(&batch, &ids).await {
                         Ok(refusals) => {
                             self.went_through(stage, way)?;
+                            if self.careful[stage] {
+                                self.went_alone(stage, &batch);
+                            }
                             self.written(stage, &batch, refusals, started)?;
                         }
                         Err(error) => self.sink_fails(stage, Some(batch), error)?,
@@ -246,6 +265,7 @@ impl Belt {
     fn cross(&mut self, plan: &Plan, way: Way, batch: Batch) -> Result<Option<(usize, Batch)>, RunError> {
         let index = match way {
             Way::Stage(stage) | Way::Part(stage) => return Ok(Some((stage, batch))),
+            Way::Killers(stage) => return self.refuse_suspects(stage, &batch).map(|()| None),
             Way::Edge(index) => index,
         };
         let stage = plan.edges[index].to;

@@ -2,7 +2,8 @@
 //!
 //! One that dies has failed: no search for the record at fault, as transforms get it. A sink's instance may hold what
 //! it was given since it last made things durable, and part of the batch may be written, so that halves of it in a
-//! fresh instance would lose the one and repeat the other. To go on without a record needs a checkpoint to go back to.
+//! fresh instance would lose the one and repeat the other. To go on without a record needs a checkpoint to go back to:
+//! see `suspects`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use model::lineage::{Lineage, Offsets, SourceRows};
 use model::plan::{Feed, Stream};
 
 use crate::connector::{
-    Barrier, ConnectError, Cursor, Places, PullLimits, Pulled, Refusals, Refused, Sink, Source,
+    Barrier, ConnectError, ConnectErrorKind, Cursor, Death, Places, PullLimits, Pulled, Refusals, Refused,
+    Sink, Source,
 };
 use crate::feed::feed;
 
@@ -209,9 +211,16 @@ fn died(error: CallError) -> ConnectError {
     if let CallError::Failure(Failure::Retry { after, message }) = &error {
         return ConnectError::retry("its component", message, *after);
     }
-    let why = match error.backtrace() {
-        Some(backtrace) => format!("{error}\n{backtrace}"),
-        None => error.to_string(),
+    let (message, backtrace) = (error.to_string(), error.backtrace().map(ToString::to_string));
+    let why = match &backtrace {
+        Some(backtrace) => format!("{message}\n{backtrace}"),
+        None => message.clone(),
     };
-    ConnectError::failed("its component", why, "mend the component, or give it more with `limits`")
+    let failed =
+        ConnectError::failed("its component", why, "mend the component, or give it more with `limits`");
+    if !error.is_death() {
+        return failed;
+    }
+    let death = Death { code: error.code(), message, backtrace: backtrace.map(Arc::from) };
+    ConnectError { kind: ConnectErrorKind::Died(Arc::new(death)), ..failed }
 }

@@ -34,15 +34,28 @@ pub struct ConnectError {
 }
 
 /// What a [`ConnectError`] means for the run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectErrorKind {
     /// Another try may help; not before this time has gone by.
     Retry { after: Duration },
     /// Something is wrong: the run ends with a failure.
     Failed,
+    /// The instance of a component died. What it held is gone; a fresh one can go on from the last checkpoint.
+    Died(Arc<Death>),
+    /// A disk is full. Once there is room again, the run can go on from the last checkpoint.
+    Full,
     /// Nobody reads what a sink writes any more, as when `head` has seen enough. The branch ends there, and
     /// ends well.
     Closed,
+}
+
+/// How an instance died.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    pub code: &'static str,
+    pub message: String,
+    /// The guest's frames, where they are known.
+    pub backtrace: Option<Arc<str>>,
 }
 
 impl ConnectError {

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -51,6 +51,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn make_dir(&self, dir: &Path) -> io::Result<()>;
     /// Which names a directory has, and which files they stand for, outlasts a power cut.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Puts the first `bytes` of one file into another at `at`: an error where there are fewer.
+    fn copy(&self, from: &Path, bytes: u64, to: &Path, at: u64) -> io::Result<()>;
+    /// Gives a file the permissions of another, where that is there.
+    fn take_permissions(&self, path: &Path, of: &Path) -> io::Result<()>;
     /// Takes the lock that a file stands for, which is made where there is none. None where somebody else has it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
 }
@@ -157,6 +161,23 @@ impl Disk for SystemDisk {
         File::open(or_here(dir))?.sync_all()
     }
 
+    /// Within the kernel, where it can.
+    fn copy(&self, from: &Path, bytes: u64, to: &Path, at: u64) -> io::Result<()> {
+        let from = File::open(from)?;
+        let mut to = OpenOptions::new().write(true).open(to)?;
+        to.seek(SeekFrom::Start(at))?;
+        let copied = io::copy(&mut from.take(bytes), &mut to)?;
+        if copied < bytes { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    }
+
+    fn take_permissions(&self, path: &Path, of: &Path) -> io::Result<()> {
+        match of.metadata() {
+            Ok(there) => std::fs::set_permissions(path, there.permissions()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         match file.try_lock() {
@@ -242,6 +263,15 @@ mod tests {
         file.set_bytes(12).expect("cut");
         assert_eq!(file.read_at(&mut read, 10).expect("read"), 2);
         assert!(read_exact_at(&*file, &mut read, 10).is_err());
+        let other = disk.open(&at("z"), Mode::Create).expect("a file");
+        other.write_at(b"before", 0).expect("written");
+        disk.copy(&at("a/x"), 12, &at("z"), 4).expect("copied");
+        let mut all = [1; 16];
+        read_exact_at(&*other, &mut all, 0).expect("read");
+        assert_eq!(&all, b"befo\0\0\0\0\0\0\0\0\0\0he");
+        assert!(disk.copy(&at("a/x"), 13, &at("z"), 4).is_err(), "there is less in it");
+        disk.take_permissions(&at("z"), &at("a/x")).expect("as it is");
+        disk.take_permissions(&at("z"), &at("gone")).expect("nothing to take");
         disk.rename(&at("a/x"), &at("a/y")).expect("renamed");
         disk.sync_dir(&at("a")).expect("synced");
         assert_eq!(disk.list(&at("a")).expect("names"), ["b", "y"]);

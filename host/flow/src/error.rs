@@ -1,6 +1,7 @@
 //! Why a run ended before its sources did.
 
 use std::fmt;
+use std::time::Duration;
 
 use engine::CallError;
 use model::batch::Batch;
@@ -8,7 +9,7 @@ use model::lineage::Origin;
 use model::outcome::OutcomeError;
 
 use crate::checkpoint::CheckpointError;
-use crate::connector::ConnectError;
+use crate::connector::{ConnectError, ConnectErrorKind};
 use crate::feed::FeedError;
 use crate::letters::LettersError;
 
@@ -41,7 +42,32 @@ fn on(records: &Option<Records>) -> String {
     records.as_ref().map(|records| format!(" failed on {records}")).unwrap_or_default()
 }
 
+/// What a pipeline can get over by going back to its last checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setback<'a> {
+    /// The instance of a source or a sink died.
+    Died { stage: &'a str },
+    /// A stage asks for another try, at a place where nothing but a checkpoint can be gone back to.
+    Later { stage: &'a str, after: Duration },
+    /// There is no room on a disk.
+    Full,
+}
+
 impl RunError {
+    /// Whether going back to the last checkpoint may help.
+    pub fn setback(&self) -> Option<Setback<'_>> {
+        match self {
+            Self::Connect { stage, error, .. } => match &error.kind {
+                ConnectErrorKind::Died(_) => Some(Setback::Died { stage }),
+                ConnectErrorKind::Retry { after } => Some(Setback::Later { stage, after: *after }),
+                ConnectErrorKind::Full => Some(Setback::Full),
+                ConnectErrorKind::Failed | ConnectErrorKind::Closed => None,
+            },
+            Self::Checkpoint(CheckpointError::Full { .. }) => Some(Setback::Full),
+            _ => None,
+        }
+    }
+
     /// The guest's frames at its death, where there are any.
     pub fn backtrace(&self) -> Option<&engine::GuestBacktrace> {
         match self {

@@ -21,9 +21,10 @@ mod refuse;
 pub mod replay;
 pub mod run;
 pub mod spool;
+pub mod suspects;
 pub mod trial;
 mod trouble;
 pub mod turns;
 
-pub use error::RunError;
+pub use error::{RunError, Setback};
 pub use run::{Ended, Job, Part, Rules, Run};

@@ -41,6 +41,8 @@ pub struct CheckpointReport {
     pub from: u64,
     /// Stored in this run.
     pub stored: u64,
+    /// How often the run went back to the last one, because a source or a sink died or a disk was full.
+    pub restarts: u64,
     /// From its beginning until it stood.
     pub took_ms: u64,
     /// That were new in it.
@@ -59,7 +61,17 @@ impl CheckpointMeter {
     }
 
     pub(crate) fn goes_on(&self, number: u64) {
-        self.with(|report| (report.keeps, report.number, report.from) = (true, number, number));
+        self.with(|report| {
+            if !report.keeps {
+                report.from = number;
+            }
+            (report.keeps, report.number, report.begun_at) = (true, number, None);
+        });
+    }
+
+    /// The pipeline goes back to the last checkpoint, within its process.
+    pub fn goes_back(&self) {
+        self.with(|report| report.restarts += 1);
     }
 
     pub(crate) fn begin(&self) {
@@ -94,11 +106,29 @@ pub struct StageMeter {
     ended_early: AtomicBool,
     counts: Counts,
     /// Of a component: how often it ran into its limits.
-    hits: Option<Arc<Hits>>,
+    hits: Mutex<HitsSoFar>,
     /// Of a connector that has some.
     figures: Mutex<Option<Arc<dyn Figures>>>,
     /// Microseconds a batch took, guest and host together.
     times: Mutex<Histogram<u64>>,
+}
+
+/// How often a component ran into its limits, over all lives of its pipeline.
+#[derive(Debug)]
+struct HitsSoFar {
+    now: Option<Arc<Hits>>,
+    before: BTreeMap<&'static str, u64>,
+}
+
+impl HitsSoFar {
+    /// Only what came up.
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        let mut counts = self.before.clone();
+        for (code, count) in self.now.iter().flat_map(|hits| hits.counts()).filter(|(_, count)| *count > 0) {
+            *counts.entry(code).or_default() += count;
+        }
+        counts
+    }
 }
 
 #[derive(Debug, Default)]
@@ -176,7 +206,7 @@ impl Meters {
     pub fn new(plan: &Plan, hits: Vec<Option<Arc<Hits>>>) -> Self {
         let hits = hits.into_iter().chain(std::iter::repeat(None));
         let stages = plan.stages.iter().zip(hits).map(|(stage, hits)| StageMeter {
-            hits,
+            hits: Mutex::new(HitsSoFar { now: hits, before: BTreeMap::new() }),
             figures: Mutex::default(),
             is_cut: AtomicBool::new(false),
             ended_early: AtomicBool::new(false),
@@ -188,6 +218,16 @@ impl Meters {
             ),
         });
         Self { pipeline: plan.pipeline.clone(), stages: stages.collect(), checkpoints: Arc::default() }
+    }
+
+    /// The same meters for another life of the pipeline, whose components count their hits anew.
+    pub(crate) fn go_on(self, hits: Vec<Option<Arc<Hits>>>) -> Self {
+        for (stage, now) in self.stages.iter().zip(hits) {
+            let mut hits = stage.hits.lock().unwrap_or_else(PoisonError::into_inner);
+            hits.before = hits.counts();
+            hits.now = now;
+        }
+        self
     }
 
     pub fn report(&self) -> Vec<StageReport> {
@@ -292,7 +332,7 @@ impl StageMeter {
             is_cut: self.is_cut.load(Ordering::Relaxed),
             cut: get(&counts.cut),
             ended_early: self.ended_early.load(Ordering::Relaxed),
-            limits: self.hits.iter().flat_map(|hits| hits.counts()).filter(|(_, count)| *count > 0).collect(),
+            limits: self.hits.lock().unwrap_or_else(PoisonError::into_inner).counts(),
             fuel,
             fuel_per_record: (fuel > 0 && records_in > 0).then(|| fuel as f64 / records_in as f64),
             batch_p50_us: p50,

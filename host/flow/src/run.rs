@@ -18,6 +18,7 @@ use crate::error::RunError;
 use crate::letters::Letters;
 use crate::meters::Meters;
 use crate::replay::Feeds;
+use crate::suspects::Suspects;
 use crate::turns::Seat;
 
 /// What runs a stage.
@@ -49,6 +50,17 @@ pub struct Checkpoints {
     /// Where it goes on; sources and sinks were opened there.
     pub standing: Checkpoint,
     pub pace: Pace,
+    pub setbacks: Setbacks,
+}
+
+/// What a pipeline keeps in mind when it goes back to a checkpoint within one process.
+#[derive(Clone, Debug, Default)]
+pub struct Setbacks {
+    /// Whether it does. Otherwise any failure is for good.
+    pub goes_back: bool,
+    pub suspects: Suspects,
+    /// That go on counting.
+    pub meters: Option<Meters>,
 }
 
 /// What the manifest says of things that go wrong.
@@ -134,13 +146,22 @@ impl Job {
 
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
         let Self { plan, parts, rules, letters, checkpoints } = self;
-        let meters = Meters::new(&plan, parts.iter().map(Part::hits).collect());
+        let hits = parts.iter().map(Part::hits).collect();
+        let setbacks =
+            checkpoints.as_ref().map(|checkpoints| checkpoints.setbacks.clone()).unwrap_or_default();
+        let meters = match setbacks.meters {
+            Some(meters) => meters.go_on(hits),
+            None => Meters::new(&plan, hits),
+        };
         for (meter, part) in meters.stages.iter().zip(&parts) {
             if let Some(figures) = part.figures() {
                 meter.show(figures);
             }
         }
-        let context = Context::new(&plan, rules, &meters, letters);
+        let mut context = Context::new(&plan, rules, &meters, letters);
+        let standing = checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.standing.number);
+        setbacks.suspects.begin(standing);
+        (context.suspects, context.goes_back) = (setbacks.suspects, setbacks.goes_back);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         let (mut senders, mut receivers) = meetings(&plan);
         let mut chains = Vec::with_capacity(plan.chains.len());
@@ -202,7 +223,7 @@ impl Job {
 impl Checkpoints {
     /// Sets somebody beside each loop who heeds checkpoints.
     fn attend(self, chains: &mut [(String, Chain)], context: &Context) -> (Desk, SharedStore) {
-        let Self { store, standing, pace } = self;
+        let Self { store, standing, pace, setbacks: _ } = self;
         let store: SharedStore = Arc::new(Mutex::new(store));
         let places = standing.places.clone();
         let names = chains.iter().map(|(name, _)| name.clone()).collect();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use engine::{CallError, Failure};
 use model::batch::Batch;
-use model::limits;
+use model::limits::{self, SINK_KILLERS_MAX};
 use model::manifest::OnFailure;
 use model::plan::Plan;
 use model::search::{self, Search, Verdict};
@@ -350,7 +350,8 @@ impl Belt {
 
     /// A stage has failed for good, with `rows` records that it would have got.
     pub(crate) fn give_up(&mut self, stage: usize, error: RunError, rows: usize) -> Result<(), RunError> {
-        if self.context.on_failure == OnFailure::Stop {
+        let goes_back = self.context.goes_back && error.setback().is_some();
+        if goes_back || self.context.on_failure == OnFailure::Stop {
             return Err(error);
         }
         let held = self.troubles[stage].take().and_then(|trouble| trouble.hold);
@@ -367,9 +368,15 @@ impl Belt {
         &mut self,
         stage: usize,
         batch: Option<Batch>,
-        error: ConnectError,
+        mut error: ConnectError,
     ) -> Result<(), RunError> {
-        let kind = error.kind;
+        if let (ConnectErrorKind::Died(death), Some(batch)) = (error.kind.clone(), &batch)
+            && !self.suspect(stage, batch, &death)
+        {
+            error.kind = ConnectErrorKind::Failed;
+            error.next = format!("it dies on more than {SINK_KILLERS_MAX} records: mend the component");
+        }
+        let kind = error.kind.clone();
         let rows = batch.as_ref().map_or(0, Batch::rows);
         let records = batch.as_ref().map(Records::of);
         let name = self.context.plan.stages[stage].name.to_string();

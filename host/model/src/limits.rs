@@ -112,6 +112,10 @@ pub const RETRY_BACKOFF: Duration = Duration::from_millis(100);
 pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// The longest wait that a stage or a manifest may ask for.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(600);
+/// Records on which one sink may die before it has failed for good.
+pub const SINK_KILLERS_MAX: usize = 1000;
+/// The longest wait for room on a full disk before it is tried again; there is no last try.
+pub const FULL_DISK_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Calls of one search for the records of a batch that kill a stage.
 pub const SEARCH_CALLS_MAX: u32 = 4096;
 /// How long such a search goes on. What it has not told apart by then goes to the dead letters together.

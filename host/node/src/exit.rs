@@ -39,6 +39,18 @@ impl Failure {
         Self::Ran(why.into())
     }
 
+    /// What is the matter, in a line.
+    pub fn line(&self) -> String {
+        match self {
+            Self::Input(why) | Self::Ran(why) => format!("{why:#}"),
+            Self::Manifest(all) => {
+                let problems = all.iter().flat_map(model::diagnostics::Diagnostics::iter);
+                problems.map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
+            }
+            Self::Told(_) | Self::ReaderGone => "it has been told".to_owned(),
+        }
+    }
+
     /// Prints what is to be said, and gives the code of the process.
     pub fn tell(self) -> ExitCode {
         let code = match self {

@@ -113,7 +113,7 @@ impl Flood {
             std::thread::spawn(move || {
                 let (mut peer, mut known, mut next) = (Peer::new(port), Vec::new(), 0);
                 while !stop.load(Ordering::Relaxed) {
-                    let count = if number % 2 == 0 { 1 } else { 1 + next % 20 };
+                    let count = if number.is_multiple_of(2) { 1 } else { 1 + next % 20 };
                     let records: Vec<String> =
                         (next..next + count).map(|n| format!("{number}-{n}")).collect();
                     next += count;

@@ -15,6 +15,7 @@ mod metrics;
 mod places;
 mod running;
 mod scene;
+mod setbacks;
 mod stages;
 mod state;
 mod stopping;

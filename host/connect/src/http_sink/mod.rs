@@ -110,7 +110,7 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
         Ids::Header => limits::HTTP_HEADER_IDS_MAX,
         Ids::Field(_) | Ids::Key => limits::HTTP_SENT_RECORDS_MAX,
     };
-    let given = |pointer, given: Option<u64>, default: u64, most: u64| match given.unwrap_or(default) {
+    let given = |pointer: &str, given: Option<u64>, default: u64, most: u64| match given.unwrap_or(default) {
         value if (1..=most).contains(&value) => Ok(value),
         value => {
             let message = format!("`{}` is from 1 to {most}, and {value} is not", &pointer[1..]);

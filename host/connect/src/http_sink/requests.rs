@@ -99,7 +99,7 @@ impl Texts {
 
 impl Encoder {
     pub fn new(format: Format, input: &Stream, ids: Ids, mut headers: HeaderMap) -> Self {
-        let writer = input.schema().map(JsonWriter::new);
+        let writer = input.schema().map(|schema| JsonWriter::new(schema));
         let content_type = match (format, &writer) {
             (Format::Lines, _) => "text/plain; charset=utf-8",
             (Format::Jsonl, _) => "application/x-ndjson",

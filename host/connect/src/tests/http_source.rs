@@ -295,8 +295,57 @@ fn a_full_spool_says_429_and_takes_more_when_there_is_room() {
     }
 }
 
+/// The certificate is for `localhost`, by an authority of its own.
+const CERT: &[u8] = include_bytes!("../../../../tests/tests/it/tls/localhost.der");
+const KEY: &[u8] = include_bytes!("../../../../tests/tests/it/tls/localhost.key.der");
+const AUTHORITY: &[u8] = include_bytes!("../../../../tests/tests/it/tls/ca.der");
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")
+}
+
 #[test]
-fn tls_is_spoken_with_a_certificate_from_files() {
+fn a_sink_sends_over_tls_to_a_source_that_it_believes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).expect("written");
+    write("cert.pem", pem("CERTIFICATE", CERT));
+    write("key.pem", pem("PRIVATE KEY", KEY));
+    write("ca.pem", pem("CERTIFICATE", AUTHORITY));
+    write("token", "s3cret\n".to_owned());
+    let tls = json!({ "cert": "cert.pem", "key": "key.pem" });
+    let mut scene = Scene::new(dir.path(), json!({ "tls": tls, "token": { "secret": "TOKEN" } }));
+    let values = arrow::array::BinaryArray::from_iter_values(["a", "b"]);
+    let lineage = model::lineage::Lineage::of_source(model::lineage::SourceRows {
+        pipeline: "p".into(),
+        source: "in".into(),
+        split: "0".into(),
+        offsets: model::lineage::Offsets::From(0),
+    });
+    let batch = Batch::from_values(values, model::batch::Parts::default(), lineage).expect("a batch");
+    let ids = [batch.lineage().id(0), batch.lineage().id(1)];
+    let mut send = |with: Value| {
+        let mut with = with;
+        with["token"] = json!({ "file": "token" });
+        let planned = crate::plan_sink(&super::sinks::sink_spec(dir.path(), "http", with)).expect("a plan");
+        let mut sink = planned.open(&model::plan::Stream::Opaque, None).expect("a sink");
+        scene.runtime.block_on(sink.write(&batch, &ids)).map_err(|error| error.to_string())
+    };
+    let (port, ca) = (scene.address.port(), "ca.pem");
+    let url = format!("https://localhost:{port}/");
+    let stranger = send(json!({ "url": url })).expect_err("its authority is not known");
+    assert!(stranger.contains("TLS") && !stranger.contains("s3cret"), "{stranger}");
+    let other = send(json!({ "url": format!("https://127.0.0.1:{port}/"), "ca": ca }));
+    assert!(other.as_ref().is_err_and(|error| error.contains("TLS")), "it is not its name: {other:?}");
+    let plain = send(json!({ "url": format!("http://localhost:{port}/") }));
+    assert!(plain.as_ref().is_err_and(|error| error.contains("tried again")), "{plain:?}");
+    assert_eq!(send(json!({ "url": url, "ca": ca })), Ok(vec![]));
+    assert_eq!(scene.pull(2).0.records, ["a", "b"]);
+}
+
+#[test]
+fn what_is_no_certificate_is_named() {
     let dir = tempfile::tempdir().expect("a directory");
     let missing = json!({ "tls": { "cert": "none.pem", "key": "none.pem" } });
     let spec = listening(dir.path(), free_port(), missing);

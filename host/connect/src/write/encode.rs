@@ -11,7 +11,7 @@ use model::limits::WRITE_BYTES;
 use model::outcome::Rejection;
 
 use super::csv::CsvEncoder;
-use super::{Block, Writer};
+use super::{Block, Writing};
 
 /// An opaque record has a line break, and the format has one record a line.
 const NEWLINE_IN_VALUE: &str = "newline-in-value";
@@ -96,7 +96,7 @@ fn each_value(batch: &Batch, mut write: impl FnMut(&[u8]) -> Result<(), (&'stati
 /// A sink that encodes here and writes over there.
 pub(crate) struct EncodedSink {
     encoder: Encoder,
-    writer: Writer,
+    writer: Writing,
     block: Vec<u8>,
     /// Bytes after which a block is handed over.
     block_bytes: usize,
@@ -104,7 +104,7 @@ pub(crate) struct EncodedSink {
 
 impl EncodedSink {
     /// `eager`: hand each batch over by itself, so that outputs can be cut between them.
-    pub(crate) fn new(encoder: Encoder, writer: Writer, eager: bool) -> Self {
+    pub(crate) fn new(encoder: Encoder, writer: Writing, eager: bool) -> Self {
         Self { encoder, writer, block: Vec::new(), block_bytes: if eager { 1 } else { WRITE_BYTES } }
     }
 

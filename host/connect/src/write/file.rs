@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use flow::connector::{Barrier, Committed, ConnectError};
+use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind};
+use flow::disk::{Disk, Stat, SystemDisk, make_dirs};
 use memchr::memrchr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::durable::{
-    directory_of, is_regular_or_none, make_directories, open_cut, resolved, sync_directory, sync_file,
-};
+use super::durable::{directory_of, open_cut, resolved};
 use super::one::OneFile;
-use super::packed::{Packed, Packing};
+use super::packed::{Packed, Packing, Place};
 use super::rotate::{Names, Rotation, name_end};
 use super::row::FileRow;
 use super::token::{InPlace, Lost, Token, Wrote};
@@ -56,32 +55,34 @@ pub(crate) struct FileOptions {
     pub(crate) delivery: Delivery,
     /// Whether each line is a record, and each record a line.
     pub(crate) lines: bool,
+    /// Where what is committed to is kept; what is written in place is on the machine's own.
+    pub(crate) disk: Arc<dyn Disk>,
 }
 
 impl FileOptions {
     /// Makes the directories and opens the first file, so that what cannot be written is known at once. `committed`:
     /// none in a run without checkpoints.
     pub(crate) fn open(self, committed: Option<&Committed>) -> Result<Box<dyn Output>, ConnectError> {
-        make_directories(directory_of(&self.path)).map_err(|error| failed(&self.path, &error))?;
+        make_dirs(&*self.disk, directory_of(&self.path)).map_err(|error| failed(&self.path, &error))?;
         let committed = match committed {
             Some(committed) if self.delivery == Delivery::ExactlyOnce => committed,
             committed => return Ok(Box::new(InPlaceOutput::open(self, committed)?)),
         };
-        let Self { name, path, if_exists, packing, header, rotation, .. } = self;
-        if let Some(rotation) = rotation {
-            let row = FileRow::open(name, path, if_exists, packing, header, rotation, committed)?;
-            return Ok(Box::new(row));
+        if let Some(rotation) = self.rotation {
+            return Ok(Box::new(FileRow::open(self, rotation, committed)?));
         }
-        let path = resolved(path);
-        if path.is_dir() {
-            return Err(failed(&path, &ErrorKind::IsADirectory.into()));
+        let path = resolved(self.path);
+        match self.disk.stat(&path).map_err(|error| failed(&path, &error))? {
+            None | Some(Stat { is_file: true, .. }) => {}
+            Some(Stat { is_dir: true, .. }) => return Err(failed(&path, &ErrorKind::IsADirectory.into())),
+            Some(_) => {
+                let why =
+                    "it is no regular file, and what was written to it cannot be taken back after a crash";
+                let next = "set `delivery: at-least-once`, or name a regular file";
+                return Err(ConnectError::failed(path.to_string_lossy(), why, next));
+            }
         }
-        if !is_regular_or_none(&path).map_err(|error| failed(&path, &error))? {
-            let why = "it is no regular file, and what was written to it cannot be taken back after a crash";
-            let next = "set `delivery: at-least-once`, or name a regular file";
-            return Err(ConnectError::failed(path.to_string_lossy(), why, next));
-        }
-        Ok(Box::new(OneFile::open(name, path, if_exists, packing, header, committed)?))
+        Ok(Box::new(OneFile::open(Self { path, ..self }, committed)?))
     }
 }
 
@@ -125,7 +126,7 @@ impl InPlaceOutput {
         let rotation = match rotation {
             None => None,
             Some(rotation) => {
-                let names = Names::new(&path, &name_end(&path), rotation.every.is_some());
+                let names = Names::new(&SystemDisk, &path, &name_end(&path), rotation.every.is_some());
                 let names = names.map_err(|error| failed(&path, &error))?;
                 if token.is_none() && if_exists == IfExists::Fail && names.is_taken() {
                     return Err(failed(&path, &ErrorKind::AlreadyExists.into()));
@@ -175,7 +176,7 @@ impl InPlaceOutput {
         }
         let keeps_lines = lines && matches!(self.packing, Packing::None);
         let whole = if keeps_lines { whole_lines(path, bytes)? } else { bytes };
-        sync_file(&open_cut(path, whole)?)
+        open_cut(&SystemDisk, path, whole)?.sync()
     }
 
     fn open_next(&mut self) -> Result<(), ConnectError> {
@@ -340,7 +341,8 @@ impl Current {
             let message = "Parquet ends with its index: nothing can be appended to it";
             return Err(std::io::Error::new(ErrorKind::Unsupported, message));
         }
-        let mut packed = Packed::begin(&self.file, packing, &self.written)?;
+        let place = Place::Behind(self.file.try_clone()?);
+        let mut packed = Packed::begin(place, packing, &self.written)?;
         if !goes_on {
             packed.put_bytes(header)?;
         }
@@ -357,8 +359,8 @@ impl Current {
         let was_written = self.packed.take().map(Packed::finish).transpose()?.is_some();
         let metadata = self.file.metadata()?;
         if was_written && metadata.is_file() {
-            sync_file(&self.file)?;
-            sync_directory(directory_of(&self.path))?;
+            self.file.sync_all()?;
+            SystemDisk.sync_dir(directory_of(&self.path))?;
         }
         Ok(metadata.len())
     }
@@ -373,7 +375,9 @@ pub(super) fn failed(path: &Path, error: &std::io::Error) -> ConnectError {
         ErrorKind::IsADirectory => "name a file in it",
         ErrorKind::NotADirectory => "a part of the path is a file: name another path",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space; what was written before is there"
+            let (what, why) = (path.to_string_lossy(), format!("it cannot be written: {error}"));
+            let full = ConnectError::failed(what, why, "free some space; what was written before is there");
+            return ConnectError { kind: ConnectErrorKind::Full, ..full };
         }
         ErrorKind::BrokenPipe => return ConnectError::closed(path.to_string_lossy()),
         _ => "check the path and its disk",

@@ -94,8 +94,50 @@ pub(crate) struct Writer {
     failed: Arc<Mutex<Option<ConnectError>>>,
 }
 
+/// Who writes to an output.
+pub(crate) enum Writing {
+    Thread(Writer),
+    /// Whoever calls: each call is done when it comes back.
+    Here(Box<dyn Output>),
+}
+
+impl Writing {
+    /// A thread of its own.
+    pub(crate) fn behind(output: impl Output + 'static) -> Result<Self, ConnectError> {
+        Ok(Self::Thread(Writer::spawn(output)?))
+    }
+
+    pub(crate) async fn write(&mut self, block: Block) -> Result<(), ConnectError> {
+        match self {
+            Self::Thread(writer) => writer.write(block).await,
+            Self::Here(output) => output.write(&block),
+        }
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<(), ConnectError> {
+        match self {
+            Self::Thread(writer) => writer.flush().await,
+            Self::Here(output) => output.flush(),
+        }
+    }
+
+    pub(crate) async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        match self {
+            Self::Thread(writer) => writer.prepare(barrier).await,
+            Self::Here(output) => output.prepare(barrier),
+        }
+    }
+
+    pub(crate) async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+        match self {
+            Self::Thread(writer) => writer.commit(token).await,
+            Self::Here(output) => output.commit(token),
+        }
+    }
+}
+
 impl Writer {
-    pub(crate) fn spawn(mut output: impl Output + 'static) -> Result<Self, ConnectError> {
+    fn spawn(mut output: impl Output + 'static) -> Result<Self, ConnectError> {
         let (commands, mut incoming) = mpsc::channel(WRITE_BEHIND);
         let failed = Arc::new(Mutex::new(None));
         let slot = failed.clone();
@@ -132,23 +174,23 @@ impl Writer {
         Ok(Self { commands, thread: Some(thread).filter(|_| is_waited_for), abandoned, failed })
     }
 
-    pub(crate) async fn write(&mut self, block: Block) -> Result<(), ConnectError> {
+    async fn write(&mut self, block: Block) -> Result<(), ConnectError> {
         self.commands.send(Command::Write(block)).await.map_err(|_| self.error())
     }
 
-    pub(crate) async fn flush(&mut self) -> Result<(), ConnectError> {
+    async fn flush(&mut self) -> Result<(), ConnectError> {
         let (reply, done) = oneshot::channel();
         self.commands.send(Command::Flush(reply)).await.map_err(|_| self.error())?;
         done.await.map_err(|_| self.error())
     }
 
-    pub(crate) async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+    async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
         let (reply, token) = oneshot::channel();
         self.commands.send(Command::Prepare(barrier, reply)).await.map_err(|_| self.error())?;
         token.await.map_err(|_| self.error())
     }
 
-    pub(crate) async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
+    async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         let (reply, done) = oneshot::channel();
         self.commands.send(Command::Commit(token.to_vec(), reply)).await.map_err(|_| self.error())?;
         done.await.map_err(|_| self.error())

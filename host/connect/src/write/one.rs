@@ -5,49 +5,43 @@
 //! the same as once, because the token says where that is; where there is nothing to keep, the part is renamed and
 //! becomes the file. Each part is whole by itself, so that what is packed has a member or a frame for each.
 
-use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use flow::connector::{Barrier, Committed, ConnectError};
+use flow::disk::{Disk, DiskFile, Mode};
 
-use super::durable::{
-    directory_of, length, open_cut, put_at, remove, remove_leftovers, rename, sync_directory, sync_file,
-};
-use super::file::{IfExists, failed};
-use super::packed::{Packed, Packing};
+use super::durable::{check_writable, directory_of, length, open_cut, remove, remove_leftovers};
+use super::file::{FileOptions, IfExists, failed};
+use super::packed::{Packed, Packing, Place};
 use super::token::{Lost, One, Part, Token, Wrote};
 use super::{Block, Output};
 
 pub(crate) struct OneFile {
     /// As the manifest names it.
     name: String,
+    disk: Arc<dyn Disk>,
     target: PathBuf,
     packing: Packing,
     /// What the file begins with.
     header: Vec<u8>,
     state: One,
     /// The part that is being written.
-    current: Option<(File, Packed)>,
+    current: Option<(Arc<dyn DiskFile>, Packed)>,
 }
 
 impl OneFile {
-    pub(super) fn open(
-        name: String,
-        target: PathBuf,
-        if_exists: IfExists,
-        packing: Packing,
-        header: Vec<u8>,
-        committed: &Committed,
-    ) -> Result<Self, ConnectError> {
+    pub(super) fn open(options: FileOptions, committed: &Committed) -> Result<Self, ConnectError> {
+        let FileOptions { name, path: target, if_exists, packing, header, disk, .. } = options;
         if !packing.concatenates() {
             let why = "a file of Parquet cannot grow with each checkpoint: it ends with its index";
             let next = "set `rotate`, which makes a new file for each checkpoint";
             return Err(ConnectError::failed(name, why, next));
         }
-        let mut output = Self { name, target, packing, header, state: One::default(), current: None };
+        let state = One::default();
+        let mut output = Self { name, disk, target, packing, header, state, current: None };
         match &committed.0 {
             Some(token) => output.resume(token)?,
             None => output.start(if_exists)?,
@@ -58,7 +52,7 @@ impl OneFile {
 
     fn start(&mut self, if_exists: IfExists) -> Result<(), ConnectError> {
         let fail = |error| failed(&self.target, &error);
-        let there = length(&self.target).map_err(fail)?;
+        let there = length(&*self.disk, &self.target).map_err(fail)?;
         self.state = match (if_exists, there) {
             (IfExists::Fail, Some(_)) => return Err(fail(ErrorKind::AlreadyExists.into())),
             (IfExists::Append, Some(end)) if end > 0 => One { end, begun: true, ..One::default() },
@@ -72,14 +66,15 @@ impl OneFile {
         let state = self.read(token)?;
         self.put_parts(&state.parts)?;
         let fail = |error| failed(&self.target, &error);
-        let found = length(&self.target).map_err(fail)?;
+        let found = length(&*self.disk, &self.target).map_err(fail)?;
         if state.begun && found.unwrap_or(0) < state.end {
             return Err(Lost::Shorter { known: state.end, found: found.unwrap_or(0) }.of(&self.target));
         }
         if state.begun && found > Some(state.end) {
             let (file, known) = (self.target.display(), state.end);
             tracing::warn!(%file, known, found, "cut back to what the last checkpoint knows of it");
-            open_cut(&self.target, state.end).and_then(|file| sync_file(&file)).map_err(fail)?;
+            let cut = open_cut(&*self.disk, &self.target, state.end);
+            cut.and_then(|file| file.sync()).map_err(fail)?;
         }
         self.state = One { parts: Vec::new(), ..state };
         self.remove_unknown().map_err(|error| failed(&self.target, &error))
@@ -106,24 +101,23 @@ impl OneFile {
             number
                 .is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
         };
-        remove_leftovers(directory_of(&self.target), is_part).map(drop)
+        remove_leftovers(&*self.disk, directory_of(&self.target), is_part).map(drop)
     }
 
     /// What cannot be written is found out before anything runs.
     fn check_writable(&self) -> std::io::Result<()> {
-        if length(&self.target)?.is_some() {
-            OpenOptions::new().write(true).open(&self.target)?;
+        if length(&*self.disk, &self.target)?.is_some() {
+            self.disk.open(&self.target, Mode::Change)?;
         }
-        let part = self.part(self.state.next);
-        OpenOptions::new().write(true).create(true).truncate(true).open(&part)?;
-        remove(&part)
+        check_writable(&*self.disk, &self.part(self.state.next))
     }
 
     fn begin_part(&mut self) -> std::io::Result<&mut Packed> {
         if self.current.is_none() {
             let path = self.part(self.state.next);
-            let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-            let mut packed = Packed::begin(&file, &self.packing, &Arc::new(AtomicU64::new(0)))?;
+            let file: Arc<dyn DiskFile> = self.disk.open(&path, Mode::Create)?.into();
+            let place = Place::At(file.clone(), 0);
+            let mut packed = Packed::begin(place, &self.packing, &Arc::new(AtomicU64::new(0)))?;
             if !self.state.begun {
                 packed.put_bytes(&self.header)?;
             }
@@ -137,12 +131,12 @@ impl OneFile {
         let Some((file, packed)) = self.current.take() else { return Ok(()) };
         packed.finish()?;
         let replaces = !self.state.begun;
-        if let (true, Ok(there)) = (replaces, self.target.metadata()) {
-            file.set_permissions(there.permissions())?;
+        if replaces {
+            self.disk.take_permissions(&self.part(self.state.next), &self.target)?;
         }
-        sync_file(&file)?;
-        sync_directory(directory_of(&self.target))?;
-        let (number, at, bytes) = (self.state.next, self.state.end, file.metadata()?.len());
+        file.sync()?;
+        self.disk.sync_dir(directory_of(&self.target))?;
+        let (number, at, bytes) = (self.state.next, self.state.end, file.bytes()?);
         self.state.parts.push(Part { number, at, bytes, replaces });
         self.state.next += 1;
         self.state.end += bytes;
@@ -168,7 +162,7 @@ impl OneFile {
 
     /// A part that is not there any more is in the file already.
     fn was_put(&self, part: &Part, path: &Path) -> Result<(), ConnectError> {
-        let found = length(&self.target).map_err(|error| failed(&self.target, &error))?;
+        let found = length(&*self.disk, &self.target).map_err(|error| failed(&self.target, &error))?;
         if found.is_some_and(|found| found >= part.at + part.bytes) {
             return Ok(());
         }
@@ -176,25 +170,24 @@ impl OneFile {
     }
 
     fn become_target(&self, part: &Path) -> Result<(), Put> {
-        match rename(part, &self.target) {
+        match self.disk.rename(part, &self.target) {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Put::NoPart),
-            renamed => Ok(renamed.and_then(|()| sync_directory(directory_of(&self.target)))?),
+            renamed => Ok(renamed.and_then(|()| self.disk.sync_dir(directory_of(&self.target)))?),
         }
     }
 
     fn append(&self, path: &Path, part: &Part) -> Result<(), Put> {
-        let mut from = match File::open(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Put::NoPart),
-            opened => opened?,
-        };
-        let found = length(&self.target)?.unwrap_or(0);
+        if self.disk.stat(path)?.is_none() {
+            return Err(Put::NoPart);
+        }
+        let found = length(&*self.disk, &self.target)?.unwrap_or(0);
         if found < part.at {
             return Err(Put::Shorter(found));
         }
-        let mut target = OpenOptions::new().write(true).open(&self.target)?;
-        put_at(&mut from, part.bytes, &mut target, part.at)?;
-        sync_file(&target)?;
-        Ok(remove(path)?)
+        // Doing it twice is the same as once.
+        self.disk.copy(path, part.bytes, &self.target, part.at)?;
+        self.disk.open(&self.target, Mode::Change)?.sync()?;
+        Ok(remove(&*self.disk, path)?)
     }
 }
 

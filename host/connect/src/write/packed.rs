@@ -1,12 +1,13 @@
 //! What is around the bytes of a file: nothing, gzip, zstd, or Parquet.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Result, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use flate2::write::GzEncoder;
+use flow::disk::DiskFile;
 use model::limits::PARQUET_GROUP_BYTES_MAX;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as PageCompression, ZstdLevel};
@@ -39,28 +40,44 @@ pub(super) enum Packed {
     Parquet(Box<ArrowWriter<Counted>>),
 }
 
+/// Where the bytes go.
+pub(super) enum Place {
+    /// Wherever the file is: pipes and devices have no other places.
+    Behind(File),
+    At(Arc<dyn DiskFile>, u64),
+}
+
 /// Counts what reaches the disk.
 pub(super) struct Counted {
-    file: File,
+    place: Place,
     written: Arc<AtomicU64>,
 }
 
 impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let count = self.file.write(bytes)?;
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        let count = match &mut self.place {
+            Place::Behind(file) => file.write(bytes)?,
+            Place::At(file, at) => {
+                file.write_at(bytes, *at)?;
+                *at += bytes.len() as u64;
+                bytes.len()
+            }
+        };
         self.written.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
+    fn flush(&mut self) -> Result<()> {
+        match &mut self.place {
+            Place::Behind(file) => file.flush(),
+            Place::At(..) => Ok(()),
+        }
     }
 }
 
 impl Packed {
-    /// Begins to write where the file is.
-    pub(super) fn begin(file: &File, packing: &Packing, written: &Arc<AtomicU64>) -> std::io::Result<Self> {
-        let counted = Counted { file: file.try_clone()?, written: written.clone() };
+    pub(super) fn begin(place: Place, packing: &Packing, written: &Arc<AtomicU64>) -> Result<Self> {
+        let counted = Counted { place, written: written.clone() };
         Ok(match packing {
             Packing::None => Self::Plain(counted),
             Packing::Gzip => Self::Gzip(GzEncoder::new(counted, flate2::Compression::new(6))),
@@ -74,7 +91,7 @@ impl Packed {
         })
     }
 
-    pub(super) fn put(&mut self, block: &Block) -> std::io::Result<()> {
+    pub(super) fn put(&mut self, block: &Block) -> Result<()> {
         match (self, block) {
             (Self::Parquet(writer), Block::Rows(rows)) => {
                 writer.write(rows).map_err(std::io::Error::other)?;
@@ -88,7 +105,7 @@ impl Packed {
         }
     }
 
-    pub(super) fn put_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+    pub(super) fn put_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Plain(out) => out.write_all(bytes),
             Self::Gzip(out) => out.write_all(bytes),
@@ -97,7 +114,7 @@ impl Packed {
         }
     }
 
-    pub(super) fn flush(&mut self) -> std::io::Result<()> {
+    pub(super) fn flush(&mut self) -> Result<()> {
         match self {
             Self::Plain(out) => out.flush(),
             Self::Gzip(out) => out.flush(),
@@ -108,7 +125,7 @@ impl Packed {
     }
 
     /// Writes what stands at the end.
-    pub(super) fn finish(self) -> std::io::Result<()> {
+    pub(super) fn finish(self) -> Result<()> {
         match self {
             Self::Plain(mut out) => out.flush(),
             Self::Gzip(out) => out.finish().map(drop),

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use flow::disk::{Disk, dir_of};
 use model::convert::text::write_timestamp;
 
 /// A file is full when it has reached the size or the age, whichever comes first.
@@ -35,16 +36,13 @@ pub(super) struct Names {
 
 impl Names {
     /// Looks up the highest number that is there.
-    pub(super) fn new(path: &Path, end: &str, timed: bool) -> std::io::Result<Self> {
+    pub(super) fn new(disk: &dyn Disk, path: &Path, end: &str, timed: bool) -> std::io::Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let stem = name.strip_suffix(end).unwrap_or(&name).to_owned();
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
+        let directory = dir_of(path).to_owned();
         let mut highest = 0;
-        for entry in std::fs::read_dir(&directory)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
+        for name in disk.list(&directory)? {
+            let name = name.to_string_lossy();
             let number = name.strip_prefix(&stem).and_then(|rest| rest.strip_suffix(end));
             let number =
                 number.and_then(|rest| rest.rsplit_once('-')).and_then(|(_, number)| number.parse().ok());
@@ -111,6 +109,8 @@ pub(super) fn name_end(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use flow::disk::SystemDisk;
+
     use super::*;
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
     fn files_of_a_row_are_told_by_their_names() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.csv.gz");
-        let mut names = Names::new(&path, &name_end(&path), true).expect("names");
+        let mut names = Names::new(&SystemDisk, &path, &name_end(&path), true).expect("names");
         names.skip_to(41);
         let made = names.next(0);
         let made = made.file_name().and_then(|name| name.to_str()).expect("a name");

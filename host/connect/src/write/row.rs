@@ -5,7 +5,6 @@
 //! what stands behind that is cut off when a run goes on from there. Where it is packed, each checkpoint ends a member
 //! or a frame; a file of Parquet ends with each checkpoint.
 
-use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,12 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flow::connector::{Barrier, Committed, ConnectError};
+use flow::disk::{Disk, DiskFile, Mode};
 
-use super::durable::{
-    directory_of, length, open_cut, remove, remove_leftovers, rename, sync_directory, sync_file,
-};
-use super::file::{IfExists, failed};
-use super::packed::{Packed, Packing};
+use super::durable::{check_writable, directory_of, length, open_cut, remove_leftovers};
+use super::file::{FileOptions, IfExists, failed};
+use super::packed::{Packed, Packing, Place};
 use super::rotate::{Names, Rotation, name_end};
 use super::token::{Lost, Row, Token, Working, Wrote};
 use super::{Block, Output};
@@ -26,6 +24,7 @@ use super::{Block, Output};
 pub(crate) struct FileRow {
     /// As the manifest names it.
     name: String,
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     packing: Packing,
     /// What each file begins with.
@@ -44,7 +43,7 @@ pub(crate) struct FileRow {
 struct Current {
     /// What it is called when it is full.
     name: String,
-    file: File,
+    file: Arc<dyn DiskFile>,
     written: Arc<AtomicU64>,
     /// Microseconds since the Unix epoch.
     begun: i64,
@@ -54,21 +53,19 @@ struct Current {
 
 impl FileRow {
     pub(super) fn open(
-        name: String,
-        path: PathBuf,
-        if_exists: IfExists,
-        packing: Packing,
-        header: Vec<u8>,
+        options: FileOptions,
         rotation: Rotation,
         committed: &Committed,
     ) -> Result<Self, ConnectError> {
-        let names = Names::new(&path, &name_end(&path), rotation.every.is_some());
+        let FileOptions { name, path, if_exists, packing, header, disk, .. } = options;
+        let names = Names::new(&*disk, &path, &name_end(&path), rotation.every.is_some());
         let names = names.map_err(|error| failed(&path, &error))?;
         if committed.0.is_none() && if_exists == IfExists::Fail && names.is_taken() {
             return Err(failed(&path, &ErrorKind::AlreadyExists.into()));
         }
         let (current, full, begun, renamed) = (None, Vec::new(), false, false);
-        let mut output = Self { name, path, packing, header, rotation, names, current, full, begun, renamed };
+        let mut output =
+            Self { name, disk, path, packing, header, rotation, names, current, full, begun, renamed };
         let open = match &committed.0 {
             Some(token) => output.resume(token)?,
             None => None,
@@ -87,13 +84,13 @@ impl FileRow {
         let Some(Working { name, bytes, begun }) = row.open else { return Ok(None) };
         let (hidden, full) = (self.hidden(&name), self.directory().join(&name));
         let fail = |error| failed(&hidden, &error);
-        match length(&hidden).map_err(fail)? {
+        match length(&*self.disk, &hidden).map_err(fail)? {
             Some(found) if found >= bytes => {}
             Some(found) => return Err(Lost::Shorter { known: bytes, found }.of(&hidden)),
-            None if length(&full).map_err(fail)?.is_some() => return Err(Lost::Later.of(&full)),
+            None if length(&*self.disk, &full).map_err(fail)?.is_some() => return Err(Lost::Later.of(&full)),
             None => return Err(Lost::NoPart(hidden.display().to_string()).of(&full)),
         }
-        let file = open_cut(&hidden, bytes).map_err(fail)?;
+        let file = open_cut(&*self.disk, &hidden, bytes).map_err(fail)?.into();
         let written = Arc::new(AtomicU64::new(bytes));
         self.current = Some(Current { name: name.clone(), file, written, begun, packed: None });
         Ok(Some(hidden_name(&name)))
@@ -121,15 +118,13 @@ impl FileRow {
             let full = name.strip_prefix('.').and_then(|name| name.strip_suffix(".part"));
             Some(name) != known && full.is_some_and(|full| self.names.is_one(full))
         };
-        remove_leftovers(self.directory(), is_own).map(drop)
+        remove_leftovers(&*self.disk, self.directory(), is_own).map(drop)
     }
 
     /// What cannot be written is found out before anything runs.
     fn check_writable(&self) -> std::io::Result<()> {
         let name = format!("{}.check", self.path.file_name().unwrap_or_default().to_string_lossy());
-        let path = self.hidden(&name);
-        OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
-        remove(&path)
+        check_writable(&*self.disk, &self.hidden(&name))
     }
 
     /// The file to write to.
@@ -138,15 +133,17 @@ impl FileRow {
             let begun = now();
             let path = self.names.next(begun);
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let file = OpenOptions::new().write(true).create(true).truncate(true).open(self.hidden(&name))?;
+            let file = self.disk.open(&self.hidden(&name), Mode::Create)?.into();
             let written = Arc::new(AtomicU64::new(0));
             self.current = Some(Current { name, file, written, begun, packed: None });
             (self.begun, self.renamed) = (true, true);
         }
         let current = self.current.as_mut().expect("it was begun above");
         if current.packed.is_none() {
-            let mut packed = Packed::begin(&current.file, &self.packing, &current.written)?;
-            if current.written.load(Ordering::Relaxed) == 0 {
+            let at = current.written.load(Ordering::Relaxed);
+            let place = Place::At(current.file.clone(), at);
+            let mut packed = Packed::begin(place, &self.packing, &current.written)?;
+            if at == 0 {
                 packed.put_bytes(&self.header)?;
             }
             current.packed = Some(packed);
@@ -182,7 +179,7 @@ impl FileRow {
             current.settle()?;
         }
         if std::mem::take(&mut self.renamed) {
-            sync_directory(self.directory())?;
+            self.disk.sync_dir(self.directory())?;
         }
         Ok(())
     }
@@ -194,18 +191,18 @@ impl FileRow {
         for name in full {
             let (hidden, path) = (self.hidden(name), self.directory().join(name));
             let fail = |error| failed(&path, &error);
-            if length(&hidden).map_err(fail)?.is_none() {
+            if length(&*self.disk, &hidden).map_err(fail)?.is_none() {
                 continue;
             }
-            if length(&path).map_err(fail)?.is_some() {
+            if length(&*self.disk, &path).map_err(fail)?.is_some() {
                 return Err(Lost::Taken.of(&path));
             }
-            rename(&hidden, &path).map_err(fail)?;
+            self.disk.rename(&hidden, &path).map_err(fail)?;
             any = true;
         }
         // Also where a crash came between the names and this.
         if any || !full.is_empty() {
-            sync_directory(self.directory()).map_err(|error| failed(&self.path, &error))?;
+            self.disk.sync_dir(self.directory()).map_err(|error| failed(&self.path, &error))?;
         }
         Ok(())
     }
@@ -216,7 +213,7 @@ impl Current {
     fn settle(&mut self) -> std::io::Result<()> {
         if let Some(packed) = self.packed.take() {
             packed.finish()?;
-            sync_file(&self.file)?;
+            self.file.sync()?;
         }
         Ok(())
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::Share;
 use super::watch::{News, Report, What};
+use super::{PASSING, Participant, Passing, Share};
 use crate::belt::Belt;
 use crate::connector::{Barrier, Cursor, Places, Source};
 use crate::error::RunError;
@@ -18,16 +18,12 @@ pub(crate) struct Keeper {
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<Arc<str>>,
     places: Places,
-    /// The last checkpoint that this loop has answered.
-    answered: u64,
+    participant: Participant,
     prepared: Vec<(usize, Vec<u8>)>,
     /// Where the source was then.
     prepared_places: Places,
-    committed: u64,
     /// What the source has not been told yet.
     to_release: Option<Places>,
-    /// A checkpoint has begun that this loop could not answer yet.
-    is_behind: bool,
 }
 
 impl Keeper {
@@ -47,12 +43,10 @@ impl Keeper {
             reports,
             source,
             places,
-            answered: 0,
+            participant: Participant::default(),
             prepared: Vec::new(),
             prepared_places: Places::new(),
-            committed: 0,
             to_release: None,
-            is_behind: false,
         }
     }
 
@@ -69,7 +63,7 @@ impl Keeper {
     /// Whether there is anything to heed. Cheap: it is asked for every batch.
     pub fn has_news(&self) -> bool {
         // An error means that nobody coordinates any more, which is news.
-        self.is_behind || self.news.has_changed().unwrap_or(true)
+        self.participant.is_behind() || self.news.has_changed().unwrap_or(true)
     }
 
     /// Waits until there is something new to heed.
@@ -91,44 +85,54 @@ impl Keeper {
             return Ok(());
         }
         self.commit(belt, news).await?;
-        match news.begun {
-            Some(barrier) if answers && barrier.number > self.answered => {
-                self.is_behind = belt.wakes_at().is_some();
-                if self.is_behind { Ok(()) } else { self.pass(belt, barrier).await }
-            }
-            _ => Ok(()),
+        let begins = match answers {
+            true => self.participant.begins(news.begun, belt.wakes_at().is_some()),
+            false => None,
+        };
+        match begins {
+            Some(barrier) => self.pass(belt, barrier).await,
+            None => Ok(()),
         }
     }
 
     async fn commit(&mut self, belt: &mut Belt, news: News) -> Result<(), RunError> {
-        let Some(stands) = news.stands else { return Ok(()) };
-        if stands.number <= self.committed || stands.number != self.answered {
-            return Ok(());
+        if self.participant.commits(news.stands) {
+            belt.commit(&std::mem::take(&mut self.prepared)).await?;
+            self.to_release = Some(std::mem::take(&mut self.prepared_places));
         }
-        self.committed = stands.number;
-        belt.commit(&std::mem::take(&mut self.prepared)).await?;
-        self.to_release = Some(std::mem::take(&mut self.prepared_places));
         Ok(())
     }
 
-    /// Everything before the barrier has been worked off on this belt: sends it on, prepares, and answers.
+    /// Everything before the barrier has been worked off on this belt.
     pub async fn pass(&mut self, belt: &mut Belt, barrier: Barrier) -> Result<(), RunError> {
         // Whoever passes this barrier has seen the one before stand.
         let news = *self.news.borrow();
         self.commit(belt, news).await?;
-        belt.pass(barrier).await;
-        let (tokens, prepared) = belt.prepare(barrier).await;
-        prepared?;
-        let stages = &belt.context.plan.stages;
-        let mut share = Share::default();
-        share.tokens.extend(tokens.iter().map(|(stage, token)| (stages[*stage].name.clone(), token.clone())));
-        if let Some(source) = &self.source {
-            share.places.insert(source.clone(), self.places.clone());
+        for passing in PASSING {
+            match passing {
+                Passing::SendOn => belt.pass(barrier).await,
+                Passing::Prepare => {
+                    let (tokens, prepared) = belt.prepare(barrier).await;
+                    prepared?;
+                    (self.prepared, self.prepared_places) = (tokens, self.places.clone());
+                }
+                Passing::Answer => {
+                    self.participant.passed(barrier);
+                    let share = self.share(belt);
+                    self.report(What::Answered { number: barrier.number, share }).await;
+                }
+            }
         }
-        (self.prepared, self.prepared_places) = (tokens, self.places.clone());
-        self.answered = barrier.number;
-        self.report(What::Answered { number: barrier.number, share }).await;
         Ok(())
+    }
+
+    /// What this loop adds to the checkpoint that it has prepared for.
+    fn share(&self, belt: &Belt) -> Share {
+        let stages = &belt.context.plan.stages;
+        let name = |stage: usize| stages[stage].name.clone();
+        let tokens = self.prepared.iter().map(|(stage, token)| (name(*stage), token.clone())).collect();
+        let places = self.source.iter().map(|source| (source.clone(), self.prepared_places.clone()));
+        Share { places: places.collect(), tokens }
     }
 
     /// Tells the source what it may release.
@@ -147,9 +151,7 @@ impl Keeper {
         loop {
             self.heed(belt, true).await?;
             let news = *self.news.borrow();
-            let stands_last =
-                news.stands.is_some_and(|stands| stands.last && stands.number == self.committed);
-            if stands_last || self.is_over() {
+            if self.participant.is_done(news.stands) || self.is_over() {
                 return Ok(());
             }
             self.changed().await;

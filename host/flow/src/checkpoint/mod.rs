@@ -10,6 +10,7 @@
 mod align;
 mod coordinator;
 mod keeper;
+mod participant;
 mod store;
 mod watch;
 
@@ -24,6 +25,7 @@ use crate::connector::Places;
 pub use align::{Alignment, Signal, Step};
 pub use coordinator::{Coordinator, Move};
 pub(crate) use keeper::Keeper;
+pub use participant::{PASSING, Participant, Passing};
 pub use store::{Opened, RedbStore, Standing, Summary};
 pub use watch::Pace;
 pub(crate) use watch::{Desk, SharedStore};
@@ -76,6 +78,8 @@ pub struct Stored {
 pub enum CheckpointError {
     #[error("checkpoints cannot be kept in {}: {why}; look at the disk, or name another directory with `--state`", path.display())]
     Io { path: PathBuf, why: String },
+    #[error("checkpoints cannot be kept in {}: its disk is full; free some space", path.display())]
+    Full { path: PathBuf },
     #[error("{} is used by another process; let it end, or name another directory with `--state`", path.display())]
     Locked { path: PathBuf },
     #[error("{} is not of this version: {why}; use the version that wrote it, or begin anew with `--reset`", path.display())]
@@ -87,7 +91,7 @@ pub enum CheckpointError {
 impl CheckpointError {
     /// Whether somebody has to change what they typed, rather than the disk.
     pub fn is_input(&self) -> bool {
-        !matches!(self, Self::Io { .. })
+        !matches!(self, Self::Io { .. } | Self::Full { .. })
     }
 }
 

@@ -199,14 +199,14 @@ impl RedbStore {
 
 impl CheckpointStore for RedbStore {
     fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
-        let bytes = self.write(checkpoint, took).map_err(|error| io(&self.path, error))?;
+        let bytes = self.write(checkpoint, took).map_err(|error| not_stored(&self.path, error))?;
         self.last = checkpoint.clone();
         Ok(Stored { bytes })
     }
 
     fn settled(&mut self) -> Result<(), CheckpointError> {
         match standing(&self.database, &self.path)? {
-            Some(standing) => self.settle(standing).map_err(|error| io(&self.path, error)),
+            Some(standing) => self.settle(standing).map_err(|error| not_stored(&self.path, error)),
             None => Ok(()),
         }
     }
@@ -254,8 +254,22 @@ fn io(path: &Path, error: impl ToString) -> CheckpointError {
     CheckpointError::Io { path: path.to_owned(), why: error.to_string() }
 }
 
+fn not_stored(path: &Path, error: redb::Error) -> CheckpointError {
+    match error {
+        redb::Error::Io(error) if is_full(&error) => CheckpointError::Full { path: path.to_owned() },
+        error => io(path, error),
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
 fn opening(path: &Path, error: DatabaseError) -> CheckpointError {
     match error {
+        DatabaseError::Storage(redb::StorageError::Io(error)) if is_full(&error) => {
+            CheckpointError::Full { path: path.to_owned() }
+        }
         DatabaseError::DatabaseAlreadyOpen => CheckpointError::Locked { path: path.to_owned() },
         DatabaseError::UpgradeRequired(version) => {
             let why = format!("its file format is number {version}");

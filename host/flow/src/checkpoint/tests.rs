@@ -20,8 +20,8 @@ use crate::connector::{
     Barrier, Committed, ConnectError, Cursor, PullLimits, Pulled, Refusals, Sink, Source,
 };
 use crate::letters::{Group, Letters, LettersError};
-use crate::run::Checkpoints;
 use crate::run::tests::plan;
+use crate::run::{Checkpoints, Setbacks};
 use crate::{Job, Part, Rules};
 
 /// What outlives a crash, and when the next one comes.
@@ -247,7 +247,12 @@ fn job(world: &Shared, plan: &Arc<Plan>, random: &mut Rng) -> Job {
     };
     let parts = plan.stages.iter().map(part).collect();
     let pace = Pace { interval: Duration::from_micros(300), timeout: Duration::from_secs(60) };
-    let checkpoints = Checkpoints { store: Box::new(Durable(world.clone())), standing, pace };
+    let checkpoints = Checkpoints {
+        store: Box::new(Durable(world.clone())),
+        standing,
+        pace,
+        setbacks: Setbacks::default(),
+    };
     let rules = Rules::defaults(plan);
     Job { plan: plan.clone(), parts, rules, letters: Box::new(NoLetters), checkpoints: Some(checkpoints) }
 }

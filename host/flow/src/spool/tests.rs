@@ -346,6 +346,12 @@ impl Disk for Failing {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         SystemDisk.sync_dir(dir)
     }
+    fn copy(&self, from: &Path, bytes: u64, to: &Path, at: u64) -> io::Result<()> {
+        SystemDisk.copy(from, bytes, to, at)
+    }
+    fn take_permissions(&self, path: &Path, of: &Path) -> io::Result<()> {
+        SystemDisk.take_permissions(path, of)
+    }
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         SystemDisk.lock(path)
     }

@@ -62,6 +62,11 @@ impl Counted {
         let dir = store.store().dir().to_owned();
         let is_default = dir == default_dir(&identity.pipeline);
         let tally = Tally { dir, manifest: identity.manifest.clone(), is_default, seen: Arc::default() };
+        Self::counting_on(store, identity, tally)
+    }
+
+    /// Goes on with what was counted so far.
+    pub fn counting_on(store: Written, identity: Identity, tally: Tally) -> Self {
         Self { store, identity, tally, known: HashSet::new() }
     }
 

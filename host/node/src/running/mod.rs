@@ -3,6 +3,7 @@
 //! Stages run on an executor of their own. Signals, metrics and the display have another, so that none of
 //! them ever waits behind a stage.
 
+mod lives;
 mod prepare;
 mod resuming;
 mod stopping;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use flow::meters::Meters;
-use flow::{Ended, Run, RunError};
+use flow::{Ended, RunError};
 use tokio::runtime::Runtime;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
@@ -24,6 +25,7 @@ use crate::report::{Progress, Tally};
 use crate::serve::{Bound, Ready};
 use crate::terminal;
 use crate::wiring::Policy;
+use lives::Lives;
 pub use resuming::State;
 use stopping::{Signals, Stop};
 
@@ -64,9 +66,8 @@ pub struct Session {
 /// One pipeline of a session.
 struct Pipeline {
     name: String,
-    weight: u32,
     /// Taken when it is spawned.
-    run: Option<Run>,
+    lives: Option<Lives>,
     meters: Meters,
     letters: Tally,
     end: End,
@@ -122,9 +123,9 @@ impl Watch {
         let mut loops: JoinSet<(usize, Ended)> = JoinSet::new();
         let mut spawned: Vec<Id> = Vec::with_capacity(pipelines.len());
         for (index, pipeline) in pipelines.iter_mut().enumerate() {
-            let Some(run) = pipeline.run.take() else { continue };
+            let Some(lives) = pipeline.lives.take() else { continue };
             let stop = stop.clone();
-            let handle = loops.spawn_on(async move { (index, run.run(stop).await) }, stages.handle());
+            let handle = loops.spawn_on(async move { (index, lives.run(stop).await) }, stages.handle());
             spawned.push(handle.id());
         }
         self.ready.set(true);

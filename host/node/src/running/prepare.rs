@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use flow::Run;
-use flow::letters::{Letters as _, StoreOptions};
+use flow::letters::StoreOptions;
 use flow::turns::Turns;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
+use super::lives::Lives;
 use super::stopping::Signals;
-use super::{DeadLetters, End, Options, Pipeline, Session, State, resuming};
+use super::{DeadLetters, End, Options, Pipeline, Session, State};
 use crate::exit::{Failure, Result};
-use crate::report::{Counted, Written, default_dir};
+use crate::report::{Written, default_dir};
 use crate::wiring::{self, Draft, Wired, Workshop};
 use crate::{serve, terminal};
 
@@ -57,14 +57,15 @@ impl Session {
 
 /// Where there are more loops than threads, pipelines take turns by their weights.
 fn share(pipelines: &mut [Pipeline], threads: usize) {
-    let loops: usize = pipelines.iter().filter_map(|pipeline| pipeline.run.as_ref()).map(Run::loops).sum();
+    let loops: usize =
+        pipelines.iter().filter_map(|pipeline| pipeline.lives.as_ref()).map(Lives::loops).sum();
     if pipelines.len() < 2 || loops <= threads {
         return;
     }
     let turns = Turns::new(threads);
     for pipeline in pipelines {
-        if let Some(run) = &mut pipeline.run {
-            run.sit(turns.join(pipeline.weight));
+        if let Some(lives) = &mut pipeline.lives {
+            lives.sit(turns.join(lives.weight()));
         }
     }
 }
@@ -183,20 +184,11 @@ async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters, state: Option<Stat
                 stores.entry(dir).or_insert(store).clone()
             }
         };
-        let mut letters = Counted::new(store, wired.identity());
-        let tally = letters.tally();
-        let next = letters.next();
-        let checkpoints = state.as_ref().map(|state| resuming::open(state, &wired, next)).transpose()?;
-        if let Some(checkpoints) = &checkpoints {
-            letters = letters.repeating_from(checkpoints.standing.letters)?;
-        }
-        match wired.open(Box::new(letters), checkpoints).await {
-            Ok(job) => {
-                let run = job.build().map_err(Failure::ran)?;
-                let meters = run.meters();
-                let (run, end, took) = (Some(run), End::Running, Duration::ZERO);
-                let weight = wired.weight();
-                pipelines.push(Pipeline { name, weight, run, meters, letters: tally, end, took });
+        match Lives::open(wired, store, state.as_ref()).await {
+            Ok((lives, letters)) => {
+                let meters = lives.meters();
+                let (lives, end, took) = (Some(lives), End::Running, Duration::ZERO);
+                pipelines.push(Pipeline { name, lives, meters, letters, end, took });
             }
             Err(Failure::Manifest(found)) => problems.extend(found),
             Err(other) => return Err(other),

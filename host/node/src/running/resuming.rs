@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use flow::checkpoint::{
     Checkpoint, CheckpointError, CheckpointStore as _, Opened, Pace, RedbStore, StageMark, Standing,
 };
-use flow::run::Checkpoints;
+use flow::run::{Checkpoints, Setbacks};
 use model::manifest::{Pipeline, Stage, StageRef};
 use model::stage::Role;
 
@@ -27,16 +27,29 @@ pub struct State {
     pub renames: Vec<(String, String)>,
 }
 
+impl State {
+    /// For lives after the first: what was asked for once is not done again.
+    pub(super) fn again(self) -> Self {
+        Self { reset: false, renames: Vec::new(), ..self }
+    }
+}
+
 /// Opens the store of a pipeline, and finds out where it goes on.
-/// `next_letter`: the number that its next dead letter gets.
-pub(super) fn open(state: &State, wired: &Wired, next_letter: u64) -> Result<Checkpoints> {
+/// `next_letter`: the number that its next dead letter gets. `is_first`: whether users are told where it goes on.
+pub(super) fn open(
+    state: &State,
+    wired: &Wired,
+    next_letter: u64,
+    setbacks: Setbacks,
+    is_first: bool,
+) -> Result<Checkpoints> {
     let dir = state.dir.join(wired.name());
     if state.reset {
         reset(&dir)?;
     }
     let Opened { store, standing } = RedbStore::open(&dir)?;
     let pipeline = &wired.pipeline;
-    for stage in wired.stages_of("stdin") {
+    for stage in wired.stages_of("stdin").into_iter().filter(|_| is_first) {
         terminal::say(&format!(
             "`{stage}` of `{}` reads stdin, which cannot be read again: records that are on their way when the \
              process dies are lost",
@@ -61,7 +74,7 @@ pub(super) fn open(state: &State, wired: &Wired, next_letter: u64) -> Result<Che
                     misfits.join("\n  ")
                 )));
             }
-            if standing.checkpoint.number > 0 {
+            if standing.checkpoint.number > 0 && is_first {
                 terminal::say(&format!(
                     "pipeline {} goes on from checkpoint {}",
                     wired.name(),
@@ -77,7 +90,7 @@ pub(super) fn open(state: &State, wired: &Wired, next_letter: u64) -> Result<Che
     }
     let every = pipeline.checkpoint;
     let pace = Pace { interval: every.interval.0, timeout: every.timeout.0 };
-    Ok(Checkpoints { store: Box::new(store), standing: checkpoint, pace })
+    Ok(Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks })
 }
 
 /// Throws away all but the spools: what is in them was acknowledged, and nobody has it any more.

@@ -54,10 +54,15 @@ fn text(pipeline: &Pipeline) -> String {
 
 /// A line of a run that keeps its state.
 fn checkpoints(report: &CheckpointReport) -> String {
+    let back = match report.restarts {
+        0 => String::new(),
+        1 => "\nwent back to its last checkpoint once".to_owned(),
+        times => format!("\nwent back to its last checkpoint {times} times"),
+    };
     if report.stored == 0 {
         return match report.from {
-            0 => String::new(),
-            from => format!("\nnothing new since checkpoint {from}"),
+            0 => back,
+            from => format!("{back}\nnothing new since checkpoint {from}"),
         };
     }
     let count = if report.stored == 1 {
@@ -66,7 +71,7 @@ fn checkpoints(report: &CheckpointReport) -> String {
         format!("{} checkpoints", number(report.stored))
     };
     format!(
-        "\n{count} stored, the last is {}: took {} ms, {} bytes new",
+        "{back}\n{count} stored, the last is {}: took {} ms, {} bytes new",
         report.number,
         report.took_ms,
         number(report.bytes)
@@ -111,7 +116,7 @@ fn data(pipeline: &Pipeline) -> Value {
         "dead_letters": pipeline.letters.json(),
     });
     let checkpoints = pipeline.meters.checkpoints.report();
-    if checkpoints.from > 0 || checkpoints.stored > 0 {
+    if checkpoints.from > 0 || checkpoints.stored > 0 || checkpoints.restarts > 0 {
         data["checkpoints"] = json!(checkpoints);
     }
     if let End::Failed(error) = &pipeline.end {

@@ -136,6 +136,13 @@ impl Collector for Stages {
                 }
             }
         }
+        let help = "How often a pipeline went back to its last checkpoint: a source or sink died, or a disk was full";
+        let mut restarts = encoder.encode_descriptor("pipeline_restarts", help, None, MetricType::Counter)?;
+        for meters in &self.0 {
+            let labels = [("pipeline", &*meters.pipeline)];
+            let restarts_so_far = meters.checkpoints.report().restarts;
+            ConstCounter::new(restarts_so_far).encode(restarts.encode_family(&labels)?)?;
+        }
         let mut busy = encoder.encode_descriptor(
             "stage_busy_seconds",
             "Time that batches took",

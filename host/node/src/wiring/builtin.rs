@@ -12,11 +12,11 @@ use serde_json::{Map, Value};
 
 use super::Policy;
 
-/// A connector that read its config and looked at what is there. Opening takes it out; the locks are never
-/// waited for, and make a wired pipeline something that tasks can look at.
+/// A connector that read its config and looked at what is there. Opening takes out what was planned; who opens it
+/// again plans it again. The locks are never waited for, and make a wired pipeline something that tasks can look at.
 pub enum BuiltIn {
-    Source(Mutex<Option<PlannedSource>>),
-    Sink(Mutex<Option<PlannedSink>>),
+    Source { spec: SourceSpec, stream: Stream, replays: bool, planned: Mutex<Option<PlannedSource>> },
+    Sink { spec: SinkSpec, form: Form, reads_columns: bool, planned: Mutex<Option<PlannedSink>> },
 }
 
 /// The key under `with` that `limits.record-bytes` stands for.
@@ -49,7 +49,12 @@ pub(super) fn plan(
                 secrets: policy.connector_secrets(),
                 spool: policy.spool(pipeline.name.as_str(), stage.name.as_str()),
             };
-            connect::plan_source(&spec).map(|planned| BuiltIn::Source(Mutex::new(Some(planned))))
+            connect::plan_source(&spec).map(|planned| BuiltIn::Source {
+                spec,
+                stream: planned.stream().clone(),
+                replays: planned.replays(),
+                planned: Mutex::new(Some(planned)),
+            })
         }
         _ => {
             let spec = SinkSpec {
@@ -60,7 +65,12 @@ pub(super) fn plan(
                 roots: policy.roots.clone(),
                 secrets: policy.connector_secrets(),
             };
-            connect::plan_sink(&spec).map(|planned| BuiltIn::Sink(Mutex::new(Some(planned))))
+            connect::plan_sink(&spec).map(|planned| BuiltIn::Sink {
+                spec,
+                form: planned.form(),
+                reads_columns: planned.reads_columns(),
+                planned: Mutex::new(Some(planned)),
+            })
         }
     };
     planned.map_err(|error| cannot_plan(stage, error))
@@ -102,25 +112,21 @@ fn cannot_open(stage: &Stage, error: &ConnectError) -> Diagnostic {
 impl BuiltIn {
     pub(super) fn form(&self) -> Form {
         match self {
-            Self::Sink(planned) => {
-                let planned = planned.lock().unwrap_or_else(PoisonError::into_inner);
-                planned.as_ref().map_or(Form::Any, PlannedSink::form)
-            }
-            Self::Source(_) => Form::Any,
+            Self::Sink { form, .. } => *form,
+            Self::Source { .. } => Form::Any,
         }
     }
 
     pub(super) fn answer(&self) -> Answer {
         match self {
-            Self::Source(planned) => match &*planned.lock().unwrap_or_else(PoisonError::into_inner) {
-                Some(planned) => Answer::Source(planned.stream().clone()),
-                None => Answer::Reported,
-            },
-            Self::Sink(planned) => match &*planned.lock().unwrap_or_else(PoisonError::into_inner) {
-                Some(planned) => Answer::BuiltInSink { columns: planned.reads_columns() },
-                None => Answer::Reported,
-            },
+            Self::Source { stream, .. } => Answer::Source(stream.clone()),
+            Self::Sink { reads_columns, .. } => Answer::BuiltInSink { columns: *reads_columns },
         }
+    }
+
+    /// Whether its records can be read again.
+    pub(super) fn replays(&self) -> bool {
+        !matches!(self, Self::Source { replays: false, .. })
     }
 
     pub(super) fn open_source(
@@ -129,10 +135,18 @@ impl BuiltIn {
         work: &SourceWork,
         from: &Places,
     ) -> Result<Box<dyn Source>, Diagnostic> {
-        let Self::Source(planned) = self else { return Err(taken(stage)) };
-        let planned = planned.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Self::Source { spec, stream, planned, .. } = self else { return Err(not_of(stage)) };
+        let planned = match planned.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(planned) => planned,
+            None => connect::plan_source(spec).map_err(|error| cannot_plan(stage, error))?,
+        };
+        if planned.stream() != stream {
+            let message = format!("what `{}` reads has other columns than when the run began", *stage.name);
+            let problem =
+                Diagnostic::new("connector::open", message).label(stage.with.span_of("/path"), "this");
+            return Err(problem.help("run the pipeline again"));
+        }
         let wanted = Wanted { columns: work.wanted.clone(), times: work.times };
-        let planned = planned.ok_or_else(|| taken(stage))?;
         planned.open(&wanted, from).map_err(|error| cannot_open(stage, &error))
     }
 
@@ -142,17 +156,17 @@ impl BuiltIn {
         input: &Stream,
         committed: Option<Committed>,
     ) -> Result<Box<dyn Sink>, Diagnostic> {
-        let Self::Sink(planned) = self else { return Err(taken(stage)) };
-        let planned = planned.lock().unwrap_or_else(PoisonError::into_inner).take();
-        planned
-            .ok_or_else(|| taken(stage))?
-            .open(input, committed)
-            .map_err(|error| cannot_open(stage, &error))
+        let Self::Sink { spec, planned, .. } = self else { return Err(not_of(stage)) };
+        let planned = match planned.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(planned) => planned,
+            None => connect::plan_sink(spec).map_err(|error| cannot_plan(stage, error))?,
+        };
+        planned.open(input, committed).map_err(|error| cannot_open(stage, &error))
     }
 }
 
-fn taken(stage: &Stage) -> Diagnostic {
-    let message = format!("`{}` is not a connector of this role, or was opened before", *stage.name);
+fn not_of(stage: &Stage) -> Diagnostic {
+    let message = format!("`{}` is not a connector of this role", *stage.name);
     Diagnostic::new("connector::role", message).label(stage.role.span, "as this")
 }
 

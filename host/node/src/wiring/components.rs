@@ -25,7 +25,7 @@ impl Workshop {
         for (index, stage) in pipeline.stages.iter().enumerate() {
             match &stage.reference.value {
                 StageRef::BuiltIn(name) => match builtin::plan(stage, name, pipeline, home, &self.policy) {
-                    Ok(built_in) => codes[index] = Some(Code::BuiltIn(built_in)),
+                    Ok(built_in) => codes[index] = Some(Code::BuiltIn(Box::new(built_in))),
                     Err(problem) => problems.push(problem),
                 },
                 StageRef::WasmFile(path) => {

@@ -43,7 +43,7 @@ pub struct Workshop {
 
 /// What stands behind a stage.
 pub enum Code {
-    BuiltIn(BuiltIn),
+    BuiltIn(Box<BuiltIn>),
     Component(Component),
 }
 
@@ -112,6 +112,14 @@ impl Wired {
     /// Its share of a busy machine.
     pub fn weight(&self) -> u32 {
         self.pipeline.weight
+    }
+
+    /// Whether all of its sources can be read again.
+    pub fn replays(&self) -> bool {
+        self.codes.iter().all(|code| match code {
+            Code::BuiltIn(built_in) => built_in.replays(),
+            Code::Component(_) => true,
+        })
     }
 
     /// The component behind a stage, where there is one.

@@ -1,0 +1,97 @@
+//! What one loop does about checkpoints, and when: decided here, done by [`super::Keeper`] and by simulations.
+
+use crate::connector::Barrier;
+
+/// One of the things that a loop does when a barrier passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// The barrier goes on its way, behind all that has left this loop.
+    SendOn,
+    /// What sinks were given becomes durable, and what was refused.
+    Prepare,
+    /// The loop says where its source is and what its sinks commit.
+    Answer,
+}
+
+/// What a loop does when a barrier passes, in this order: whoever has answered has nothing left to lose.
+pub const PASSING: [Passing; 3] = [Passing::SendOn, Passing::Prepare, Passing::Answer];
+
+/// Where one loop stands in the checkpoints of its pipeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Participant {
+    /// The last checkpoint that this loop has answered.
+    answered: u64,
+    /// The last one that stood after this loop had answered it: its sinks were told.
+    committed: u64,
+    /// A checkpoint has begun that this loop could not answer yet.
+    is_behind: bool,
+}
+
+impl Participant {
+    /// Whether the sinks are to commit what they prepared last, now that `stands` stands. Once for each.
+    pub fn commits(&mut self, stands: Option<Barrier>) -> bool {
+        let Some(stands) = stands else { return false };
+        if stands.number <= self.committed || stands.number != self.answered {
+            return false;
+        }
+        self.committed = stands.number;
+        true
+    }
+
+    /// The barrier that is to pass, for a loop that sees it first. A loop with a stage that is held is behind until
+    /// it is not: what waits there was before the barrier.
+    pub fn begins(&mut self, begun: Option<Barrier>, is_held: bool) -> Option<Barrier> {
+        let barrier = begun.filter(|barrier| barrier.number > self.answered)?;
+        self.is_behind = is_held;
+        (!is_held).then_some(barrier)
+    }
+
+    /// The loop has done all of [`PASSING`].
+    pub fn passed(&mut self, barrier: Barrier) {
+        self.answered = barrier.number;
+    }
+
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Whether nothing is left to do: the last checkpoint stands and is committed here.
+    pub fn is_done(&self, stands: Option<Barrier>) -> bool {
+        stands.is_some_and(|stands| stands.last && stands.number == self.committed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn barrier(number: u64) -> Option<Barrier> {
+        Some(Barrier { number, last: number == 9 })
+    }
+
+    #[test]
+    fn a_loop_commits_what_it_answered_once_and_when_it_stands() {
+        let mut participant = Participant::default();
+        assert!(!participant.commits(None));
+        assert!(!participant.commits(barrier(3)), "it has not answered that one");
+        assert_eq!(participant.begins(barrier(4), false), barrier(4));
+        participant.passed(Barrier { number: 4, last: false });
+        assert_eq!(participant.begins(barrier(4), false), None, "it has answered it");
+        assert!(!participant.commits(barrier(3)), "that one stood before");
+        assert!(participant.commits(barrier(4)));
+        assert!(!participant.commits(barrier(4)), "once is enough");
+        assert!(!participant.is_done(barrier(4)), "others follow");
+    }
+
+    #[test]
+    fn a_loop_that_is_held_is_behind_until_it_lets_the_barrier_pass() {
+        let mut participant = Participant::default();
+        assert_eq!(participant.begins(barrier(9), true), None);
+        assert!(participant.is_behind());
+        assert_eq!(participant.begins(barrier(9), false), barrier(9));
+        assert!(!participant.is_behind());
+        participant.passed(Barrier { number: 9, last: true });
+        assert!(!participant.is_done(barrier(9)), "its sinks have not committed");
+        assert!(participant.commits(barrier(9)) && participant.is_done(barrier(9)));
+    }
+}

@@ -1,0 +1,205 @@
+//! A pipeline that goes back to its last checkpoint within one process: when a source or a sink has died, when one asks
+//! for another try where nothing else can be gone back to, and when a disk is full.
+//!
+//! Each life is a run of its own, with everything opened anew, as after a crash; what lasts is in the checkpoint. What
+//! the lives have in common is their counters, and what is known of the records that killed a sink.
+
+use std::time::Duration;
+
+use flow::letters::Letters as _;
+use flow::meters::Meters;
+use flow::run::Setbacks;
+use flow::turns::Seat;
+use flow::{Ended, Run, RunError, Setback};
+use model::limits;
+use model::manifest::{OnFailure, Retry};
+use tokio_util::sync::CancellationToken;
+
+use super::State;
+use super::resuming;
+use crate::exit::Failure;
+use crate::report::{Counted, Tally, Written};
+use crate::wiring::Wired;
+
+/// A pipeline with all that it takes to open it again.
+pub(super) struct Lives {
+    wired: Wired,
+    store: Written,
+    tally: Tally,
+    /// None in a run without checkpoints, or with a source that cannot be read again: it has one life.
+    state: Option<State>,
+    setbacks: Setbacks,
+    seat: Option<Seat>,
+    run: Run,
+}
+
+impl Lives {
+    /// Opens a pipeline for its first life.
+    pub(super) async fn open(
+        wired: Wired,
+        store: Written,
+        state: Option<&State>,
+    ) -> Result<(Self, Tally), Failure> {
+        let letters = Counted::new(store.clone(), wired.identity());
+        let tally = letters.tally();
+        let mut setbacks = Setbacks { goes_back: wired.replays(), ..Setbacks::default() };
+        let run = life(&wired, letters, state, setbacks.clone(), true).await?;
+        setbacks.meters = Some(run.meters());
+        // What was asked for once was done.
+        let state = state.filter(|_| wired.replays()).cloned().map(State::again);
+        let lives = Self { wired, store, tally: tally.clone(), state, setbacks, seat: None, run };
+        Ok((lives, tally))
+    }
+
+    pub(super) fn meters(&self) -> Meters {
+        self.run.meters()
+    }
+
+    pub(super) fn loops(&self) -> usize {
+        self.run.loops()
+    }
+
+    pub(super) fn weight(&self) -> u32 {
+        self.wired.weight()
+    }
+
+    /// Shares the cores with other pipelines.
+    pub(super) fn sit(&mut self, seat: Seat) {
+        self.run.sit(seat.clone());
+        self.seat = Some(seat);
+    }
+
+    /// Runs until the pipeline has ended, `stop` is cancelled, or nothing is left to go back for.
+    pub(super) async fn run(self, stop: CancellationToken) -> Ended {
+        let Self { wired, store, tally, state, setbacks, seat, mut run } = self;
+        let meters = run.meters();
+        let mut patience = Patience::default();
+        loop {
+            let from = meters.checkpoints.report().number;
+            let told = setbacks.suspects.told();
+            let ended = run.run(stop.clone()).await;
+            let (Some(state), Some(error)) = (&state, &ended.failure) else { return ended };
+            let has_moved = meters.checkpoints.report().number > from || setbacks.suspects.told() > told;
+            if has_moved {
+                patience = Patience::default();
+            }
+            run = loop {
+                let Some(setback) = error.setback().filter(|_| !stop.is_cancelled()) else { return ended };
+                let retry = retry_of(&wired, setback);
+                let is_last = match patience.wait(setback, &retry, fastrand::f64()) {
+                    Some(wait) => {
+                        tell(wired.name(), error, meters.checkpoints.report().number, wait);
+                        tokio::select! {
+                            () = stop.cancelled() => return ended,
+                            () = tokio::time::sleep(wait) => false,
+                        }
+                    }
+                    // Whoever has failed for good is cut off, in a last life.
+                    None if wired.pipeline.on_failure == OnFailure::Continue && !patience.is_over => true,
+                    None => return ended,
+                };
+                patience.is_over |= is_last;
+                meters.checkpoints.goes_back();
+                let letters = Counted::counting_on(store.clone(), wired.identity(), tally.clone());
+                let setbacks = Setbacks { goes_back: !patience.is_over, ..setbacks.clone() };
+                match life(&wired, letters, Some(state), setbacks, false).await {
+                    Ok(run) => break run,
+                    Err(failure) => {
+                        tracing::warn!(pipeline = wired.name(), "it cannot go on yet: {}", failure.line())
+                    }
+                }
+            };
+            if let Some(seat) = &seat {
+                run.sit(seat.clone());
+            }
+        }
+    }
+}
+
+/// Opens everything that one life takes.
+async fn life(
+    wired: &Wired,
+    mut letters: Counted,
+    state: Option<&State>,
+    setbacks: Setbacks,
+    is_first: bool,
+) -> Result<Run, Failure> {
+    let next = letters.next();
+    let checkpoints = match state {
+        Some(state) => Some(resuming::open(state, wired, next, setbacks, is_first)?),
+        None => None,
+    };
+    if let Some(checkpoints) = &checkpoints {
+        letters = letters.repeating_from(checkpoints.standing.letters)?;
+    }
+    let job = wired.open(Box::new(letters), checkpoints).await?;
+    job.build().map_err(Failure::ran)
+}
+
+/// How often the stage that had a setback may be tried again.
+fn retry_of(wired: &Wired, setback: Setback<'_>) -> Retry {
+    let stage = match setback {
+        Setback::Died { stage } | Setback::Later { stage, .. } => wired.pipeline.stage(stage),
+        Setback::Full => None,
+    };
+    stage.map(|stage| stage.retry).unwrap_or_default()
+}
+
+fn tell(pipeline: &str, error: &RunError, checkpoint: u64, wait: Duration) {
+    let text = error.to_string();
+    // The frames of a guest are told when it is given up, and kept with its dead letters.
+    let line = text.lines().next().unwrap_or_default();
+    tracing::warn!(pipeline, checkpoint, ?wait, "{line}; the pipeline goes back to its last checkpoint");
+}
+
+/// How often a pipeline went back without getting any further.
+#[derive(Debug, Default)]
+struct Patience {
+    tries: u32,
+    /// Nobody goes back any more.
+    is_over: bool,
+}
+
+impl Patience {
+    /// How long to wait before the next life; none where it would not help. There is always another try for room on
+    /// a disk: whoever looks after it needs the time that they need.
+    fn wait(&mut self, setback: Setback<'_>, retry: &Retry, random: f64) -> Option<Duration> {
+        if self.is_over {
+            return None;
+        }
+        self.tries = self.tries.saturating_add(1);
+        match setback {
+            Setback::Died { .. } => retry.wait(self.tries, Duration::ZERO, random),
+            Setback::Later { after, .. } => retry.wait(self.tries, after, random),
+            Setback::Full => {
+                let patient = Retry { attempts: u32::MAX, ..Retry::default() };
+                let wait = patient.wait(self.tries, Duration::ZERO, random)?;
+                Some(wait.min(limits::FULL_DISK_WAIT_MAX))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_tried_as_often_as_it_may_be_and_a_full_disk_for_ever() {
+        let retry = Retry { attempts: 2, ..Retry::default() };
+        let mut patience = Patience::default();
+        let died = Setback::Died { stage: "out" };
+        let waits: Vec<bool> = (0..4).map(|_| patience.wait(died, &retry, 0.5).is_some()).collect();
+        assert_eq!(waits, [true, true, false, false]);
+        let mut patience = Patience::default();
+        let later = Setback::Later { stage: "out", after: Duration::from_secs(3) };
+        assert_eq!(patience.wait(later, &retry, 0.5), Some(Duration::from_secs(3)), "what it asks for");
+        let mut patience = Patience::default();
+        for _ in 0..10_000 {
+            let wait = patience.wait(Setback::Full, &retry, 1.0).expect("there is always another try");
+            assert!(wait <= limits::FULL_DISK_WAIT_MAX, "{wait:?}");
+        }
+        patience.is_over = true;
+        assert_eq!(patience.wait(Setback::Full, &retry, 1.0), None);
+    }
+}

@@ -1,0 +1,53 @@
+//! Mistakes that are made on purpose, each by the wiring of the simulation or by a disk that helps to make it: nothing
+//! of the product can be switched to them.
+
+/// A known mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A client is told that its records are safe before they were synced.
+    AckBeforeSync,
+    /// A loop answers with its cursors before its sinks have prepared.
+    CursorBeforeSink,
+    /// A spool is released when a barrier has passed, not when its checkpoint stands.
+    SegmentUnlinkedBeforeCommit,
+    /// What was prepared is taken for what a crash has left, and removed before its token is committed.
+    PartUnlinkedBeforeCommit,
+    /// Frames of the spool are believed without their checksum.
+    NoChecksum,
+    /// A refused record counts as delivered, and nobody writes it down.
+    RejectCountedAsDelivered,
+    /// A dead letter is written and not synced before the loop answers.
+    LetterNotSynced,
+    /// What stands is not committed again after a restart.
+    TokenNotRepeated,
+    /// Sinks commit when they have prepared, before the checkpoint stands.
+    CommitBeforeStored,
+    /// Where streams meet, records behind a barrier go on before it has come on all of them.
+    BarrierOvertaken,
+    /// The state is looked at after the barrier was passed on, when more has been counted.
+    StateAfterBarrier,
+    /// A disk says that a file is durable, and it is not.
+    SyncDoesNothing,
+}
+
+impl Bug {
+    pub const ALL: [Self; 12] = [
+        Self::AckBeforeSync,
+        Self::CursorBeforeSink,
+        Self::SegmentUnlinkedBeforeCommit,
+        Self::PartUnlinkedBeforeCommit,
+        Self::NoChecksum,
+        Self::RejectCountedAsDelivered,
+        Self::LetterNotSynced,
+        Self::TokenNotRepeated,
+        Self::CommitBeforeStored,
+        Self::BarrierOvertaken,
+        Self::StateAfterBarrier,
+        Self::SyncDoesNothing,
+    ];
+
+    /// As it is typed.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| format!("{bug:?}") == name)
+    }
+}

@@ -1,0 +1,437 @@
+//! One life of the pipeline, from its opening to a crash or to its end: events in the order of their times, which are
+//! drawn, and of their numbers where those are the same.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use connect::SinkSpec;
+use flow::checkpoint::{Checkpoint, CheckpointStore, Coordinator, Move, Share, Signal};
+use flow::connector::{Barrier, Committed, Sink};
+use model::plan::Stream;
+use serde_json::json;
+
+use super::bad_disk::{BadDisk, Fault};
+use super::bug::Bug;
+use super::graph::{Kind, Origin};
+use super::invariants::{Seen, directory};
+use super::places;
+use super::record::Record;
+use super::spool::SimSpool;
+use super::store::{Counts, SimLetters, SimStore};
+use super::task::Task;
+use super::world::{Broken, STUCK, Step, Stop, World};
+
+/// More events than any life needs.
+const EVENTS_MAX: u64 = 60_000;
+/// Batches on an edge.
+pub const EDGE_BATCHES_MAX: usize = 3;
+
+/// When the life ends, where it is not let live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Lives,
+    /// Between two events.
+    DiesAfterEvents(u64),
+    /// Sources are stopped, and what was read is worked off.
+    StopsAfterEvents(u64),
+    /// The disk strikes by itself.
+    DiesInDisk,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    Turn(usize),
+    /// What was sent first over an edge comes.
+    Arrive(usize),
+    Tick,
+    /// A loop has answered, or said that it has ended.
+    Report(usize),
+    /// What the coordinator wants stored is.
+    Put,
+    /// Clients of a source post, the spool writes, or syncs.
+    Post(usize),
+    Write(usize),
+    Sync(usize),
+}
+
+/// What runs a stage.
+pub enum Part {
+    Log,
+    Spool(SimSpool),
+    Stage,
+    Counting(BTreeMap<u8, u64>),
+    File(Box<dyn Sink>),
+    Remote,
+}
+
+/// What all loops are told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct News {
+    pub version: u64,
+    pub begun: Option<Barrier>,
+    pub stands: Option<Barrier>,
+}
+
+#[derive(Debug)]
+pub enum Report {
+    Answered { number: u64, share: Share, state: Counts },
+    Ended,
+}
+
+/// A way between two loops.
+#[derive(Default)]
+pub struct Way {
+    sent: VecDeque<Signal<Vec<Record>>>,
+    /// When the last of it comes.
+    last: u64,
+    /// Batches that were sent and not worked off.
+    pub batches: usize,
+}
+
+pub struct Life<'w> {
+    pub world: &'w mut World,
+    pub tasks: Vec<Task>,
+    /// By node.
+    pub parts: Vec<Part>,
+    /// By edge.
+    pub ways: Vec<Way>,
+    pub letters: SimLetters,
+    pub news: News,
+    store: SimStore,
+    coordinator: Coordinator,
+    /// The next letter when the checkpoint that is under way began.
+    letters_then: u64,
+    to_put: Option<Checkpoint>,
+    /// By loop: reports on their way, and when the last of them comes.
+    reports: Vec<(VecDeque<Report>, u64)>,
+    pub is_stopping: bool,
+    queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    sequence: u64,
+    pub now: u64,
+    interval: u64,
+}
+
+fn sink_spec(name: &str, kind: Kind) -> SinkSpec {
+    let mut with = serde_json::Map::new();
+    with.insert("path".into(), "out.txt".into());
+    if kind == Kind::FileRow {
+        with.insert("rotate".into(), json!({ "size": 150 }));
+    }
+    SinkSpec {
+        stage: name.into(),
+        connector: "file".into(),
+        with,
+        base: directory(name),
+        roots: connect::Roots::default(),
+    }
+}
+
+impl<'w> Life<'w> {
+    /// Opens everything where the last checkpoint is.
+    pub fn open(world: &'w mut World) -> Step<Self> {
+        let disk = world.disk().clone();
+        let opened = SimStore::open(&disk);
+        let store = world.done(opened)?;
+        let standing = store.last.clone();
+        let checkpoint = standing.checkpoint.clone();
+        world.note(0, format_args!("goes on from checkpoint {}", checkpoint.number));
+        world.see(&Seen::Recovered(&standing))?;
+        let letters = SimLetters::open(&disk, checkpoint.letters);
+        let letters = world.done(letters)?;
+        let graph = world.graph().clone();
+        let mut parts = Vec::new();
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let part = match node.kind {
+                Kind::Log { .. } => Part::Log,
+                Kind::Spool { .. } => {
+                    let place = checkpoint.places.get(node.name.as_str()).and_then(|places| places.get("0"));
+                    let place = place.map(|place| places::read(place));
+                    let fault = world.has(Bug::NoChecksum).then(SimSpool::believing);
+                    let seed = world.random.u64(..);
+                    let spool = SimSpool::open(&disk, fault, &node.name, index as u8, place, seed);
+                    Part::Spool(world.done(spool)?)
+                }
+                Kind::Plain | Kind::Refusing => Part::Stage,
+                Kind::Counting => {
+                    let of = standing.state.iter().filter(|((node, _), _)| usize::from(*node) == index);
+                    Part::Counting(of.map(|((_, key), count)| (*key, *count)).collect())
+                }
+                Kind::OneFile | Kind::FileRow => {
+                    let tokens = match world.has(Bug::TokenNotRepeated) {
+                        true => &standing.tokens_before,
+                        false => &checkpoint.tokens,
+                    };
+                    let token = Committed(tokens.get(node.name.as_str()).cloned());
+                    let sink = Self::open_sink(world, index, token)?;
+                    Part::File(sink)
+                }
+                Kind::Remote => Part::Remote,
+            };
+            parts.push(part);
+            if node.kind.is_sink() {
+                world.see(&Seen::SinkOpened { sink: index })?;
+            }
+        }
+        let tasks: Vec<Task> = graph
+            .loops()
+            .into_iter()
+            .map(|nodes| {
+                let name = graph.nodes[nodes[0]].name.as_str();
+                let places = checkpoint.places.get(name).cloned().unwrap_or_default();
+                Task::new(&graph, nodes, places, [2, 4, 12, 40][world.random.usize(0..4)])
+            })
+            .collect();
+        let mut life = Self {
+            coordinator: Coordinator::new(tasks.len(), checkpoint),
+            reports: tasks.iter().map(|_| (VecDeque::new(), 0)).collect(),
+            ways: graph.edges.iter().map(|_| Way::default()).collect(),
+            tasks,
+            parts,
+            letters,
+            news: News::default(),
+            store,
+            letters_then: 0,
+            to_put: None,
+            is_stopping: false,
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            now: 0,
+            interval: world.random.u64(10..200),
+            world,
+        };
+        life.begin();
+        Ok(life)
+    }
+
+    fn open_sink(world: &mut World, index: usize, token: Committed) -> Step<Box<dyn Sink>> {
+        let (disk, node) = (world.disk().clone(), world.graph().nodes[index].clone());
+        if world.has(Bug::PartUnlinkedBeforeCommit) {
+            let dir = directory(&node.name);
+            for name in disk.names(&dir).iter().filter(|name| name.ends_with(".part")) {
+                let removed = flow::disk::Disk::remove(&disk, &dir.join(name));
+                world.done(removed)?;
+            }
+        }
+        let fault = world.has(Bug::SyncDoesNothing).then_some(Fault::NoSync);
+        let spec = sink_spec(&node.name, node.kind);
+        let sink = connect::open_file_on(BadDisk::over(&disk, fault), &spec, &Stream::Opaque, Some(token));
+        world.done(sink)
+    }
+
+    fn begin(&mut self) {
+        for task in 0..self.tasks.len() {
+            self.after(1, 10, Event::Turn(task));
+        }
+        for source in 0..self.parts.len() {
+            if let Part::Spool(_) = self.parts[source] {
+                self.after(1, 10, Event::Post(source));
+            }
+        }
+        self.after(1, self.interval, Event::Tick);
+    }
+
+    /// Something happens in `from` to `to` from now.
+    fn after(&mut self, from: u64, to: u64, event: Event) {
+        let at = self.now + self.world.random.u64(from..=to.max(from));
+        self.at(at, event);
+    }
+
+    fn at(&mut self, at: u64, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at, self.sequence, event)));
+    }
+
+    /// Lives until it dies, is stopped, or has nothing left to do.
+    pub fn live(&mut self, fate: Fate) -> Step {
+        for count in 0..EVENTS_MAX {
+            match fate {
+                Fate::DiesAfterEvents(events) if count == events => return Err(Stop::Crashed),
+                Fate::StopsAfterEvents(events) if count == events => {
+                    self.is_stopping = true;
+                    self.world.tally.stops += 1;
+                    self.world.note(self.now, "is stopped");
+                }
+                _ => {}
+            }
+            if self.tasks.iter().all(|task| task.is_done) {
+                return Ok(());
+            }
+            let Some(Reverse((now, _, event))) = self.queue.pop() else { break };
+            self.now = now;
+            self.world.tally.events += 1;
+            self.happen(event)?;
+        }
+        let undone = self.tasks.iter().enumerate().filter(|(_, task)| !task.is_done);
+        let undone: Vec<String> =
+            undone.map(|(index, task)| format!("loop {index} has {:?}", task.todo.front())).collect();
+        let why = format!("{} events, and {}", EVENTS_MAX, undone.join(", "));
+        Err(Stop::Broken(Broken { invariant: STUCK, why }))
+    }
+
+    fn happen(&mut self, event: Event) -> Step {
+        match event {
+            Event::Turn(index) => {
+                let has_done = self.turn(index)?;
+                let task = &self.tasks[index];
+                if !task.is_done {
+                    let (from, to) = if has_done { (1, task.slowness) } else { (3, 20) };
+                    self.after(from, to, Event::Turn(index));
+                }
+            }
+            Event::Arrive(edge) => {
+                let to = self.world.graph().edges[edge].to;
+                let signal = self.ways[edge].sent.pop_front();
+                let meeting = self.tasks.iter_mut().find(|task| task.head == to);
+                if let (Some(signal), Some(meeting)) =
+                    (signal, meeting.and_then(|task| task.meeting.as_mut()))
+                {
+                    meeting.inbox.push_back((edge, signal));
+                }
+            }
+            Event::Tick => {
+                let step = self.coordinator.due();
+                self.heed(step);
+                self.after(self.interval, self.interval * 2, Event::Tick);
+            }
+            Event::Report(of) => {
+                let step = match self.reports[of].0.pop_front() {
+                    Some(Report::Answered { number, share, state }) => {
+                        self.store.state.extend(state);
+                        self.coordinator.answered(of, number, share)
+                    }
+                    Some(Report::Ended) => self.coordinator.ended(of),
+                    None => None,
+                };
+                self.heed(step);
+            }
+            Event::Put => self.put()?,
+            Event::Post(source) => self.post(source)?,
+            Event::Write(source) => self.write_spool(source)?,
+            Event::Sync(source) => self.sync_spool(source)?,
+        }
+        Ok(())
+    }
+
+    /// Does what the coordinator says.
+    fn heed(&mut self, step: Option<Move>) {
+        let mut next = step;
+        while let Some(step) = next.take() {
+            self.news.version += 1;
+            match step {
+                Move::Begin(barrier) => {
+                    self.world.note(self.now, format_args!("checkpoint {} begins", barrier.number));
+                    self.letters_then = self.letters.next;
+                    self.news.begun = Some(barrier);
+                }
+                Move::Store(checkpoint) => {
+                    self.to_put = Some(Checkpoint { letters: self.letters_then, ..checkpoint });
+                    self.after(1, 30, Event::Put);
+                }
+                Move::Announce { barrier, stored } => {
+                    let what = if stored { "stands" } else { "is as the one before" };
+                    self.world.note(self.now, format_args!("checkpoint {} {what}", barrier.number));
+                    self.news.stands = Some(barrier);
+                    next = self.coordinator.announced();
+                }
+            }
+        }
+    }
+
+    fn put(&mut self) -> Step {
+        let Some(checkpoint) = self.to_put.take() else { return Ok(()) };
+        let put = self.store.put(&checkpoint, Duration::ZERO);
+        self.world.done(put)?;
+        self.world.tally.checkpoints += 1;
+        self.world.see(&Seen::Stored(&checkpoint))?;
+        let step = self.coordinator.stored();
+        self.heed(step);
+        Ok(())
+    }
+
+    /// Sends something over an edge behind all that was sent before.
+    pub fn send(&mut self, edge: usize, signal: Signal<Vec<Record>>) {
+        let at = self.now + self.world.random.u64(1..25);
+        let way = &mut self.ways[edge];
+        way.last = way.last.max(at);
+        let at = way.last;
+        way.sent.push_back(signal);
+        self.at(at, Event::Arrive(edge));
+    }
+
+    pub fn report(&mut self, of: usize, report: Report) {
+        let at = self.now + self.world.random.u64(1..25);
+        let (reports, last) = &mut self.reports[of];
+        *last = (*last).max(at);
+        let at = *last;
+        reports.push_back(report);
+        self.at(at, Event::Report(of));
+    }
+
+    /// A client posts a few records, one request after the other.
+    fn post(&mut self, source: usize) -> Step {
+        if self.is_stopping || self.world.clients[source].requests_left == 0 {
+            return Ok(());
+        }
+        let count = self.world.random.u64(1..=3);
+        let client = &mut self.world.clients[source];
+        client.requests_left -= 1;
+        let numbers = client.next..client.next + count;
+        client.next += count;
+        let records: Vec<Origin> =
+            numbers.map(|number| Origin { source: source as u8, split: 0, number }).collect();
+        self.world.facts.given.extend(&records);
+        self.world.note(self.now, format_args!("a client posts {} records to {source}", records.len()));
+        let Part::Spool(spool) = &mut self.parts[source] else { return Ok(()) };
+        spool.post(records);
+        self.after(1, 10, Event::Write(source));
+        self.after(1, 40, Event::Post(source));
+        Ok(())
+    }
+
+    fn write_spool(&mut self, source: usize) -> Step {
+        let Part::Spool(spool) = &mut self.parts[source] else { return Ok(()) };
+        if spool.is_writing() || !spool.has_waiting() {
+            return Ok(());
+        }
+        let written = spool.write();
+        let refused = self.world.done(written)?;
+        // A full spool turns its clients away, and they come again.
+        let Part::Spool(spool) = &mut self.parts[source] else { return Ok(()) };
+        let is_writing = spool.is_writing();
+        self.world.tally.turned_away += refused.len() as u64;
+        for records in refused {
+            self.world.note(self.now, format_args!("{source} is full, a client waits"));
+            spool.post(records);
+        }
+        if is_writing {
+            if self.world.has(Bug::AckBeforeSync) {
+                self.ack(source)?;
+            }
+            self.after(1, 20, Event::Sync(source));
+        } else {
+            self.after(20, 60, Event::Write(source));
+        }
+        Ok(())
+    }
+
+    fn sync_spool(&mut self, source: usize) -> Step {
+        let Part::Spool(spool) = &mut self.parts[source] else { return Ok(()) };
+        let synced = spool.sync();
+        self.world.done(synced)?;
+        self.ack(source)?;
+        self.after(1, 5, Event::Write(source));
+        Ok(())
+    }
+
+    fn ack(&mut self, source: usize) -> Step {
+        let Part::Spool(spool) = &mut self.parts[source] else { return Ok(()) };
+        for records in spool.take_written() {
+            self.world.note(self.now, format_args!("{source} acknowledges {} records", records.len()));
+            self.world.tally.acked += records.len() as u64;
+            self.world.taken.extend(&records);
+            self.world.see(&Seen::Acked { source, records: &records })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,266 @@
+//! Checkpoints and dead letters on the simulated disk, with the contract of the real stores: what was put is durable,
+//! or after a crash it is there or not, whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Stored};
+use flow::connector::Places;
+use flow::disk::{Disk, DiskFile, Mode};
+use serde::{Deserialize, Serialize};
+
+use super::disk::SimDisk;
+
+/// How often each key was counted, by stage.
+pub type Counts = BTreeMap<(u8, u8), u64>;
+
+/// A checkpoint with the state of stages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub checkpoint: Checkpoint,
+    pub state: Counts,
+    /// The tokens of the checkpoint before.
+    pub tokens_before: BTreeMap<Arc<str>, Vec<u8>>,
+}
+
+/// By split or by stage.
+type Named = Vec<(String, Vec<u8>)>;
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    number: u64,
+    letters: u64,
+    places: Vec<(String, Named)>,
+    tokens: Named,
+    tokens_before: Named,
+    state: Vec<(u8, u8, u64)>,
+}
+
+type Tokens = BTreeMap<Arc<str>, Vec<u8>>;
+
+fn tokens(tokens: &Tokens) -> Named {
+    tokens.iter().map(|(stage, token)| (stage.to_string(), token.clone())).collect()
+}
+
+fn tokens_of(written: Named) -> Tokens {
+    written.into_iter().map(|(stage, token)| (stage.into(), token)).collect()
+}
+
+impl Standing {
+    fn encode(&self) -> Vec<u8> {
+        let Self { checkpoint, state, tokens_before } = self;
+        let places = checkpoint.places.iter().map(|(stage, places)| {
+            let places = places.iter().map(|(split, place)| (split.to_string(), place.clone()));
+            (stage.to_string(), places.collect())
+        });
+        let written = Written {
+            number: checkpoint.number,
+            letters: checkpoint.letters,
+            places: places.collect(),
+            tokens: tokens(&checkpoint.tokens),
+            tokens_before: tokens(tokens_before),
+            state: state.iter().map(|(&(node, key), &count)| (node, key, count)).collect(),
+        };
+        serde_json::to_vec(&written).expect("numbers and texts")
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let written: Written = serde_json::from_slice(bytes).ok()?;
+        let places = written.places.into_iter().map(|(stage, places)| {
+            let places = places.into_iter().map(|(split, place)| (split.into(), place));
+            (stage.into(), places.collect::<Places>())
+        });
+        let checkpoint = Checkpoint {
+            number: written.number,
+            letters: written.letters,
+            places: places.collect(),
+            tokens: tokens_of(written.tokens),
+        };
+        let state = written.state.into_iter().map(|(node, key, count)| ((node, key), count)).collect();
+        Some(Self { checkpoint, state, tokens_before: tokens_of(written.tokens_before) })
+    }
+}
+
+/// A frame: length, checksum, bytes.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_le_bytes().to_vec();
+    frame.extend(crc32c::crc32c(payload).to_le_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The frame at the beginning of `bytes`, if it is whole.
+fn unframe(bytes: &[u8]) -> Option<&[u8]> {
+    let length = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
+    let crc = u32::from_le_bytes(bytes.get(4..8)?.try_into().ok()?);
+    let payload = bytes.get(8..)?.get(..length)?;
+    (length > 0 && crc32c::crc32c(payload) == crc).then_some(payload)
+}
+
+fn read(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; file.bytes()? as usize];
+    flow::disk::read_exact_at(file, &mut bytes, 0)?;
+    Ok(bytes)
+}
+
+const SLOTS: [&str; 2] = ["/checkpoint.a", "/checkpoint.b"];
+
+/// Two slots, of which the older one is written.
+pub struct SimStore {
+    slots: [Box<dyn DiskFile>; 2],
+    pub last: Standing,
+    /// The state that goes with the next checkpoint.
+    pub state: Counts,
+}
+
+impl SimStore {
+    pub fn open(disk: &SimDisk) -> io::Result<Self> {
+        let open = |path: &str| -> io::Result<Box<dyn DiskFile>> {
+            let path = Path::new(path);
+            let mode = if disk.stat(path)?.is_some() { Mode::Change } else { Mode::Create };
+            disk.open(path, mode)
+        };
+        let slots = [open(SLOTS[0])?, open(SLOTS[1])?];
+        disk.sync_dir(Path::new("/"))?;
+        let last = Self::standing(disk);
+        // What may be gone with the next power cut is made durable before anybody goes on from it.
+        slots.iter().try_for_each(|slot| slot.sync())?;
+        Ok(Self { slots, state: last.state.clone(), last })
+    }
+
+    /// The checkpoint that stands on a disk.
+    pub fn standing(disk: &SimDisk) -> Standing {
+        let slots = SLOTS.iter().filter_map(|path| disk.contents(Path::new(path)));
+        let whole = slots.filter_map(|bytes| unframe(&bytes).and_then(Standing::decode));
+        whole.max_by_key(|standing| standing.checkpoint.number).unwrap_or_default()
+    }
+}
+
+impl CheckpointStore for SimStore {
+    fn put(&mut self, checkpoint: &Checkpoint, _took: Duration) -> Result<Stored, CheckpointError> {
+        let next = Standing {
+            checkpoint: checkpoint.clone(),
+            state: self.state.clone(),
+            tokens_before: self.last.checkpoint.tokens.clone(),
+        };
+        let frame = frame(&next.encode());
+        // The slot of the one that stands is not touched.
+        let standing = unframe(&read(&*self.slots[0]).unwrap_or_default())
+            .and_then(Standing::decode)
+            .is_some_and(|standing| standing.checkpoint.number == self.last.checkpoint.number);
+        let slot = &self.slots[usize::from(standing)];
+        let put = slot.write_at(&frame, 0).and_then(|()| slot.sync());
+        put.map_err(|error| CheckpointError::Io { path: "checkpoint".into(), why: error.to_string() })?;
+        self.last = next;
+        Ok(Stored { bytes: frame.len() as u64 })
+    }
+
+    fn settled(&mut self) -> Result<(), CheckpointError> {
+        Ok(())
+    }
+}
+
+const LETTERS: &str = "/letters";
+
+/// Dead letters: a log, of which the part that was not synced may be gone.
+pub struct SimLetters {
+    file: Box<dyn DiskFile>,
+    end: u64,
+    pub next: u64,
+    /// Those that may come again, which are not kept twice.
+    known: BTreeSet<String>,
+}
+
+impl SimLetters {
+    /// `from`: letters from this number on may be of records that come again.
+    pub fn open(disk: &SimDisk, from: u64) -> io::Result<Self> {
+        let path = Path::new(LETTERS);
+        let mode = if disk.stat(path)?.is_some() { Mode::Change } else { Mode::Create };
+        let file = disk.open(path, mode)?;
+        let (letters, end) = Self::scan(&read(&*file)?);
+        file.set_bytes(end)?;
+        file.sync()?;
+        disk.sync_dir(Path::new("/"))?;
+        let next = letters.len() as u64;
+        let known = letters.into_iter().skip(from as usize).collect();
+        Ok(Self { file, end, next, known })
+    }
+
+    fn scan(bytes: &[u8]) -> (Vec<String>, u64) {
+        let (mut letters, mut end) = (Vec::new(), 0);
+        while let Some(payload) = unframe(&bytes[end..]) {
+            letters.push(String::from_utf8_lossy(payload).into_owned());
+            end += payload.len() + 8;
+        }
+        (letters, end as u64)
+    }
+
+    /// All that are kept on a disk.
+    pub fn kept(disk: &SimDisk) -> Vec<String> {
+        Self::scan(&disk.contents(Path::new(LETTERS)).unwrap_or_default()).0
+    }
+
+    pub fn put(&mut self, letter: &str) -> io::Result<()> {
+        if self.known.remove(letter) {
+            return Ok(());
+        }
+        let frame = frame(letter.as_bytes());
+        self.file.write_at(&frame, self.end)?;
+        self.end += frame.len() as u64;
+        self.next += 1;
+        Ok(())
+    }
+
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::super::disk::Crash;
+    use super::*;
+
+    fn checkpoint(number: u64) -> Checkpoint {
+        let places: Places = [("0".into(), number.to_le_bytes().to_vec())].into();
+        Checkpoint { number, places: [("in".into(), places)].into(), ..Checkpoint::default() }
+    }
+
+    #[test]
+    fn a_checkpoint_that_was_put_stands_and_one_that_was_being_put_may() {
+        let mut between = [0, 0];
+        for seed in 0..100 {
+            let disk = SimDisk::new(Rng::with_seed(seed));
+            let mut store = SimStore::open(&disk).expect("a store");
+            for number in 1..4 {
+                store.put(&checkpoint(number), Duration::ZERO).expect("stored");
+            }
+            assert_eq!(SimStore::standing(&disk.worst_case()).checkpoint, checkpoint(3));
+            disk.set_fuse(Some(seed % 2));
+            assert!(store.put(&checkpoint(4), Duration::ZERO).is_err());
+            disk.restart(Crash::PowerCut);
+            let found = SimStore::open(&disk).expect("a store").last.checkpoint;
+            assert!(found == checkpoint(3) || found == checkpoint(4), "{found:?}");
+            between[usize::from(found == checkpoint(4))] += 1;
+        }
+        assert!(between[0] > 10 && between[1] > 10, "{between:?}");
+    }
+
+    #[test]
+    fn letters_that_were_synced_are_kept_and_are_not_kept_twice() {
+        let disk = SimDisk::new(Rng::with_seed(3));
+        let mut letters = SimLetters::open(&disk, 0).expect("letters");
+        ["a", "b", "c"].iter().for_each(|letter| letters.put(letter).expect("put"));
+        letters.sync().expect("synced");
+        letters.put("d").expect("put");
+        disk.restart(Crash::PowerCut);
+        let mut letters = SimLetters::open(&disk, 1).expect("letters");
+        ["b", "c", "d", "a"].iter().for_each(|letter| letters.put(letter).expect("put"));
+        assert_eq!(SimLetters::kept(&disk), ["a", "b", "c", "d", "a"], "only those from 1 on come again");
+    }
+}

@@ -1,0 +1,113 @@
+//! One loop of the simulated pipeline: what it still has to do, one thing a turn, so that a crash or another loop may
+//! come between any two.
+
+use std::collections::VecDeque;
+
+use flow::checkpoint::{Alignment, Participant, Signal};
+use flow::connector::{Barrier, Places};
+
+use super::graph::Graph;
+use super::record::Record;
+use super::store::Counts;
+
+/// One thing to do.
+#[derive(Clone, Debug)]
+pub enum Todo {
+    /// A batch goes over an edge: to another loop, or into the stage there.
+    Edge(usize, Vec<Record>),
+    /// A batch goes into a stage that was held.
+    Stage(usize, Vec<Record>),
+    /// What was held has been worked off: the barrier passes, or the loop ends.
+    Passes(Barrier),
+    Ends,
+    /// The barrier goes over an edge to another loop.
+    SendOn(usize, Barrier),
+    /// The state as it stands at the barrier.
+    Freeze,
+    Prepare(usize, Barrier),
+    SyncLetters,
+    Answer(Barrier),
+    Commit(usize, u64, Vec<u8>),
+    Release(Places),
+    /// Nothing follows on this edge.
+    End(usize),
+    SayEnded,
+}
+
+/// A stage that wants its records another time.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub stage: usize,
+    pub until: u64,
+    pub batches: VecDeque<Vec<Record>>,
+}
+
+/// Where streams meet.
+pub struct Meeting {
+    pub alignment: Alignment<Vec<Record>>,
+    /// Has come over the edges, and nobody has looked at it.
+    pub inbox: VecDeque<(usize, Signal<Vec<Record>>)>,
+}
+
+pub struct Task {
+    pub head: usize,
+    pub nodes: Vec<usize>,
+    /// Edges that lead to other loops.
+    pub away: Vec<usize>,
+    pub todo: VecDeque<Todo>,
+    pub participant: Participant,
+    pub meeting: Option<Meeting>,
+    pub held: Option<Held>,
+    /// Where the source at the head is.
+    pub places: Places,
+    pub frozen: Counts,
+    pub prepared: Vec<(usize, Vec<u8>)>,
+    pub prepared_places: Places,
+    /// All that came has been worked off.
+    pub has_ended: bool,
+    /// A mistake that is made on purpose: the answer waits for what comes next.
+    pub answers_late: Option<Barrier>,
+    pub is_done: bool,
+    /// The news that it has looked at.
+    pub heard: u64,
+    /// How long it takes for a thing.
+    pub slowness: u64,
+}
+
+impl Task {
+    pub fn new(graph: &Graph, nodes: Vec<usize>, places: Places, slowness: u64) -> Self {
+        let head = nodes[0];
+        let away = nodes.iter().flat_map(|&node| &graph.nodes[node].outputs).copied();
+        let away = away.filter(|&edge| !nodes.contains(&graph.edges[edge].to)).collect();
+        let inputs = &graph.nodes[head].inputs;
+        let meeting =
+            (inputs.len() > 1).then(|| Meeting { alignment: Alignment::new(inputs), inbox: VecDeque::new() });
+        Self {
+            head,
+            nodes,
+            away,
+            todo: VecDeque::new(),
+            participant: Participant::default(),
+            meeting,
+            held: None,
+            places,
+            frozen: Counts::new(),
+            prepared: Vec::new(),
+            prepared_places: Places::new(),
+            has_ended: false,
+            answers_late: None,
+            is_done: false,
+            heard: 0,
+            slowness,
+        }
+    }
+
+    /// Sends a batch over all edges of a stage; the first one is worked off first.
+    pub fn leave(&mut self, graph: &Graph, node: usize, batch: &[Record]) {
+        if !batch.is_empty() {
+            for &edge in graph.nodes[node].outputs.iter().rev() {
+                self.todo.push_front(Todo::Edge(edge, batch.to_vec()));
+            }
+        }
+    }
+}
