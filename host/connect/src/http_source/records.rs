@@ -206,14 +206,15 @@ fn cut_one(format: Format, body: &[u8], into: &mut Cut<'_>) -> Result<(), BadBod
 /// The line break at the end begins no line.
 fn each_line(body: &[u8], mut each: impl FnMut(usize, &[u8]) -> Result<(), BadBody>) -> Result<(), BadBody> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    if body.is_empty() {
+        return Ok(());
+    }
     let mut start = 0;
     let last = (body.last() != Some(&b'\n')).then_some(body.len());
     for (at, end) in memchr_iter(b'\n', body).chain(last).enumerate() {
         let line = body.get(start..end).unwrap_or_default();
         start = end + 1;
-        if end > 0 || at > 0 || last.is_none() {
-            each(at + 1, line.strip_suffix(b"\r").unwrap_or(line))?;
-        }
+        each(at + 1, line.strip_suffix(b"\r").unwrap_or(line))?;
     }
     Ok(())
 }

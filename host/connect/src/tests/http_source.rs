@@ -325,8 +325,7 @@ fn a_sink_sends_over_tls_to_a_source_that_it_believes() {
     });
     let batch = Batch::from_values(values, model::batch::Parts::default(), lineage).expect("a batch");
     let ids = [batch.lineage().id(0), batch.lineage().id(1)];
-    let mut send = |with: Value| {
-        let mut with = with;
+    let send = |mut with: Value| {
         with["token"] = json!({ "file": "token" });
         let planned = crate::plan_sink(&super::sinks::sink_spec(dir.path(), "http", with)).expect("a plan");
         let mut sink = planned.open(&model::plan::Stream::Opaque, None).expect("a sink");
