@@ -3,16 +3,19 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
+use model::batch::Batch;
 use model::limits;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::belt::Belt;
 use crate::checkpoint::{Alignment, Keeper, Step};
-use crate::connector::{PullLimits, Pulled, Source};
+use crate::connector::{ConnectError, PullLimits, Pulled, Source};
 use crate::edge::{Parcel, Receiver};
 use crate::error::RunError;
+use crate::pacing::Pacing;
 use crate::replay::{Entrance, Feed, Feeds};
 
 /// Where the records of a loop come from.
@@ -94,6 +97,20 @@ pub(crate) struct SourceHead {
     pub name: String,
     pub source: Box<dyn Source>,
     pub limits: PullLimits,
+    /// None where no barrier has to come through in time.
+    pub pacing: Option<Pacing>,
+}
+
+impl SourceHead {
+    fn pull(&mut self) -> impl Future<Output = Result<Option<Pulled>, ConnectError>> {
+        self.source.pull(self.pacing.map_or(self.limits, |pacing| pacing.limit(self.limits)))
+    }
+
+    fn worked_off(&mut self, rows: usize, took: Duration) {
+        if let Some(pacing) = &mut self.pacing {
+            pacing.worked_off(rows, took);
+        }
+    }
 }
 
 async fn drive_source(
@@ -117,7 +134,7 @@ async fn drive_source(
         };
         let pulled = match asked {
             Ok(()) => {
-                let pull = head.source.pull(head.limits);
+                let pull = head.pull();
                 match wait(belt, keeper, pull, Some(stop)).await? {
                     None => break,
                     Some(pulled) => pulled,
@@ -148,8 +165,11 @@ async fn drive_source(
         if let (Some(keeper), Some(cursor)) = (keeper.as_mut(), pulled.cursor.take()) {
             keeper.note(cursor);
         }
+        let rows = pulled.batch.as_ref().map_or(0, Batch::rows);
         belt.take_from_source(head.stage, pulled)?;
+        let begun = Instant::now();
         belt.work().await?;
+        head.worked_off(rows, begun.elapsed());
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
     }

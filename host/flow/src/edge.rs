@@ -1,11 +1,12 @@
 //! The bounded way between two loops.
 //!
-//! Bounded in bytes: a sender waits until the receiver has taken enough, so a slow sink stops its source and
-//! memory stays flat. Room is made first and the batch is sent into it, so a send that is dropped loses
-//! nothing.
+//! Bounded in bytes, and, where barriers have to come through, in the time that the receiver takes for them: a sender
+//! waits until the receiver has taken enough, so a slow sink stops its source and memory stays flat. Room is made first
+//! and the batch is sent into it, so a send that is dropped loses nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use model::batch::Batch;
 use model::limits;
@@ -13,18 +14,44 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::checkpoint::Signal;
 use crate::connector::Barrier;
+use crate::pacing::Drain;
 
 /// A batch on its way, with the room that it takes up.
 #[derive(Debug)]
 pub struct Parcel {
     pub batch: Batch,
     _room: OwnedSemaphorePermit,
+    stretch: Option<Stretch>,
+    /// Since when the receiver has it.
+    taken: Option<Instant>,
+}
+
+/// In what time what is on an edge is to be worked off, and what is known of that.
+#[derive(Clone, Debug)]
+struct Stretch {
+    within: Duration,
+    drain: Arc<Mutex<Drain>>,
+}
+
+impl Stretch {
+    fn drain(&self) -> MutexGuard<'_, Drain> {
+        self.drain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Parcel {
+    fn drop(&mut self) {
+        if let (Some(stretch), Some(taken)) = (&self.stretch, self.taken) {
+            stretch.drain().worked_off(self.batch.weight_bytes(), taken.elapsed());
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 pub struct Sender {
     edge: usize,
     room: Arc<Semaphore>,
+    stretch: Option<Stretch>,
     signals: mpsc::Sender<(usize, Signal<Parcel>)>,
     wanted: Arc<AtomicBool>,
 }
@@ -41,13 +68,15 @@ pub struct Receiver {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Closed;
 
-/// A receiver for the edges `edges`, and a sender for each, in their order.
-pub fn meeting(edges: &[usize]) -> (Vec<Sender>, Receiver) {
+/// A receiver for the edges `edges`, and a sender for each, in their order. `within`: the time in which what is on an
+/// edge is to be worked off; none where bytes alone bound it.
+pub fn meeting(edges: &[usize], within: Option<Duration>) -> (Vec<Sender>, Receiver) {
     let (sender, signals) = mpsc::channel(limits::EDGE_BATCHES_MAX);
     let wanted = Arc::new(AtomicBool::new(true));
     let way = |&edge: &usize| Sender {
         edge,
         room: Arc::new(Semaphore::new(limits::EDGE_BYTES_MAX)),
+        stretch: within.map(|within| Stretch { within, drain: Arc::default() }),
         signals: sender.clone(),
         wanted: wanted.clone(),
     };
@@ -63,10 +92,15 @@ impl Sender {
 
     /// Waits for room, then sends. A batch heavier than the edge waits until the edge is empty.
     pub async fn send(&self, batch: Batch) -> Result<(), Closed> {
-        let weight = batch.weight_bytes().clamp(1, limits::EDGE_BYTES_MAX) as u32;
         let slot = self.signals.reserve().await.map_err(|_| Closed)?;
-        let room = self.room.clone().acquire_many_owned(weight).await.map_err(|_| Closed)?;
-        slot.send((self.edge, Signal::Item(Parcel { batch, _room: room })));
+        let bytes = batch.weight_bytes().clamp(1, limits::EDGE_BYTES_MAX);
+        let weight = match &self.stretch {
+            Some(stretch) => stretch.drain().room(bytes, limits::EDGE_BYTES_MAX, stretch.within),
+            None => bytes,
+        };
+        let room = self.room.clone().acquire_many_owned(weight as u32).await.map_err(|_| Closed)?;
+        let parcel = Parcel { batch, _room: room, stretch: self.stretch.clone(), taken: None };
+        slot.send((self.edge, Signal::Item(parcel)));
         Ok(())
     }
 
@@ -85,7 +119,13 @@ impl Sender {
 impl Receiver {
     /// What comes next, with the edge by which it comes; none when all senders are gone.
     pub async fn recv(&mut self) -> Option<(usize, Signal<Parcel>)> {
-        self.signals.recv().await
+        let (edge, mut signal) = self.signals.recv().await?;
+        if let Signal::Item(parcel) = &mut signal
+            && parcel.stretch.is_some()
+        {
+            parcel.taken = Some(Instant::now());
+        }
+        Some((edge, signal))
     }
 
     /// What still comes is counted and goes nowhere, so that whoever feeds this need not read on for its sake.
@@ -96,8 +136,6 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use arrow::array::BinaryArray;
     use model::batch::Parts;
     use model::lineage::{Lineage, Offsets, SourceRows};
@@ -117,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_edge_holds_its_sender_until_a_batch_is_taken() {
-        let (senders, mut receiver) = meeting(&[7]);
+        let (senders, mut receiver) = meeting(&[7], None);
         let half = limits::EDGE_BYTES_MAX / 2 + 1;
         senders[0].send(batch(half)).await.expect("room for the first");
         let second = senders[0].send(batch(half));
@@ -132,21 +170,37 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_heavier_than_the_edge_passes_alone() {
-        let (senders, mut receiver) = meeting(&[0]);
+        let (senders, mut receiver) = meeting(&[0], None);
         senders[0].send(batch(limits::EDGE_BYTES_MAX * 2)).await.expect("an empty edge takes it");
         assert!(receiver.recv().await.is_some());
     }
 
     #[tokio::test]
     async fn the_receiver_ends_when_every_sender_has_and_senders_learn_that_it_is_gone() {
-        let (senders, mut receiver) = meeting(&[0, 1]);
+        let (senders, mut receiver) = meeting(&[0, 1], None);
         drop(senders);
         assert!(receiver.recv().await.is_none());
-        let (senders, receiver) = meeting(&[0]);
+        let (senders, receiver) = meeting(&[0], None);
         assert!(senders[0].is_wanted());
         receiver.only_counts();
         assert!(!senders[0].is_wanted());
         drop(receiver);
         assert_eq!(senders[0].send(batch(1)).await, Err(Closed));
+    }
+
+    #[tokio::test]
+    async fn an_edge_to_a_slow_receiver_holds_one_batch_at_a_time() {
+        let (senders, mut receiver) = meeting(&[0], Some(Duration::from_millis(1)));
+        senders[0].send(batch(100)).await.expect("room for the first");
+        let first = receiver.recv().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop(first);
+        senders[0].send(batch(100)).await.expect("an empty edge takes it");
+        let third = senders[0].send(batch(100));
+        tokio::pin!(third);
+        let early = tokio::time::timeout(Duration::from_millis(20), &mut third).await;
+        assert!(early.is_err(), "two batches went into an edge that is worked off in longer than it may");
+        drop(receiver.recv().await);
+        third.await.expect("room for the third");
     }
 }

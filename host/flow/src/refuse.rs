@@ -11,6 +11,7 @@ use model::plan::Plan;
 
 use crate::connector::Refused;
 use crate::error::{Records, RunError};
+use crate::fault::{self, Point};
 pub use crate::letters::Refusal;
 use crate::letters::{Form, Group, Letters};
 use crate::meters::Meters;
@@ -50,7 +51,9 @@ impl Refusing {
                         stage: name.to_string(),
                         why: format!("a refused record cannot be written down: {error}"),
                     })?;
-                    self.letters().put(&group).map_err(RunError::from)
+                    self.letters().put(&group)?;
+                    fault::pass(Point::LetterWritten);
+                    Ok(())
                 })
             }
         }
@@ -104,14 +107,18 @@ impl Refusing {
                 let is_opaque = *rows.schema() == model::batch::opaque_schema();
                 let form = if is_opaque { Form::Opaque } else { Form::Rows };
                 let group = Group { stage: name.clone(), form, rows, refusals };
-                self.letters().put(&group).map_err(RunError::from)
+                self.letters().put(&group)?;
+                fault::pass(Point::LetterWritten);
+                Ok(())
             }
         }
     }
 
     /// Makes all dead letters durable.
     pub fn sync(&self) -> Result<(), RunError> {
-        self.letters().sync().map_err(RunError::from)
+        self.letters().sync()?;
+        fault::pass(Point::LettersSynced);
+        Ok(())
     }
 
     /// The number of the next dead letter.

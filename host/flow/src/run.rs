@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use engine::{Hits, Pool};
 use model::manifest::{OnError, OnFailure, Retry};
@@ -15,8 +16,10 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, Pace, SharedStore};
 use crate::connector::{Figures, PullLimits, Sink, Source};
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
+use crate::fault::{self, Point};
 use crate::letters::Letters;
 use crate::meters::Meters;
+use crate::pacing::Pacing;
 use crate::replay::Feeds;
 use crate::suspects::Suspects;
 use crate::turns::Seat;
@@ -147,23 +150,16 @@ impl Job {
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
         let Self { plan, parts, rules, letters, checkpoints } = self;
         let hits = parts.iter().map(Part::hits).collect();
-        let setbacks =
-            checkpoints.as_ref().map(|checkpoints| checkpoints.setbacks.clone()).unwrap_or_default();
-        let meters = match setbacks.meters {
-            Some(meters) => meters.go_on(hits),
-            None => Meters::new(&plan, hits),
-        };
-        for (meter, part) in meters.stages.iter().zip(&parts) {
+        let context = context(&plan, rules, hits, letters, checkpoints.as_ref());
+        for (meter, part) in context.meters.stages.iter().zip(&parts) {
             if let Some(figures) = part.figures() {
                 meter.show(figures);
             }
         }
-        let mut context = Context::new(&plan, rules, &meters, letters);
-        let standing = checkpoints.as_ref().map_or(0, |checkpoints| checkpoints.standing.number);
-        setbacks.suspects.begin(standing);
-        (context.suspects, context.goes_back) = (setbacks.suspects, setbacks.goes_back);
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
-        let (mut senders, mut receivers) = meetings(&plan);
+        // So that a barrier, of which there may be a few such stretches in front, comes through within its interval.
+        let within = checkpoints.as_ref().map(|checkpoints| checkpoints.pace.interval / 4);
+        let (mut senders, mut receivers) = meetings(&plan, within);
         let mut chains = Vec::with_capacity(plan.chains.len());
         for chain in &plan.chains {
             let mut head = None;
@@ -173,7 +169,8 @@ impl Job {
                 let name = plan.stages[stage].name.to_string();
                 match parts.get_mut(stage).and_then(Option::take) {
                     Some(Part::Source { source, limits }) => {
-                        head = Some(Head::Source(SourceHead { stage, name, source, limits }))
+                        let pacing = within.map(Pacing::new);
+                        head = Some(Head::Source(SourceHead { stage, name, source, limits, pacing }))
                     }
                     Some(Part::Transform(pool)) => {
                         stations.insert(stage, Station::Transform { pool, lease: None });
@@ -216,7 +213,7 @@ impl Job {
             chains.push((name, Chain { head, belt, keeper: None }));
         }
         let desk = checkpoints.map(|checkpoints| checkpoints.attend(&mut chains, &context));
-        Ok(Run { chains, meters, context, seat: None, desk })
+        Ok(Run { chains, meters: context.meters.clone(), context, seat: None, desk })
     }
 }
 
@@ -243,12 +240,31 @@ impl Checkpoints {
     }
 }
 
+/// What all loops know, with what is left of earlier lives.
+fn context(
+    plan: &Arc<Plan>,
+    rules: Rules,
+    hits: Vec<Option<Arc<Hits>>>,
+    letters: Box<dyn Letters>,
+    checkpoints: Option<&Checkpoints>,
+) -> Context {
+    let setbacks = checkpoints.map(|checkpoints| checkpoints.setbacks.clone()).unwrap_or_default();
+    let meters = match setbacks.meters {
+        Some(meters) => meters.go_on(hits),
+        None => Meters::new(plan, hits),
+    };
+    let mut context = Context::new(plan, rules, &meters, letters);
+    setbacks.suspects.begin(checkpoints.map_or(0, |checkpoints| checkpoints.standing.number));
+    (context.suspects, context.goes_back) = (setbacks.suspects, setbacks.goes_back);
+    context
+}
+
 /// For each stage at which streams meet, the way in; by edge, the way there.
-fn meetings(plan: &Plan) -> (HashMap<usize, Sender>, HashMap<usize, Receiver>) {
+fn meetings(plan: &Plan, within: Option<Duration>) -> (HashMap<usize, Sender>, HashMap<usize, Receiver>) {
     let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
     for (index, stage) in plan.stages.iter().enumerate() {
         if stage.inputs.len() > 1 {
-            let (ways, receiver) = meeting(&stage.inputs);
+            let (ways, receiver) = meeting(&stage.inputs, within);
             senders.extend(stage.inputs.iter().copied().zip(ways));
             receivers.insert(index, receiver);
         }
@@ -311,12 +327,14 @@ impl Run {
         }
         if let (Some(store), None) = (store, &failure) {
             // All loops have ended well, so that all tokens were committed.
+            fault::pass(Point::LoopsEnded);
             let settled = tokio::task::spawn_blocking(move || {
                 store.lock().unwrap_or_else(PoisonError::into_inner).settled()
             });
             if let Ok(Err(error)) = settled.await {
                 failure = Some(error.into());
             }
+            fault::pass(Point::StateSettled);
         }
         Ended { failure, cuts: self.context.cuts.take() }
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::places;
 use crate::scene::Scene;
 
-const FILE: &str = "flights-3m.parquet";
+pub const FILE: &str = "flights-3m.parquet";
 const HEADER: &str = "delay,distance,origin,destination,score,note\n";
 
 /// What the stage is to make of the file.
@@ -172,7 +172,7 @@ fn mended(scene: &Scene, expected: &Expected) {
 }
 
 /// The directory of the real data, as `cargo xtask setup` fetched it.
-fn flights() -> PathBuf {
+pub fn flights() -> PathBuf {
     if let Some(dir) = std::env::var_os("CONVEYOR_DEMO_DATA") {
         return dir.into();
     }

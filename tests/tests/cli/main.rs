@@ -7,6 +7,7 @@ mod compiling;
 mod dead_letters;
 mod failures;
 mod fairness;
+mod faults;
 mod flights;
 mod grants;
 mod http;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) use flow::disk::dir_of as directory_of;
 use flow::disk::{Disk, DiskFile, Mode};
+use flow::fault::{self, Point};
 
 /// A file that is gone already is as good.
 pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<()> {
@@ -20,6 +21,7 @@ pub(super) fn open_cut(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<Box<d
     let file = disk.open(path, Mode::Change)?;
     if file.bytes()? > bytes {
         file.set_bytes(bytes)?;
+        fault::pass(Point::FileCut);
     }
     Ok(file)
 }
@@ -47,6 +49,9 @@ pub(super) fn remove_leftovers(
     for name in leftovers {
         remove(disk, &directory.join(name))?;
         count += 1;
+    }
+    if count > 0 {
+        fault::pass(Point::LeftoversRemoved);
     }
     Ok(count)
 }

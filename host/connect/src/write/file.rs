@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind};
 use flow::disk::{Disk, Stat, SystemDisk, make_dirs};
+use flow::fault::{self, Point};
 use memchr::memrchr;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -361,6 +362,7 @@ impl Current {
         if was_written && metadata.is_file() {
             self.file.sync_all()?;
             SystemDisk.sync_dir(directory_of(&self.path))?;
+            fault::pass(Point::PlaceSynced);
         }
         Ok(metadata.len())
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 
 use flow::connector::{Barrier, Committed, ConnectError};
 use flow::disk::{Disk, DiskFile, Mode};
+use flow::fault::{self, Point};
 
 use super::durable::{check_writable, directory_of, length, open_cut, remove, remove_leftovers};
 use super::file::{FileOptions, IfExists, failed};
@@ -122,6 +123,7 @@ impl OneFile {
                 packed.put_bytes(&self.header)?;
             }
             self.current = Some((file, packed));
+            fault::pass(Point::PartBegun);
         }
         Ok(&mut self.current.as_mut().expect("it was begun above").1)
     }
@@ -135,7 +137,9 @@ impl OneFile {
             self.disk.take_permissions(&self.part(self.state.next), &self.target)?;
         }
         file.sync()?;
+        fault::pass(Point::PartSynced);
         self.disk.sync_dir(directory_of(&self.target))?;
+        fault::pass(Point::PartNamed);
         let (number, at, bytes) = (self.state.next, self.state.end, file.bytes()?);
         self.state.parts.push(Part { number, at, bytes, replaces });
         self.state.next += 1;
@@ -172,7 +176,11 @@ impl OneFile {
     fn become_target(&self, part: &Path) -> Result<(), Put> {
         match self.disk.rename(part, &self.target) {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Put::NoPart),
-            renamed => Ok(renamed.and_then(|()| self.disk.sync_dir(directory_of(&self.target)))?),
+            renamed => {
+                renamed?;
+                fault::pass(Point::TargetReplaced);
+                Ok(self.disk.sync_dir(directory_of(&self.target))?)
+            }
         }
     }
 
@@ -186,8 +194,12 @@ impl OneFile {
         }
         // Doing it twice is the same as once.
         self.disk.copy(path, part.bytes, &self.target, part.at)?;
+        fault::pass(Point::TargetAppended);
         self.disk.open(&self.target, Mode::Change)?.sync()?;
-        Ok(remove(&*self.disk, path)?)
+        fault::pass(Point::TargetSynced);
+        remove(&*self.disk, path)?;
+        fault::pass(Point::PartRemoved);
+        Ok(())
     }
 }
 

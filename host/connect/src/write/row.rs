@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flow::connector::{Barrier, Committed, ConnectError};
 use flow::disk::{Disk, DiskFile, Mode};
+use flow::fault::{self, Point};
 
 use super::durable::{check_writable, directory_of, length, open_cut, remove_leftovers};
 use super::file::{FileOptions, IfExists, failed};
@@ -197,12 +198,15 @@ impl FileRow {
             if length(&*self.disk, &path).map_err(fail)?.is_some() {
                 return Err(Lost::Taken.of(&path));
             }
+            fault::pass(Point::FileNaming);
             self.disk.rename(&hidden, &path).map_err(fail)?;
+            fault::pass(Point::FileNamed);
             any = true;
         }
         // Also where a crash came between the names and this.
         if any || !full.is_empty() {
             self.disk.sync_dir(self.directory()).map_err(|error| failed(&self.path, &error))?;
+            fault::pass(Point::NamesSynced);
         }
         Ok(())
     }
@@ -214,6 +218,7 @@ impl Current {
         if let Some(packed) = self.packed.take() {
             packed.finish()?;
             self.file.sync()?;
+            fault::pass(Point::RowSettled);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use super::{PASSING, Participant, Passing, Share};
 use crate::belt::Belt;
 use crate::connector::{Barrier, Cursor, Places, Source};
 use crate::error::RunError;
+use crate::fault::{self, Point};
 
 /// Stands beside the belt of one loop: knows where its source is, lets barriers pass, and has sinks commit.
 pub(crate) struct Keeper {
@@ -97,7 +98,10 @@ impl Keeper {
 
     async fn commit(&mut self, belt: &mut Belt, news: News) -> Result<(), RunError> {
         if self.participant.commits(news.stands) {
-            belt.commit(&std::mem::take(&mut self.prepared)).await?;
+            let prepared = std::mem::take(&mut self.prepared);
+            fault::pass(Point::SinksCommitting);
+            belt.commit(&prepared).await?;
+            fault::pass(Point::SinksCommitted);
             self.to_release = Some(std::mem::take(&mut self.prepared_places));
         }
         Ok(())
@@ -110,16 +114,21 @@ impl Keeper {
         self.commit(belt, news).await?;
         for passing in PASSING {
             match passing {
-                Passing::SendOn => belt.pass(barrier).await,
+                Passing::SendOn => {
+                    belt.pass(barrier).await;
+                    fault::pass(Point::BarrierPassed);
+                }
                 Passing::Prepare => {
                     let (tokens, prepared) = belt.prepare(barrier).await;
                     prepared?;
+                    fault::pass(Point::SinksPrepared);
                     (self.prepared, self.prepared_places) = (tokens, self.places.clone());
                 }
                 Passing::Answer => {
                     self.participant.passed(barrier);
                     let share = self.share(belt);
                     self.report(What::Answered { number: barrier.number, share }).await;
+                    fault::pass(Point::LoopAnswered);
                 }
             }
         }
@@ -138,7 +147,12 @@ impl Keeper {
     /// Tells the source what it may release.
     pub async fn release(&mut self, source: &mut dyn Source) -> Result<(), crate::connector::ConnectError> {
         match self.to_release.take() {
-            Some(places) => source.committed(&places).await,
+            Some(places) => {
+                fault::pass(Point::SourceReleasing);
+                source.committed(&places).await?;
+                fault::pass(Point::SourceReleased);
+                Ok(())
+            }
             None => Ok(()),
         }
     }

@@ -109,19 +109,33 @@ impl RedbStore {
         if !path.is_file() {
             return Err(CheckpointError::None { path: dir.to_owned() });
         }
-        let database = ReadOnlyDatabase::open(&path).map_err(|error| opening(&path, error))?;
-        let standing = standing(&database, &path)?;
-        let read = database.begin_read().map_err(|error| io(&path, error))?;
+        match ReadOnlyDatabase::open(&path) {
+            Ok(database) => Self::look_into(&database, &path),
+            // Whoever wrote it died. Nothing that stands is changed by putting it in order.
+            Err(DatabaseError::RepairAborted) => {
+                let database = Database::open(&path).map_err(|error| opening(&path, error))?;
+                Self::look_into(&database, &path)
+            }
+            Err(error) => Err(opening(&path, error)),
+        }
+    }
+
+    fn look_into(
+        database: &impl ReadableDatabase,
+        path: &Path,
+    ) -> Result<(Option<Standing>, Vec<Summary>), CheckpointError> {
+        let standing = standing(database, path)?;
+        let read = database.begin_read().map_err(|error| io(path, error))?;
         let mut summaries = Vec::new();
         match read.open_table(HISTORY) {
             Ok(table) => {
-                for entry in table.iter().map_err(|error| io(&path, error))? {
-                    let (_, summary) = entry.map_err(|error| io(&path, error))?;
-                    summaries.push(decode(summary.value(), &path)?);
+                for entry in table.iter().map_err(|error| io(path, error))? {
+                    let (_, summary) = entry.map_err(|error| io(path, error))?;
+                    summaries.push(decode(summary.value(), path)?);
                 }
             }
             Err(TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(io(&path, error)),
+            Err(error) => return Err(io(path, error)),
         }
         Ok((standing, summaries))
     }

@@ -11,6 +11,7 @@ use super::{Checkpoint, CheckpointError, CheckpointStore, Coordinator, Keeper, M
 use crate::belt::Context;
 use crate::connector::{Barrier, Places};
 use crate::error::RunError;
+use crate::fault::{self, Point};
 use crate::meters::CheckpointMeter;
 use crate::refuse::Refusing;
 
@@ -130,11 +131,14 @@ impl Desk {
                         self.meter.begin();
                         self.letters = self.refusing.next();
                         self.news.send_modify(|news| news.begun = Some(barrier));
+                        fault::pass(Point::CheckpointBegun);
                     }
                     Move::Store(mut checkpoint) => {
                         checkpoint.letters = self.letters;
                         let number = checkpoint.number;
+                        fault::pass(Point::CheckpointComplete);
                         let stored = self.put(checkpoint, began.elapsed()).await?;
+                        fault::pass(Point::CheckpointStored);
                         self.meter.stands(number, began.elapsed(), stored.bytes);
                         next = self.coordinator.stored();
                     }
@@ -143,6 +147,7 @@ impl Desk {
                             self.meter.unchanged();
                         }
                         self.news.send_modify(|news| news.stands = Some(barrier));
+                        fault::pass(Point::CheckpointAnnounced);
                         if barrier.last {
                             return Ok(());
                         }

@@ -81,6 +81,11 @@ pub fn main() -> ExitCode {
         }
     };
     logging::start();
+    if let Some(text) = std::env::var_os(flow::fault::VARIABLE)
+        && let Err(error) = flow::fault::arm(&text.to_string_lossy())
+    {
+        return crate::exit::Failure::input(error).tell();
+    }
     match cli.verb.execute() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),

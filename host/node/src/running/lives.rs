@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use flow::letters::Letters as _;
-use flow::meters::Meters;
+use flow::meters::{Meters, StageReport};
 use flow::run::Setbacks;
 use flow::turns::Seat;
 use flow::{Ended, Run, RunError, Setback};
@@ -76,10 +76,12 @@ impl Lives {
         let mut patience = Patience::default();
         loop {
             let from = meters.checkpoints.report().number;
-            let told = setbacks.suspects.told();
+            let (told, taken) = (setbacks.suspects.told(), meters.report());
             let ended = run.run(stop.clone()).await;
             let (Some(state), Some(error)) = (&state, &ended.failure) else { return ended };
-            let has_moved = meters.checkpoints.report().number > from || setbacks.suspects.told() > told;
+            let has_moved = meters.checkpoints.report().number > from
+                && has_taken(error, &taken, &meters.report())
+                || setbacks.suspects.told() > told;
             if has_moved {
                 patience = Patience::default();
             }
@@ -134,6 +136,17 @@ async fn life(
     }
     let job = wired.open(Box::new(letters), checkpoints).await?;
     job.build().map_err(Failure::ran)
+}
+
+/// Whether the sink that had a setback has taken anything in this life. A checkpoint alone says little of it: what it
+/// dies on may have been refused, record by record.
+fn has_taken(error: &RunError, before: &[StageReport], after: &[StageReport]) -> bool {
+    let Some(Setback::Died { stage } | Setback::Later { stage, .. }) = error.setback() else { return true };
+    let taken = |reports: &[StageReport]| {
+        let sink = reports.iter().find(|report| report.stage == stage && report.role == "sink")?;
+        Some(sink.records_out)
+    };
+    taken(before).is_none_or(|before| taken(after).is_some_and(|after| after > before))
 }
 
 /// How often the stage that had a setback may be tried again.

@@ -1,0 +1,171 @@
+//! Real flights as numbered lines, a pipeline that spreads and joins them, and what is to come of it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::OnceLock;
+
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::{DataType, Int64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::flights::{FILE, flights};
+use crate::scene::{Ran, Scene};
+
+/// So many that a run takes several checkpoints.
+pub const ROWS: usize = 400_000;
+/// Each so many-th row is one that the source refuses.
+const TORN_EACH: usize = 9_973;
+
+/// One source that refuses a few rows; early and late flights by ways of their own, joined again; and three sinks: a
+/// file, a row of files, and one that is written in place.
+pub const MANIFEST: &str = "\
+pipeline: kills
+checkpoint: { interval: 10ms }
+stages:
+  in:
+    source: file
+    with: { path: flights.csv }
+    schema: { n: int, delay: int, distance: int }
+    batch: { records: 512 }
+  early: { transform: GUEST(filter), from: in, with: { where: delay <= 0 } }
+  late: { transform: GUEST(filter), from: in, with: { where: delay > 0 } }
+  one: { sink: file, from: [early, late], with: { path: OUT/one.csv } }
+  row: { sink: file, from: late, with: { path: OUT/row/part.jsonl, rotate: { size: 1MiB } } }
+  place: { sink: file, from: early, with: { path: OUT/place.csv, delivery: at-least-once } }
+";
+
+/// The lines that each sink is to have, sorted, and the rows that are refused.
+pub struct Expected {
+    pub input: String,
+    pub one: Vec<String>,
+    pub row: Vec<String>,
+    pub place: Vec<String>,
+    pub torn: Vec<usize>,
+}
+
+/// Worked out from the file by itself, once.
+pub fn expected() -> &'static Expected {
+    static EXPECTED: OnceLock<Expected> = OnceLock::new();
+    EXPECTED.get_or_init(|| {
+        let file = File::open(flights().join(FILE)).expect("the flights");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(|reader| reader.build());
+        let mut expected = Expected {
+            input: "n,delay,distance\n".to_owned(),
+            one: Vec::new(),
+            row: Vec::new(),
+            place: Vec::new(),
+            torn: Vec::new(),
+        };
+        let mut n = 0;
+        for batch in reader.expect("a Parquet file") {
+            let batch = batch.expect("rows");
+            let numbers = |name: &str| {
+                let column = batch.column_by_name(name).unwrap_or_else(|| panic!("no {name}"));
+                arrow::compute::cast(column, &DataType::Int64).expect("numbers")
+            };
+            let (delays, distances) = (numbers("delay"), numbers("distance"));
+            let (delays, distances) =
+                (delays.as_primitive::<Int64Type>(), distances.as_primitive::<Int64Type>());
+            for row in (0..batch.num_rows()).filter(|row| delays.is_valid(*row)) {
+                if n == ROWS {
+                    return expected.sorted();
+                }
+                expected.add(n, delays.value(row), distances.value(row));
+                n += 1;
+            }
+        }
+        panic!("there are only {n} flights");
+    })
+}
+
+impl Expected {
+    fn add(&mut self, n: usize, delay: i64, distance: i64) {
+        if n % TORN_EACH == TORN_EACH - 1 {
+            writeln!(self.input, "{n},late,{distance}").expect("in memory");
+            self.torn.push(n);
+            return;
+        }
+        writeln!(self.input, "{n},{delay},{distance}").expect("in memory");
+        self.one.push(format!("{n},{delay},{distance}"));
+        if delay > 0 {
+            self.row.push(format!("{{\"n\":{n},\"delay\":{delay},\"distance\":{distance}}}"));
+        } else {
+            self.place.push(format!("{n},{delay},{distance}"));
+        }
+    }
+
+    fn sorted(mut self) -> Self {
+        for lines in [&mut self.one, &mut self.row, &mut self.place] {
+            lines.sort_unstable();
+        }
+        self
+    }
+}
+
+/// A scene with the input. `at`: where everything is written.
+pub fn scene(manifest: &str, at: &Path) -> Scene {
+    let scene = Scene::with(&manifest.replace("OUT", &at.join("out").display().to_string()));
+    scene.write("flights.csv", &expected().input);
+    scene
+}
+
+/// Starts the pipeline with its state, and its dead letters, in `at`.
+pub fn start(scene: &Scene, at: &Path, fault: Option<&str>) -> Child {
+    let (state, letters) = (at.join("state").display().to_string(), at.join("letters").display().to_string());
+    let mut command = scene.command(&["run", "pipeline.yaml", "--state", &state, "--dead-letters", &letters]);
+    if let Some(fault) = fault {
+        command.env("CONVEYOR_FAULT", fault);
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+}
+
+pub fn end(child: Child) -> Ran {
+    Ran::of(child.wait_with_output().expect("an end"))
+}
+
+/// Holds what the sinks wrote against what is to be there; `what` happened before. Gives how many lines the sink that
+/// does not commit has more than once.
+pub fn check(scene: &Scene, at: &Path, what: &str) -> usize {
+    let (expected, out) = (expected(), at.join("out"));
+    let letters = scene.letters(&at.join("letters").display().to_string());
+    assert_eq!(letters.len(), expected.torn.len(), "{what}: a refused row is missing or there twice");
+    let read = |path: PathBuf| {
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()))
+    };
+    let rows = |text: &str| -> Vec<String> { text.lines().skip(1).map(str::to_owned).collect() };
+    same(rows(&read(out.join("one.csv"))), &expected.one, &format!("{what}: one.csv"));
+    let mut lines = Vec::new();
+    for entry in std::fs::read_dir(out.join("row")).expect("a directory").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        assert!(!name.starts_with('.'), "{what}: {name} was left behind");
+        lines.extend(read(entry.path()).lines().map(str::to_owned));
+    }
+    same(lines, &expected.row, &format!("{what}: the row of files"));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    // Its header may come again with what comes again.
+    for line in read(out.join("place.csv")).lines().filter(|line| !line.starts_with('n')) {
+        *counts.entry(line.to_owned()).or_default() += 1;
+    }
+    let repeats = counts.values().map(|count| count - 1).sum();
+    same(counts.into_keys().collect(), &expected.place, &format!("{what}: place.csv, without repeats"));
+    repeats
+}
+
+pub fn same(mut lines: Vec<String>, expected: &[String], what: &str) {
+    lines.sort_unstable();
+    if lines == expected {
+        return;
+    }
+    let differs = lines.iter().zip(expected).position(|(line, expected)| line != expected);
+    let at = differs.unwrap_or(lines.len().min(expected.len()));
+    panic!(
+        "{what}: {} lines instead of {}; sorted, line {at} is {:?} instead of {:?}",
+        lines.len(),
+        expected.len(),
+        lines.get(at),
+        expected.get(at),
+    );
+}
