@@ -12,6 +12,7 @@ pub mod lone;
 pub mod measure;
 pub mod native;
 pub mod pipeline;
+pub mod posting;
 pub mod prepared;
 pub mod report;
 pub mod sidecars;

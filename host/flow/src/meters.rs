@@ -15,6 +15,7 @@ use model::plan::Plan;
 use model::stage::Role;
 use serde::Serialize;
 
+use crate::connector::{Figure, Figures};
 use crate::state::{StateGauge, StateSize};
 
 /// The meters of one pipeline, one per stage in the order of the plan.
@@ -109,6 +110,8 @@ pub struct StageMeter {
     hits: Mutex<HitsSoFar>,
     /// Of a transform that keeps state.
     state: Mutex<Option<StateGauge>>,
+    /// Of a connector that has some.
+    figures: Mutex<Option<Arc<dyn Figures>>>,
     /// Microseconds a batch took, guest and host together.
     times: Mutex<Histogram<u64>>,
 }
@@ -214,6 +217,7 @@ impl Meters {
         let stages = plan.stages.iter().zip(parts).map(|(stage, (hits, state))| StageMeter {
             hits: Mutex::new(HitsSoFar { now: hits, before: BTreeMap::new() }),
             state: Mutex::new(state),
+            figures: Mutex::default(),
             is_cut: AtomicBool::new(false),
             ended_early: AtomicBool::new(false),
             name: stage.name.clone(),
@@ -243,6 +247,17 @@ impl Meters {
 }
 
 impl StageMeter {
+    /// What its connector shows from now on.
+    pub(crate) fn show(&self, figures: Arc<dyn Figures>) {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
+    }
+
+    /// What its connector shows; nothing of most.
+    pub fn figures(&self) -> Vec<Figure> {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        figures.map(|figures| figures.figures()).unwrap_or_default()
+    }
+
     pub fn count(&self, batch: &BatchCount) {
         let add = |counter: &AtomicU64, n: u64| {
             if n > 0 {

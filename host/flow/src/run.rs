@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::belt::{Belt, Context, Station};
 use crate::chain::{Chain, Head, SourceHead};
 use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, Pace, SharedStore};
-use crate::connector::{PullLimits, Sink, Source};
+use crate::connector::{Figures, PullLimits, Sink, Source};
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
 use crate::fault::{self, Point};
@@ -116,6 +116,14 @@ impl Part {
             _ => None,
         }
     }
+
+    fn figures(&self) -> Option<Arc<dyn Figures>> {
+        match self {
+            Self::Source { source, .. } => source.figures(),
+            Self::Sink(sink) => sink.figures(),
+            Self::Transform(_) | Self::Absent => None,
+        }
+    }
 }
 
 /// A job whose loops are made and wait to be run.
@@ -159,6 +167,11 @@ impl Job {
         let Self { plan, parts, rules, letters, checkpoints } = self;
         let metered = parts.iter().map(|part| (part.hits(), part.state())).collect();
         let context = context(&plan, rules, metered, letters, checkpoints.as_ref());
+        for (meter, part) in context.meters.stages.iter().zip(&parts) {
+            if let Some(figures) = part.figures() {
+                meter.show(figures);
+            }
+        }
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         // So that a barrier, of which there may be a few such stretches in front, comes through within its interval.
         let within = checkpoints.as_ref().map(|checkpoints| checkpoints.pace.interval / 4);

@@ -330,9 +330,11 @@ pub const STATE_CACHE_BYTES: usize = 64 << 20;
 pub const CHECKPOINT_CACHE_BYTES: usize = 64 << 20;
 
 /// A spool on the disk, unless the manifest says otherwise. When it is full the source refuses.
-pub const SPOOL_BYTES_MAX: u64 = 1 << 30;
+pub const SPOOL_BYTES: u64 = 1 << 30;
 /// The least that a manifest may ask for: a few segments.
 pub const SPOOL_BYTES_MIN: u64 = 1 << 20;
+/// The most that a manifest may ask for: a thousand times what is usual.
+pub const SPOOL_BYTES_MAX: u64 = 1 << 40;
 /// Segments into which a spool is cut: space comes back one at a time.
 pub const SPOOL_SEGMENTS: u64 = 16;
 /// The smallest segment: each costs two syncs.
@@ -345,3 +347,49 @@ pub const SPOOL_GROUP_BYTES: usize = 4 << 20;
 pub const SPOOL_FRAME_BYTES_MAX: usize = 256 << 20;
 /// Records that wait for the sync before theirs. Beyond it the source refuses.
 pub const SPOOL_PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// The body of one request to the source `http`, unpacked, unless the manifest says otherwise.
+pub const HTTP_BODY_BYTES: u64 = 8 << 20;
+/// The most that a manifest may ask for: with the lengths of its records it is still one frame of the spool.
+pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 20;
+/// Bodies of all requests that are under way, unless the manifest says otherwise.
+pub const HTTP_BODIES_BYTES: u64 = 128 << 20;
+/// Records of one request, unless the manifest says otherwise.
+pub const HTTP_REQUEST_RECORDS: usize = 100_000;
+/// The most that a manifest may ask for.
+pub const HTTP_REQUEST_RECORDS_MAX: usize = 10_000_000;
+/// Connections that a source keeps, unless the manifest says otherwise.
+pub const HTTP_CONNECTIONS: usize = 1024;
+/// The most that a manifest may ask for: each is an open file.
+pub const HTTP_CONNECTIONS_MAX: usize = 65_536;
+/// How long a request may take to come in, and how long a connection may be silent, unless the manifest says otherwise.
+pub const HTTP_REQUEST_TIME: Duration = Duration::from_secs(30);
+/// The longest that a manifest may ask for.
+pub const HTTP_REQUEST_TIME_MAX: Duration = Duration::from_secs(3600);
+/// The head of a request.
+pub const HTTP_REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
+/// What is told to senders that are refused because there is no room: a checkpoint or two later there may be.
+pub const HTTP_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long nothing is accepted after a connection could not be.
+pub const HTTP_ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// The window of a body that is packed with zstd, as the power of two of its bytes: what unpacking it may take.
+pub const HTTP_ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// Records of one request of the sink `http`, unless the manifest says otherwise.
+pub const HTTP_SENT_RECORDS: usize = 100;
+/// The most where their ids go as a header: 33 bytes each, of the 8 KiB that servers take.
+pub const HTTP_HEADER_IDS_MAX: usize = 200;
+/// The most that a manifest may ask for where they do not.
+pub const HTTP_SENT_RECORDS_MAX: usize = 65_536;
+/// The body of one request of the sink `http`, unless the manifest says otherwise.
+pub const HTTP_SENT_BYTES: u64 = 1 << 20;
+/// How long one request of the sink `http` may take, unless the manifest says otherwise.
+pub const HTTP_SENT_TIME: Duration = Duration::from_secs(30);
+/// The longest that a manifest may ask for.
+pub const HTTP_SENT_TIME_MAX: Duration = Duration::from_secs(600);
+/// Requests of one sink that are under way at once.
+pub const HTTP_SENDERS_MAX: usize = 64;
+/// What is read of an answer, so that its connection can be used again.
+pub const HTTP_ANSWER_READ_BYTES: usize = 64 << 10;
+/// What is kept of an answer, to be told.
+pub const HTTP_ANSWER_SHOWN_BYTES: usize = 1 << 10;

@@ -10,6 +10,7 @@ mod fairness;
 mod faults;
 mod flights;
 mod grants;
+mod http;
 mod keyed;
 mod limits;
 mod metrics;

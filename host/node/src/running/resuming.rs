@@ -15,7 +15,7 @@ use model::stage::Role;
 
 use crate::exit::{Failure, Result};
 use crate::terminal;
-use crate::wiring::Wired;
+use crate::wiring::{Wired, spools_in};
 
 /// What `run` is asked for about state.
 #[derive(Clone, Debug)]
@@ -64,6 +64,7 @@ pub(super) fn open(
         Some(mut standing) => {
             for (old, new) in &state.renames {
                 rename(&mut standing, old, new);
+                rename_spool(&dir, old, new)?;
             }
             for stage in &state.forgotten {
                 standing.states.remove(stage);
@@ -102,13 +103,34 @@ pub(super) fn open(
     Ok(Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks })
 }
 
+/// Throws away all but the spools: what is in them was acknowledged, and nobody has it any more.
 fn reset(dir: &Path) -> Result {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::Ran(anyhow!("{} cannot be removed: {error}", dir.display())))
+    let failed = |path: &Path, error| Failure::Ran(anyhow!("{} cannot be removed: {error}", path.display()));
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| failed(dir, error))?,
+    };
+    let spools = spools_in(dir);
+    for entry in entries {
+        let path = entry.map_err(|error| failed(dir, error))?.path();
+        if path == spools {
+            continue;
         }
-        _ => Ok(()),
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.map_err(|error| failed(&path, error))?;
     }
+    Ok(())
+}
+
+/// A source that has another name now finds its spool under that.
+fn rename_spool(dir: &Path, old: &str, new: &str) -> Result {
+    let (from, to) = (spools_in(dir).join(old), spools_in(dir).join(new));
+    if !from.is_dir() || to.exists() {
+        return Ok(());
+    }
+    std::fs::rename(&from, &to)
+        .map_err(|error| Failure::Ran(anyhow!("{} cannot be renamed: {error}", from.display())))
 }
 
 fn rename(standing: &mut Standing, old: &str, new: &str) {
