@@ -3,6 +3,7 @@
 
 mod checks;
 mod demo;
+mod faults;
 mod guests;
 mod install;
 mod places;
@@ -22,6 +23,7 @@ cargo xtask VERB
   demo     install what is missing, build, and run a real pipeline over real data
   install  put the conveyor binary into ~/.cargo/bin
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
+  faults   200 kills, 50 power cuts, a full disk, and a slow reader, against the binary
   guests   build every guest to a component
   hostile  build the guests of guests/hostile alone
   setup    install what is missing, and nothing else
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         "demo" => Box::new(demo::run),
         "install" => Box::new(install::run),
         "test" => Box::new(checks::test),
+        "faults" => Box::new(faults::run),
         "guests" => Box::new(|places| guests::build(places).map(|_| ())),
         "hostile" => Box::new(guests::build_hostile),
         "setup" => Box::new(setup::everything),
