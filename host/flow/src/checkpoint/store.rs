@@ -15,6 +15,7 @@ use redb::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::making::open_or_make;
 use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
 use crate::connector::Places;
 use crate::letters::wall_clock;
@@ -89,7 +90,8 @@ impl RedbStore {
     pub fn open(dir: &Path) -> Result<Opened, CheckpointError> {
         let path = dir.join(FILE);
         std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
-        let database = Database::create(&path).map_err(|error| opening(&path, error))?;
+        let database =
+            open_or_make(&path, |path| Database::create(path)).map_err(|error| opening(&path, error))?;
         let standing = standing(&database, &path)?;
         let last = standing.as_ref().map(|standing| standing.checkpoint.clone()).unwrap_or_default();
         sync_directory(dir)?;
