@@ -1,16 +1,18 @@
 //! What Conveyor is measured against, and how. The rows of the tables are printed by `benches/belt.rs`,
-//! `benches/csv.rs` and `benches/limits.rs`; `docs/performance.md` holds what they printed.
+//! `benches/csv.rs`, `benches/limits.rs` and `benches/state.rs`; `docs/performance.md` holds what they printed.
 
 pub mod belt;
 pub mod flights;
 pub mod grpc;
 pub mod guests;
+pub mod keyed;
 pub mod life;
 pub mod list_record;
 pub mod lone;
 pub mod measure;
 pub mod native;
 pub mod pipeline;
+pub mod posting;
 pub mod prepared;
 pub mod report;
 pub mod sidecars;

@@ -171,7 +171,7 @@ fn silence(job: &mut Job) -> Vec<engine::Pool> {
         match part {
             Part::Source { source, .. } => *source = Box::new(Silent),
             Part::Sink(sink) => *sink = Box::new(Count(Seen::default())),
-            Part::Transform(pool) => pools.push(pool.clone()),
+            Part::Transform(transform) => pools.push(transform.pool.clone()),
             Part::Absent => {}
         }
     }

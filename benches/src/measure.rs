@@ -101,12 +101,19 @@ pub struct Contender<'a> {
 pub struct Rates {
     pub name: &'static str,
     rates: Vec<f64>,
+    /// Records per second that went by.
+    walls: Vec<f64>,
     total: Round,
 }
 
 impl Rates {
     pub fn median(&self) -> f64 {
         median(&self.rates)
+    }
+
+    /// Records per second that went by, for what waits for disks and for itself.
+    pub fn median_by_the_wall(&self) -> f64 {
+        median(&self.walls)
     }
 
     /// Which share of the time that went by the core worked for this.
@@ -125,6 +132,7 @@ pub fn compare(contenders: &mut [Contender<'_>]) -> anyhow::Result<Vec<Rates>> {
     let rates = |contender: &Contender<'_>| Rates {
         name: contender.name,
         rates: Vec::new(),
+        walls: Vec::new(),
         total: Round::default(),
     };
     let mut all: Vec<Rates> = contenders.iter().map(rates).collect();
@@ -133,6 +141,7 @@ pub fn compare(contenders: &mut [Contender<'_>]) -> anyhow::Result<Vec<Rates>> {
             let round = (contender.round)()?;
             if number > 0 {
                 rates.rates.push(round.records as f64 / round.busy.as_secs_f64());
+                rates.walls.push(round.records as f64 / round.wall.as_secs_f64());
                 rates.total += round;
             }
         }

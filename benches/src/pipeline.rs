@@ -7,7 +7,7 @@ use engine::{Engine, EngineOptions, Pool};
 use flow::connector::{PullLimits, Sink, Source};
 use flow::letters::{Group, Letters, LettersError};
 use flow::meters::StageReport;
-use flow::{Job, Part, Rules, Run};
+use flow::{Job, Part, Rules, Run, Transform};
 use model::limits;
 use model::manifest::OnError;
 use model::plan::{PlannedStage, Work};
@@ -55,7 +55,8 @@ impl Pipeline {
         let draft = wiring::read(file.path()).map_err(|failure| anyhow!("{failure:?}"))?;
         let workshop = Workshop { engine: engine.clone(), builds: false, policy: Default::default() };
         let wired = workshop.wire(draft).await?;
-        let pools = (0..wired.plan.stages.len()).filter_map(|stage| wired.pool(stage)).collect();
+        let pools =
+            (0..wired.plan.stages.len()).filter_map(|stage| Some(wired.transform(stage)?.pool)).collect();
         Ok(Self { wired, pools })
     }
 
@@ -85,7 +86,9 @@ impl Pipeline {
         let (mut source, mut sink, mut pools) = (Some(source), Some(sink), self.pools.iter());
         let part = |stage: &PlannedStage| match &stage.work {
             Work::Source(_) => source.take().map(|source| Part::Source { source, limits }),
-            Work::Transform(_) => pools.next().cloned().map(Part::Transform),
+            Work::Transform(_) => {
+                pools.next().map(|pool| Part::Transform(Transform { pool: pool.clone(), state: None }))
+            }
             Work::Sink(_) => sink.take().map(Part::Sink),
         };
         let plan = self.wired.plan.clone();
@@ -104,7 +107,7 @@ pub async fn finish(run: Run) -> Result<Vec<StageReport>> {
 }
 
 /// Nothing is to be refused in a bench.
-struct Refuse;
+pub struct Refuse;
 
 impl Letters for Refuse {
     fn put(&mut self, group: &Group) -> Result<(), LettersError> {

@@ -12,6 +12,7 @@ pub mod types {
             world types {
                 import conveyor:stage/log@0.1.0;
                 import conveyor:stage/secrets@0.1.0;
+                import conveyor:stage/state@0.1.0;
                 import conveyor:stage/columns@0.1.0;
                 import conveyor:stage/records@0.1.0;
                 import conveyor:stage/tables@0.1.0;
@@ -23,7 +24,7 @@ pub mod types {
         additional_derives: [PartialEq],
         generate_all,
     });
-    pub use conveyor::stage::{columns, commits, log, outcomes, records, secrets, splits, tables};
+    pub use conveyor::stage::{columns, commits, log, outcomes, records, secrets, splits, state, tables};
 }
 
 /// One interface that a stage exports, on the types of [`types`].

@@ -21,6 +21,7 @@ mod row;
 mod secret;
 mod sink;
 mod source;
+pub mod state;
 mod table;
 mod table_emitter;
 mod table_transform;

@@ -57,6 +57,8 @@ fn connect_columns(
         unknown: UnknownFields::Reject,
         base: PathBuf::from("."),
         roots: connect::Roots::default(),
+        secrets: connect::Secrets::default(),
+        spool: None,
     };
     let planned = plan_source(&spec)?;
     let Stream::Rows(schema) = planned.stream().clone() else { return Err("no columns".into()) };

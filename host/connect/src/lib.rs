@@ -12,6 +12,8 @@ mod file_sink;
 mod file_source;
 mod format;
 mod generate;
+mod http_sink;
+mod http_source;
 mod infer;
 mod input;
 mod options;
@@ -19,6 +21,7 @@ mod parquet_source;
 mod place;
 mod read;
 mod roots;
+mod secrets;
 mod stdin;
 mod stdout;
 mod stream;
@@ -38,11 +41,12 @@ use serde_json::{Map, Value};
 pub use discard::{Discard, Totals};
 pub use options::OptionsError;
 pub use roots::{Roots, RootsError};
+pub use secrets::Secrets;
 
 /// The sources that there are, by the names that a manifest uses.
-pub const SOURCES: [&str; 3] = ["file", "generate", "stdin"];
+pub const SOURCES: [&str; 4] = ["file", "generate", "http", "stdin"];
 /// The sinks that there are.
-pub const SINKS: [&str; 3] = ["discard", "file", "stdout"];
+pub const SINKS: [&str; 4] = ["discard", "file", "http", "stdout"];
 
 /// A source as the manifest has it.
 #[derive(Clone, Debug)]
@@ -61,6 +65,9 @@ pub struct SourceSpec {
     pub base: PathBuf,
     /// Where its files may lie.
     pub roots: Roots,
+    pub secrets: Secrets,
+    /// Where a source that cannot be read again keeps what it has taken. None where nothing is kept.
+    pub spool: Option<PathBuf>,
 }
 
 /// A sink as the manifest has it.
@@ -75,6 +82,7 @@ pub struct SinkSpec {
     pub base: PathBuf,
     /// Where its files may lie.
     pub roots: Roots,
+    pub secrets: Secrets,
 }
 
 /// Why a source or a sink cannot be planned.
@@ -193,6 +201,7 @@ pub fn plan_source(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     match spec.connector.as_str() {
         "file" => file_source::plan(spec),
         "generate" => generate::plan(spec),
+        "http" => http_source::plan(spec),
         "stdin" => stdin::plan(spec),
         name => Err(unknown("source", name, &SOURCES)),
     }
@@ -203,6 +212,7 @@ pub fn plan_sink(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
     match spec.connector.as_str() {
         "discard" => discard::plan(spec),
         "file" => file_sink::plan(spec),
+        "http" => http_sink::plan(spec),
         "stdout" => stdout::plan(spec),
         name => Err(unknown("sink", name, &SINKS)),
     }
@@ -251,6 +261,7 @@ pub fn source_options(name: &str) -> Option<Schema> {
     Some(match name {
         "file" => schemars::schema_for!(file_source::Options),
         "generate" => schemars::schema_for!(generate::Options),
+        "http" => schemars::schema_for!(http_source::Options),
         "stdin" => schemars::schema_for!(stdin::Options),
         _ => return None,
     })
@@ -261,6 +272,7 @@ pub fn sink_options(name: &str) -> Option<Schema> {
     Some(match name {
         "discard" => schemars::schema_for!(discard::Options),
         "file" => schemars::schema_for!(file_sink::Options),
+        "http" => schemars::schema_for!(http_sink::Options),
         "stdout" => schemars::schema_for!(stdout::Options),
         _ => return None,
     })

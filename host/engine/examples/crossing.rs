@@ -78,6 +78,7 @@ async fn pool(
         plan,
         limits,
         access: engine::Access::default(),
+        state: None,
     };
     Ok(Pool::new(component.clone(), setup))
 }

@@ -55,7 +55,8 @@ impl Secret {
         Self(value)
     }
 
-    pub(crate) fn reveal(&self) -> &str {
+    /// For whoever hands it on to where it is granted.
+    pub fn reveal(&self) -> &str {
         &self.0
     }
 }

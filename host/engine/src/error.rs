@@ -9,6 +9,7 @@ use model::limits;
 
 use crate::compile::Symbols;
 use crate::instance::cut;
+use crate::keyed::StateError;
 
 /// Why an engine cannot be had on this machine.
 #[derive(thiserror::Error, Debug)]
@@ -163,6 +164,8 @@ pub enum CallError {
         "out of stack: its calls went deeper than {limit_bytes} bytes of stack; look for a recursion without end"
     )]
     StackOverflow { limit_bytes: usize, backtrace: GuestBacktrace },
+    #[error("{error}")]
+    State { error: StateError, backtrace: GuestBacktrace },
     #[error("{0}")]
     Failure(Failure),
     #[error("its answer breaks the contract: {0}")]
@@ -189,6 +192,7 @@ impl CallError {
             Self::HostCallTooLarge { .. } => "host-call-too-large",
             Self::TooManyResources { .. } => "too-many-resources",
             Self::TooManyInstances { .. } => "too-many-instances",
+            Self::State { error, .. } => error.code(),
             Self::Failure(Failure::Retry { .. }) => "retry",
             Self::Failure(Failure::Invalid(_)) => "invalid",
             Self::Failure(Failure::Fatal(_)) => "fatal",
@@ -214,6 +218,7 @@ impl CallError {
             | Self::HostCallsTimedOut { .. }
             | Self::StackOverflow { .. }
             | Self::BadAnswer(_) => true,
+            Self::State { error, .. } => error.is_of_records(),
             Self::Failure(_)
             | Self::Input(_)
             | Self::TooManyInstances { .. }
@@ -230,6 +235,7 @@ impl CallError {
             | Self::OutOfMemory { backtrace, .. }
             | Self::HostCallTooLarge { backtrace, .. }
             | Self::StackOverflow { backtrace, .. }
+            | Self::State { backtrace, .. }
             | Self::TooManyResources { backtrace } => Some(backtrace),
             _ => None,
         }

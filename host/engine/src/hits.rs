@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The codes that are counted, in the order of their counters.
-const CODES: [&str; 14] = [
+const CODES: [&str; 21] = [
     "trap",
     "out-of-fuel",
     "timed-out",
@@ -17,6 +17,13 @@ const CODES: [&str; 14] = [
     "bad-answer",
     "retry",
     "no-room",
+    "state-not-here",
+    "state-malformed",
+    "state-key-not-owned",
+    "state-entry-too-large",
+    "state-call-too-large",
+    "state-too-large",
+    "state-unavailable",
     Hits::LOG_LINES,
 ];
 

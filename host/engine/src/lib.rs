@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod hits;
 mod instance;
+mod keyed;
 mod link;
 mod meter;
 mod plan;
@@ -30,6 +31,7 @@ pub use error::{
     AnswerError, CallError, EngineError, Failure, Frame, Frames, GuestBacktrace, InputError, LoadError, Trap,
 };
 pub use hits::Hits;
+pub use keyed::{Answering, Entries, KeyedState, Packed, Page, Scan, StateError, Values};
 pub use meter::StageLimits;
 pub use pool::{Lease, Pool, StageSetup};
 pub use sink::{SinkContext, SinkDriver, SinkSetup};

@@ -13,6 +13,7 @@ use wasmtime::{FrameInfo, ResourceLimiter, UpdateDeadline, WasmBacktrace};
 
 use crate::compile::Symbols;
 use crate::error::{AnswerError, CallError, EngineError, GuestBacktrace, Place, Trap};
+use crate::keyed::StateError;
 
 /// The bounds of one stage, from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,6 +261,9 @@ impl Failed<'_> {
         let trap = error.downcast_ref::<wasmtime::Trap>().copied();
         let in_guest = backtrace.is_some() || trap.is_some();
         let backtrace = backtrace.unwrap_or_default();
+        if let Some(error) = error.downcast_ref::<StateError>() {
+            return CallError::State { error: error.clone(), backtrace };
+        }
         if error.is::<TimeIsOver>() || trap == Some(wasmtime::Trap::Interrupt) {
             return CallError::TimedOut { limit: time, backtrace };
         }

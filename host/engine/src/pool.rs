@@ -17,6 +17,7 @@ use crate::data::{Call, Scratch, lower_records, lower_table, outcome_of_records,
 use crate::error::CallError;
 use crate::hits::Hits;
 use crate::instance::{Answer, Budget, Instance, answered, watched};
+use crate::keyed::KeyedState;
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
 use crate::plan::fields_in;
@@ -35,6 +36,8 @@ pub struct StageSetup {
     pub plan: TransformPlan,
     pub limits: StageLimits,
     pub access: Access,
+    /// What it remembers; none where it has nothing of the kind.
+    pub state: Option<Arc<dyn KeyedState>>,
 }
 
 /// The instances of one transform of one pipeline. Cheap to clone.
@@ -51,6 +54,7 @@ struct Shared {
     plan: TransformPlan,
     limits: StageLimits,
     access: Access,
+    state: Option<Arc<dyn KeyedState>>,
     log: Arc<StageLog>,
     /// Room for as many instances as may be alive at once.
     alive: Arc<Semaphore>,
@@ -92,6 +96,7 @@ impl Pool {
             alive: Arc::new(Semaphore::new(setup.limits.instances as usize)),
             limits: setup.limits,
             access: setup.access,
+            state: setup.state,
             idle: Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -149,6 +154,7 @@ impl Shared {
             instance.ask(&open, (&self.config,), budget).await?;
             ProcessFn::Records(instance.func(compiled, "process")?)
         };
+        instance.store.data_mut().keyed = self.state.clone();
         Ok(Box::new(Warm { instance, process, scratch: Scratch::default(), calls: 0, _alive }))
     }
 }

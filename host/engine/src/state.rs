@@ -8,6 +8,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::access::Access;
+use crate::keyed::KeyedState;
 use crate::link::http::Gate;
 use crate::link::log::Voice;
 use crate::link::wasi;
@@ -22,6 +23,8 @@ pub(crate) struct State {
     /// Bytes that one call into the host may hand over.
     pub host_call_bytes: usize,
     pub access: Access,
+    /// What the stage remembers, once the instance is open and processes.
+    pub keyed: Option<Arc<dyn KeyedState>>,
     /// Made at the first call that needs it: most stages never do, and it costs more than an instance.
     wasi: Option<Box<Wasi>>,
 }
@@ -53,7 +56,7 @@ impl State {
         let (clock, voice) = (Clock::default(), Arc::new(voice));
         let eager = !access.inner.dirs.is_empty();
         let wasi = if eager { Some(Wasi::new(&access, &voice, resources)?) } else { None };
-        Ok(Self { memory, clock, voice, resources, host_call_bytes, access, wasi })
+        Ok(Self { memory, clock, voice, resources, host_call_bytes, access, keyed: None, wasi })
     }
 
     fn wasi(&mut self) -> &mut Wasi {

@@ -10,14 +10,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use engine::{Lease, Pool};
+use engine::Lease;
 use model::batch::Batch;
 use model::ids::RecordId;
 use model::manifest::{OnFailure, Retry};
 use model::outcome::{Applied, Outcome, OutcomeError, OutputShape, Rejection, Tally, apply};
 use model::plan::{Plan, TransformWork, Work};
 
-use crate::connector::{Barrier, Pulled, Sink};
+use crate::connector::{Pulled, Sink};
 use crate::edge::Sender;
 use crate::error::{Records, RunError};
 use crate::feed::{Crossing, Fed, as_it_is, feed, rows_without, set_key};
@@ -25,7 +25,8 @@ use crate::letters::Letters;
 use crate::meters::{BatchCount, Meters};
 use crate::quota::Quota;
 use crate::refuse::Refusing;
-use crate::run::Rules;
+use crate::run::{Rules, Transform};
+use crate::state::StageState;
 use crate::suspects::Suspects;
 use crate::trouble::{Failed, FailedKind, Trouble, failed, not_opened};
 
@@ -80,7 +81,7 @@ impl Cuts {
 pub(crate) enum Station {
     /// The lease is kept while records flow.
     Transform {
-        pool: Pool,
+        transform: Transform,
         lease: Option<Lease>,
     },
     Sink(Box<dyn Sink>),
@@ -108,12 +109,14 @@ pub(crate) struct Belt {
     pub(crate) context: Context,
     /// By stage of the plan.
     pub(crate) stations: Vec<Station>,
+    /// What stages remember, with their indices. It stays when a stage has failed: what it did before counts.
+    pub(crate) states: Vec<(usize, Arc<StageState>)>,
     /// By stage: what is the matter with it.
     pub(crate) troubles: Vec<Option<Box<Trouble>>>,
     /// By edge: how a batch comes in, for edges that end on this belt.
     crossings: Vec<Option<Crossing>>,
     /// By edge, for edges that lead away.
-    outboxes: Vec<Option<Sender>>,
+    pub(crate) outboxes: Vec<Option<Sender>>,
     tap: Option<Tap>,
     /// By stage: whether records may come on which it died.
     pub(crate) careful: Vec<bool>,
@@ -143,13 +146,20 @@ impl Belt {
             };
             crossings.push(Some(crossing.map_err(broke)?));
         }
+        let mut states: Vec<(usize, Arc<StageState>)> = Vec::new();
+        for (stage, station) in &stations {
+            if let Station::Transform { transform: Transform { state: Some(state), .. }, .. } = station {
+                states.push((*stage, state.clone()));
+            }
+        }
         let station = |stage| stations.remove(&stage).unwrap_or(Station::Elsewhere);
         let stations = (0..plan.stages.len()).map(station).collect();
         let troubles = plan.stages.iter().map(|_| None).collect();
         let outboxes = (0..plan.edges.len()).map(|edge| outboxes.remove(&edge)).collect();
         let suspected = context.suspects.stages();
         let careful = (0..plan.stages.len()).map(|stage| suspected.contains(&stage)).collect();
-        Ok(Self { context, stations, troubles, crossings, outboxes, tap, careful, waiting: Vec::new() })
+        let waiting = Vec::new();
+        Ok(Self { context, stations, states, troubles, crossings, outboxes, tap, careful, waiting })
     }
 
     /// What a source has read is to go on its way with the next `work`.
@@ -306,7 +316,8 @@ impl Belt {
         fed: Fed,
     ) -> Result<Result<Answered, Box<Failed>>, RunError> {
         let work = transform(plan, stage)?;
-        let Station::Transform { pool, lease } = &mut self.stations[stage] else {
+        let Station::Transform { transform: Transform { pool, state }, lease } = &mut self.stations[stage]
+        else {
             return Err(not_a(plan, stage, "transform"));
         };
         let leased = match lease {
@@ -316,6 +327,9 @@ impl Belt {
                 Err(error) => return Ok(Err(not_opened(plan, stage, fed.batch, error))),
             },
         };
+        if let Some(state) = state {
+            state.begin();
+        }
         let answer = leased.process(fed.call(&work.feed)).await;
         let fuel = leased.last_fuel();
         self.context.quota.burn(fuel);
@@ -346,6 +360,11 @@ impl Belt {
             Ok(applied) => applied,
             Err(error) => return Err(self.bad_answer(plan, stage, batch, error)),
         };
+        if let Station::Transform { transform: Transform { state: Some(state), .. }, .. } =
+            &self.stations[stage]
+        {
+            state.keep();
+        }
         let records_out = batches.iter().map(|(_, batch)| batch.rows() as u64).sum();
         let records_in = batch.rows() as u64;
         let count = BatchCount { records_in, records_out, tally, fuel, took: started.elapsed() };
@@ -359,9 +378,9 @@ impl Belt {
     #[cold]
     fn bad_answer(&mut self, plan: &Plan, stage: usize, batch: Batch, error: OutcomeError) -> Box<Failed> {
         const CODE: &str = "bad-answer";
-        if let Station::Transform { lease, pool } = &mut self.stations[stage] {
+        if let Station::Transform { lease, transform } = &mut self.stations[stage] {
             *lease = None;
-            pool.hits().count(CODE);
+            transform.pool.hits().count(CODE);
         }
         let message = format!("its answer breaks the contract: {error}");
         let error = RunError::Outcome {
@@ -472,65 +491,11 @@ impl Belt {
     /// Gives instances back and lets go of them: an idle pipeline holds none.
     pub fn cool(&mut self) {
         for station in &mut self.stations {
-            if let Station::Transform { pool, lease } = station {
+            if let Station::Transform { transform, lease } = station {
                 if let Some(lease) = lease.take() {
                     lease.give_back();
                 }
-                pool.cool();
-            }
-        }
-    }
-
-    /// Makes durable what the sinks of this belt have been given, then lets it be seen. Each sink is asked,
-    /// whatever became of the others; the first error is told.
-    pub async fn finish(&mut self) -> Result<(), RunError> {
-        let (tokens, prepared) = self.prepare(Barrier { number: 1, last: true }).await;
-        prepared.and(self.commit(&tokens).await)
-    }
-
-    /// Makes durable what the sinks of this belt have been given, and what was refused. Gives the tokens by stage.
-    pub async fn prepare(&mut self, barrier: Barrier) -> (Vec<(usize, Vec<u8>)>, Result<(), RunError>) {
-        let mut first = Ok(());
-        let mut tokens = Vec::new();
-        for stage in 0..self.stations.len() {
-            let Station::Sink(sink) = &mut self.stations[stage] else { continue };
-            match sink.prepare(barrier).await {
-                Ok(token) => tokens.push((stage, token)),
-                Err(error) => first = first.and(self.sink_fails(stage, None, error)),
-            }
-        }
-        first = first.and(self.context.refusing.sync());
-        (tokens, first)
-    }
-
-    /// Lets be seen what was prepared.
-    pub async fn commit(&mut self, tokens: &[(usize, Vec<u8>)]) -> Result<(), RunError> {
-        let mut first = Ok(());
-        for (stage, token) in tokens {
-            let Station::Sink(sink) = &mut self.stations[*stage] else { continue };
-            if let Err(error) = sink.commit(token).await {
-                first = first.and(self.sink_fails(*stage, None, error));
-            }
-        }
-        first
-    }
-
-    /// Sends a barrier behind everything that has left this belt.
-    pub async fn pass(&mut self, barrier: Barrier) {
-        for outbox in &mut self.outboxes {
-            if let Some(sender) = outbox
-                && sender.pass(barrier).await.is_err()
-            {
-                *outbox = None;
-            }
-        }
-    }
-
-    /// Says behind everything that has left this belt that nothing follows.
-    pub async fn end(&mut self) {
-        for outbox in &mut self.outboxes {
-            if let Some(sender) = outbox.take() {
-                sender.end().await;
+                transform.pool.cool();
             }
         }
     }

@@ -170,6 +170,9 @@ async fn drive_source(
         let begun = Instant::now();
         belt.work().await?;
         head.worked_off(rows, begun.elapsed());
+        if let Some(keeper) = keeper {
+            keeper.relieve(belt).await?;
+        }
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
     }
@@ -208,6 +211,9 @@ async fn drive_meeting(
                 let Parcel { ref batch, .. } = parcel;
                 belt.receive(edge, batch.clone());
                 belt.work().await?;
+                if let Some(keeper) = keeper {
+                    keeper.relieve(belt).await?;
+                }
             }
             Some(Step::Barrier(barrier)) => {
                 // What is held was before the barrier.

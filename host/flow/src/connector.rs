@@ -125,6 +125,25 @@ pub struct Cursor {
 /// Where the splits of a source go on, by their names.
 pub type Places = BTreeMap<Arc<str>, Vec<u8>>;
 
+/// One number that a connector shows beside what every stage counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// In the field's terms, without a prefix.
+    pub name: &'static str,
+    pub help: &'static str,
+    /// What tells figures of one name apart.
+    pub label: Option<(&'static str, String)>,
+    pub value: u64,
+    /// Whether it only grows.
+    pub counts: bool,
+}
+
+/// What a connector shows while it runs, asked for by whoever watches.
+pub trait Figures: Send + Sync + std::fmt::Debug {
+    /// Those of one name stand side by side.
+    fn figures(&self) -> Vec<Figure>;
+}
+
 /// Where records come from. One loop owns it.
 #[async_trait]
 pub trait Source: Send {
@@ -140,6 +159,10 @@ pub trait Source: Send {
 
     /// How often it ran into its limits; none for what is built in.
     fn hits(&self) -> Option<Arc<Hits>> {
+        None
+    }
+
+    fn figures(&self) -> Option<Arc<dyn Figures>> {
         None
     }
 }
@@ -169,6 +192,10 @@ pub trait Sink: Send {
 
     /// How often it ran into its limits; none for what is built in.
     fn hits(&self) -> Option<Arc<Hits>> {
+        None
+    }
+
+    fn figures(&self) -> Option<Arc<dyn Figures>> {
         None
     }
 

@@ -18,15 +18,17 @@ mod frame;
 pub mod letters;
 pub mod meters;
 mod pacing;
+mod passing;
 mod quota;
 mod refuse;
 pub mod replay;
 pub mod run;
 pub mod spool;
+pub mod state;
 pub mod suspects;
 pub mod trial;
 mod trouble;
 pub mod turns;
 
 pub use error::{RunError, Setback};
-pub use run::{Ended, Job, Part, Rules, Run};
+pub use run::{Ended, Job, Part, Rules, Run, Transform};

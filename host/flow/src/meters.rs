@@ -15,6 +15,9 @@ use model::plan::Plan;
 use model::stage::Role;
 use serde::Serialize;
 
+use crate::connector::{Figure, Figures};
+use crate::state::{StateGauge, StateSize};
+
 /// The meters of one pipeline, one per stage in the order of the plan.
 #[derive(Clone, Debug)]
 pub struct Meters {
@@ -105,6 +108,10 @@ pub struct StageMeter {
     counts: Counts,
     /// Of a component: how often it ran into its limits.
     hits: Mutex<HitsSoFar>,
+    /// Of a transform that keeps state.
+    state: Mutex<Option<StateGauge>>,
+    /// Of a connector that has some.
+    figures: Mutex<Option<Arc<dyn Figures>>>,
     /// Microseconds a batch took, guest and host together.
     times: Mutex<Histogram<u64>>,
 }
@@ -176,6 +183,9 @@ pub struct StageReport {
     /// How often the stage ran into each limit, or ended in each other way; only what came up.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<&'static str, u64>,
+    /// Of a stage that keeps state: how much there is, at the last checkpoint where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateSize>,
     pub fuel: u64,
     /// None where the stage is built in.
     pub fuel_per_record: Option<f64>,
@@ -194,15 +204,20 @@ pub struct BatchCount {
     pub took: Duration,
 }
 
+/// What counts the limits of a stage that is a component, and its state where it keeps any.
+pub(crate) type MeteredPart = (Option<Arc<Hits>>, Option<StateGauge>);
+
 /// Microseconds that the histogram tells apart: up to ten minutes, to two digits.
 const BATCH_US_MAX: u64 = 600_000_000;
 
 impl Meters {
-    /// `hits`: by stage, as far as they are components.
-    pub fn new(plan: &Plan, hits: Vec<Option<Arc<Hits>>>) -> Self {
-        let hits = hits.into_iter().chain(std::iter::repeat(None));
-        let stages = plan.stages.iter().zip(hits).map(|(stage, hits)| StageMeter {
+    /// `parts`: by stage, what counts for it as far as it is a component, and its state.
+    pub(crate) fn new(plan: &Plan, parts: Vec<MeteredPart>) -> Self {
+        let parts = parts.into_iter().chain(std::iter::repeat((None, None)));
+        let stages = plan.stages.iter().zip(parts).map(|(stage, (hits, state))| StageMeter {
             hits: Mutex::new(HitsSoFar { now: hits, before: BTreeMap::new() }),
+            state: Mutex::new(state),
+            figures: Mutex::default(),
             is_cut: AtomicBool::new(false),
             ended_early: AtomicBool::new(false),
             name: stage.name.clone(),
@@ -216,11 +231,12 @@ impl Meters {
     }
 
     /// The same meters for another life of the pipeline, whose components count their hits anew.
-    pub(crate) fn go_on(self, hits: Vec<Option<Arc<Hits>>>) -> Self {
-        for (stage, now) in self.stages.iter().zip(hits) {
+    pub(crate) fn go_on(self, parts: Vec<MeteredPart>) -> Self {
+        for (stage, (now, state)) in self.stages.iter().zip(parts) {
             let mut hits = stage.hits.lock().unwrap_or_else(PoisonError::into_inner);
             hits.before = hits.counts();
             hits.now = now;
+            *stage.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
         }
         self
     }
@@ -231,6 +247,17 @@ impl Meters {
 }
 
 impl StageMeter {
+    /// What its connector shows from now on.
+    pub(crate) fn show(&self, figures: Arc<dyn Figures>) {
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = Some(figures);
+    }
+
+    /// What its connector shows; nothing of most.
+    pub fn figures(&self) -> Vec<Figure> {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        figures.map(|figures| figures.figures()).unwrap_or_default()
+    }
+
     pub fn count(&self, batch: &BatchCount) {
         let add = |counter: &AtomicU64, n: u64| {
             if n > 0 {
@@ -317,6 +344,7 @@ impl StageMeter {
             cut: get(&counts.cut),
             ended_early: self.ended_early.load(Ordering::Relaxed),
             limits: self.hits.lock().unwrap_or_else(PoisonError::into_inner).counts(),
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(StateGauge::get),
             fuel,
             fuel_per_record: (fuel > 0 && records_in > 0).then(|| fuel as f64 / records_in as f64),
             batch_p50_us: p50,

@@ -13,14 +13,15 @@ use tokio_util::sync::CancellationToken;
 use crate::belt::{Belt, Context, Station};
 use crate::chain::{Chain, Head, SourceHead};
 use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, Pace, SharedStore};
-use crate::connector::{PullLimits, Sink, Source};
+use crate::connector::{Figures, PullLimits, Sink, Source};
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::letters::Letters;
-use crate::meters::Meters;
+use crate::meters::{MeteredPart, Meters};
 use crate::pacing::Pacing;
 use crate::replay::Feeds;
+use crate::state::{StageState, StateGauge};
 use crate::suspects::Suspects;
 use crate::turns::Seat;
 
@@ -30,10 +31,18 @@ pub enum Part {
         source: Box<dyn Source>,
         limits: PullLimits,
     },
-    Transform(Pool),
+    Transform(Transform),
     Sink(Box<dyn Sink>),
     /// Nothing: the job runs what is behind other stages.
     Absent,
+}
+
+/// What runs a transform.
+#[derive(Clone)]
+pub struct Transform {
+    pub pool: Pool,
+    /// What it remembers, where it does: the pool was given the same.
+    pub state: Option<Arc<StageState>>,
 }
 
 /// A pipeline, ready to run.
@@ -95,9 +104,24 @@ impl Part {
     fn hits(&self) -> Option<Arc<Hits>> {
         match self {
             Self::Source { source, .. } => source.hits(),
-            Self::Transform(pool) => Some(pool.hits()),
+            Self::Transform(transform) => Some(transform.pool.hits()),
             Self::Sink(sink) => sink.hits(),
             Self::Absent => None,
+        }
+    }
+
+    fn state(&self) -> Option<StateGauge> {
+        match self {
+            Self::Transform(Transform { state: Some(state), .. }) => Some(state.gauge().clone()),
+            _ => None,
+        }
+    }
+
+    fn figures(&self) -> Option<Arc<dyn Figures>> {
+        match self {
+            Self::Source { source, .. } => source.figures(),
+            Self::Sink(sink) => sink.figures(),
+            Self::Transform(_) | Self::Absent => None,
         }
     }
 }
@@ -141,8 +165,13 @@ impl Job {
 
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
         let Self { plan, parts, rules, letters, checkpoints } = self;
-        let hits = parts.iter().map(Part::hits).collect();
-        let context = context(&plan, rules, hits, letters, checkpoints.as_ref());
+        let metered = parts.iter().map(|part| (part.hits(), part.state())).collect();
+        let context = context(&plan, rules, metered, letters, checkpoints.as_ref());
+        for (meter, part) in context.meters.stages.iter().zip(&parts) {
+            if let Some(figures) = part.figures() {
+                meter.show(figures);
+            }
+        }
         let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
         // So that a barrier, of which there may be a few such stretches in front, comes through within its interval.
         let within = checkpoints.as_ref().map(|checkpoints| checkpoints.pace.interval / 4);
@@ -159,8 +188,8 @@ impl Job {
                         let pacing = within.map(Pacing::new);
                         head = Some(Head::Source(SourceHead { stage, name, source, limits, pacing }))
                     }
-                    Some(Part::Transform(pool)) => {
-                        stations.insert(stage, Station::Transform { pool, lease: None });
+                    Some(Part::Transform(transform)) => {
+                        stations.insert(stage, Station::Transform { transform, lease: None });
                     }
                     Some(Part::Sink(sink)) => {
                         stations.insert(stage, Station::Sink(sink));
@@ -231,14 +260,14 @@ impl Checkpoints {
 fn context(
     plan: &Arc<Plan>,
     rules: Rules,
-    hits: Vec<Option<Arc<Hits>>>,
+    metered: Vec<MeteredPart>,
     letters: Box<dyn Letters>,
     checkpoints: Option<&Checkpoints>,
 ) -> Context {
     let setbacks = checkpoints.map(|checkpoints| checkpoints.setbacks.clone()).unwrap_or_default();
     let meters = match setbacks.meters {
-        Some(meters) => meters.go_on(hits),
-        None => Meters::new(plan, hits),
+        Some(meters) => meters.go_on(metered),
+        None => Meters::new(plan, metered),
     };
     let mut context = Context::new(plan, rules, &meters, letters);
     setbacks.suspects.begin(checkpoints.map_or(0, |checkpoints| checkpoints.standing.number));

@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use engine::Pool;
 use model::batch::Batch;
 use model::plan::Plan;
 
@@ -14,13 +13,13 @@ use crate::belt::{Belt, Context, Station, Tap};
 use crate::error::RunError;
 use crate::letters::{Group, Letters, LettersError};
 use crate::meters::Meters;
-use crate::run::Rules;
+use crate::run::{Rules, Transform};
 
 /// What to try. A plan for it keeps all columns, see `Planner::keeping_all`.
 pub struct Trial {
     pub plan: Arc<Plan>,
     /// By stage; none for sources and sinks.
-    pub pools: Vec<Option<Pool>>,
+    pub transforms: Vec<Option<Transform>>,
     /// Batches for stages: what a source would have read, or what would have come into any other stage, in
     /// the form of its planned input.
     pub feeds: Vec<(usize, Batch)>,
@@ -64,7 +63,7 @@ impl Letters for Kept {
 impl Trial {
     /// Runs the feeds one after the other.
     pub async fn run(self) -> Result<Seen, RunError> {
-        let Self { plan, pools, feeds } = self;
+        let Self { plan, transforms, feeds } = self;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let watched = seen.clone();
         let tap: Tap = Box::new(move |stage, port, batch| {
@@ -74,11 +73,11 @@ impl Trial {
         let rules = Rules::defaults(&plan);
         let letters = Box::new(Kept(seen.clone()));
         let context = Context::new(&plan, rules, &Meters::new(&plan, Vec::new()), letters);
-        let station = |pool: Option<Pool>| match pool {
-            Some(pool) => Station::Transform { pool, lease: None },
+        let station = |transform: Option<Transform>| match transform {
+            Some(transform) => Station::Transform { transform, lease: None },
             None => Station::Nowhere,
         };
-        let stations: HashMap<usize, Station> = pools.into_iter().map(station).enumerate().collect();
+        let stations: HashMap<usize, Station> = transforms.into_iter().map(station).enumerate().collect();
         let mut belt = Belt::new(context, stations, HashMap::new(), Some(tap))?;
         for (stage, batch) in feeds {
             match plan.stages[stage].inputs.is_empty() {

@@ -8,6 +8,7 @@ pub mod convert;
 pub mod diagnostics;
 pub mod fields;
 pub mod grants;
+pub mod groups;
 pub mod ids;
 pub mod limits;
 pub mod lineage;

@@ -297,10 +297,44 @@ pub const CHECKPOINT_TIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Checkpoints of which a store remembers when they were taken and what they cost.
 pub const CHECKPOINTS_LISTED_MAX: u64 = 100;
 
+/// Parts into which the keys of a stage's state are divided; replicas own whole ones. It never changes: state on disk is
+/// ordered by it.
+pub const KEY_GROUPS: u16 = 128;
+/// A key, and a name beside it, of a stage's state: both are part of a page of the store, and compared often.
+pub const STATE_KEY_BYTES_MAX: usize = 4 << 10;
+/// A value of a stage's state: it is read and written as a whole.
+pub const STATE_VALUE_BYTES_MAX: usize = 1 << 20;
+/// What one call into a stage may write to its state, keys, names and values together: until the call has ended well it is
+/// kept beside what it replaces.
+pub const STATE_CALL_BYTES_MAX: usize = 64 << 20;
+/// What one call of a stage into the host may be answered of its state.
+pub const STATE_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Entries in one page of a scan.
+pub const STATE_PAGE_ENTRIES_MAX: usize = 4096;
+/// Values in one page of a scan; the one that crosses it is still in.
+pub const STATE_PAGE_BYTES: usize = 1 << 20;
+/// The state of one stage in a run with `--state`, unless the manifest says otherwise: a bound for what grows without end.
+pub const STATE_BYTES: u64 = 16 << 30;
+/// The most of it that a manifest may grant.
+pub const STATE_BYTES_MAX: u64 = 1 << 40;
+/// The state of one stage in a run without `--state`, which has it in memory alone, whatever the manifest grants.
+pub const STATE_MEMORY_BYTES_MAX: u64 = 256 << 20;
+/// What a stage has written and no checkpoint has yet, after which it asks for one. The more there is in one, the less a
+/// change of one entry costs on disk: entries that lie side by side are written together.
+pub const STATE_DIRTY_BYTES: usize = 64 << 20;
+/// The same, after which its loop waits for the checkpoint that is under way.
+pub const STATE_DIRTY_BYTES_MAX: usize = 128 << 20;
+/// What is kept in memory of one stage's state that is on disk. A smaller state is kept as a whole.
+pub const STATE_CACHE_BYTES: usize = 64 << 20;
+/// Pages of the checkpoint store that are kept in memory, for each pipeline; the system keeps more.
+pub const CHECKPOINT_CACHE_BYTES: usize = 64 << 20;
+
 /// A spool on the disk, unless the manifest says otherwise. When it is full the source refuses.
-pub const SPOOL_BYTES_MAX: u64 = 1 << 30;
+pub const SPOOL_BYTES: u64 = 1 << 30;
 /// The least that a manifest may ask for: a few segments.
 pub const SPOOL_BYTES_MIN: u64 = 1 << 20;
+/// The most that a manifest may ask for: a thousand times what is usual.
+pub const SPOOL_BYTES_MAX: u64 = 1 << 40;
 /// Segments into which a spool is cut: space comes back one at a time.
 pub const SPOOL_SEGMENTS: u64 = 16;
 /// The smallest segment: each costs two syncs.
@@ -313,3 +347,49 @@ pub const SPOOL_GROUP_BYTES: usize = 4 << 20;
 pub const SPOOL_FRAME_BYTES_MAX: usize = 256 << 20;
 /// Records that wait for the sync before theirs. Beyond it the source refuses.
 pub const SPOOL_PENDING_BYTES_MAX: usize = 64 << 20;
+
+/// The body of one request to the source `http`, unpacked, unless the manifest says otherwise.
+pub const HTTP_BODY_BYTES: u64 = 8 << 20;
+/// The most that a manifest may ask for: with the lengths of its records it is still one frame of the spool.
+pub const HTTP_BODY_BYTES_MAX: u64 = 64 << 20;
+/// Bodies of all requests that are under way, unless the manifest says otherwise.
+pub const HTTP_BODIES_BYTES: u64 = 128 << 20;
+/// Records of one request, unless the manifest says otherwise.
+pub const HTTP_REQUEST_RECORDS: usize = 100_000;
+/// The most that a manifest may ask for.
+pub const HTTP_REQUEST_RECORDS_MAX: usize = 10_000_000;
+/// Connections that a source keeps, unless the manifest says otherwise.
+pub const HTTP_CONNECTIONS: usize = 1024;
+/// The most that a manifest may ask for: each is an open file.
+pub const HTTP_CONNECTIONS_MAX: usize = 65_536;
+/// How long a request may take to come in, and how long a connection may be silent, unless the manifest says otherwise.
+pub const HTTP_REQUEST_TIME: Duration = Duration::from_secs(30);
+/// The longest that a manifest may ask for.
+pub const HTTP_REQUEST_TIME_MAX: Duration = Duration::from_secs(3600);
+/// The head of a request.
+pub const HTTP_REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
+/// What is told to senders that are refused because there is no room: a checkpoint or two later there may be.
+pub const HTTP_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long nothing is accepted after a connection could not be.
+pub const HTTP_ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// The window of a body that is packed with zstd, as the power of two of its bytes: what unpacking it may take.
+pub const HTTP_ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// Records of one request of the sink `http`, unless the manifest says otherwise.
+pub const HTTP_SENT_RECORDS: usize = 100;
+/// The most where their ids go as a header: 33 bytes each, of the 8 KiB that servers take.
+pub const HTTP_HEADER_IDS_MAX: usize = 200;
+/// The most that a manifest may ask for where they do not.
+pub const HTTP_SENT_RECORDS_MAX: usize = 65_536;
+/// The body of one request of the sink `http`, unless the manifest says otherwise.
+pub const HTTP_SENT_BYTES: u64 = 1 << 20;
+/// How long one request of the sink `http` may take, unless the manifest says otherwise.
+pub const HTTP_SENT_TIME: Duration = Duration::from_secs(30);
+/// The longest that a manifest may ask for.
+pub const HTTP_SENT_TIME_MAX: Duration = Duration::from_secs(600);
+/// Requests of one sink that are under way at once.
+pub const HTTP_SENDERS_MAX: usize = 64;
+/// What is read of an answer, so that its connection can be used again.
+pub const HTTP_ANSWER_READ_BYTES: usize = 64 << 10;
+/// What is kept of an answer, to be told.
+pub const HTTP_ANSWER_SHOWN_BYTES: usize = 1 << 10;

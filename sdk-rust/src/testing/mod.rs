@@ -32,6 +32,7 @@ mod cells;
 mod ends;
 mod records;
 mod secrets;
+mod state;
 mod tables;
 
 pub use ends::{
@@ -42,6 +43,8 @@ pub use records::{OutRecord, RecordOutcome, TestRecord, TransformTest, deletion,
 pub(crate) use secrets::secret_of;
 pub use secrets::set_secret;
 pub use serde_json::{Value, json};
+pub use state::TestState;
+pub(crate) use state::host as host_state;
 pub use tables::{OutRow, TableOutcome, TableTransformTest, TestRow, row, table_transform};
 
 use crate::bindings::types::outcomes::{Forwarded, Origins};

@@ -4,7 +4,7 @@ use crate::batch::Blobs;
 use crate::bindings::types::{outcomes, records};
 use crate::made::HeadersBuilder;
 use crate::plan::Parts;
-use crate::testing::{Rejection, Value, leaving, origins, port};
+use crate::testing::{Rejection, TestState, Value, leaving, origins, port};
 use crate::transform::OpenTransform;
 use crate::varlen::BlobBuilder;
 use crate::{Result, Transform};
@@ -108,6 +108,8 @@ impl RecordOutcome {
 /// An open stage.
 pub struct TransformTest<S> {
     open: OpenTransform<S>,
+    config: String,
+    state: TestState,
     parts: Parts,
     outputs: Vec<String>,
 }
@@ -117,7 +119,8 @@ pub fn transform<S: Transform>(config: Value) -> Result<TransformTest<S>> {
     let config = config.to_string();
     let plan = OpenTransform::<S>::plan(&config)?;
     let open = OpenTransform::open(&config)?;
-    Ok(TransformTest { open, parts: plan.parts(), outputs: plan.outputs() })
+    let state = TestState::default();
+    Ok(TransformTest { open, config, state, parts: plan.parts(), outputs: plan.outputs() })
 }
 
 impl<S: Transform> TransformTest<S> {
@@ -127,7 +130,8 @@ impl<S: Transform> TransformTest<S> {
         records: impl IntoIterator<Item = R>,
     ) -> Result<RecordOutcome> {
         let records: Vec<TestRecord> = records.into_iter().map(Into::into).collect();
-        let wire = self.open.process(batch(&records, self.parts))?;
+        let batch = batch(&records, self.parts);
+        let wire = self.state.during(|| self.open.process(batch))?;
         let outcomes::Outcome { emissions, rejections, held } = wire;
         Ok(RecordOutcome {
             rows: records.len() as u32,
@@ -145,6 +149,17 @@ impl<S: Transform> TransformTest<S> {
 
     pub fn stage(&self) -> &S {
         self.open.stage()
+    }
+
+    /// What the stage remembers.
+    pub fn state(&self) -> &TestState {
+        &self.state
+    }
+
+    /// Goes on with another instance, as a host does at any time: all that stays is the state.
+    pub fn recycle(&mut self) -> Result<()> {
+        self.open = OpenTransform::open(&self.config)?;
+        Ok(())
     }
 }
 

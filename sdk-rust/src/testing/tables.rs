@@ -6,7 +6,7 @@ use crate::columns::ColumnBuilder;
 use crate::fields::{Field, Fields};
 use crate::plan::{Output, TablePlan};
 use crate::table_transform::OpenTableTransform;
-use crate::testing::{Rejection, Value, cells, leaving, origins, port};
+use crate::testing::{Rejection, TestState, Value, cells, leaving, origins, port};
 use crate::varlen::BlobBuilder;
 use crate::{Result, TableTransform};
 
@@ -99,6 +99,8 @@ pub struct TableTransformTest<S> {
     open: OpenTableTransform<S>,
     plan: TablePlan,
     input: Fields,
+    config: String,
+    state: TestState,
 }
 
 /// Plans and opens a stage with this config, for a stream with these columns.
@@ -110,7 +112,7 @@ pub fn table_transform<S: TableTransform>(
     let plan = OpenTableTransform::<S>::plan(&config, input.to_vec())?;
     check_plan(&plan, &input)?;
     let open = OpenTableTransform::open(&config, input.to_vec())?;
-    Ok(TableTransformTest { open, plan, input })
+    Ok(TableTransformTest { open, plan, input, config, state: TestState::default() })
 }
 
 impl<S: TableTransform> TableTransformTest<S> {
@@ -120,7 +122,8 @@ impl<S: TableTransform> TableTransformTest<S> {
         let (fit, unfit): (Vec<u32>, Vec<u32>) =
             (0..rows.len() as u32).partition(|at| fits(&self.plan.wanted, &rows[*at as usize]));
         let given: Vec<&TestRow> = fit.iter().map(|at| &rows[*at as usize]).collect();
-        let wire = self.open.process(table(&self.plan.wanted, &given, self.plan.times, self.plan.keys))?;
+        let table = table(&self.plan.wanted, &given, self.plan.times, self.plan.keys);
+        let wire = self.state.during(|| self.open.process(table))?;
         let outcomes::TableOutcome { emissions, rejections, held } = wire;
         let outputs: Vec<&Output> = self.plan.outputs().collect();
         let mut leaving = Vec::new();
@@ -163,6 +166,17 @@ impl<S: TableTransform> TableTransformTest<S> {
             }
         }
         Fields::new(fields)
+    }
+
+    /// What the stage remembers.
+    pub fn state(&self) -> &TestState {
+        &self.state
+    }
+
+    /// Goes on with another instance, as a host does at any time: all that stays is the state.
+    pub fn recycle(&mut self) -> Result<()> {
+        self.open = OpenTableTransform::open(&self.config, self.input.to_vec())?;
+        Ok(())
     }
 
     pub fn plan(&self) -> &TablePlan {

@@ -10,6 +10,8 @@ mod fairness;
 mod faults;
 mod flights;
 mod grants;
+mod http;
+mod keyed;
 mod limits;
 mod metrics;
 mod places;

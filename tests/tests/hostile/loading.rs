@@ -72,6 +72,7 @@ fn pool(component: &Component, config: serde_json::Value, plan: TransformPlan) -
         plan,
         limits: limits(),
         access: Access::default(),
+        state: None,
     };
     Pool::new(component.clone(), setup)
 }

@@ -64,6 +64,7 @@ async fn lease(component: &Component, config: &Value, input: &[FieldSpec]) -> (T
         plan: plan.clone(),
         limits: limits(),
         access: engine::Access::default(),
+        state: None,
     };
     let lease = Pool::new(component.clone(), setup).lease().await.expect("an instance");
     (plan, lease)

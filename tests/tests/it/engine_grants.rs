@@ -27,6 +27,7 @@ pub async fn ask(access: Access, asked: &[&str]) -> Vec<String> {
         plan,
         limits,
         access,
+        state: None,
     };
     let mut lease = Pool::new(component, setup).lease().await.expect("an instance");
     let values: ArrayRef = Arc::new(BinaryArray::from_iter_values(asked.iter().map(|text| text.as_bytes())));

@@ -57,7 +57,18 @@ pub async fn plan_of(component: &Component, what: &str, input: &[FieldSpec]) -> 
 
 /// A pool of a probe that is told to do `what`.
 pub async fn probe(component: &Component, what: &str, input: &[FieldSpec], limits: StageLimits) -> Pool {
-    let setup = StageSetup {
+    let setup = setup(component, what, input, limits).await;
+    Pool::new(component.clone(), setup)
+}
+
+/// How a probe is set up that is told to do `what`.
+pub async fn setup(
+    component: &Component,
+    what: &str,
+    input: &[FieldSpec],
+    limits: StageLimits,
+) -> StageSetup {
+    StageSetup {
         pipeline: Arc::from("pipeline"),
         stage: Arc::from(what),
         config: serde_json::json!({ "do": what }),
@@ -65,6 +76,6 @@ pub async fn probe(component: &Component, what: &str, input: &[FieldSpec], limit
         plan: plan_of(component, what, input).await,
         limits,
         access: engine::Access::default(),
-    };
-    Pool::new(component.clone(), setup)
+        state: None,
+    }
 }

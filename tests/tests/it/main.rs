@@ -7,5 +7,8 @@ mod engine_grants;
 mod engine_http;
 mod engine_limits;
 mod engine_load;
+mod engine_state;
 mod engine_table;
 mod guests;
+mod state_runs;
+mod state_store;

@@ -125,6 +125,7 @@ fn sink_spec(name: &str, kind: Kind) -> SinkSpec {
         with,
         base: directory(name),
         roots: connect::Roots::default(),
+        secrets: connect::Secrets::default(),
     }
 }
 

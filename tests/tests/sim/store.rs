@@ -78,6 +78,7 @@ impl Standing {
             letters: written.letters,
             places: places.collect(),
             tokens: tokens_of(written.tokens),
+            ..Checkpoint::default()
         };
         let state = written.state.into_iter().map(|(node, key, count)| ((node, key), count)).collect();
         Some(Self { checkpoint, state, tokens_before: tokens_of(written.tokens_before) })

@@ -108,6 +108,7 @@ fn what_cannot_be_written_is_said_before_anything_runs() {
             with: with_map,
             base: directory.path().into(),
             roots: crate::Roots::default(),
+            secrets: crate::Secrets::default(),
         };
         let opened =
             plan_sink(&spec).and_then(|planned| Ok(planned.open(&model::plan::Stream::Opaque, None)?));

@@ -5,6 +5,8 @@ mod csv;
 mod errors;
 mod follow;
 mod generate;
+mod http_sink;
+mod http_source;
 mod resume;
 mod sinks;
 mod sources;
@@ -34,6 +36,8 @@ pub(crate) fn spec(directory: &Path, connector: &str, with: Value) -> SourceSpec
         unknown: UnknownFields::Reject,
         base: directory.to_owned(),
         roots: crate::Roots::default(),
+        secrets: crate::Secrets::default(),
+        spool: None,
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn sink_spec(directory: &Path, connector: &str, with: serde_json::Val
         with,
         base: directory.to_owned(),
         roots: crate::Roots::default(),
+        secrets: crate::Secrets::default(),
     }
 }
 

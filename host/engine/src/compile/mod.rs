@@ -123,6 +123,11 @@ impl Component {
         self.inner.names.imports.iter().any(|name| name.starts_with("wasi:http/outgoing-handler@"))
     }
 
+    /// Whether it keeps state.
+    pub fn keeps_state(&self) -> bool {
+        self.inner.names.imports.iter().any(|name| name.starts_with("conveyor:stage/state@"))
+    }
+
     /// What is wrong with `config`, seen from the schema that the component gives; empty where nothing is.
     pub fn check_config(&self, config: &serde_json::Value) -> Vec<ConfigProblem> {
         self.inner.schema.check(config)

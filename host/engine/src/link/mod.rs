@@ -6,6 +6,7 @@
 mod clock;
 mod dial;
 pub(crate) mod http;
+mod keyed;
 pub(crate) mod log;
 mod secrets;
 pub(crate) mod tls;
@@ -21,6 +22,7 @@ pub(crate) fn plain(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>
     let mut linker = Linker::new(engine);
     log::add(&mut linker)?;
     secrets::add(&mut linker)?;
+    keyed::add(&mut linker)?;
     Ok(linker)
 }
 

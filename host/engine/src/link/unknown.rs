@@ -45,7 +45,8 @@ const WASI: [(&str, &[&str]); 7] = [
         ],
     ),
 ];
-const CONTRACT: [&str; 2] = ["conveyor:stage/log@0.1.0", "conveyor:stage/secrets@0.1.0"];
+const CONTRACT: [&str; 3] =
+    ["conveyor:stage/log@0.1.0", "conveyor:stage/secrets@0.1.0", "conveyor:stage/state@0.1.0"];
 
 fn is_known(import: &str) -> bool {
     let known = |(package, interfaces): &(&str, &[&str])| {

@@ -80,11 +80,13 @@ impl Coordinator {
         // What a stage does not say stays as it was: it has failed, and somebody may mend it.
         under_way.next.places.extend(share.places);
         under_way.next.tokens.extend(share.tokens);
+        under_way.next.states.extend(share.states);
         if under_way.answered.len() < self.loops {
             return None;
         }
         let (next, standing) = (&under_way.next, &self.standing);
-        if next.places == standing.places && next.tokens == standing.tokens {
+        let has_new_state = !next.states.is_empty();
+        if next.places == standing.places && next.tokens == standing.tokens && !has_new_state {
             return self.announce(false);
         }
         under_way.is_storing = true;
@@ -100,8 +102,10 @@ impl Coordinator {
     }
 
     fn announce(&mut self, stored: bool) -> Option<Move> {
-        let UnderWay { barrier, next, .. } = self.under_way.take()?;
+        let UnderWay { barrier, mut next, .. } = self.under_way.take()?;
         if stored {
+            // It is below the stages' own tables now, which need not be held twice.
+            next.states.clear();
             self.standing = next;
         }
         self.is_over = barrier.last;
@@ -133,7 +137,11 @@ mod tests {
 
     fn share(stage: &str, place: u8) -> Share {
         let places: Places = [("s".into(), vec![place])].into();
-        Share { places: [(stage.into(), places)].into(), tokens: [("out".into(), vec![place])].into() }
+        Share {
+            places: [(stage.into(), places)].into(),
+            tokens: [("out".into(), vec![place])].into(),
+            ..Share::default()
+        }
     }
 
     fn begin(number: u64, last: bool) -> Option<Move> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::watch::{News, Report, What};
 use super::{PASSING, Participant, Passing, Share};
@@ -11,6 +11,7 @@ use crate::belt::Belt;
 use crate::connector::{Barrier, Cursor, Places, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
+use crate::state::StateDelta;
 
 /// By split.
 type Reached = BTreeMap<Arc<str>, u64>;
@@ -20,6 +21,7 @@ pub(crate) struct Keeper {
     of: usize,
     news: watch::Receiver<News>,
     reports: mpsc::Sender<Report>,
+    wanted: Arc<Notify>,
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<Arc<str>>,
     places: Places,
@@ -29,6 +31,8 @@ pub(crate) struct Keeper {
     prepared: Vec<(usize, Vec<u8>)>,
     /// Where the source was then.
     prepared_places: Places,
+    /// What had changed then in the states of its stages.
+    prepared_states: BTreeMap<Arc<str>, StateDelta>,
     prepared_reached: Reached,
     /// What the source has not been told yet.
     to_release: Option<Places>,
@@ -39,6 +43,7 @@ impl Keeper {
         of: usize,
         news: watch::Receiver<News>,
         reports: mpsc::Sender<Report>,
+        wanted: Arc<Notify>,
         source: Option<(Arc<str>, Places)>,
     ) -> Self {
         let (source, places) = match source {
@@ -49,12 +54,14 @@ impl Keeper {
             of,
             news,
             reports,
+            wanted,
             source,
             places,
             reached: Reached::new(),
             participant: Participant::default(),
             prepared: Vec::new(),
             prepared_places: Places::new(),
+            prepared_states: BTreeMap::new(),
             prepared_reached: Reached::new(),
             to_release: None,
         }
@@ -116,6 +123,7 @@ impl Keeper {
     async fn commit(&mut self, belt: &mut Belt, news: News) -> Result<(), RunError> {
         if self.participant.commits(news.stands) {
             let prepared = std::mem::take(&mut self.prepared);
+            belt.states_stored();
             fault::pass(Point::SinksCommitting);
             belt.commit(&prepared).await?;
             fault::pass(Point::SinksCommitted);
@@ -134,6 +142,7 @@ impl Keeper {
         self.commit(belt, news).await?;
         for passing in PASSING {
             match passing {
+                Passing::Freeze => self.prepared_states = belt.freeze_states(),
                 Passing::SendOn => {
                     belt.pass(barrier).await;
                     fault::pass(Point::BarrierPassed);
@@ -156,13 +165,27 @@ impl Keeper {
         Ok(())
     }
 
+    /// Asks for a checkpoint where a stage has written much since the last one, and waits for the one that is under way
+    /// where it has written too much. This loop has done its part in it, so that it waits for nothing that comes here.
+    pub async fn relieve(&mut self, belt: &mut Belt) -> Result<(), RunError> {
+        if !belt.is_state_heavy() {
+            return Ok(());
+        }
+        self.wanted.notify_one();
+        while belt.is_state_full() && !self.is_over() {
+            self.changed().await;
+            self.heed(belt, false).await?;
+        }
+        Ok(())
+    }
+
     /// What this loop adds to the checkpoint that it has prepared for.
-    fn share(&self, belt: &Belt) -> Share {
+    fn share(&mut self, belt: &Belt) -> Share {
         let stages = &belt.context.plan.stages;
         let name = |stage: usize| stages[stage].name.clone();
         let tokens = self.prepared.iter().map(|(stage, token)| (name(*stage), token.clone())).collect();
         let places = self.source.iter().map(|source| (source.clone(), self.prepared_places.clone()));
-        Share { places: places.collect(), tokens }
+        Share { places: places.collect(), tokens, states: std::mem::take(&mut self.prepared_states) }
     }
 
     /// Tells the source what it may release.

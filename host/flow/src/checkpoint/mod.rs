@@ -12,6 +12,7 @@ mod coordinator;
 mod keeper;
 mod making;
 mod participant;
+mod state_tables;
 mod store;
 mod watch;
 
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::connector::Places;
+use crate::state::{StateBase, StateDelta};
 
 pub use align::{Alignment, Signal, Step};
 pub use coordinator::{Coordinator, Move};
@@ -42,6 +44,8 @@ pub struct Checkpoint {
     pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
     /// Dead letters from this number on may be of records that come again.
     pub letters: u64,
+    /// By stage: what changed in its state since the one before. Once that is stored, nothing is here.
+    pub states: BTreeMap<Arc<str>, StateDelta>,
 }
 
 /// What one loop adds to a checkpoint.
@@ -49,6 +53,8 @@ pub struct Checkpoint {
 pub struct Share {
     pub places: BTreeMap<Arc<str>, Places>,
     pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
+    /// Only of stages whose state changed.
+    pub states: BTreeMap<Arc<str>, StateDelta>,
 }
 
 /// What a stage was when a checkpoint was taken, to tell whether the next run may go on from it.
@@ -65,6 +71,10 @@ pub trait CheckpointStore: Send {
     fn put(&mut self, checkpoint: &Checkpoint, took: std::time::Duration) -> Result<Stored, CheckpointError>;
     /// All sinks have committed the tokens of the last one.
     fn settled(&mut self) -> Result<(), CheckpointError>;
+    /// The state of a stage as the last one has it, now and after each `put`.
+    fn state(&mut self, stage: &str) -> Result<Arc<dyn StateBase>, CheckpointError> {
+        Err(CheckpointError::NoState { stage: stage.to_owned() })
+    }
 }
 
 /// What came of a `put`.
@@ -87,6 +97,8 @@ pub enum CheckpointError {
     Foreign { path: PathBuf, why: String },
     #[error("there are no checkpoints in {}; name the directory that `run --state` was given", path.display())]
     None { path: PathBuf },
+    #[error("these checkpoints have no room for the state of stage `{stage}`")]
+    NoState { stage: String },
 }
 
 impl CheckpointError {

@@ -8,17 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::limits::CHECKPOINTS_LISTED_MAX;
+use model::limits::{CHECKPOINT_CACHE_BYTES, CHECKPOINTS_LISTED_MAX};
 use redb::{
     Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition, TableError,
+    TableDefinition, TableError, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
 use super::making::open_or_make;
+use super::state_tables::{self, StateTable};
 use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
 use crate::connector::Places;
 use crate::letters::wall_clock;
+use crate::state::{StateBase, StateSize};
 
 /// Of the file's layout; a file with another one is not touched.
 const FORMAT: u64 = 1;
@@ -68,12 +70,16 @@ pub struct Standing {
     pub is_settled: bool,
     /// What ran.
     pub stages: BTreeMap<String, StageMark>,
+    /// How much state each stage has.
+    pub states: BTreeMap<String, StateSize>,
 }
 
 /// The store of one pipeline.
 pub struct RedbStore {
     path: PathBuf,
-    database: Database,
+    database: Arc<Database>,
+    /// By stage. Whoever reads one is told through it how much there is.
+    states: BTreeMap<String, StateTable>,
     stages: BTreeMap<String, StageMark>,
     revision: String,
     last: Checkpoint,
@@ -90,13 +96,51 @@ impl RedbStore {
     pub fn open(dir: &Path) -> Result<Opened, CheckpointError> {
         let path = dir.join(FILE);
         std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
-        let database =
-            open_or_make(&path, |path| Database::create(path)).map_err(|error| opening(&path, error))?;
-        let standing = standing(&database, &path)?;
+        let mut options = Database::builder();
+        options.set_cache_size(CHECKPOINT_CACHE_BYTES);
+        let database = open_or_make(&path, |path| options.create(path));
+        let database = Arc::new(database.map_err(|error| opening(&path, error))?);
+        let standing = standing(&*database, &path)?;
         let last = standing.as_ref().map(|standing| standing.checkpoint.clone()).unwrap_or_default();
         sync_directory(dir)?;
-        let store = Self { path, database, stages: BTreeMap::new(), revision: String::new(), last };
+        let sizes = state_tables::sizes(&*database).map_err(|error| io(&path, error))?;
+        let states = state_tables::of(&database, &path, sizes);
+        let store = Self { states, path, database, stages: BTreeMap::new(), revision: String::new(), last };
         Ok(Opened { store, standing })
+    }
+
+    /// Gives what stages have to those of other names, and throws away the state of others, with one synced write.
+    /// `standing`: what stands then.
+    pub fn adopt(
+        &mut self,
+        standing: &Standing,
+        renames: &[(String, String)],
+        forgotten: &[String],
+    ) -> Result<(), CheckpointError> {
+        self.write_adopted(standing, renames, forgotten).map_err(|error| not_stored(&self.path, error))?;
+        self.last = standing.checkpoint.clone();
+        let sizes = state_tables::sizes(&*self.database).map_err(|error| io(&self.path, error))?;
+        self.states = state_tables::of(&self.database, &self.path, sizes);
+        Ok(())
+    }
+
+    fn write_adopted(
+        &self,
+        standing: &Standing,
+        renames: &[(String, String)],
+        forgotten: &[String],
+    ) -> Result<(), redb::Error> {
+        let mut change = self.database.begin_write()?;
+        change.set_quick_repair(true);
+        {
+            self.write_places(&change, &standing.checkpoint)?;
+            state_tables::adopt(&change, renames, forgotten)?;
+            let Standing { checkpoint, summary, is_settled, stages, .. } = standing.clone();
+            let head = Head { format: FORMAT, is_settled, stages, letters: checkpoint.letters, summary };
+            let mut meta = change.open_table(META)?;
+            meta.insert(HEAD, encode(&head).as_slice())?;
+        }
+        Ok(change.commit()?)
     }
 
     /// Says what runs from now on.
@@ -147,8 +191,8 @@ impl RedbStore {
         encode(&head)
     }
 
-    fn write(&self, checkpoint: &Checkpoint, took: Duration) -> Result<u64, redb::Error> {
-        let change = self.database.begin_write()?;
+    /// Where sources go on and what sinks commit, as far as it changed. Gives the bytes of it.
+    fn write_places(&self, change: &WriteTransaction, checkpoint: &Checkpoint) -> Result<u64, redb::Error> {
         let mut bytes = 0;
         {
             let mut places = change.open_table(PLACES)?;
@@ -178,6 +222,15 @@ impl RedbStore {
             for stage in self.last.tokens.keys().filter(|stage| !checkpoint.tokens.contains_key(*stage)) {
                 tokens.remove(&**stage)?;
             }
+        }
+        Ok(bytes)
+    }
+
+    fn write(&self, checkpoint: &Checkpoint, took: Duration) -> Result<Written, redb::Error> {
+        let mut change = self.database.begin_write()?;
+        let (sizes, state_bytes) = state_tables::write(&change, &checkpoint.states)?;
+        let bytes = self.write_places(&change, checkpoint)? + state_bytes;
+        {
             let summary = Summary {
                 number: checkpoint.number,
                 taken_at_us: wall_clock(),
@@ -198,12 +251,15 @@ impl RedbStore {
             let head = self.head(checkpoint.letters, summary, false);
             meta.insert(HEAD, head.as_slice())?;
         }
+        // Without it, everything is read when it is opened after a crash.
+        change.set_quick_repair(true);
         change.commit()?;
-        Ok(bytes)
+        Ok(Written { bytes, sizes })
     }
 
     fn settle(&self, standing: Standing) -> Result<(), redb::Error> {
-        let change = self.database.begin_write()?;
+        let mut change = self.database.begin_write()?;
+        change.set_quick_repair(true);
         {
             let mut meta = change.open_table(META)?;
             let head = self.head(standing.checkpoint.letters, standing.summary, true);
@@ -215,17 +271,36 @@ impl RedbStore {
 
 impl CheckpointStore for RedbStore {
     fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
-        let bytes = self.write(checkpoint, took).map_err(|error| not_stored(&self.path, error))?;
-        self.last = checkpoint.clone();
-        Ok(Stored { bytes })
+        let written = self.write(checkpoint, took).map_err(|error| not_stored(&self.path, error))?;
+        self.last = Checkpoint { states: BTreeMap::new(), ..checkpoint.clone() };
+        for (stage, size) in written.sizes {
+            if let Some(table) = self.states.get(&*stage) {
+                table.gauge.set(size);
+            }
+        }
+        Ok(Stored { bytes: written.bytes })
     }
 
     fn settled(&mut self) -> Result<(), CheckpointError> {
-        match standing(&self.database, &self.path)? {
+        match standing(&*self.database, &self.path)? {
             Some(standing) => self.settle(standing).map_err(|error| not_stored(&self.path, error)),
             None => Ok(()),
         }
     }
+
+    fn state(&mut self, stage: &str) -> Result<Arc<dyn StateBase>, CheckpointError> {
+        let table = self.states.entry(stage.to_owned()).or_insert_with(|| {
+            StateTable::new(self.database.clone(), &self.path, stage, StateSize::default())
+        });
+        Ok(Arc::new(table.clone()))
+    }
+}
+
+/// What came of a write.
+struct Written {
+    bytes: u64,
+    /// Of the states that changed.
+    sizes: BTreeMap<Arc<str>, StateSize>,
 }
 
 fn standing(database: &impl ReadableDatabase, path: &Path) -> Result<Option<Standing>, CheckpointError> {
@@ -254,7 +329,8 @@ fn standing(database: &impl ReadableDatabase, path: &Path) -> Result<Option<Stan
         let (stage, token) = entry.map_err(|error| io(path, error))?;
         checkpoint.tokens.insert(Arc::from(stage.value()), token.value().to_vec());
     }
-    Ok(Some(Standing { checkpoint, summary, is_settled, stages }))
+    let states = state_tables::sizes(database).map_err(|error| io(path, error))?;
+    Ok(Some(Standing { checkpoint, summary, is_settled, stages, states }))
 }
 
 fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, CheckpointError> {
@@ -266,7 +342,7 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("texts, numbers and maps with texts as keys")
 }
 
-fn io(path: &Path, error: impl ToString) -> CheckpointError {
+pub(super) fn io(path: &Path, error: impl ToString) -> CheckpointError {
     CheckpointError::Io { path: path.to_owned(), why: error.to_string() }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +56,8 @@ pub(crate) struct Desk {
     news: watch::Sender<News>,
     reports: mpsc::Receiver<Report>,
     sender: mpsc::Sender<Report>,
+    /// Some stage has written so much that it wants a checkpoint before its time.
+    wanted: Arc<Notify>,
     /// Names of the loops.
     names: Vec<String>,
     meter: Arc<CheckpointMeter>,
@@ -79,12 +81,13 @@ impl Desk {
         let (meter, refusing) = (context.meters.checkpoints.clone(), context.refusing.clone());
         meter.goes_on(standing.number);
         let coordinator = Coordinator::new(names.len(), standing);
-        Self { coordinator, store, pace, news, reports, sender, names, meter, refusing, letters: 0 }
+        let wanted = Arc::default();
+        Self { coordinator, store, pace, news, reports, sender, wanted, names, meter, refusing, letters: 0 }
     }
 
     /// What stands beside loop `of`.
     pub fn keeper(&self, of: usize, source: Option<(Arc<str>, Places)>) -> Keeper {
-        Keeper::new(of, self.news.subscribe(), self.sender.clone(), source)
+        Keeper::new(of, self.news.subscribe(), self.sender.clone(), self.wanted.clone(), source)
     }
 
     /// Runs until the last checkpoint stands, the store fails, or `broken` is cancelled.
@@ -117,6 +120,7 @@ impl Desk {
                     None => return Ok(()),
                 },
                 _ = ticks.tick() => self.coordinator.due(),
+                () = self.wanted.notified() => self.coordinator.due(),
                 () = sleep(left), if is_under_way && !was_late => {
                     was_late = true;
                     self.warn_late(began.elapsed());

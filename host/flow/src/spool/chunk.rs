@@ -66,6 +66,10 @@ impl Records {
         self.lengths.is_empty()
     }
 
+    pub fn values(&self) -> impl Iterator<Item = &[u8]> {
+        values_of(&self.lengths, &self.values)
+    }
+
     /// What they take in a segment.
     pub fn encoded_bytes(&self) -> usize {
         HEAD_BYTES + self.lengths.len() + self.labels.len() + self.values.len()
@@ -128,6 +132,14 @@ fn lengths_of(lengths: &[u8]) -> impl Iterator<Item = usize> + '_ {
         .map(|length| u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize)
 }
 
+fn values_of<'a>(lengths: &'a [u8], mut rest: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + 'a {
+    lengths_of(lengths).map(move |length| {
+        let (value, behind) = rest.split_at(length);
+        rest = behind;
+        value
+    })
+}
+
 /// Records of one chunk, as they lie in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
@@ -165,12 +177,12 @@ impl<'a> Chunk<'a> {
     }
 
     pub fn values(&self) -> impl Iterator<Item = &'a [u8]> + 'a {
-        let mut rest = self.values;
-        self.lengths().map(move |length| {
-            let (value, behind) = rest.split_at(length);
-            rest = behind;
-            value
-        })
+        values_of(self.lengths, self.values)
+    }
+
+    /// Whether it has a key or headers.
+    pub fn has_labels(&self) -> bool {
+        !self.labels.is_empty()
     }
 
     /// The first `count` of them, or all, and no more than fit into `bytes_max`; one in any case.

@@ -256,8 +256,6 @@ impl Log {
         let file = match begin(&*self.options.disk, &path, self.next, salt, bytes) {
             Ok(file) => file,
             Err(error) => {
-                // Nothing of it was promised to anybody, so that the next attempt may begin anew.
-                let _ = self.options.disk.remove(&path);
                 if is_no_space(error.kind()) {
                     return Err(NotTaken::NoSpace);
                 }
@@ -290,7 +288,8 @@ impl Log {
     }
 }
 
-/// A new segment, durable with its name.
+/// A new segment, durable with its name. Where there is no space for it, an empty file is left: its name is the next
+/// number, which nothing else may know by then.
 fn begin(
     disk: &dyn Disk,
     path: &Path,
@@ -299,7 +298,10 @@ fn begin(
     bytes: u64,
 ) -> std::io::Result<Box<dyn DiskFile>> {
     let file = disk.open(path, Mode::Create)?;
-    file.preallocate(bytes)?;
+    if let Err(error) = file.preallocate(bytes) {
+        file.set_bytes(0)?;
+        return Err(error);
+    }
     file.write_at(&segment::file_head(first, salt), 0)?;
     file.sync()?;
     disk.sync_dir(dir_of(path))?;

@@ -66,7 +66,12 @@ impl Reading<'_> {
             Err(_) if given_up => {
                 Scanned { salt: 0, end: FILE_HEAD_BYTES as u64, next: first, tail: Tail::Clean }
             }
-            Err(_) if self.behind.is_none() && is_blank(&content) => return self.not_begun(next),
+            // A segment is used once its head is durable: one without was being made when there was a crash. It is made
+            // anew under its name, which is the next number.
+            Err(_) if self.behind.is_none() && is_blank(&content) => {
+                *next = first;
+                return Ok(None);
+            }
             Err(HeadError::Damaged) => return Err(self.damaged(0, first, &HeadError::Damaged.to_string())),
             Err(error) => {
                 return Err(SpoolError::Foreign { path: self.path.to_owned(), why: error.to_string() });
@@ -98,14 +103,6 @@ impl Reading<'_> {
             self.make_ready(&mut segment, scanned.tail)?;
         }
         Ok(Some(segment))
-    }
-
-    /// A segment is used once its head is durable: one without was being made when there was a crash.
-    fn not_begun(&self, next: &mut u64) -> Result<Option<Segment>, SpoolError> {
-        *next = self.name.first;
-        self.disk.remove(self.path).map_err(self.failed("remove"))?;
-        self.disk.sync_dir(self.dir).map_err(SpoolError::io(self.dir, "sync"))?;
-        Ok(None)
     }
 
     fn check(&self, scanned: &Scanned) -> Result<(), SpoolError> {

@@ -114,6 +114,8 @@ struct Limits {
     resources: Option<Count>,
     /// Instances that are alive at once: 8 unless set.
     instances: Option<Count>,
+    /// Transforms that keep state: all of it, `16GiB` unless set; without `--state` it is in memory, `256MiB` at most.
+    state_bytes: Option<Size>,
     /// Sources: the longest single record; a longer one is rejected.
     record_bytes: Option<Size>,
 }

@@ -299,6 +299,8 @@ pub struct Limits {
     pub resources: Option<Spanned<Fuel>>,
     /// Instances that are alive at once.
     pub instances: Option<Spanned<Fuel>>,
+    /// All of the stage's state. Transforms only.
+    pub state_bytes: Option<Spanned<Bytes>>,
     /// The longest single record. Sources only.
     pub record_bytes: Option<Spanned<Bytes>>,
 }

@@ -41,7 +41,8 @@ pub(super) struct List {
     output: Output,
 }
 
-/// Shows what the checkpoint holds that stands: where each split of each source goes on, and what sinks commit
+/// Shows what the checkpoint holds that stands: where each split of each source goes on, what sinks commit, and how
+/// much each stage remembers
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
     /// What `run --state` was given
@@ -158,6 +159,7 @@ fn inspected(found: &Found) -> Value {
         "is_committed": standing.is_settled,
         "places": places,
         "tokens": tokens,
+        "states": standing.states,
     })
 }
 
@@ -180,6 +182,13 @@ fn told(found: &Found) -> String {
     }
     for (stage, token) in &standing.checkpoint.tokens {
         text.push_str(&format!("\n  sink {stage}  {}", shown(token)));
+    }
+    for (stage, size) in &standing.states {
+        text.push_str(&format!(
+            "\n  state of {stage}  {} keys, {} bytes",
+            number(size.keys),
+            number(size.bytes)
+        ));
     }
     text
 }

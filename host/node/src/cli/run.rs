@@ -36,9 +36,13 @@ pub(super) struct Run {
     /// Throw the checkpoints of these pipelines away and begin anew
     #[arg(long, requires = "state")]
     reset: bool,
-    /// A source or sink has another name now than in the checkpoint; ids of records change with a source's name
+    /// A source, a sink or a stage with state has another name now than in the checkpoint; ids of records change with a
+    /// source's name
     #[arg(long, requires = "state", value_name = "OLD=NEW")]
     rename: Vec<String>,
+    /// Throw away what a stage remembers, and go on without it
+    #[arg(long, requires = "state", value_name = "STAGE")]
+    forget: Vec<String>,
     /// Serve /metrics, /livez and /readyz on this address, for example 127.0.0.1:9100
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -71,11 +75,11 @@ impl Run {
             })?;
             renames.push((old.to_owned(), new.to_owned()));
         }
-        let reset = self.reset;
+        let (reset, forgotten) = (self.reset, self.forget);
         let options = Options {
             builds: self.build,
             metrics: self.metrics,
-            state: self.state.map(|dir| State { dir, reset, renames }),
+            state: self.state.map(|dir| State { dir, reset, renames, forgotten }),
             dead_letters: DeadLetters {
                 dir: self.dead_letters,
                 bytes_max: self.dead_letters_max_bytes,

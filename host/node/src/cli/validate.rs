@@ -83,5 +83,13 @@ fn reach_of(workshop: &Workshop, file: &Path) -> Result<Vec<Reach>> {
 fn fine(file: &Path, wired: &Wired) -> String {
     let (stages, chains) = (wired.plan.stages.len(), wired.plan.chains.len());
     let plural = |n: usize, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
-    format!("{}: fine, {} in {}", file.display(), plural(stages, "stage"), plural(chains, "chain"))
+    let keeping: Vec<&str> = (0..stages)
+        .filter(|stage| wired.keeps_state(*stage))
+        .map(|stage| &*wired.plan.stages[stage].name)
+        .collect();
+    let state = match keeping.is_empty() {
+        true => String::new(),
+        false => format!("; state is kept by {}", keeping.join(", ")),
+    };
+    format!("{}: fine, {} in {}{state}", file.display(), plural(stages, "stage"), plural(chains, "chain"))
 }

@@ -72,6 +72,14 @@ pub fn run(options: Options) -> Result<Done> {
     for (stage, beside) in kept.iter().filter(|(stage, _)| is_behind[*stage]) {
         say_where(&wired.plan.stages[*stage].name, beside);
     }
+    for (index, planned) in wired.plan.stages.iter().enumerate() {
+        if is_behind[index] && wired.keeps_state(index) {
+            let name = &planned.name;
+            terminal::say(&format!(
+                "`{name}` keeps state, which is that of the pipeline: here it begins with none"
+            ));
+        }
+    }
     let sending = Sending { wired: &wired, chosen: &chosen, is_behind: &is_behind };
     let fates = sending.send(&runtime, store.as_ref(), &options)?;
     let done = Done::of(&chosen, fates.seen(), options.writes);

@@ -28,6 +28,7 @@ pub fn json(stage: &Component, bytes: usize) -> Value {
         "hints": about.hints.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<serde_json::Map<_, _>>(),
         "exports": stage.exports(),
         "imports": stage.imports(),
+        "keeps_state": stage.keeps_state(),
         "bytes": bytes,
         "digest": stage.digest().to_string(),
     })
@@ -55,6 +56,10 @@ pub fn text(stage: &Component, bytes: usize, ports: Option<Vec<String>>) -> Stri
     }
     line("size", &size(bytes));
     line("digest", &stage.digest().to_string());
+    line(
+        "state",
+        if stage.keeps_state() { "keeps state: have checkpoints with `run --state DIR`" } else { "" },
+    );
     line("needs", &about.needs.join(", "));
     line("exports", &stage.exports().join(", "));
     line("imports", &stage.imports().join(", "));

@@ -38,7 +38,9 @@ impl Session {
             let address = bound.address().map_err(Failure::Ran)?;
             terminal::say(&format!("metrics are on http://{address}/metrics"));
         }
-        let workshop = Arc::new(Workshop::under(options.policy, options.builds)?);
+        let mut policy = options.policy;
+        policy.state = options.state.as_ref().map(|state| state.dir.clone());
+        let workshop = Arc::new(Workshop::under(policy, options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let opened = stages.handle().spawn(open_all(wired, options.dead_letters, options.state));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
+use engine::Component;
 use flow::checkpoint::{
     Checkpoint, CheckpointError, CheckpointStore as _, Opened, Pace, RedbStore, StageMark, Standing,
 };
@@ -14,7 +15,7 @@ use model::stage::Role;
 
 use crate::exit::{Failure, Result};
 use crate::terminal;
-use crate::wiring::Wired;
+use crate::wiring::{Wired, spools_in};
 
 /// What `run` is asked for about state.
 #[derive(Clone, Debug)]
@@ -25,12 +26,14 @@ pub struct State {
     pub reset: bool,
     /// Stages that had another name: the old one, and the new one.
     pub renames: Vec<(String, String)>,
+    /// Stages whose state is thrown away.
+    pub forgotten: Vec<String>,
 }
 
 impl State {
     /// For lives after the first: what was asked for once is not done again.
     pub(super) fn again(self) -> Self {
-        Self { reset: false, renames: Vec::new(), ..self }
+        Self { reset: false, renames: Vec::new(), forgotten: Vec::new(), ..self }
     }
 }
 
@@ -47,7 +50,7 @@ pub(super) fn open(
     if state.reset {
         reset(&dir)?;
     }
-    let Opened { store, standing } = RedbStore::open(&dir)?;
+    let Opened { mut store, standing } = RedbStore::open(&dir)?;
     let pipeline = &wired.pipeline;
     for stage in wired.stages_of("stdin").into_iter().filter(|_| is_first) {
         terminal::say(&format!(
@@ -61,8 +64,13 @@ pub(super) fn open(
         Some(mut standing) => {
             for (old, new) in &state.renames {
                 rename(&mut standing, old, new);
+                rename_spool(&dir, old, new)?;
             }
-            let misfits = misfits(&standing, pipeline);
+            for stage in &state.forgotten {
+                standing.states.remove(stage);
+            }
+            let mut misfits = misfits(&standing, pipeline);
+            misfits.extend(state_misfits(&standing, wired));
             if !misfits.is_empty() {
                 return Err(Failure::Input(anyhow!(
                     "pipeline `{}` cannot go on from checkpoint {} in {}:\n  {}\nbegin anew with `--reset`, or run the \
@@ -72,6 +80,9 @@ pub(super) fn open(
                     dir.display(),
                     misfits.join("\n  ")
                 )));
+            }
+            if !state.renames.is_empty() || !state.forgotten.is_empty() {
+                store.adopt(&standing, &state.renames, &state.forgotten)?;
             }
             if standing.checkpoint.number > 0 && is_first {
                 terminal::say(&format!(
@@ -83,7 +94,7 @@ pub(super) fn open(
             standing.checkpoint
         }
     };
-    let mut store = store.running(wired.identity().revision, marks(pipeline));
+    let mut store = store.running(wired.identity().revision, marks(wired));
     if checkpoint.number == 0 {
         store.put(&checkpoint, Duration::ZERO)?;
     }
@@ -92,13 +103,34 @@ pub(super) fn open(
     Ok(Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks })
 }
 
+/// Throws away all but the spools: what is in them was acknowledged, and nobody has it any more.
 fn reset(dir: &Path) -> Result {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Failure::Ran(anyhow!("{} cannot be removed: {error}", dir.display())))
+    let failed = |path: &Path, error| Failure::Ran(anyhow!("{} cannot be removed: {error}", path.display()));
+    let entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| failed(dir, error))?,
+    };
+    let spools = spools_in(dir);
+    for entry in entries {
+        let path = entry.map_err(|error| failed(dir, error))?.path();
+        if path == spools {
+            continue;
         }
-        _ => Ok(()),
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.map_err(|error| failed(&path, error))?;
     }
+    Ok(())
+}
+
+/// A source that has another name now finds its spool under that.
+fn rename_spool(dir: &Path, old: &str, new: &str) -> Result {
+    let (from, to) = (spools_in(dir).join(old), spools_in(dir).join(new));
+    if !from.is_dir() || to.exists() {
+        return Ok(());
+    }
+    std::fs::rename(&from, &to)
+        .map_err(|error| Failure::Ran(anyhow!("{} cannot be renamed: {error}", from.display())))
 }
 
 fn rename(standing: &mut Standing, old: &str, new: &str) {
@@ -108,19 +140,62 @@ fn rename(standing: &mut Standing, old: &str, new: &str) {
     if let Some(token) = standing.checkpoint.tokens.remove(old) {
         standing.checkpoint.tokens.insert(new.into(), token);
     }
+    if let Some(size) = standing.states.remove(old) {
+        standing.states.insert(new.to_owned(), size);
+    }
     if let Some(mark) = standing.stages.remove(old) {
         standing.stages.insert(new.to_owned(), mark);
     }
 }
 
-/// What sources and sinks are, for the run that goes on from a checkpoint of this one.
-fn marks(pipeline: &Pipeline) -> BTreeMap<String, StageMark> {
-    let keeps = |stage: &&Stage| *stage.role != Role::Transform;
-    let mark = |stage: &Stage| {
-        let uses = stage.reference.value.to_string();
-        (stage.name.to_string(), StageMark { uses, with: stage.with.value.clone() })
+/// What sources, sinks and stages with state are, for the run that goes on from a checkpoint of this one.
+fn marks(wired: &Wired) -> BTreeMap<String, StageMark> {
+    let mark = |(index, stage): (usize, &Stage)| {
+        let mark = match component_with_state(wired, index) {
+            Some(component) => StageMark { uses: component.about().name.clone(), with: Default::default() },
+            None if *stage.role == Role::Transform => return None,
+            None => StageMark { uses: stage.reference.value.to_string(), with: stage.with.value.clone() },
+        };
+        Some((stage.name.to_string(), mark))
     };
-    pipeline.stages.iter().filter(keeps).map(mark).collect()
+    wired.pipeline.stages.iter().enumerate().filter_map(mark).collect()
+}
+
+fn component_with_state(wired: &Wired, index: usize) -> Option<&Component> {
+    wired.component(index).filter(|_| wired.keeps_state(index))
+}
+
+/// State that nobody is left for, or that is somebody else's. Another version of a component has what the one before
+/// had; which it is, its own name says, and not that of its file.
+fn state_misfits(standing: &Standing, wired: &Wired) -> Vec<String> {
+    let mut misfits = Vec::new();
+    for (name, size) in standing.states.iter().filter(|(_, size)| size.keys > 0) {
+        let index = wired.pipeline.index_of(name);
+        let has = format!("the checkpoint has state of `{name}` ({} keys)", size.keys);
+        match index.and_then(|index| component_with_state(wired, index)) {
+            None => {
+                let why = if index.is_some() {
+                    "which keeps none now"
+                } else {
+                    "and there is no such stage any more"
+                };
+                misfits.push(format!(
+                    "{has}, {why}; if the stage has another name now, say `--rename {name}=NEW`; to throw its state away, \
+                     `--forget {name}`"
+                ));
+            }
+            Some(component) => {
+                let (is, was) = (&component.about().name, standing.stages.get(name));
+                if let Some(was) = was.filter(|was| was.uses != *is) {
+                    misfits.push(format!(
+                        "{has}, which was a `{}` and is a `{is}`; to throw its state away, say `--forget {name}`",
+                        was.uses
+                    ));
+                }
+            }
+        }
+    }
+    misfits
 }
 
 /// Why a manifest cannot go on from a checkpoint. Sources have to read what they read; a sink may change once all

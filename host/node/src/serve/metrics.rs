@@ -1,9 +1,12 @@
 //! The meters of the belt in the text format of OpenMetrics
 //! (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>), read when asked for.
 
+use std::collections::BTreeMap;
 use std::fmt::Error;
 
+use flow::connector::Figure;
 use flow::meters::{CheckpointReport, Meters, StageReport};
+use flow::state::StateSize;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -52,9 +55,9 @@ const COUNTS: [Count; 13] = [
     ("stage_fuel", "Fuel that a stage used up", |report| report.fuel),
 ];
 
-type Figure = (&'static str, &'static str, fn(&CheckpointReport) -> f64);
+type CheckpointFigure = (&'static str, &'static str, fn(&CheckpointReport) -> f64);
 
-const CHECKPOINTS: [Figure; 4] = [
+const CHECKPOINTS: [CheckpointFigure; 4] = [
     ("checkpoint_number", "The checkpoint from which a restart would go on", |report| report.number as f64),
     ("checkpoint_duration_seconds", "What the last one took, from its beginning until it stood", |report| {
         report.took_ms as f64 / 1e3
@@ -67,7 +70,54 @@ const CHECKPOINTS: [Figure; 4] = [
     ),
 ];
 
+type StateFigure = (&'static str, &'static str, fn(&StateSize) -> u64);
+
+const STATES: [StateFigure; 2] = [
+    ("stage_state_keys", "Entries that a stage remembers, at the last checkpoint", |size| size.keys),
+    ("stage_state_bytes", "Bytes of their keys, names and values", |size| size.bytes),
+];
+
 const MICROS: f64 = 1e6;
+
+impl Stages {
+    fn restarts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let help = "How often a pipeline went back to its last checkpoint: a source or sink died, or a disk was full";
+        let mut restarts = encoder.encode_descriptor("pipeline_restarts", help, None, MetricType::Counter)?;
+        for meters in &self.0 {
+            let labels = [("pipeline", &*meters.pipeline)];
+            let restarts_so_far = meters.checkpoints.report().restarts;
+            ConstCounter::new(restarts_so_far).encode(restarts.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// What connectors show beside what every stage counts: one family for each name.
+    fn encode_figures(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut families: BTreeMap<&str, Vec<(&str, &str, Figure)>> = BTreeMap::new();
+        for meters in &self.0 {
+            for stage in meters.stages.iter() {
+                for figure in stage.figures() {
+                    families.entry(figure.name).or_default().push((&meters.pipeline, &stage.name, figure));
+                }
+            }
+        }
+        for (name, figures) in families {
+            let Some((_, _, first)) = figures.first() else { continue };
+            let kind = if first.counts { MetricType::Counter } else { MetricType::Gauge };
+            let mut family = encoder.encode_descriptor(name, first.help, None, kind)?;
+            for (pipeline, stage, figure) in &figures {
+                let mut labels = vec![("pipeline", *pipeline), ("stage", *stage)];
+                labels.extend(figure.label.as_ref().map(|(name, value)| (*name, value.as_str())));
+                let labels = labels.as_slice();
+                match figure.counts {
+                    true => ConstCounter::new(figure.value).encode(family.encode_family(&labels)?)?,
+                    false => ConstGauge::new(figure.value as f64).encode(family.encode_family(&labels)?)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Collector for Stages {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
@@ -85,6 +135,7 @@ impl Collector for Stages {
                 ConstCounter::new(count(report)).encode(metric.encode_family(&labels)?)?;
             }
         }
+        self.encode_figures(&mut encoder)?;
         let help = "How often a stage ran into a limit, or ended in another way, by its code";
         let mut hits = encoder.encode_descriptor("stage_limit_hits", help, None, MetricType::Counter)?;
         for (pipeline, report) in &reports {
@@ -92,6 +143,15 @@ impl Collector for Stages {
                 let labels =
                     [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str()), ("limit", *limit)];
                 ConstCounter::new(*count).encode(hits.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, figure) in STATES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (pipeline, report) in &reports {
+                if let Some(size) = &report.state {
+                    let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
+                    ConstGauge::new(figure(size) as f64).encode(metric.encode_family(&labels)?)?;
+                }
             }
         }
         for (name, help, figure) in CHECKPOINTS {
@@ -104,13 +164,7 @@ impl Collector for Stages {
                 }
             }
         }
-        let help = "How often a pipeline went back to its last checkpoint: a source or sink died, or a disk was full";
-        let mut restarts = encoder.encode_descriptor("pipeline_restarts", help, None, MetricType::Counter)?;
-        for meters in &self.0 {
-            let labels = [("pipeline", &*meters.pipeline)];
-            let restarts_so_far = meters.checkpoints.report().restarts;
-            ConstCounter::new(restarts_so_far).encode(restarts.encode_family(&labels)?)?;
-        }
+        self.restarts(&mut encoder)?;
         let mut busy = encoder.encode_descriptor(
             "stage_busy_seconds",
             "Time that batches took",

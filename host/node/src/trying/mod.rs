@@ -41,8 +41,8 @@ pub async fn run(wired: &Wired) -> Result<Vec<Verdict>, Diagnostics> {
     Diagnostics::check(wired.pipeline.text.clone(), problems)?;
     let mut verdicts = Vec::with_capacity(ready.len());
     for (test, feeds, places) in ready {
-        let pools = (0..wired.plan.stages.len()).map(|stage| wired.pool(stage)).collect();
-        let problems = match (Trial { plan: wired.plan.clone(), pools, feeds }).run().await {
+        let transforms = (0..wired.plan.stages.len()).map(|stage| wired.transform(stage)).collect();
+        let problems = match (Trial { plan: wired.plan.clone(), transforms, feeds }).run().await {
             Ok(seen) => compared(test, &places, &seen),
             Err(error) => {
                 let backtrace =

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use connect::{PlannedSink, PlannedSource, Roots, SinkSpec, SourceSpec, SpecError, Wanted};
+use connect::{PlannedSink, PlannedSource, SinkSpec, SourceSpec, SpecError, Wanted};
 use flow::connector::{Committed, ConnectError, Places, Sink, Source};
 use model::diagnostics::Diagnostic;
 use model::manifest::{Pipeline, Role, Stage};
 use model::plan::{Answer, Form, SourceWork, Stream};
 use serde_json::{Map, Value};
+
+use super::Policy;
 
 /// A connector that read its config and looked at what is there. Opening takes out what was planned; who opens it
 /// again plans it again. The locks are never waited for, and make a wired pipeline something that tasks can look at.
@@ -26,7 +28,7 @@ pub(super) fn plan(
     name: &str,
     pipeline: &Pipeline,
     home: &Path,
-    roots: &Roots,
+    policy: &Policy,
 ) -> Result<BuiltIn, Diagnostic> {
     let planned = match *stage.role {
         Role::Source => {
@@ -43,7 +45,9 @@ pub(super) fn plan(
                 time: stage.time.value.clone(),
                 unknown: stage.unknown.value,
                 base: home.to_owned(),
-                roots: roots.clone(),
+                roots: policy.roots.clone(),
+                secrets: policy.connector_secrets(),
+                spool: policy.spool(pipeline.name.as_str(), stage.name.as_str()),
             };
             connect::plan_source(&spec).map(|planned| BuiltIn::Source {
                 spec,
@@ -58,7 +62,8 @@ pub(super) fn plan(
                 connector: name.to_owned(),
                 with: stage.with.value.clone(),
                 base: home.to_owned(),
-                roots: roots.clone(),
+                roots: policy.roots.clone(),
+                secrets: policy.connector_secrets(),
             };
             connect::plan_sink(&spec).map(|planned| BuiltIn::Sink {
                 spec,

@@ -24,12 +24,10 @@ impl Workshop {
         let mut loading = JoinSet::new();
         for (index, stage) in pipeline.stages.iter().enumerate() {
             match &stage.reference.value {
-                StageRef::BuiltIn(name) => {
-                    match builtin::plan(stage, name, pipeline, home, &self.policy.roots) {
-                        Ok(built_in) => codes[index] = Some(Code::BuiltIn(Box::new(built_in))),
-                        Err(problem) => problems.push(problem),
-                    }
-                }
+                StageRef::BuiltIn(name) => match builtin::plan(stage, name, pipeline, home, &self.policy) {
+                    Ok(built_in) => codes[index] = Some(Code::BuiltIn(Box::new(built_in))),
+                    Err(problem) => problems.push(problem),
+                },
                 StageRef::WasmFile(path) => {
                     loading.spawn(load_file(index, self.engine.clone(), home.join(path)));
                 }

@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
-use engine::{Component, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, SourceSetup, StageSetup};
+use engine::{
+    Component, KeyedState, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, SourceSetup, StageSetup,
+};
 use flow::checkpoint::Checkpoint;
 use flow::component::{ComponentSink, ComponentSource};
 use flow::connector::{Committed, Places, PullLimits};
 use flow::letters::Letters;
 use flow::replay::Fates;
 use flow::run::Checkpoints;
-use flow::{Job, Part, Rules};
+use flow::state::{StageState, StateLimits};
+use flow::{Job, Part, Rules, Transform};
 use model::diagnostics::Diagnostic;
 use model::fields::FieldSpec;
 use model::manifest::{Role, Stage};
@@ -27,12 +30,13 @@ type Opened<T> = std::result::Result<T, Diagnostic>;
 impl Wired {
     /// Opens everything, once. All stages are tried, so that all that cannot be opened is told at once.
     /// `checkpoints`: where sources and sinks go on; none in a run that begins anew when it dies.
-    pub async fn open(&self, letters: Box<dyn Letters>, checkpoints: Option<Checkpoints>) -> Result<Job> {
-        let standing = checkpoints.as_ref().map(|checkpoints| &checkpoints.standing);
+    pub async fn open(&self, letters: Box<dyn Letters>, mut checkpoints: Option<Checkpoints>) -> Result<Job> {
         let mut parts = Vec::with_capacity(self.codes.len());
         let mut problems = Vec::new();
         for index in 0..self.codes.len() {
-            match self.part(index, standing).await {
+            let state = self.state(index, checkpoints.as_mut())?;
+            let standing = checkpoints.as_ref().map(|checkpoints| &checkpoints.standing);
+            match self.part(index, standing, state).await {
                 Ok(part) => parts.push(part),
                 Err(problem) => problems.push(problem),
             }
@@ -70,7 +74,7 @@ impl Wired {
             } else if planned.role == Role::Sink && !writes {
                 parts.push(Part::Sink(fates.sink(&planned.name, None)));
             } else {
-                match self.part(index, None).await {
+                match self.part(index, None, self.state(index, None)?).await {
                     Ok(Part::Sink(sink)) => parts.push(Part::Sink(fates.sink(&planned.name, Some(sink)))),
                     Ok(part) => parts.push(part),
                     Err(problem) => problems.push(problem),
@@ -89,16 +93,53 @@ impl Wired {
         })
     }
 
-    /// The pool of a transform; none for other stages.
-    pub fn pool(&self, index: usize) -> Option<Pool> {
+    /// A transform with a state of its own that lasts as long as it does; none for other stages.
+    pub fn transform(&self, index: usize) -> Option<Transform> {
         match (&self.plan.stages[index].work, &self.codes[index]) {
-            (Work::Transform(work), Code::Component(component)) => Some(self.pool_of(index, work, component)),
+            (Work::Transform(work), Code::Component(component)) => {
+                let keeps = self.keeps_state(index);
+                let state = keeps.then(|| Arc::new(StageState::in_memory(self.state_limits(index))));
+                Some(self.transform_of(index, work, component, state))
+            }
             _ => None,
         }
     }
 
-    /// `standing`: none in a run without checkpoints.
-    async fn part(&self, index: usize, standing: Option<&Checkpoint>) -> Opened<Part> {
+    /// Whether a stage is a transform that keeps state.
+    pub fn keeps_state(&self, index: usize) -> bool {
+        let is_transform = matches!(self.plan.stages[index].work, Work::Transform(_));
+        is_transform && self.component(index).is_some_and(Component::keeps_state)
+    }
+
+    fn state_limits(&self, index: usize) -> StateLimits {
+        let default = StateLimits::default();
+        let given = self.pipeline.stages[index].limits.state_bytes;
+        StateLimits { bytes_max: given.map_or(default.bytes_max, |bytes| bytes.value.0), ..default }
+    }
+
+    /// What a stage remembers: as the checkpoint has it, or nothing yet.
+    fn state(&self, index: usize, checkpoints: Option<&mut Checkpoints>) -> Result<Option<Arc<StageState>>> {
+        if !self.keeps_state(index) {
+            return Ok(None);
+        }
+        let limits = self.state_limits(index);
+        let state = match checkpoints {
+            None => StageState::in_memory(limits),
+            Some(checkpoints) => {
+                let base = checkpoints.store.state(&self.plan.stages[index].name)?;
+                StageState::over(base, limits)?
+            }
+        };
+        Ok(Some(Arc::new(state)))
+    }
+
+    /// `standing`: none in a run without checkpoints. `state`: what the stage remembers, where it does.
+    async fn part(
+        &self,
+        index: usize,
+        standing: Option<&Checkpoint>,
+        state: Option<Arc<StageState>>,
+    ) -> Opened<Part> {
         let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
         let none = Places::new();
         let places = standing.and_then(|standing| standing.places.get(&planned.name)).unwrap_or(&none);
@@ -118,10 +159,10 @@ impl Wired {
         match &planned.work {
             Work::Source(work) => self.component_source(index, work, component, places).await,
             Work::Transform(work) => {
-                let pool = self.pool_of(index, work, component);
-                let lease = pool.lease().await.map_err(|error| cannot_start(stage, &error))?;
+                let transform = self.transform_of(index, work, component, state);
+                let lease = transform.pool.lease().await.map_err(|error| cannot_start(stage, &error))?;
                 lease.give_back();
-                Ok(Part::Transform(pool))
+                Ok(Part::Transform(transform))
             }
             Work::Sink(work) => self.component_sink(index, work, component, committed).await,
         }
@@ -190,7 +231,13 @@ impl Wired {
         Ok(Part::Sink(Box::new(ComponentSink::new(driver, sink.feed.clone(), planned.input.clone(), ids))))
     }
 
-    fn pool_of(&self, index: usize, work: &TransformWork, component: &Component) -> Pool {
+    fn transform_of(
+        &self,
+        index: usize,
+        work: &TransformWork,
+        component: &Component,
+        state: Option<Arc<StageState>>,
+    ) -> Transform {
         let stage = &self.pipeline.stages[index];
         let setup = StageSetup {
             pipeline: self.plan.pipeline.clone(),
@@ -200,8 +247,9 @@ impl Wired {
             plan: work.plan.clone(),
             limits: stage_limits(stage),
             access: self.access[index].clone(),
+            state: state.clone().map(|state| state as Arc<dyn KeyedState>),
         };
-        Pool::new(component.clone(), setup)
+        Transform { pool: Pool::new(component.clone(), setup), state }
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Policy {
     pub roots: Roots,
     /// Where each secret is a file of its name, as Kubernetes mounts them.
     secrets: Option<PathBuf>,
+    /// Where sources that cannot be read again keep what they have taken, in a directory for each pipeline. None where
+    /// nothing is kept.
+    pub state: Option<PathBuf>,
     /// Whether a secret that is granted has to have a value: where stages really run.
     pub needs_secrets: bool,
 }
@@ -37,11 +40,26 @@ impl Policy {
                 "`--secrets {dir}`: it is no directory; name one with a file for each secret"
             )));
         }
-        Ok(Self { roots, secrets: secrets.map(Path::to_owned), needs_secrets: false })
+        Ok(Self { roots, secrets: secrets.map(Path::to_owned), state: None, needs_secrets: false })
     }
 
     pub fn needing_secrets(self) -> Self {
         Self { needs_secrets: true, ..self }
+    }
+
+    /// The same for connectors.
+    pub fn connector_secrets(&self) -> connect::Secrets {
+        let policy = self.clone();
+        connect::Secrets::new(move |name| {
+            let secret =
+                policy.secret(name).map_err(|error| format!("{error:#}; {}", policy.secret_help(name)))?;
+            Ok(secret.reveal().to_owned())
+        })
+    }
+
+    /// Where the stage of a pipeline keeps what it has taken.
+    pub fn spool(&self, pipeline: &str, stage: &str) -> Option<PathBuf> {
+        Some(spools_in(&self.state.as_ref()?.join(pipeline)).join(stage))
     }
 
     /// The value of a secret, or why there is none.
@@ -75,6 +93,11 @@ impl Policy {
             ),
         }
     }
+}
+
+/// The spools of a pipeline, in its directory.
+pub fn spools_in(dir: &Path) -> PathBuf {
+    dir.join("spool")
 }
 
 /// Editors and `echo` end a file with a line feed that is no part of a key.

@@ -28,6 +28,7 @@ pub(in super::super) const LIMIT_KEYS: &[&str] = &[
     "log-lines",
     "resources",
     "instances",
+    "state-bytes",
     "record-bytes",
 ];
 pub(in super::super) const BATCH_KEYS: &[&str] = &["records", "bytes", "delay"];
@@ -286,6 +287,7 @@ fn limits(
     let host_call_bytes = bytes("host-call-bytes", 1, limits::HOST_CALL_BYTES_MAX);
     let output_bytes = bytes("output-bytes", 1, limits::OUTPUT_BYTES_MAX);
     let record_bytes = bytes("record-bytes", 1, limits::BATCH_BYTES_MAX);
+    let state_bytes = bytes("state-bytes", 1, limits::STATE_BYTES_MAX as usize);
     let mut count = |key: &str, most: u64| {
         let entry = map.get(key)?;
         reader.within(&what(key), &entry.value, Fuel(1), Fuel(most))
@@ -314,6 +316,7 @@ fn limits(
         log_lines,
         resources,
         instances,
+        state_bytes,
         record_bytes,
     }
 }
@@ -324,6 +327,9 @@ fn misplaced(key: &str, role: Option<Spanned<Role>>, built_in: bool) -> Option<&
         "record-bytes" => role
             .is_some_and(|role| role.value != Role::Source)
             .then_some("belongs to a source: no longer record gets past it"),
+        "state-bytes" if role.is_some_and(|role| role.value != Role::Transform) => {
+            Some("belongs to a transform: sources keep their places, and sinks what they commit")
+        }
         key if built_in && LIMIT_KEYS.contains(&key) => {
             Some("belongs to a component, and a built-in connector is none")
         }

@@ -1,0 +1,87 @@
+//! What a belt does for checkpoints: its stages' state is frozen, its sinks prepare and commit, and barriers go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::belt::{Belt, Station};
+use crate::connector::Barrier;
+use crate::error::RunError;
+use crate::state::StateDelta;
+
+impl Belt {
+    /// Makes durable what the sinks of this belt have been given, then lets it be seen. Each sink is asked,
+    /// whatever became of the others; the first error is told.
+    pub async fn finish(&mut self) -> Result<(), RunError> {
+        let (tokens, prepared) = self.prepare(Barrier { number: 1, last: true }).await;
+        prepared.and(self.commit(&tokens).await)
+    }
+
+    /// Makes durable what the sinks of this belt have been given, and what was refused. Gives the tokens by stage.
+    pub async fn prepare(&mut self, barrier: Barrier) -> (Vec<(usize, Vec<u8>)>, Result<(), RunError>) {
+        let mut first = Ok(());
+        let mut tokens = Vec::new();
+        for stage in 0..self.stations.len() {
+            let Station::Sink(sink) = &mut self.stations[stage] else { continue };
+            match sink.prepare(barrier).await {
+                Ok(token) => tokens.push((stage, token)),
+                Err(error) => first = first.and(self.sink_fails(stage, None, error)),
+            }
+        }
+        first = first.and(self.context.refusing.sync());
+        (tokens, first)
+    }
+
+    /// Lets be seen what was prepared.
+    pub async fn commit(&mut self, tokens: &[(usize, Vec<u8>)]) -> Result<(), RunError> {
+        let mut first = Ok(());
+        for (stage, token) in tokens {
+            let Station::Sink(sink) = &mut self.stations[*stage] else { continue };
+            if let Err(error) = sink.commit(token).await {
+                first = first.and(self.sink_fails(*stage, None, error));
+            }
+        }
+        first
+    }
+
+    /// Sends a barrier behind everything that has left this belt.
+    pub async fn pass(&mut self, barrier: Barrier) {
+        for outbox in &mut self.outboxes {
+            if let Some(sender) = outbox
+                && sender.pass(barrier).await.is_err()
+            {
+                *outbox = None;
+            }
+        }
+    }
+
+    /// Says behind everything that has left this belt that nothing follows.
+    pub async fn end(&mut self) {
+        for outbox in &mut self.outboxes {
+            if let Some(sender) = outbox.take() {
+                sender.end().await;
+            }
+        }
+    }
+
+    /// What changed in the states of this belt's stages since the barrier before.
+    pub fn freeze_states(&self) -> BTreeMap<Arc<str>, StateDelta> {
+        let stages = &self.context.plan.stages;
+        let frozen = self.states.iter();
+        frozen.filter_map(|(stage, state)| Some((stages[*stage].name.clone(), state.freeze()?))).collect()
+    }
+
+    /// The checkpoint stands that has what was frozen last.
+    pub fn states_stored(&self) {
+        self.states.iter().for_each(|(_, state)| state.stored());
+    }
+
+    /// Whether a stage has written so much that it is time for a checkpoint.
+    pub fn is_state_heavy(&self) -> bool {
+        self.states.iter().any(|(_, state)| state.is_heavy())
+    }
+
+    /// Whether a stage should write no more until the checkpoint that is under way stands.
+    pub fn is_state_full(&self) -> bool {
+        self.states.iter().any(|(_, state)| state.is_full())
+    }
+}
