@@ -8,6 +8,7 @@
 
 mod bad_disk;
 mod bug;
+mod checkpoint_file;
 mod disk;
 mod explore;
 mod graph;

@@ -104,15 +104,14 @@ impl Life<'_> {
         let task = &mut self.tasks[index];
         task.prepared = std::mem::take(&mut task.not_told);
         task.prepared_places = task.places.clone();
-        if bug != Some(Bug::StateAfterBarrier) {
-            task.todo.push_back(Todo::Freeze);
-        }
         let mut order = PASSING.to_vec();
         if bug == Some(Bug::CursorBeforeSink) {
-            order = vec![Passing::SendOn, Passing::Answer, Passing::Prepare];
+            order = vec![Passing::Freeze, Passing::SendOn, Passing::Answer, Passing::Prepare];
         }
         for passing in order {
             match passing {
+                Passing::Freeze if bug == Some(Bug::StateAfterBarrier) => {}
+                Passing::Freeze => task.todo.push_back(Todo::Freeze),
                 Passing::SendOn => {
                     let away = task.away.clone();
                     task.todo.extend(away.into_iter().map(|edge| Todo::SendOn(edge, barrier)));

@@ -140,10 +140,9 @@ impl Keeper {
         // Whoever passes this barrier has seen the one before stand.
         let news = *self.news.borrow();
         self.commit(belt, news).await?;
-        // What comes behind the barrier is not to be in it.
-        self.prepared_states = belt.freeze_states();
         for passing in PASSING {
             match passing {
+                Passing::Freeze => self.prepared_states = belt.freeze_states(),
                 Passing::SendOn => {
                     belt.pass(barrier).await;
                     fault::pass(Point::BarrierPassed);

@@ -10,6 +10,7 @@
 mod align;
 mod coordinator;
 mod keeper;
+mod making;
 mod participant;
 mod state_tables;
 mod store;

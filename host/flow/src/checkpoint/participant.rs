@@ -5,6 +5,8 @@ use crate::connector::Barrier;
 /// One of the things that a loop does when a barrier passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passing {
+    /// The state of stages is put aside as it stands: what comes behind the barrier is not to be in it.
+    Freeze,
     /// The barrier goes on its way, behind all that has left this loop.
     SendOn,
     /// What sinks were given becomes durable, and what was refused.
@@ -14,7 +16,7 @@ pub enum Passing {
 }
 
 /// What a loop does when a barrier passes, in this order: whoever has answered has nothing left to lose.
-pub const PASSING: [Passing; 3] = [Passing::SendOn, Passing::Prepare, Passing::Answer];
+pub const PASSING: [Passing; 4] = [Passing::Freeze, Passing::SendOn, Passing::Prepare, Passing::Answer];
 
 /// Where one loop stands in the checkpoints of its pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

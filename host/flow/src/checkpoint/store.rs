@@ -15,6 +15,7 @@ use redb::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::making::open_or_make;
 use super::state_tables::{self, StateTable};
 use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
 use crate::connector::Places;
@@ -96,7 +97,8 @@ impl RedbStore {
         let path = dir.join(FILE);
         std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
         let mut options = Database::builder();
-        let database = options.set_cache_size(CHECKPOINT_CACHE_BYTES).create(&path);
+        options.set_cache_size(CHECKPOINT_CACHE_BYTES);
+        let database = open_or_make(&path, |path| options.create(path));
         let database = Arc::new(database.map_err(|error| opening(&path, error))?);
         let standing = standing(&*database, &path)?;
         let last = standing.as_ref().map(|standing| standing.checkpoint.clone()).unwrap_or_default();
