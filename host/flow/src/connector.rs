@@ -144,6 +144,12 @@ pub trait Figures: Send + Sync + std::fmt::Debug {
     fn figures(&self) -> Vec<Figure>;
 }
 
+/// Lets go of what a source holds, while the source waits for records too: they may not come before there is room.
+pub trait Release: Send + Sync {
+    /// All that was pulled up to these places is durable behind the sinks.
+    fn release(&self, places: &Places) -> Result<(), ConnectError>;
+}
+
 /// Where records come from. One loop owns it.
 #[async_trait]
 pub trait Source: Send {
@@ -155,6 +161,12 @@ pub trait Source: Send {
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
         let _ = places;
         Ok(())
+    }
+
+    /// What is told instead of [`Source::committed`] where it does not wait for the end of a pull. Taken once, before
+    /// the first pull.
+    fn releaser(&self) -> Option<Arc<dyn Release>> {
+        None
     }
 
     /// How often it ran into its limits; none for what is built in.

@@ -242,15 +242,15 @@ impl Checkpoints {
         let names = chains.iter().map(|(name, _)| name.clone()).collect();
         let desk = Desk::new(names, standing, store.clone(), pace, context);
         for (of, (_, chain)) in chains.iter_mut().enumerate() {
-            let source = match &chain.head {
+            let (source, releaser) = match &chain.head {
                 Head::Source(head) => {
                     let name = context.plan.stages[head.stage].name.clone();
                     let places = places.get(&name).cloned().unwrap_or_default();
-                    Some((name, places))
+                    (Some((name, places)), head.source.releaser())
                 }
-                _ => None,
+                _ => (None, None),
             };
-            chain.keeper = Some(desk.keeper(of, source));
+            chain.keeper = Some(desk.keeper(of, source).releasing_by(releaser));
         }
         (desk, store)
     }

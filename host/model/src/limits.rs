@@ -370,6 +370,8 @@ pub const HTTP_REQUEST_TIME_MAX: Duration = Duration::from_secs(3600);
 pub const HTTP_REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
 /// What is told to senders that are refused because there is no room: a checkpoint or two later there may be.
 pub const HTTP_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long an address that is in use is tried again: the process itself may be about to give it back.
+pub const HTTP_LISTEN_AGAIN_TIME: Duration = Duration::from_millis(500);
 /// How long nothing is accepted after a connection could not be.
 pub const HTTP_ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(50);
 /// The window of a body that is packed with zstd, as the power of two of its bytes: what unpacking it may take.

@@ -14,17 +14,18 @@ mod server;
 mod tls;
 mod token;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::Schema;
 use flow::connector::{ConnectError, Places, Source};
 use flow::spool::SpoolOptions;
 use hyper::header::HeaderName;
 use model::convert::{JsonReader, REST};
-use model::limits;
+use model::limits::{self, HTTP_ACCEPT_AGAIN_AFTER, HTTP_LISTEN_AGAIN_TIME};
 use model::manifest::ColumnType;
 use model::manifest::{TimeFrom, UnknownFields};
 use model::plan::{Stream, declared_field};
@@ -289,10 +290,22 @@ impl OpenSource for Http {
 
 impl Http {
     fn bind(&self) -> Result<TcpListener, ConnectError> {
-        let bound = TcpListener::bind(self.listen).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        });
+        let begun = Instant::now();
+        let bound = loop {
+            let bound = TcpListener::bind(self.listen).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            });
+            match bound {
+                // A pipeline that goes back to its last checkpoint may just be letting go of it.
+                Err(error)
+                    if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < HTTP_LISTEN_AGAIN_TIME =>
+                {
+                    std::thread::sleep(HTTP_ACCEPT_AGAIN_AFTER);
+                }
+                bound => break bound,
+            }
+        };
         bound.map_err(|error| {
             let next = "name an address of this machine and a port that nobody uses with `listen`";
             ConnectError::failed(format!("{} cannot be listened on", self.listen), error, next)

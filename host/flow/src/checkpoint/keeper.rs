@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::watch::{News, Report, What};
 use super::{PASSING, Participant, Passing, Share};
 use crate::belt::Belt;
-use crate::connector::{Barrier, Cursor, Places, Source};
+use crate::connector::{Barrier, Cursor, Places, Release, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::state::StateDelta;
@@ -36,6 +36,8 @@ pub(crate) struct Keeper {
     prepared_reached: Reached,
     /// What the source has not been told yet.
     to_release: Option<Places>,
+    /// Of a source that is told at once.
+    releaser: Option<Arc<dyn Release>>,
 }
 
 impl Keeper {
@@ -64,7 +66,14 @@ impl Keeper {
             prepared_states: BTreeMap::new(),
             prepared_reached: Reached::new(),
             to_release: None,
+            releaser: None,
         }
+    }
+
+    /// The source at the head of the loop may be told what to release while it waits.
+    pub fn releasing_by(mut self, releaser: Option<Arc<dyn Release>>) -> Self {
+        self.releaser = releaser;
+        self
     }
 
     /// The source has read up to here.
@@ -127,7 +136,20 @@ impl Keeper {
             fault::pass(Point::SinksCommitting);
             belt.commit(&prepared).await?;
             fault::pass(Point::SinksCommitted);
-            self.to_release = Some(std::mem::take(&mut self.prepared_places));
+            let places = std::mem::take(&mut self.prepared_places);
+            match (&self.releaser, &self.source) {
+                (Some(releaser), Some(source)) => {
+                    fault::pass(Point::SourceReleasing);
+                    let released = releaser.release(&places);
+                    released.map_err(|error| RunError::Connect {
+                        stage: source.to_string(),
+                        records: None,
+                        error,
+                    })?;
+                    fault::pass(Point::SourceReleased);
+                }
+                _ => self.to_release = Some(places),
+            }
             if let Some(source) = &self.source {
                 belt.context.refusing.passed(source, &self.prepared_reached);
             }

@@ -136,7 +136,8 @@ impl Spool {
         self.shared.wake(desk);
     }
 
-    pub(super) fn release(&self, to: u64) {
+    /// Records before `to` are not wanted any more.
+    pub fn release(&self, to: u64) {
         let mut desk = lock(&self.shared.desk);
         if to > desk.release_to {
             desk.release_to = to;

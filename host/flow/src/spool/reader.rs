@@ -240,9 +240,9 @@ impl Reader {
         self.ahead.advance(count);
     }
 
-    /// Records before `to` are not wanted any more.
-    pub fn release(&self, to: u64) {
-        self.spool.release(to);
+    /// Whose records these are.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
     }
 }
 

@@ -487,7 +487,7 @@ fn appenders_share_syncs_and_each_gets_its_own_numbers() {
         assert_eq!(numbers.len(), 64 * 20);
         let syncs = spool.meter().syncs();
         assert!(syncs < 64 * 20, "{syncs} syncs: nobody shared one");
-        reader.release(found.len() as u64);
+        reader.spool().release(found.len() as u64);
         spool.stop();
         assert_eq!(spool.append(records(&["late"])).await, Err(NotTaken::Stopping));
         drop(reader);
