@@ -6,7 +6,7 @@
 //! One loop does all the waiting, in `work`; everything else returns at once. A future that waits inside
 //! another is moved with it each time it is made, and the future of a call into a guest is large.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ use crate::meters::{BatchCount, Meters};
 use crate::quota::Quota;
 use crate::refuse::Refusing;
 use crate::run::{Rules, Transform};
-use crate::state::{StageState, StateDelta};
+use crate::state::{self, StageState};
 use crate::suspects::Suspects;
 use crate::trouble::{Failed, FailedKind, Trouble, failed, not_opened};
 
@@ -110,7 +110,7 @@ pub(crate) struct Belt {
     /// By stage of the plan.
     pub(crate) stations: Vec<Station>,
     /// What stages remember, with their indices. It stays when a stage has failed: what it did before counts.
-    states: Vec<(usize, Arc<StageState>)>,
+    pub(crate) states: Vec<(usize, Arc<StageState>)>,
     /// By stage: what is the matter with it.
     pub(crate) troubles: Vec<Option<Box<Trouble>>>,
     /// By edge: how a batch comes in, for edges that end on this belt.
@@ -146,12 +146,7 @@ impl Belt {
             };
             crossings.push(Some(crossing.map_err(broke)?));
         }
-        let mut states: Vec<(usize, Arc<StageState>)> = Vec::new();
-        for (stage, station) in &stations {
-            if let Station::Transform { transform: Transform { state: Some(state), .. }, .. } = station {
-                states.push((*stage, state.clone()));
-            }
-        }
+        let states = state::of_stations(&stations);
         let station = |stage| stations.remove(&stage).unwrap_or(Station::Elsewhere);
         let stations = (0..plan.stages.len()).map(station).collect();
         let troubles = plan.stages.iter().map(|_| None).collect();
@@ -360,11 +355,7 @@ impl Belt {
             Ok(applied) => applied,
             Err(error) => return Err(self.bad_answer(plan, stage, batch, error)),
         };
-        if let Station::Transform { transform: Transform { state: Some(state), .. }, .. } =
-            &self.stations[stage]
-        {
-            state.keep();
-        }
+        self.stations[stage].keep_state();
         let records_out = batches.iter().map(|(_, batch)| batch.rows() as u64).sum();
         let records_in = batch.rows() as u64;
         let count = BatchCount { records_in, records_out, tally, fuel, took: started.elapsed() };
@@ -498,28 +489,6 @@ impl Belt {
                 transform.pool.cool();
             }
         }
-    }
-
-    /// What changed in the states of this belt's stages since the barrier before.
-    pub fn freeze_states(&self) -> BTreeMap<Arc<str>, StateDelta> {
-        let stages = &self.context.plan.stages;
-        let frozen = self.states.iter();
-        frozen.filter_map(|(stage, state)| Some((stages[*stage].name.clone(), state.freeze()?))).collect()
-    }
-
-    /// The checkpoint stands that has what was frozen last.
-    pub fn states_stored(&self) {
-        self.states.iter().for_each(|(_, state)| state.stored());
-    }
-
-    /// Whether a stage has written so much that it is time for a checkpoint.
-    pub fn is_state_heavy(&self) -> bool {
-        self.states.iter().any(|(_, state)| state.is_heavy())
-    }
-
-    /// Whether a stage should write no more until the checkpoint that is under way stands.
-    pub fn is_state_full(&self) -> bool {
-        self.states.iter().any(|(_, state)| state.is_full())
     }
 
     /// Makes durable what the sinks of this belt have been given, then lets it be seen. Each sink is asked,
