@@ -26,7 +26,7 @@ use crate::meters::{BatchCount, Meters};
 use crate::quota::Quota;
 use crate::refuse::Refusing;
 use crate::run::{Rules, Transform};
-use crate::state::StageState;
+use crate::state::{self, StageState};
 use crate::suspects::Suspects;
 use crate::trouble::{Failed, FailedKind, Trouble, failed, not_opened};
 
@@ -146,12 +146,7 @@ impl Belt {
             };
             crossings.push(Some(crossing.map_err(broke)?));
         }
-        let mut states: Vec<(usize, Arc<StageState>)> = Vec::new();
-        for (stage, station) in &stations {
-            if let Station::Transform { transform: Transform { state: Some(state), .. }, .. } = station {
-                states.push((*stage, state.clone()));
-            }
-        }
+        let states = state::of_stations(&stations);
         let station = |stage| stations.remove(&stage).unwrap_or(Station::Elsewhere);
         let stations = (0..plan.stages.len()).map(station).collect();
         let troubles = plan.stages.iter().map(|_| None).collect();
@@ -360,11 +355,7 @@ impl Belt {
             Ok(applied) => applied,
             Err(error) => return Err(self.bad_answer(plan, stage, batch, error)),
         };
-        if let Station::Transform { transform: Transform { state: Some(state), .. }, .. } =
-            &self.stations[stage]
-        {
-            state.keep();
-        }
+        self.stations[stage].keep_state();
         let records_out = batches.iter().map(|(_, batch)| batch.rows() as u64).sum();
         let records_in = batch.rows() as u64;
         let count = BatchCount { records_in, records_out, tally, fuel, took: started.elapsed() };

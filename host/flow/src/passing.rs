@@ -1,12 +1,8 @@
 //! What a belt does for checkpoints: its stages' state is frozen, its sinks prepare and commit, and barriers go on.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use crate::belt::{Belt, Station};
 use crate::connector::Barrier;
 use crate::error::RunError;
-use crate::state::StateDelta;
 
 impl Belt {
     /// Makes durable what the sinks of this belt have been given, then lets it be seen. Each sink is asked,
@@ -61,27 +57,5 @@ impl Belt {
                 sender.end().await;
             }
         }
-    }
-
-    /// What changed in the states of this belt's stages since the barrier before.
-    pub fn freeze_states(&self) -> BTreeMap<Arc<str>, StateDelta> {
-        let stages = &self.context.plan.stages;
-        let frozen = self.states.iter();
-        frozen.filter_map(|(stage, state)| Some((stages[*stage].name.clone(), state.freeze()?))).collect()
-    }
-
-    /// The checkpoint stands that has what was frozen last.
-    pub fn states_stored(&self) {
-        self.states.iter().for_each(|(_, state)| state.stored());
-    }
-
-    /// Whether a stage has written so much that it is time for a checkpoint.
-    pub fn is_state_heavy(&self) -> bool {
-        self.states.iter().any(|(_, state)| state.is_heavy())
-    }
-
-    /// Whether a stage should write no more until the checkpoint that is under way stands.
-    pub fn is_state_full(&self) -> bool {
-        self.states.iter().any(|(_, state)| state.is_full())
     }
 }

@@ -105,9 +105,8 @@ mod tests {
             counts[usize::from(KeyGroup::of(&n.to_le_bytes()).index())] += 1;
         }
         assert!(counts.iter().all(|count| (50..200).contains(count)), "{counts:?}");
-        // On disk: another number here loses the state of every pipeline.
-        let groups: Vec<u8> =
-            [&b""[..], b"a", b"customer 1"].iter().map(|key| KeyGroup::of(key).index()).collect();
-        insta::assert_debug_snapshot!(groups, @"");
+        // They are on disk: other numbers here would lose the state of every pipeline.
+        let groups = [&b""[..], b"a", b"abc"].map(|key| KeyGroup::of(key).index());
+        assert_eq!(groups, [5, 54, 20]);
     }
 }

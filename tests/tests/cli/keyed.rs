@@ -150,8 +150,8 @@ fn what_a_call_wrote_that_failed_never_happened() {
         ("panic-when-used", "", true, Some("trap")),
         ("loop", ", limits: { fuel-per-batch: 1M, fuel-per-record: 100k }", false, Some("out-of-fuel")),
         ("key 5000", "", true, Some("state-entry-too-large")),
-        ("value 2000000", "", false, Some("state-entry-too-large")),
-        ("retry-once", ", retry: { backoff: 1ms }", true, None),
+        ("value 2000000", ", limits: { output-ratio: 1M }", false, Some("state-entry-too-large")),
+        ("retry-once", ", retry: { backoff: 1ms..10ms }", true, None),
     ] {
         let scene = probe(&adds(200, 70, between), stage);
         let args: &[&str] = match state {
@@ -253,6 +253,7 @@ fn state_goes_to_no_other_stage_unless_somebody_says_so() {
 #[test]
 fn a_stage_that_keeps_state_is_shown_to() {
     let scene = Scene::with(&manifest("first", "dedupe", "{ columns: [n] }"));
+    scene.write("in.jsonl", "");
     scene.run(&["validate", "pipeline.yaml"]).code(0).says(&["state is kept by first"]);
     let dedupe = crate::places::guest("dedupe").display().to_string();
     scene.run(&["inspect", &dedupe]).code(0).prints(&["keeps state"]);

@@ -14,7 +14,9 @@ use crate::guests::{load, setup};
 async fn stage(limits: StateLimits) -> (Pool, Arc<StageState>) {
     let component = load("probe-state").await;
     let state = Arc::new(StageState::in_memory(limits));
-    let mut setup = setup(&load("probe-bytes").await, "all", &[], StageLimits::default()).await;
+    // So that a value may be handed over that is too large for state.
+    let limits_here = StageLimits { output_ratio: 1_000_000, ..StageLimits::default() };
+    let mut setup = setup(&load("probe-bytes").await, "all", &[], limits_here).await;
     setup.config = serde_json::json!({});
     setup.state = Some(state.clone());
     (Pool::new(component, setup), state)

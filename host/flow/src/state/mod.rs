@@ -10,6 +10,7 @@ mod base;
 mod cache;
 mod memtable;
 mod place;
+mod stages;
 
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ pub use base::{PlaceValue, StateBase, StateGauge, StateSize};
 use cache::Cache;
 use memtable::{EntryRef, Journal, Known, Memtable};
 use place::{end_of, place, read_place, write_place};
+pub(crate) use stages::of_stations;
 
 /// The state of one stage, in one replica of it.
 #[derive(Debug)]
