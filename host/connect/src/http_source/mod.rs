@@ -173,13 +173,6 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         count("/connections-max", options.connections_max, connections, limits::HTTP_CONNECTIONS_MAX)?;
     let most = limits::HTTP_REQUEST_RECORDS_MAX;
     let records_max = count("/records-max", options.records_max, limits::HTTP_REQUEST_RECORDS, most)?;
-    let request_timeout = options.request_timeout.unwrap_or(limits::HTTP_REQUEST_TIME);
-    if request_timeout.is_zero() || request_timeout > limits::HTTP_REQUEST_TIME_MAX {
-        let message = "`request-timeout` is from 1ms to 1h";
-        return Err(
-            OptionsError::new("/request-timeout", message, "30s is what it is without the option").into()
-        );
-    }
     let source = Http {
         spec: spec.clone(),
         stream: stream.clone(),
@@ -195,9 +188,18 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         bodies_bytes_max: bodies as usize,
         bounds: Bounds { records_max: records_max as usize, record_bytes_max: record as usize },
         connections_max: connections as usize,
-        request_timeout,
+        request_timeout: request_timeout(options.request_timeout)?,
     };
     Ok(PlannedSource::new(stream, source))
+}
+
+fn request_timeout(given: Option<Duration>) -> Result<Duration, OptionsError> {
+    let timeout = given.unwrap_or(limits::HTTP_REQUEST_TIME);
+    if timeout.is_zero() || timeout > limits::HTTP_REQUEST_TIME_MAX {
+        let message = "`request-timeout` is from 1ms to 1h";
+        return Err(OptionsError::new("/request-timeout", message, "30s is what it is without the option"));
+    }
+    Ok(timeout)
 }
 
 fn within(
