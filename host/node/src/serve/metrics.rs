@@ -145,15 +145,7 @@ impl Collector for Stages {
                 ConstCounter::new(*count).encode(hits.encode_family(&labels)?)?;
             }
         }
-        for (name, help, figure) in STATES {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (pipeline, report) in &reports {
-                if let Some(size) = &report.state {
-                    let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
-                    ConstGauge::new(figure(size) as f64).encode(metric.encode_family(&labels)?)?;
-                }
-            }
-        }
+        encode_states(&mut encoder, &reports)?;
         for (name, help, figure) in CHECKPOINTS {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for meters in &self.0 {
@@ -189,4 +181,21 @@ impl Collector for Stages {
         }
         Ok(())
     }
+}
+
+/// How much each stage remembers that does.
+fn encode_states(
+    encoder: &mut DescriptorEncoder<'_>,
+    reports: &[(String, StageReport)],
+) -> Result<(), Error> {
+    for (name, help, figure) in STATES {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (pipeline, report) in reports {
+            if let Some(size) = &report.state {
+                let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
+                ConstGauge::new(figure(size) as f64).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+    }
+    Ok(())
 }
