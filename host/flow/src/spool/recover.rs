@@ -24,6 +24,15 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path, from: Option<u64>) -> Result<
     let named = names.iter().filter_map(|name| Some((Name::parse(name.to_str()?)?, dir.join(name))));
     let mut named: Vec<(Name, PathBuf)> = named.collect();
     named.sort_by_key(|(name, _)| name.first);
+    if let [before @ .., (name, path)] = &named[..]
+        && !before.is_empty()
+        && !is_begun(disk, *name, path).map_err(SpoolError::io(path, "read"))?
+    {
+        // The one before it knows the next number, and may have gone on where this one could not be made.
+        disk.remove(path).map_err(SpoolError::io(path, "remove"))?;
+        disk.sync_dir(dir).map_err(SpoolError::io(dir, "sync"))?;
+        named.pop();
+    }
     let mut recovered = Recovered { segments: VecDeque::with_capacity(named.len()), next: 0 };
     for (at, (name, path)) in named.iter().enumerate() {
         let behind = named.get(at + 1).map(|(behind, _)| behind.first);
@@ -154,6 +163,21 @@ impl Reading<'_> {
     fn damaged(&self, offset: u64, next: u64, why: &str) -> SpoolError {
         SpoolError::Damaged { path: self.path.to_owned(), offset, next, why: why.to_owned() }
     }
+}
+
+/// Whether a segment was made as far as its head.
+fn is_begun(disk: &dyn Disk, name: Name, path: &Path) -> io::Result<bool> {
+    let file = disk.open(path, Mode::Read)?;
+    let mut content = vec![0; FILE_HEAD_BYTES];
+    let there = file.read_at(&mut content, 0)?;
+    content.truncate(there);
+    if name.given_up || segment::scan(&content, name.first).is_ok() {
+        return Ok(true);
+    }
+    let bytes = usize::try_from(file.bytes()?).unwrap_or(usize::MAX);
+    content.resize(bytes, 0);
+    read_exact_at(&*file, &mut content, 0)?;
+    Ok(!is_blank(&content))
 }
 
 /// Whether nothing stands behind the head.

@@ -290,6 +290,23 @@ fn a_spool_that_is_not_the_checkpoints_is_refused() {
 }
 
 #[test]
+fn a_segment_that_was_not_begun_does_not_hold_up_the_one_before_it() {
+    for left in [&[][..], &[0; 100], &[7; 12]] {
+        let dir = tempfile::tempdir().expect("a directory");
+        put(&mut open(dir.path()), &["a", "b"]).expect("put");
+        let not_begun = segment::path_of(dir.path(), 2);
+        // A crash or a full disk came when the next segment was made, and what came then found room in the first one.
+        fs::write(&not_begun, left).expect("written");
+        let mut log = open(dir.path());
+        assert_eq!((log.next(), not_begun.exists()), (2, false));
+        fs::write(&not_begun, left).expect("written");
+        assert_eq!(put(&mut log, &["c"]), Ok(2));
+        drop(log);
+        assert_eq!(read(&open(dir.path()), 0), Ok(numbered(0, &["a", "b", "c"])));
+    }
+}
+
+#[test]
 fn an_empty_segment_without_room_is_made_anew_and_not_removed() {
     let dir = tempfile::tempdir().expect("a directory");
     put(&mut open(dir.path()), &["a"]).expect("put");
