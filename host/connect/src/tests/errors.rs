@@ -59,7 +59,7 @@ fn what_cannot_be_read_is_said_before_anything_runs() {
         assert!(help.contains(expected), "{with}: {help}");
     }
     let error = plan_source(&spec(directory.path(), "fil", json!({}))).err().expect("there is none");
-    assert_eq!(error.to_string(), "there is no built-in source `fil`; there are file, generate, stdin");
+    assert_eq!(error.to_string(), "there is no built-in source `fil`; there are file, generate, http, stdin");
     let declared =
         declare(spec(directory.path(), "file", json!({ "path": "ok.csv" })), &[("b", ColumnType::Int)]);
     let error = plan_source(&declared).err().expect("no such column");
