@@ -42,7 +42,7 @@ impl Stretch {
 impl Drop for Parcel {
     fn drop(&mut self) {
         if let (Some(stretch), Some(taken)) = (&self.stretch, self.taken) {
-            stretch.drain().worked_off(self.batch.weight_bytes(), taken.elapsed());
+            stretch.drain().worked_off(self.batch.weight_bytes(), taken.elapsed(), stretch.within);
         }
     }
 }
@@ -95,7 +95,7 @@ impl Sender {
         let slot = self.signals.reserve().await.map_err(|_| Closed)?;
         let bytes = batch.weight_bytes().clamp(1, limits::EDGE_BYTES_MAX);
         let weight = match &self.stretch {
-            Some(stretch) => stretch.drain().room(bytes, limits::EDGE_BYTES_MAX, stretch.within),
+            Some(stretch) => stretch.drain().room(bytes, limits::EDGE_BYTES_MAX),
             None => bytes,
         };
         let room = self.room.clone().acquire_many_owned(weight as u32).await.map_err(|_| Closed)?;

@@ -38,23 +38,24 @@ impl Pacing {
     }
 }
 
-/// How long an edge's receiver takes for a byte, smoothed over a few batches.
+/// How many bytes an edge may hold, by what its receiver takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Drain {
-    seconds_per_byte: f64,
+    /// Bytes; 0 while nothing is known.
+    window: usize,
 }
 
 impl Drain {
-    /// `bytes` were worked off in `took`.
-    pub fn worked_off(&mut self, bytes: usize, took: Duration) {
-        const NEW: f64 = 0.3;
-        let now = took.as_secs_f64() / bytes.max(1) as f64;
-        self.seconds_per_byte += NEW * (now - self.seconds_per_byte);
+    /// `bytes` were worked off in `took`; all on the edge is to be worked off `within`. While it goes well there may be as
+    /// many more: a receiver that has a buffer is quick until that is full.
+    pub fn worked_off(&mut self, bytes: usize, took: Duration, within: Duration) {
+        let fits = bytes as f64 * within.as_secs_f64() / took.as_secs_f64().max(1e-9);
+        self.window = self.window.saturating_add(bytes).min(fits as usize).max(1);
     }
 
-    /// The room that `bytes` take up on an edge with room for `bytes_max`, all of which is to be worked off `within`.
-    pub fn room(&self, bytes: usize, bytes_max: usize, within: Duration) -> usize {
-        let share = bytes as f64 * self.seconds_per_byte / within.as_secs_f64().max(1e-9);
+    /// The room that `bytes` take up on an edge with room for `bytes_max`.
+    pub fn room(&self, bytes: usize, bytes_max: usize) -> usize {
+        let share = bytes as f64 / self.window as f64;
         bytes.max((share * bytes_max as f64) as usize).clamp(1, bytes_max)
     }
 }
@@ -112,17 +113,18 @@ mod tests {
     fn an_edge_holds_what_is_worked_off_in_time_and_never_more_than_its_bytes() {
         const ROOM: usize = 1 << 20;
         let mut drain = Drain::default();
-        assert_eq!(drain.room(1000, ROOM, WITHIN), 1000, "nothing is known yet: bytes alone count");
-        for _ in 0..30 {
-            drain.worked_off(1000, Duration::from_micros(10));
+        assert_eq!(drain.room(1000, ROOM), ROOM, "nothing is known yet: one batch at a time");
+        for _ in 0..3 {
+            drain.worked_off(1000, Duration::from_micros(10), WITHIN);
         }
-        assert_eq!(drain.room(1000, ROOM, WITHIN), 1000, "a hundred megabytes a second");
-        for _ in 0..30 {
-            drain.worked_off(1000, Duration::from_millis(125));
+        assert_eq!(drain.room(1000, ROOM), ROOM / 3, "it has taken three so far");
+        for _ in 0..3000 {
+            drain.worked_off(1000, Duration::from_micros(10), WITHIN);
         }
-        let two = drain.room(1000, ROOM, WITHIN);
-        assert!((ROOM / 2 - 100..=ROOM / 2 + 100).contains(&two), "two of them fit: {two}");
-        assert_eq!(drain.room(100_000, ROOM, WITHIN), ROOM, "what is slower passes alone");
-        assert_eq!(Drain::default().room(0, ROOM, WITHIN), 1);
+        assert_eq!(drain.room(1000, ROOM), 1000, "a hundred megabytes a second: bytes alone count");
+        drain.worked_off(1000, Duration::from_millis(125), WITHIN);
+        assert_eq!(drain.room(1000, ROOM), ROOM / 2, "two of them are worked off in time");
+        assert_eq!(drain.room(100_000, ROOM), ROOM, "what is slower passes alone");
+        assert_eq!(Drain::default().room(0, ROOM), 1);
     }
 }

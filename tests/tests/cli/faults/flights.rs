@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::OnceLock;
@@ -35,7 +36,11 @@ stages:
   one: { sink: file, from: [early, late], with: { path: OUT/one.csv } }
   row: { sink: file, from: late, with: { path: OUT/row/part.jsonl, rotate: { size: 1MiB } } }
   place: { sink: file, from: early, with: { path: OUT/place.csv, delivery: at-least-once } }
+  seen: { sink: stdout, from: early, with: { format: csv } }
 ";
+
+/// What stdout was.
+const SEEN: &str = "seen.csv";
 
 /// The lines that each sink is to have, sorted, and the rows that are refused.
 pub struct Expected {
@@ -112,6 +117,17 @@ pub fn scene(manifest: &str, at: &Path) -> Scene {
     scene
 }
 
+/// Where stdout goes, all lives behind one another; half a line that a kill has left gets an end.
+fn seen(scene: &Scene) -> File {
+    let path = scene.path(SEEN);
+    let before = std::fs::read(&path).unwrap_or_default();
+    let mut file = File::options().append(true).create(true).open(path).expect("a file");
+    if before.last().is_some_and(|last| *last != b'\n') {
+        file.write_all(b"\n").expect("written");
+    }
+    file
+}
+
 /// Starts the pipeline with its state, and its dead letters, in `at`.
 pub fn start(scene: &Scene, at: &Path, fault: Option<&str>) -> Child {
     let (state, letters) = (at.join("state").display().to_string(), at.join("letters").display().to_string());
@@ -119,7 +135,7 @@ pub fn start(scene: &Scene, at: &Path, fault: Option<&str>) -> Child {
     if let Some(fault) = fault {
         command.env("CONVEYOR_FAULT", fault);
     }
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
+    command.stdout(seen(scene)).stderr(Stdio::piped()).spawn().expect("the binary starts")
 }
 
 pub fn end(child: Child) -> Ran {
@@ -144,13 +160,20 @@ pub fn check(scene: &Scene, at: &Path, what: &str) -> usize {
         lines.extend(read(entry.path()).lines().map(str::to_owned));
     }
     same(lines, &expected.row, &format!("{what}: the row of files"));
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    // Its header may come again with what comes again.
-    for line in read(out.join("place.csv")).lines().filter(|line| !line.starts_with('n')) {
-        *counts.entry(line.to_owned()).or_default() += 1;
+    at_least_once(&read(out.join("place.csv")), &format!("{what}: place.csv, without repeats"))
+        + at_least_once(&read(scene.path(SEEN)), &format!("{what}: stdout, without repeats"))
+}
+
+/// Gives how many lines came again.
+fn at_least_once(text: &str, what: &str) -> usize {
+    let expected = &expected().place;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    // A header comes with each life, and half a line with each kill.
+    for line in text.lines().filter(|line| expected.binary_search_by(|one| one.as_str().cmp(line)).is_ok()) {
+        *counts.entry(line).or_default() += 1;
     }
     let repeats = counts.values().map(|count| count - 1).sum();
-    same(counts.into_keys().collect(), &expected.place, &format!("{what}: place.csv, without repeats"));
+    same(counts.into_keys().map(str::to_owned).collect(), expected, what);
     repeats
 }
 
