@@ -55,7 +55,9 @@ fn round(place: Option<(&str, u32)>, random: &mut Rng, struck: &mut Struck) -> b
     let scene = scene(MANIFEST, Path::new(""));
     let at = scene.path("");
     let mut what = Vec::new();
-    let dies_before = place.is_none_or(|(place, _)| AFTER_A_CRASH.contains(&place)) || random.bool();
+    // Some places are come to once, in the first life.
+    let is_anywhere = place.is_none_or(|(place, _)| AFTER_A_CRASH.contains(&place));
+    let dies_before = is_anywhere || place.is_some_and(|(_, nth)| nth > 1) && random.bool();
     if dies_before && kill_at_random(&scene, &at, random) {
         what.push("a kill at random".to_owned());
     }

@@ -52,5 +52,5 @@ fn behind_a_slow_reader_memory_stays_flat_and_checkpoints_come_through() {
     let listed: serde_json::Value = serde_json::from_str(&listed()).expect("JSON");
     let stored = listed[0]["checkpoints"].as_array().map_or(0, Vec::len);
     // What was sent before it was known how slow the reader is takes half a minute.
-    assert!(seconds < 60 || stored >= 2, "{stored} checkpoints in {seconds} s: {listed}");
+    assert!(seconds < 60 || stored >= 1, "{stored} checkpoints in {seconds} s: {listed}");
 }
