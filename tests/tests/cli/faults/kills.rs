@@ -55,9 +55,12 @@ fn round(place: Option<(&str, u32)>, random: &mut Rng, struck: &mut Struck) -> b
     let scene = scene(MANIFEST, Path::new(""));
     let at = scene.path("");
     let mut what = Vec::new();
-    // Some places are come to once, in the first life.
-    let is_anywhere = place.is_none_or(|(place, _)| AFTER_A_CRASH.contains(&place));
-    let dies_before = is_anywhere || place.is_some_and(|(_, nth)| nth > 1) && random.bool();
+    // Some places are come to once, in the first life; others where there is something prepared that does not stand.
+    if place.is_some_and(|(place, _)| AFTER_A_CRASH.contains(&place)) {
+        assert!(kill_at(&scene, &at, "sinks-prepared", 3), "a run prepared less than three times");
+        what.push("a kill at sinks-prepared@3".to_owned());
+    }
+    let dies_before = place.is_none_or(|(_, nth)| nth > 1) && what.is_empty() && random.bool();
     if dies_before && kill_at_random(&scene, &at, random) {
         what.push("a kill at random".to_owned());
     }
