@@ -76,7 +76,7 @@ impl Keyed {
             setbacks: Setbacks::default(),
         };
         runtime.block_on(async {
-            let job = self.wired.open(Box::new(Refuse), Some(checkpoints)).await;
+            let job = self.wired.open(Box::new(Refuse), 1, Some(checkpoints)).await;
             let run = job.map_err(|failure| anyhow!("{failure:?}"))?.build()?;
             let meters = run.meters();
             let clock = Clock::start(&[]);

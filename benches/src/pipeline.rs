@@ -62,7 +62,7 @@ impl Pipeline {
 
     /// Opens everything that the manifest names; to be done once.
     pub async fn open(&self) -> Result<Job> {
-        self.wired.open(Box::new(Refuse), None).await.map_err(|failure| anyhow!("{failure:?}"))
+        self.wired.open(Box::new(Refuse), 1, None).await.map_err(|failure| anyhow!("{failure:?}"))
     }
 
     /// A run of its transforms between two other ends than the manifest names.
@@ -95,7 +95,7 @@ impl Pipeline {
         let parts: Option<Vec<_>> = plan.stages.iter().map(part).collect();
         let parts = parts.context("a pipeline with one source and one sink is needed")?;
         let rules = Rules { on_error: vec![on_error; parts.len()], ..Rules::defaults(&plan) };
-        Ok(Job { plan, parts, rules, letters, checkpoints: None }.build()?)
+        Ok(Job { plan, parts, rules, letters, epoch: 1, checkpoints: None }.build()?)
     }
 }
 

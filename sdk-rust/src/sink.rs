@@ -35,7 +35,8 @@ pub trait Sink: Sized + 'static {
     fn write(&mut self, batch: &Batch, ids: Ids<'_>, rejected: &mut Rejected) -> Result;
 
     /// Makes all that was written so far durable, ready to be committed. The token is stored with the
-    /// checkpoint.
+    /// checkpoint. `checkpoint` ascends, and with the epoch of `open` it is there once; a run without checkpoints
+    /// prepares once, at its end, with its epoch as the number.
     fn prepare(&mut self, checkpoint: u64) -> Result<Vec<u8>> {
         let _ = checkpoint;
         Ok(Vec::new())
@@ -66,7 +67,8 @@ pub trait TableSink: Sized + 'static {
     fn write(&mut self, table: &Table, ids: Ids<'_>, rejected: &mut Rejected) -> Result;
 
     /// Makes all that was written so far durable, ready to be committed. The token is stored with the
-    /// checkpoint.
+    /// checkpoint. `checkpoint` ascends, and with the epoch of `open` it is there once; a run without checkpoints
+    /// prepares once, at its end, with its epoch as the number.
     fn prepare(&mut self, checkpoint: u64) -> Result<Vec<u8>> {
         let _ = checkpoint;
         Ok(Vec::new())

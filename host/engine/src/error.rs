@@ -161,6 +161,12 @@ pub enum CallError {
     )]
     HostCallsTimedOut { limit: Duration },
     #[error(
+        "its `pull` was to be back within {} ms, and waited in the host for more than {} ms; let it answer none when \
+         nothing has come by then, or raise `limits.host-call-time`",
+        asked.as_millis(), limit.as_millis()
+    )]
+    PullTimedOut { asked: Duration, limit: Duration },
+    #[error(
         "out of stack: its calls went deeper than {limit_bytes} bytes of stack; look for a recursion without end"
     )]
     StackOverflow { limit_bytes: usize, backtrace: GuestBacktrace },
@@ -186,7 +192,9 @@ impl CallError {
             Self::OutOfFuel { .. } => "out-of-fuel",
             Self::TimedOut { .. } => "timed-out",
             Self::OutOfMemory { .. } => "out-of-memory",
-            Self::HostCallTimedOut { .. } | Self::HostCallsTimedOut { .. } => "host-call-timed-out",
+            Self::HostCallTimedOut { .. } | Self::HostCallsTimedOut { .. } | Self::PullTimedOut { .. } => {
+                "host-call-timed-out"
+            }
             Self::StackOverflow { .. } => "stack-overflow",
             Self::OutputTooLarge { .. } => "output-too-large",
             Self::HostCallTooLarge { .. } => "host-call-too-large",
@@ -216,6 +224,7 @@ impl CallError {
             | Self::TooManyResources { .. }
             | Self::HostCallTimedOut { .. }
             | Self::HostCallsTimedOut { .. }
+            | Self::PullTimedOut { .. }
             | Self::StackOverflow { .. }
             | Self::BadAnswer(_) => true,
             Self::State { error, .. } => error.is_of_records(),

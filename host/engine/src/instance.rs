@@ -26,6 +26,8 @@ pub(crate) struct Budget {
     pub ticks: u64,
     pub time: Duration,
     pub host_call_time: Duration,
+    /// What all waits inside the host may take together.
+    pub host_waits: Duration,
     /// Bytes that the guest may hand over, in one answer or one call into the host.
     pub output_bytes: usize,
 }
@@ -34,7 +36,13 @@ impl Budget {
     pub(crate) fn of(limits: &StageLimits, rows: usize) -> Self {
         let StageLimits { batch_time: time, host_call_time, .. } = *limits;
         let (fuel, ticks, output_bytes) = (limits.fuel(rows), limits.ticks(), limits.output_bytes);
-        Self { fuel, ticks, time, host_call_time, output_bytes }
+        let host_waits = host_call_time * limits::HOST_WAITS_MAX;
+        Self { fuel, ticks, time, host_call_time, host_waits, output_bytes }
+    }
+
+    /// For a call that was told when to be back.
+    pub(crate) fn back_after(self, wait: Duration) -> Self {
+        Self { host_waits: wait + self.host_call_time, ..self }
     }
 
     /// For a call that hands `input_bytes` in.
@@ -76,7 +84,7 @@ impl Instance {
         let pulse = store.data().clock.pulse().clone();
         let started = {
             let start = pin!(component.pre().instantiate_async(&mut store));
-            watched(start, &pulse, budget.host_call_time).await?
+            watched(start, &pulse, budget).await?
         };
         match started {
             Ok(exports) => {
@@ -129,7 +137,7 @@ impl Instance {
         self.arm(budget)?;
         let answer = {
             let call = pin!(func.call_async(&mut self.store, params));
-            watched(call, &self.pulse, budget.host_call_time).await
+            watched(call, &self.pulse, budget).await
         };
         self.settle(answer, budget)
     }
@@ -205,15 +213,15 @@ fn explain(
 pub(crate) async fn watched<T>(
     mut call: Pin<&mut impl Future<Output = T>>,
     pulse: &Pulse,
-    host_call_time: Duration,
+    budget: Budget,
 ) -> Result<T, CallError> {
     let before = pulse.beats();
     let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     if let Poll::Ready(answer) = first {
         return Ok(answer);
     }
-    let mut waits = Waits::new(host_call_time, Instant::now());
-    let mut over = pin!(tokio::time::sleep(host_call_time));
+    let mut waits = Waits::new(budget.host_call_time, budget.host_waits, Instant::now());
+    let mut over = pin!(tokio::time::sleep(budget.host_call_time));
     // Polled again at once, a call that yielded would go on, and its thread never come to anybody else.
     let mut just_polled = Some(before);
     std::future::poll_fn(|cx| {
@@ -248,6 +256,7 @@ pub(crate) async fn watched<T>(
 /// that it is bounded by itself: each one, and all of them together.
 struct Waits {
     each: Duration,
+    all: Duration,
     /// What all of them may still take.
     left: Duration,
     /// When the wait that is under way began.
@@ -257,8 +266,8 @@ struct Waits {
 }
 
 impl Waits {
-    fn new(each: Duration, now: Instant) -> Self {
-        Self { each, left: each * limits::HOST_WAITS_MAX, since: Some(now), counted: now }
+    fn new(each: Duration, all: Duration, now: Instant) -> Self {
+        Self { each, all, left: all, since: Some(now), counted: now }
     }
 
     /// It goes on, after a wait of this length.
@@ -276,10 +285,9 @@ impl Waits {
         }
         self.counted = now;
         let (one, all) = (*self.since.get_or_insert(now) + self.each, now + self.left);
-        let limit = self.each;
         Some(match one <= all {
-            true => (one, CallError::HostCallTimedOut { limit }),
-            false => (all, CallError::HostCallsTimedOut { limit: limit * limits::HOST_WAITS_MAX }),
+            true => (one, CallError::HostCallTimedOut { limit: self.each }),
+            false => (all, CallError::HostCallsTimedOut { limit: self.all }),
         })
     }
 }
@@ -345,7 +353,8 @@ mod tests {
         let each = Duration::from_millis(100);
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let mut waits = Waits::new(each, start);
+        let all = each * limits::HOST_WAITS_MAX;
+        let mut waits = Waits::new(each, all, start);
         // One that goes on over several polls ends by its own bound.
         for ms in [10, 20, 90] {
             waits.woken(at(ms));
@@ -363,7 +372,7 @@ mod tests {
                 (until, error) => break (until, error),
             }
         };
-        assert_eq!(last.0, at(100 * u64::from(limits::HOST_WAITS_MAX)));
+        assert_eq!(last.0, start + all);
         assert!(matches!(last.1, CallError::HostCallsTimedOut { .. }));
     }
 }

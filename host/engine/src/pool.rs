@@ -229,7 +229,7 @@ impl Shared {
                 let batch = lower_records(call, scratch)?;
                 let answer = {
                     let call = pin!(process.call_async(&mut instance.store, (batch,)));
-                    watched(call, &instance.pulse, budget.host_call_time).await
+                    watched(call, &instance.pulse, budget).await
                 };
                 let outcome = answered(instance.settle(answer, budget)?)?;
                 Ok(outcome_of_records(outcome, &self.plan.outputs, call.rows)?)
@@ -239,7 +239,7 @@ impl Shared {
                 let table = lower_table(call, &self.plan.wanted, scratch, &mut columns)?;
                 let answer = {
                     let call = pin!(process.call_async(&mut instance.store, (table,)));
-                    watched(call, &instance.pulse, budget.host_call_time).await
+                    watched(call, &instance.pulse, budget).await
                 };
                 let outcome = answered(instance.settle(answer, budget)?)?;
                 Ok(outcome_of_table(outcome, &self.plan.outputs, call.rows)?)

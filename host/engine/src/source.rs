@@ -46,7 +46,7 @@ pub struct SplitStart {
 pub struct PullBounds {
     pub records_max: u32,
     pub bytes_max: u32,
-    /// Cut to what one host call may take, since a source waits inside of one.
+    /// Cut to half of what one host call may take, since a source waits inside of one.
     pub wait: Duration,
 }
 
@@ -143,17 +143,23 @@ impl SourceDriver {
 
     /// Some records of one split; none where no split has anything yet.
     pub async fn pull(&mut self, bounds: PullBounds) -> Result<Option<PulledBatch>, CallError> {
-        let wait = bounds.wait.min(limits::HOST_CALL_TIME / 2);
-        let params = (bounds.records_max, bounds.bytes_max, wait.as_millis() as u32);
-        let (func, budget) = (self.pull, self.enter(bounds.records_max as usize)?);
+        let asked = bounds.wait.min(self.limits.host_call_time / 2);
+        let params = (bounds.records_max, bounds.bytes_max, asked.as_millis() as u32);
+        let (func, budget) = (self.pull, self.enter(bounds.records_max as usize)?.back_after(asked));
+        let late = |error| match error {
+            CallError::HostCallTimedOut { limit } | CallError::HostCallsTimedOut { limit } => {
+                CallError::PullTimedOut { asked, limit }
+            }
+            error => error,
+        };
         let (out, place) = match func {
             PullFn::Records(func) => {
-                let answer = self.instance.ask(&func, params, budget).await;
+                let answer = self.instance.ask(&func, params, budget).await.map_err(late);
                 let Some((batch, place)) = self.leave(answer)? else { return Ok(None) };
                 (pulled_records(batch)?, place)
             }
             PullFn::Table(func) => {
-                let answer = self.instance.ask(&func, params, budget).await;
+                let answer = self.instance.ask(&func, params, budget).await.map_err(late);
                 let Some((table, place)) = self.leave(answer)? else { return Ok(None) };
                 (pulled_table(table, &self.fields)?, place)
             }

@@ -47,6 +47,8 @@ pub(crate) struct Context {
     pub suspects: Suspects,
     /// Whether the pipeline may go back to its last checkpoint when something fails.
     pub goes_back: bool,
+    /// Of this run.
+    pub epoch: u64,
 }
 
 impl Context {
@@ -57,9 +59,9 @@ impl Context {
         let refusing =
             Refusing { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
         let (cuts, quota) = (Cuts::default(), Quota::new(fuel_per_second));
-        let (suspects, goes_back) = (Suspects::default(), false);
+        let (suspects, goes_back, epoch) = (Suspects::default(), false, 0);
         let retry = retry.into();
-        Self { plan, meters, refusing, retry, on_failure, cuts, quota, suspects, goes_back }
+        Self { plan, meters, refusing, retry, on_failure, cuts, quota, suspects, goes_back, epoch }
     }
 }
 

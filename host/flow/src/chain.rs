@@ -46,21 +46,15 @@ impl Chain {
         match head {
             Head::Source(mut head) => {
                 let driven = drive_source(&mut belt, &mut keeper, &mut head, &stop).await;
-                close(driven, &mut belt, &mut keeper).await?;
-                let error = match &mut keeper {
-                    Some(keeper) => keeper.release(&mut *head.source).await.err(),
-                    None => None,
-                };
-                error
-                    .map_or(Ok(()), |error| Err(RunError::Connect { stage: head.name, records: None, error }))
+                close(driven, &mut belt, &mut keeper, Some(head)).await
             }
             Head::Meeting(receiver) => {
                 let driven = drive_meeting(&mut belt, &mut keeper, receiver).await;
-                close(driven, &mut belt, &mut keeper).await
+                close(driven, &mut belt, &mut keeper, None).await
             }
             Head::Fed { feeds, then } => {
                 let driven = drive_feeds(&mut belt, &mut keeper, feeds, then).await;
-                close(driven, &mut belt, &mut keeper).await
+                close(driven, &mut belt, &mut keeper, None).await
             }
         }
     }
@@ -71,6 +65,7 @@ async fn close(
     driven: Result<(), RunError>,
     belt: &mut Belt,
     keeper: &mut Option<Keeper>,
+    mut head: Option<SourceHead>,
 ) -> Result<(), RunError> {
     match keeper {
         None => {
@@ -86,7 +81,19 @@ async fn close(
                 return Ok(());
             }
             belt.drain().await?;
-            keeper.settle(belt).await
+            belt.end().await;
+            keeper.ended().await;
+            loop {
+                let is_settled = keeper.settle(belt).await?;
+                if let Some(head) = &mut head {
+                    let released = keeper.release(&mut *head.source).await;
+                    released.map_err(|error| head.failed(error))?;
+                }
+                if is_settled {
+                    return Ok(());
+                }
+                keeper.changed().await;
+            }
         }
     }
 }
@@ -106,6 +113,10 @@ impl SourceHead {
         self.source.pull(self.pacing.map_or(self.limits, |pacing| pacing.limit(self.limits)))
     }
 
+    fn failed(&self, error: ConnectError) -> RunError {
+        RunError::Connect { stage: self.name.clone(), records: None, error }
+    }
+
     fn worked_off(&mut self, rows: usize, took: Duration) {
         if let Some(pacing) = &mut self.pacing {
             pacing.worked_off(rows, took);
@@ -122,24 +133,24 @@ async fn drive_source(
     let mut tries = 0;
     while !stop.is_cancelled() && !belt.is_over() {
         belt.context.quota.wait().await;
-        let asked = match keeper {
-            Some(keeper) if keeper.has_news() => {
-                keeper.heed(belt, true).await?;
-                if keeper.is_over() {
-                    return Ok(());
-                }
-                keeper.release(&mut *head.source).await
+        if let Some(keeper) = keeper
+            && keeper.has_news()
+        {
+            keeper.heed(belt, true).await?;
+            if keeper.is_over() {
+                return Ok(());
             }
-            _ => Ok(()),
+        }
+        let released = match keeper {
+            Some(keeper) => keeper.release(&mut *head.source).await,
+            None => Ok(()),
         };
-        let pulled = match asked {
-            Ok(()) => {
-                let pull = head.pull();
-                match wait(belt, keeper, pull, Some(stop)).await? {
-                    None => break,
-                    Some(pulled) => pulled,
-                }
-            }
+        let pulled = match released {
+            Ok(()) => match wait(belt, keeper, head.pull(), Some(stop)).await? {
+                Waited::Ready(pulled) => pulled,
+                Waited::Release => continue,
+                Waited::Over => break,
+            },
             Err(error) => Err(error),
         };
         let pulled: Option<Pulled> = match pulled {
@@ -154,7 +165,7 @@ async fn drive_source(
                         }
                     }
                     None => {
-                        let error = RunError::Connect { stage: head.name.clone(), records: None, error };
+                        let error = head.failed(error);
                         return belt.give_up(head.stage, error, 0);
                     }
                 }
@@ -224,8 +235,8 @@ async fn drive_meeting(
             }
             Some(Step::End) => return Ok(()),
             None => match wait(belt, keeper, receiver.recv(), None).await? {
-                Some(Some((edge, signal))) => alignment.accept(edge, signal),
-                Some(None) | None => return Ok(()),
+                Waited::Ready(Some((edge, signal))) => alignment.accept(edge, signal),
+                Waited::Ready(None) | Waited::Release | Waited::Over => return Ok(()),
             },
         }
     }
@@ -255,15 +266,23 @@ async fn drive_feeds(
     }
 }
 
+/// What came of waiting.
+enum Waited<T> {
+    Ready(T),
+    /// The source at the head of this loop is to be told what it may release, and then asked again.
+    Release,
+    /// `stop` came first, something else has failed, or nobody is left to take a record.
+    Over,
+}
+
 /// Waits for the next batch. While there is none, what sinks have buffered becomes visible, stages that are held are
-/// tried again, checkpoints go on, and after a while the instances are let go. None when `stop` came first, something
-/// else has failed, or, where there is a `stop`, nobody is left to take a record.
+/// tried again, checkpoints go on, and after a while the instances are let go. `stop`: of a source.
 async fn wait<T>(
     belt: &mut Belt,
     keeper: &mut Option<Keeper>,
     next: impl Future<Output = T>,
     stop: Option<&CancellationToken>,
-) -> Result<Option<T>, RunError> {
+) -> Result<Waited<T>, RunError> {
     let mut next = pin!(next);
     if let Some(at) = belt.wakes_at()
         && at <= Instant::now()
@@ -271,11 +290,11 @@ async fn wait<T>(
         belt.wake(at);
         belt.work().await?;
         if stop.is_some() && belt.is_over() {
-            return Ok(None);
+            return Ok(Waited::Over);
         }
     }
     if let Poll::Ready(ready) = futures::poll!(next.as_mut()) {
-        return Ok(Some(ready));
+        return Ok(Waited::Ready(ready));
     }
     belt.flush().await?;
     let mut stopped = pin!(or_never(stop.map(CancellationToken::cancelled)));
@@ -290,28 +309,34 @@ async fn wait<T>(
         let news = or_never(keeper.as_mut().map(Keeper::changed));
         tokio::select! {
             biased;
-            () = &mut stopped => return Ok(None),
+            () = &mut stopped => return Ok(Waited::Over),
             () = news => {
                 if let Some(keeper) = keeper {
                     keeper.heed(belt, stop.is_some()).await?;
                     if keeper.is_over() {
-                        return Ok(None);
+                        return Ok(Waited::Over);
+                    }
+                    if keeper.releases() {
+                        return Ok(Waited::Release);
                     }
                 }
             }
-            ready = next.as_mut() => return Ok(Some(ready)),
+            ready = next.as_mut() => return Ok(Waited::Ready(ready)),
             at = wakes => {
                 belt.wake(at);
                 belt.work().await?;
                 belt.flush().await?;
                 // The last one that could take a record was given up: the source may have none for hours.
                 if stop.is_some() && belt.is_over() {
-                    return Ok(None);
+                    return Ok(Waited::Over);
                 }
                 if let Some(keeper) = keeper
                     && keeper.has_news()
                 {
                     keeper.heed(belt, stop.is_some()).await?;
+                    if keeper.releases() {
+                        return Ok(Waited::Release);
+                    }
                 }
             }
             () = cools.as_mut(), if is_warm => {

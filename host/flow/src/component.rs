@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{CallError, Failure, Hits, PullBounds, PulledBatch, SinkDriver, SourceDriver, SplitStart};
+use futures::future::BoxFuture;
 use model::batch::{Batch, Column, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
@@ -28,9 +29,45 @@ const ENDED: u8 = 1;
 /// wait by itself and answers at once.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
+/// What a pull brought.
+type Brought = Result<Option<PulledBatch>, CallError>;
+
+/// The instance of a source. A call cannot be left in the middle without losing the instance, so that one which nobody
+/// waits for any more goes on when it is next needed.
+enum Instance {
+    Waits(Box<SourceDriver>),
+    Pulls(BoxFuture<'static, (Box<SourceDriver>, Brought)>),
+    /// It was to be called and is not here: what called it before has panicked.
+    Lost,
+}
+
+impl Instance {
+    /// Begins to pull. A pull that is under way is that pull.
+    fn begin(&mut self, bounds: PullBounds) {
+        *self = match std::mem::replace(self, Self::Lost) {
+            Self::Waits(mut driver) => Self::Pulls(Box::pin(async move {
+                let brought = driver.pull(bounds).await;
+                (driver, brought)
+            })),
+            other => other,
+        };
+    }
+
+    /// Waits for the end of the pull that is under way, if one is. A wait that is dropped has lost nothing.
+    async fn end(&mut self) -> Option<Brought> {
+        let Self::Pulls(pull) = self else { return None };
+        let (driver, brought) = pull.await;
+        *self = Self::Waits(driver);
+        Some(brought)
+    }
+}
+
 /// A component that was opened as a source and got its splits.
 pub struct ComponentSource {
-    driver: SourceDriver,
+    instance: Instance,
+    hits: Arc<Hits>,
+    /// Of a pull that ended while nobody waited for it.
+    brought: Option<Brought>,
     pipeline: Arc<str>,
     stage: Arc<str>,
     stream: Stream,
@@ -63,7 +100,16 @@ impl ComponentSource {
         driver.assign(&starts).await?;
         let ended = vec![false; starts.len()];
         let splits = starts.into_iter().map(|start| start.name.into()).collect();
-        Ok(Self { driver, pipeline, stage, stream, splits, ended })
+        let (hits, instance) = (driver.hits(), Instance::Waits(Box::new(driver)));
+        Ok(Self { instance, hits, brought: None, pipeline, stage, stream, splits, ended })
+    }
+
+    async fn brought(&mut self, bounds: PullBounds) -> Brought {
+        if let Some(brought) = self.brought.take() {
+            return brought;
+        }
+        self.instance.begin(bounds);
+        self.instance.end().await.unwrap_or_else(|| Err(lost()))
     }
 
     fn take(&mut self, pulled: PulledBatch) -> Result<Pulled, ConnectError> {
@@ -117,7 +163,7 @@ impl Source for ComponentSource {
             wait: limits.delay,
         };
         while self.ended.contains(&false) {
-            match self.driver.pull(bounds).await.map_err(died)? {
+            match self.brought(bounds).await.map_err(died)? {
                 Some(pulled) => {
                     let pulled = self.take(pulled)?;
                     // A batch of nothing says where the split is. Asked again at once, it would keep its thread for ever.
@@ -133,16 +179,22 @@ impl Source for ComponentSource {
     }
 
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
+        match self.instance.end().await {
+            Some(Err(error)) => return Err(died(error)),
+            Some(brought) => self.brought = Some(brought),
+            None => {}
+        }
+        let Instance::Waits(driver) = &mut self.instance else { return Err(died(lost())) };
         for (index, split) in self.splits.iter().enumerate() {
             if let Some([_, cursor @ ..]) = places.get(split).map(Vec::as_slice) {
-                self.driver.committed(index as u32, cursor).await.map_err(died)?;
+                driver.committed(index as u32, cursor).await.map_err(died)?;
             }
         }
         Ok(())
     }
 
     fn hits(&self) -> Option<Arc<Hits>> {
-        Some(self.driver.hits())
+        Some(self.hits.clone())
     }
 }
 
@@ -205,6 +257,10 @@ impl Sink for ComponentSink {
     async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         self.driver.commit(token).await.map_err(died)
     }
+}
+
+fn lost() -> CallError {
+    CallError::Start("its instance was lost in an earlier call".to_owned())
 }
 
 fn died(error: CallError) -> ConnectError {

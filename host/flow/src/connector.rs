@@ -144,29 +144,18 @@ pub trait Figures: Send + Sync + std::fmt::Debug {
     fn figures(&self) -> Vec<Figure>;
 }
 
-/// Lets go of what a source holds, while the source waits for records too: they may not come before there is room.
-pub trait Release: Send + Sync {
-    /// All that was pulled up to these places is durable behind the sinks.
-    fn release(&self, places: &Places) -> Result<(), ConnectError>;
-}
-
 /// Where records come from. One loop owns it.
 #[async_trait]
 pub trait Source: Send {
     /// Waits until there is at least one record (or refused one), then for more until a limit is reached.
-    /// `None`: every split has ended. Cancel safe: a pull that is dropped has taken nothing.
+    /// `None`: every split has ended. Cancel safe: a pull that is dropped has taken nothing, and is dropped whenever
+    /// there is something to release.
     async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError>;
 
     /// All that was pulled up to these places is durable behind the sinks and may be released.
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
         let _ = places;
         Ok(())
-    }
-
-    /// What is told instead of [`Source::committed`] where it does not wait for the end of a pull. Taken once, before
-    /// the first pull.
-    fn releaser(&self) -> Option<Arc<dyn Release>> {
-        None
     }
 
     /// How often it ran into its limits; none for what is built in.

@@ -56,6 +56,11 @@ points! {
     PlaceSynced "place-synced",
     LeftoversRemoved "leftovers-removed",
     FileCut "file-cut",
+    SpoolWritten "spool-written",
+    SpoolSynced "spool-synced",
+    SpoolAnswered "spool-answered",
+    SegmentBegun "segment-begun",
+    SegmentRemoved "segment-removed",
 }
 
 /// Where to die, and at which time.

@@ -6,9 +6,10 @@ use crate::error::RunError;
 
 impl Belt {
     /// Makes durable what the sinks of this belt have been given, then lets it be seen. Each sink is asked,
-    /// whatever became of the others; the first error is told.
+    /// whatever became of the others; the first error is told. A run without checkpoints has this one, numbered by its
+    /// epoch, so that a sink that names things by the number finds none of an earlier run.
     pub async fn finish(&mut self) -> Result<(), RunError> {
-        let (tokens, prepared) = self.prepare(Barrier { number: 1, last: true }).await;
+        let (tokens, prepared) = self.prepare(Barrier { number: self.context.epoch, last: true }).await;
         prepared.and(self.commit(&tokens).await)
     }
 

@@ -52,6 +52,8 @@ pub struct Job {
     pub parts: Vec<Part>,
     pub rules: Rules,
     pub letters: Box<dyn Letters>,
+    /// Higher than that of any earlier run of the pipeline: sinks that are components were told it.
+    pub epoch: u64,
     /// None where a run that dies begins anew.
     pub checkpoints: Option<Checkpoints>,
 }
@@ -164,9 +166,10 @@ impl Job {
     }
 
     fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
-        let Self { plan, parts, rules, letters, checkpoints } = self;
+        let Self { plan, parts, rules, letters, epoch, checkpoints } = self;
         let metered = parts.iter().map(|part| (part.hits(), part.state())).collect();
-        let context = context(&plan, rules, metered, letters, checkpoints.as_ref());
+        let mut context = context(&plan, rules, metered, letters, checkpoints.as_ref());
+        context.epoch = epoch;
         for (meter, part) in context.meters.stages.iter().zip(&parts) {
             if let Some(figures) = part.figures() {
                 meter.show(figures);
@@ -242,15 +245,15 @@ impl Checkpoints {
         let names = chains.iter().map(|(name, _)| name.clone()).collect();
         let desk = Desk::new(names, standing, store.clone(), pace, context);
         for (of, (_, chain)) in chains.iter_mut().enumerate() {
-            let (source, releaser) = match &chain.head {
+            let source = match &chain.head {
                 Head::Source(head) => {
                     let name = context.plan.stages[head.stage].name.clone();
                     let places = places.get(&name).cloned().unwrap_or_default();
-                    (Some((name, places)), head.source.releaser())
+                    Some((name, places))
                 }
-                _ => (None, None),
+                _ => None,
             };
-            chain.keeper = Some(desk.keeper(of, source).releasing_by(releaser));
+            chain.keeper = Some(desk.keeper(of, source));
         }
         (desk, store)
     }

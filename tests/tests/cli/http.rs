@@ -15,15 +15,27 @@ use crate::scene::{Ran, Scene};
 const PATIENCE: Duration = Duration::from_secs(60);
 const TICK: Duration = Duration::from_millis(2);
 
+/// Where a process may die in the spool.
+pub const IN_THE_SPOOL: [&str; 5] =
+    ["spool-written", "spool-synced", "spool-answered", "segment-begun", "segment-removed"];
+
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
 fn start(scene: &Scene, more: &[&str]) -> Child {
+    start_to_die(scene, more, None)
+}
+
+/// `fault`: where it dies by itself.
+fn start_to_die(scene: &Scene, more: &[&str], fault: Option<&str>) -> Child {
     let mut args = vec!["run", "pipeline.yaml", "--state", "state"];
     args.extend(more);
     let mut command = scene.command(&args);
+    if let Some(fault) = fault {
+        command.env("CONVEYOR_FAULT", fault);
+    }
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts")
 }
 
@@ -156,17 +168,27 @@ fn what_was_acknowledged_before_a_kill_arrives_once() {
     let port = free_port();
     let scene = Scene::with(&format!(
         "pipeline: taken\ncheckpoint: {{ interval: 30ms }}\nstages:\n  in: {{ source: http, with: {{ listen: \
-         '127.0.0.1:{port}' }} }}\n  out: {{ sink: file, from: in, with: {{ path: out.txt }} }}\n"
+         '127.0.0.1:{port}', spool-bytes-max: 1MiB, body-bytes-max: 64KiB }} }}\n  out: {{ sink: file, from: in, with: \
+         {{ path: out.txt }} }}\n"
     ));
     let mut random = fastrand::Rng::with_seed(11);
     let flood = Flood::start(port, 8);
     let mut went_on = 0;
-    for _ in 0..5 {
+    // At random, and at each place in the spool.
+    for place in [None; 5].into_iter().chain(IN_THE_SPOOL.map(Some)) {
         let before = flood.acknowledged();
-        let mut child = start(&scene, &[]);
-        wait_until("an acknowledgement", || flood.acknowledged() > before + 200);
-        sleep(Duration::from_micros(random.u64(0..60_000)));
-        child.kill().expect("killed");
+        let fault = place.map(|place| format!("{place}@{}", random.u32(1..4)));
+        let mut child = start_to_die(&scene, &[], fault.as_deref());
+        match &fault {
+            None => {
+                wait_until("an acknowledgement", || flood.acknowledged() > before + 200);
+                sleep(Duration::from_micros(random.u64(0..60_000)));
+                child.kill().expect("killed");
+            }
+            Some(fault) => {
+                wait_until(&format!("its death at {fault}"), || child.try_wait().expect("a child").is_some())
+            }
+        }
         let ran = Ran::of(child.wait_with_output().expect("an end"));
         assert_eq!(ran.code, None, "it was not killed: {}", ran.stderr);
         went_on += usize::from(ran.stderr.contains("goes on from checkpoint"));

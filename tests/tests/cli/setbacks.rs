@@ -93,6 +93,15 @@ fn a_sink_that_dies_for_another_reason_loses_and_repeats_nothing() {
 }
 
 #[test]
+fn a_sink_that_names_things_by_the_checkpoint_finds_none_of_an_earlier_run_in_its_way() {
+    let scene = scene("", "{}");
+    for run in 1..=2 {
+        scene.run(&["run", "pipeline.yaml"]).code(0);
+        assert_eq!(committed(&scene).len(), run * LINES, "after run {run} without checkpoints");
+    }
+}
+
+#[test]
 fn a_sink_that_dies_on_everything_fails_when_its_tries_are_used_up() {
     let scene = scene("", "{ hopeless: true }");
     let pipeline = run(&scene, 1);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::scene::{Ran, Scene, has_bytes};
 
 /// Long enough for a machine that is busy, and far below the grace of a stop.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub const PATIENCE: Duration = Duration::from_secs(8);
 
 fn endless() -> Scene {
     Scene::with(
@@ -23,7 +23,7 @@ fn start(scene: &Scene) -> Child {
     child.expect("the binary starts")
 }
 
-fn signal(child: &Child, name: &str) {
+pub fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status();
     assert!(sent.expect("kill runs").success());
 }

@@ -276,7 +276,8 @@ impl Bench {
         let store = Box::new(Dying(store, self.world.clone()));
         let checkpoints = Checkpoints { store, standing, pace, setbacks: Setbacks::default() };
         let rules = Rules::defaults(&self.plan);
-        Job { plan: self.plan.clone(), parts, rules, letters: Box::new(Away), checkpoints: Some(checkpoints) }
+        let (plan, letters) = (self.plan.clone(), Box::new(Away));
+        Job { plan, parts, rules, letters, epoch: 1, checkpoints: Some(checkpoints) }
     }
 
     /// Runs until it crashes, or to its end. Says whether it came to its end.

@@ -9,8 +9,8 @@ use arrow::array::{
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::take;
 use async_trait::async_trait;
-use flow::connector::{ConnectError, Figures, Places, PullLimits, Pulled, Release, Source};
-use flow::spool::{Chunk, Reader, Spool, SpoolError};
+use flow::connector::{ConnectError, Figures, Places, PullLimits, Pulled, Source};
+use flow::spool::{Chunk, Reader, SpoolError};
 use model::batch::{Column, Parts};
 use model::lineage::Offsets;
 use model::stage::header_fields;
@@ -268,17 +268,6 @@ fn pick(parts: Parts, rows: &UInt32Array) -> Result<Parts, arrow::error::ArrowEr
     Ok(Parts { times: pick(parts.times)?, keys: pick(parts.keys)?, headers: pick(parts.headers)? })
 }
 
-struct Releaser(Spool);
-
-impl Release for Releaser {
-    fn release(&self, places: &Places) -> Result<(), ConnectError> {
-        if let Some(place) = read_places::<Place>(places)?.remove(SPLIT) {
-            self.0.release(place.next);
-        }
-        Ok(())
-    }
-}
-
 #[async_trait]
 impl Source for HttpSource {
     /// Cancel safe: what was gathered stays for the next pull.
@@ -311,12 +300,10 @@ impl Source for HttpSource {
     }
 
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
-        Releaser(self.reader.spool().clone()).release(places)
-    }
-
-    /// A full spool brings no records before there is room in it.
-    fn releaser(&self) -> Option<Arc<dyn Release>> {
-        Some(Arc::new(Releaser(self.reader.spool().clone())))
+        if let Some(place) = read_places::<Place>(places)?.remove(SPLIT) {
+            self.reader.spool().release(place.next);
+        }
+        Ok(())
     }
 
     fn figures(&self) -> Option<Arc<dyn Figures>> {

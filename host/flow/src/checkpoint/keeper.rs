@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::watch::{News, Report, What};
 use super::{PASSING, Participant, Passing, Share};
 use crate::belt::Belt;
-use crate::connector::{Barrier, Cursor, Places, Release, Source};
+use crate::connector::{Barrier, ConnectError, Cursor, Places, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::state::StateDelta;
@@ -36,8 +36,8 @@ pub(crate) struct Keeper {
     prepared_reached: Reached,
     /// What the source has not been told yet.
     to_release: Option<Places>,
-    /// Of a source that is told at once.
-    releaser: Option<Arc<dyn Release>>,
+    /// What it has been told.
+    released: Option<Places>,
 }
 
 impl Keeper {
@@ -66,14 +66,8 @@ impl Keeper {
             prepared_states: BTreeMap::new(),
             prepared_reached: Reached::new(),
             to_release: None,
-            releaser: None,
+            released: None,
         }
-    }
-
-    /// The source at the head of the loop may be told what to release while it waits.
-    pub fn releasing_by(mut self, releaser: Option<Arc<dyn Release>>) -> Self {
-        self.releaser = releaser;
-        self
     }
 
     /// The source has read up to here.
@@ -137,21 +131,9 @@ impl Keeper {
             belt.commit(&prepared).await?;
             fault::pass(Point::SinksCommitted);
             let places = std::mem::take(&mut self.prepared_places);
-            match (&self.releaser, &self.source) {
-                (Some(releaser), Some(source)) => {
-                    fault::pass(Point::SourceReleasing);
-                    let released = releaser.release(&places);
-                    released.map_err(|error| RunError::Connect {
-                        stage: source.to_string(),
-                        records: None,
-                        error,
-                    })?;
-                    fault::pass(Point::SourceReleased);
-                }
-                _ => self.to_release = Some(places),
-            }
             if let Some(source) = &self.source {
                 belt.context.refusing.passed(source, &self.prepared_reached);
+                self.to_release = Some(places).filter(|places| self.released.as_ref() != Some(places));
             }
         }
         Ok(())
@@ -210,32 +192,31 @@ impl Keeper {
         Share { places: places.collect(), tokens, states: std::mem::take(&mut self.prepared_states) }
     }
 
-    /// Tells the source what it may release.
-    pub async fn release(&mut self, source: &mut dyn Source) -> Result<(), crate::connector::ConnectError> {
-        match self.to_release.take() {
-            Some(places) => {
-                fault::pass(Point::SourceReleasing);
-                source.committed(&places).await?;
-                fault::pass(Point::SourceReleased);
-                Ok(())
-            }
-            None => Ok(()),
-        }
+    /// Whether there is something to tell the source. An idle source is told nothing twice.
+    pub fn releases(&self) -> bool {
+        self.to_release.is_some()
     }
 
-    /// All that came has been worked off: takes part in what checkpoints follow, up to the last one, which stands when
-    /// this comes back.
-    pub async fn settle(&mut self, belt: &mut Belt) -> Result<(), RunError> {
-        belt.end().await;
+    /// Tells the source what it may release.
+    pub async fn release(&mut self, source: &mut dyn Source) -> Result<(), ConnectError> {
+        let Some(places) = &self.to_release else { return Ok(()) };
+        fault::pass(Point::SourceReleasing);
+        source.committed(places).await?;
+        fault::pass(Point::SourceReleased);
+        self.released = self.to_release.take();
+        Ok(())
+    }
+
+    /// Nothing comes to this loop any more, and all that came has been worked off.
+    pub async fn ended(&mut self) {
         self.report(What::Ended).await;
-        loop {
-            self.heed(belt, true).await?;
-            let news = *self.news.borrow();
-            if self.participant.is_done(news.stands) || self.is_over() {
-                return Ok(());
-            }
-            self.changed().await;
-        }
+    }
+
+    /// Takes part in what checkpoints follow the end. Whether the last one stands.
+    pub async fn settle(&mut self, belt: &mut Belt) -> Result<bool, RunError> {
+        self.heed(belt, true).await?;
+        let news = *self.news.borrow();
+        Ok(self.participant.is_done(news.stands) || self.is_over())
     }
 
     async fn report(&self, what: What) {

@@ -36,6 +36,8 @@ const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 /// By number: JSON of [`Summary`].
 const HISTORY: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("history");
 const HEAD: &str = "head";
+/// `epoch`: the epoch of the last owner, 8 bytes, big end first.
+const EPOCH: &str = "epoch";
 
 /// What is known of a checkpoint beside what it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +143,26 @@ impl RedbStore {
             meta.insert(HEAD, encode(&head).as_slice())?;
         }
         Ok(change.commit()?)
+    }
+
+    /// The epoch of a new owner, higher than that of any earlier one: of those who have it from here, and, as far as
+    /// the clock goes, of those who had no store and took the time itself, in microseconds since the Unix epoch.
+    pub fn next_epoch(&mut self, now_us: u64) -> Result<u64, CheckpointError> {
+        self.write_epoch(now_us).map_err(|error| not_stored(&self.path, error))
+    }
+
+    fn write_epoch(&self, now_us: u64) -> Result<u64, redb::Error> {
+        let mut change = self.database.begin_write()?;
+        change.set_quick_repair(true);
+        let epoch = {
+            let mut meta = change.open_table(META)?;
+            let last = meta.get(EPOCH)?.and_then(|last| last.value().try_into().ok().map(u64::from_be_bytes));
+            let epoch = last.unwrap_or(0).saturating_add(1).max(now_us);
+            meta.insert(EPOCH, epoch.to_be_bytes().as_slice())?;
+            epoch
+        };
+        change.commit()?;
+        Ok(epoch)
     }
 
     /// Says what runs from now on.
@@ -396,6 +418,19 @@ mod tests {
         }
         made.tokens.insert("out".into(), vec![token]);
         made
+    }
+
+    #[test]
+    fn an_epoch_is_higher_than_all_before_it_even_when_the_clock_is_set_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let epoch = |now_us| RedbStore::open(dir.path()).expect("a store").store.next_epoch(now_us);
+        for (now_us, expected) in [(0, 1), (1, 2), (1000, 1000), (999, 1001), (u64::MAX, u64::MAX)] {
+            assert_eq!(epoch(now_us).expect("an epoch"), expected, "at {now_us}");
+        }
+        assert!(
+            RedbStore::open(dir.path()).expect("a store").standing.is_none(),
+            "an epoch is no checkpoint"
+        );
     }
 
     #[test]

@@ -254,7 +254,8 @@ fn job(world: &Shared, plan: &Arc<Plan>, random: &mut Rng) -> Job {
         setbacks: Setbacks::default(),
     };
     let rules = Rules::defaults(plan);
-    Job { plan: plan.clone(), parts, rules, letters: Box::new(NoLetters), checkpoints: Some(checkpoints) }
+    let letters = Box::new(NoLetters);
+    Job { plan: plan.clone(), parts, rules, letters, epoch: 1, checkpoints: Some(checkpoints) }
 }
 
 /// Runs until it crashes, or to its end. Says whether it came to its end.

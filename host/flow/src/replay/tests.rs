@@ -138,6 +138,7 @@ async fn send(plan: &Arc<Plan>, chosen: &Chosen, fates: &Fates) -> Vec<(String, 
         }
     });
     let job = Job {
+        epoch: 1,
         checkpoints: None,
         plan: plan.clone(),
         parts: parts.collect(),

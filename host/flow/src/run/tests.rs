@@ -190,6 +190,7 @@ impl Bench {
         }
         let letters = Counted(Arc::default(), logs.first().cloned().unwrap_or_default());
         let job = Job {
+            epoch: 1,
             checkpoints: None,
             plan: plan.clone(),
             parts,

@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::log::{Group, Log};
 use super::reader::{Durable, Reader};
 use super::{NotTaken, Records, SpoolError};
+use crate::fault::{self, Point};
 
 /// The near end of a spool. Cheap to clone.
 #[derive(Clone)]
@@ -251,6 +252,7 @@ impl Writer {
                     let _ = answer.send(Ok(Numbers { first, records: count }));
                     first += u64::from(count);
                 }
+                fault::pass(Point::SpoolAnswered);
                 self.durable.send_modify(|durable| durable.next = first);
                 Ok(())
             }

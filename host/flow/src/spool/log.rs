@@ -16,6 +16,7 @@ use super::recover::{Recovered, recover};
 use super::segment::{self, Due, FILE_HEAD_BYTES, OVERHEAD_BYTES};
 use super::{NotTaken, Records, SpoolError, SpoolOptions};
 use crate::disk::{Disk, DiskFile, Lock, Mode, dir_of, make_dirs};
+use crate::fault::{self, Point};
 
 /// Records of any number of appenders, which become durable together.
 #[derive(Debug)]
@@ -190,6 +191,7 @@ impl Log {
             let error = SpoolError::io(&path, "write")(error);
             return Err(self.broken.insert(error).clone().into());
         }
+        fault::pass(Point::SpoolWritten);
         self.end += bytes as u64;
         self.next += u64::from(group.records);
         Ok(Appended { first: due.first, records: group.records })
@@ -208,6 +210,7 @@ impl Log {
             let error = SpoolError::NotDurable { path: path.to_path_buf(), why: error.to_string() };
             return Err(self.broken.insert(error).clone());
         }
+        fault::pass(Point::SpoolSynced);
         let (end, next) = (self.end, self.next);
         self.with(|segments| {
             if let Some(last) = segments.back_mut() {
@@ -231,6 +234,7 @@ impl Log {
             let Some(oldest) = oldest else { break };
             let removed = self.options.disk.remove(&oldest.path);
             removed.map_err(SpoolError::io(&oldest.path, "remove"))?;
+            fault::pass(Point::SegmentRemoved);
             gone = true;
         }
         if gone {
@@ -304,6 +308,7 @@ fn begin(
     }
     file.write_at(&segment::file_head(first, salt), 0)?;
     file.sync()?;
+    fault::pass(Point::SegmentBegun);
     disk.sync_dir(dir_of(path))?;
     Ok(file)
 }

@@ -102,7 +102,8 @@ impl Sending<'_> {
         let letters = store
             .map(|store| Box::new(Counted::new(store.clone(), self.wired.identity())) as Box<dyn Letters>);
         let fates = Fates::default();
-        let opening = self.wired.open_behind(self.is_behind, options.writes, &fates, letters);
+        let opening =
+            self.wired.open_behind(self.is_behind, options.writes, wiring::epoch_now(), &fates, letters);
         let job = runtime.block_on(opening)?;
         let run = job.build_behind(self.chosen.feeds()).map_err(Failure::ran)?;
         let ended = runtime.block_on(async {

@@ -19,7 +19,7 @@ use super::State;
 use super::resuming;
 use crate::exit::Failure;
 use crate::report::{Counted, Tally, Written};
-use crate::wiring::Wired;
+use crate::wiring::{Wired, epoch_now};
 
 /// A pipeline with all that it takes to open it again.
 pub(super) struct Lives {
@@ -127,14 +127,17 @@ async fn life(
     is_first: bool,
 ) -> Result<Run, Failure> {
     let next = letters.next();
-    let checkpoints = match state {
-        Some(state) => Some(resuming::open(state, wired, next, setbacks, is_first)?),
-        None => None,
+    let (checkpoints, epoch) = match state {
+        Some(state) => {
+            let (checkpoints, epoch) = resuming::open(state, wired, next, setbacks, is_first)?;
+            (Some(checkpoints), epoch)
+        }
+        None => (None, epoch_now()),
     };
     if let Some(checkpoints) = &checkpoints {
         letters = letters.repeating_from(checkpoints.standing.letters)?;
     }
-    let job = wired.open(Box::new(letters), checkpoints).await?;
+    let job = wired.open(Box::new(letters), epoch, checkpoints).await?;
     job.build().map_err(Failure::ran)
 }
 

@@ -15,7 +15,7 @@ use model::stage::Role;
 
 use crate::exit::{Failure, Result};
 use crate::terminal;
-use crate::wiring::{Wired, spools_in};
+use crate::wiring::{Wired, epoch_now, spools_in};
 
 /// What `run` is asked for about state.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl State {
     }
 }
 
-/// Opens the store of a pipeline, and finds out where it goes on.
+/// Opens the store of a pipeline, and finds out where it goes on. Gives the epoch of this life as well.
 /// `next_letter`: the number that its next dead letter gets. `is_first`: whether users are told where it goes on.
 pub(super) fn open(
     state: &State,
@@ -45,7 +45,7 @@ pub(super) fn open(
     next_letter: u64,
     setbacks: Setbacks,
     is_first: bool,
-) -> Result<Checkpoints> {
+) -> Result<(Checkpoints, u64)> {
     let dir = state.dir.join(wired.name());
     if state.reset {
         reset(&dir)?;
@@ -94,13 +94,14 @@ pub(super) fn open(
             standing.checkpoint
         }
     };
+    let epoch = store.next_epoch(epoch_now())?;
     let mut store = store.running(wired.identity().revision, marks(wired));
     if checkpoint.number == 0 {
         store.put(&checkpoint, Duration::ZERO)?;
     }
     let every = pipeline.checkpoint;
     let pace = Pace { interval: every.interval.0, timeout: every.timeout.0 };
-    Ok(Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks })
+    Ok((Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks }, epoch))
 }
 
 /// Throws away all but the spools: what is in them was acknowledged, and nobody has it any more.

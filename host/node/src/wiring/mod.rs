@@ -29,6 +29,7 @@ use crate::places;
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
 pub use manifest::{Draft, read};
+pub use opening::epoch_now;
 pub use policy::{Policy, spools_in};
 pub use reach::needs;
 

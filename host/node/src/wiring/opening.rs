@@ -9,7 +9,7 @@ use engine::{
 use flow::checkpoint::Checkpoint;
 use flow::component::{ComponentSink, ComponentSource};
 use flow::connector::{Committed, Places, PullLimits};
-use flow::letters::Letters;
+use flow::letters::{Letters, wall_clock};
 use flow::replay::Fates;
 use flow::run::Checkpoints;
 use flow::state::{StageState, StateLimits};
@@ -29,14 +29,20 @@ type Opened<T> = std::result::Result<T, Diagnostic>;
 
 impl Wired {
     /// Opens everything, once. All stages are tried, so that all that cannot be opened is told at once.
-    /// `checkpoints`: where sources and sinks go on; none in a run that begins anew when it dies.
-    pub async fn open(&self, letters: Box<dyn Letters>, mut checkpoints: Option<Checkpoints>) -> Result<Job> {
+    /// `epoch`: higher than that of any earlier run. `checkpoints`: where sources and sinks go on; none in a run that
+    /// begins anew when it dies.
+    pub async fn open(
+        &self,
+        letters: Box<dyn Letters>,
+        epoch: u64,
+        mut checkpoints: Option<Checkpoints>,
+    ) -> Result<Job> {
         let mut parts = Vec::with_capacity(self.codes.len());
         let mut problems = Vec::new();
         for index in 0..self.codes.len() {
             let state = self.state(index, checkpoints.as_mut())?;
             let standing = checkpoints.as_ref().map(|checkpoints| &checkpoints.standing);
-            match self.part(index, standing, state).await {
+            match self.part(index, epoch, standing, state).await {
                 Ok(part) => parts.push(part),
                 Err(problem) => problems.push(problem),
             }
@@ -44,7 +50,7 @@ impl Wired {
         if !problems.is_empty() {
             return Err(self.pipeline.diagnostics(problems).into());
         }
-        Ok(Job { plan: self.plan.clone(), parts, rules: self.rules(), letters, checkpoints })
+        Ok(Job { plan: self.plan.clone(), parts, rules: self.rules(), letters, epoch, checkpoints })
     }
 
     fn rules(&self) -> Rules {
@@ -63,6 +69,7 @@ impl Wired {
         &self,
         is_behind: &[bool],
         writes: bool,
+        epoch: u64,
         fates: &Fates,
         letters: Option<Box<dyn Letters>>,
     ) -> Result<Job> {
@@ -74,7 +81,7 @@ impl Wired {
             } else if planned.role == Role::Sink && !writes {
                 parts.push(Part::Sink(fates.sink(&planned.name, None)));
             } else {
-                match self.part(index, None, self.state(index, None)?).await {
+                match self.part(index, epoch, None, self.state(index, None)?).await {
                     Ok(Part::Sink(sink)) => parts.push(Part::Sink(fates.sink(&planned.name, Some(sink)))),
                     Ok(part) => parts.push(part),
                     Err(problem) => problems.push(problem),
@@ -89,6 +96,7 @@ impl Wired {
             parts,
             rules: self.rules(),
             letters: fates.letters(letters),
+            epoch,
             checkpoints: None,
         })
     }
@@ -137,6 +145,7 @@ impl Wired {
     async fn part(
         &self,
         index: usize,
+        epoch: u64,
         standing: Option<&Checkpoint>,
         state: Option<Arc<StageState>>,
     ) -> Opened<Part> {
@@ -164,7 +173,7 @@ impl Wired {
                 lease.give_back();
                 Ok(Part::Transform(transform))
             }
-            Work::Sink(work) => self.component_sink(index, work, component, committed).await,
+            Work::Sink(work) => self.component_sink(index, work, component, epoch, committed).await,
         }
     }
 
@@ -206,6 +215,7 @@ impl Wired {
         index: usize,
         work: &SinkWork,
         component: &Component,
+        epoch: u64,
         committed: Option<Committed>,
     ) -> Opened<Part> {
         let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
@@ -220,6 +230,7 @@ impl Wired {
             input: sink.fields.clone().unwrap_or_default(),
             plan: sink.plan.clone(),
             context: SinkContext {
+                epoch,
                 committed: committed.and_then(|committed| committed.0).into_iter().collect(),
                 ..SinkContext::default()
             },
@@ -251,6 +262,11 @@ impl Wired {
         };
         Transform { pool: Pool::new(component.clone(), setup), state }
     }
+}
+
+/// The epoch of a run that has no store to count them in: the time, in microseconds since the Unix epoch.
+pub fn epoch_now() -> u64 {
+    u64::try_from(wall_clock()).unwrap_or_default()
 }
 
 fn config(stage: &Stage) -> Value {

@@ -1,6 +1,6 @@
 //! Real flights as numbered lines, a pipeline that spreads and joins them, and what is to come of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -20,8 +20,8 @@ pub const ROWS: usize = 400_000;
 /// Each so many-th row is one that the source refuses.
 const TORN_EACH: usize = 9_973;
 
-/// One source that refuses a few rows; early and late flights by ways of their own, joined again; and three sinks: a
-/// file, a row of files, and one that is written in place.
+/// One source that refuses a few rows; early and late flights by ways of their own, joined again; and sinks of each kind:
+/// files, one of them of what a stage with state has counted, a row of files, and two that are written in place.
 pub const MANIFEST: &str = "\
 pipeline: kills
 checkpoint: { interval: 10ms }
@@ -35,6 +35,8 @@ stages:
   late: { transform: GUEST(filter), from: in, with: { where: delay > 0 } }
   one: { sink: file, from: [early, late], with: { path: OUT/one.csv } }
   row: { sink: file, from: late, with: { path: OUT/row/part.jsonl, rotate: { size: 1MiB } } }
+  so-far: { transform: GUEST(totals), from: late, with: { by: [distance], sum: { minutes: delay } } }
+  sum: { sink: file, from: so-far, with: { path: OUT/sum.csv } }
   place: { sink: file, from: early, with: { path: OUT/place.csv, delivery: at-least-once } }
   seen: { sink: stdout, from: early, with: { format: csv } }
 ";
@@ -47,6 +49,7 @@ pub struct Expected {
     pub input: String,
     pub one: Vec<String>,
     pub row: Vec<String>,
+    pub sum: Vec<String>,
     pub place: Vec<String>,
     pub torn: Vec<usize>,
 }
@@ -61,10 +64,12 @@ pub fn expected() -> &'static Expected {
             input: "n,delay,distance\n".to_owned(),
             one: Vec::new(),
             row: Vec::new(),
+            sum: Vec::new(),
             place: Vec::new(),
             torn: Vec::new(),
         };
         let mut n = 0;
+        let mut totals: HashMap<i64, (u64, i64)> = HashMap::new();
         for batch in reader.expect("a Parquet file") {
             let batch = batch.expect("rows");
             let numbers = |name: &str| {
@@ -78,7 +83,7 @@ pub fn expected() -> &'static Expected {
                 if n == ROWS {
                     return expected.sorted();
                 }
-                expected.add(n, delays.value(row), distances.value(row));
+                expected.add(n, delays.value(row), distances.value(row), &mut totals);
                 n += 1;
             }
         }
@@ -87,7 +92,8 @@ pub fn expected() -> &'static Expected {
 }
 
 impl Expected {
-    fn add(&mut self, n: usize, delay: i64, distance: i64) {
+    /// `totals`: by distance, how many late flights there were so far, and for how many minutes.
+    fn add(&mut self, n: usize, delay: i64, distance: i64, totals: &mut HashMap<i64, (u64, i64)>) {
         if n % TORN_EACH == TORN_EACH - 1 {
             writeln!(self.input, "{n},late,{distance}").expect("in memory");
             self.torn.push(n);
@@ -96,6 +102,9 @@ impl Expected {
         writeln!(self.input, "{n},{delay},{distance}").expect("in memory");
         self.one.push(format!("{n},{delay},{distance}"));
         if delay > 0 {
+            let (count, minutes) = totals.entry(distance).or_default();
+            (*count, *minutes) = (*count + 1, *minutes + delay);
+            self.sum.push(format!("{n},{delay},{distance},{count},{minutes}"));
             self.row.push(format!("{{\"n\":{n},\"delay\":{delay},\"distance\":{distance}}}"));
         } else {
             self.place.push(format!("{n},{delay},{distance}"));
@@ -103,7 +112,7 @@ impl Expected {
     }
 
     fn sorted(mut self) -> Self {
-        for lines in [&mut self.one, &mut self.row, &mut self.place] {
+        for lines in [&mut self.one, &mut self.row, &mut self.sum, &mut self.place] {
             lines.sort_unstable();
         }
         self
@@ -153,6 +162,7 @@ pub fn check(scene: &Scene, at: &Path, what: &str) -> usize {
     };
     let rows = |text: &str| -> Vec<String> { text.lines().skip(1).map(str::to_owned).collect() };
     same(rows(&read(out.join("one.csv"))), &expected.one, &format!("{what}: one.csv"));
+    same(rows(&read(out.join("sum.csv"))), &expected.sum, &format!("{what}: sum.csv"));
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(out.join("row")).expect("a directory").flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

@@ -7,6 +7,7 @@ use fastrand::Rng;
 use flow::fault::POINTS;
 
 use super::flights::{MANIFEST, check, end, scene, start};
+use crate::http::IN_THE_SPOOL;
 use crate::scene::Scene;
 
 /// Long enough for a machine that is busy.
@@ -82,13 +83,16 @@ fn round(place: Option<(&str, u32)>, random: &mut Rng, struck: &mut Struck) -> b
 fn kills_at_named_places_and_at_random_lose_nothing_and_repeat_nothing() {
     let seed = 11;
     let (mut random, mut struck) = (Rng::with_seed(seed), Struck::default());
-    let wanted = super::count(POINTS.len() + 3, "KILLS");
+    // `http::` has those in the spool.
+    let points: Vec<&str> =
+        POINTS.iter().map(|(name, _)| *name).filter(|name| !IN_THE_SPOOL.contains(name)).collect();
+    let wanted = super::count(points.len() + 3, "KILLS");
     let begun = Instant::now();
     for at in 0.. {
-        if struck.kills >= wanted && at >= POINTS.len() {
+        if struck.kills >= wanted && at >= points.len() {
             break;
         }
-        let place = POINTS.get(at % (POINTS.len() + 2)).map(|(name, _)| *name);
+        let place = points.get(at % (points.len() + 2)).copied();
         let nth = random.u32(1..5);
         let done = round(place.map(|place| (place, nth)), &mut random, &mut struck)
             // The run ended before it came there so often.

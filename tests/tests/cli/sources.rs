@@ -1,0 +1,65 @@
+//! Sources that are components: what they are told while they wait, and when they wait for too long.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::scene::{Ran, Scene};
+use crate::stopping::{PATIENCE, signal};
+
+fn scene(settings: &str) -> Scene {
+    let scene = Scene::with(&format!(
+        "pipeline: p\ncheckpoint: {{ interval: 50ms }}\nstages:\n  in:\n    source: GUEST(probe-queue)\n    grants: {{ \
+         dirs: [{{ host: held, guest: /held, mode: rw }}] }}\n{settings}  out: {{ sink: file, from: in, with: {{ path: \
+         out.txt }} }}\n"
+    ));
+    std::fs::create_dir(scene.path("held")).expect("a directory");
+    scene.write("held/queue", "one\ntwo\n");
+    scene
+}
+
+/// Waits until the source was told that it may forget so many bytes.
+fn wait_for_release(scene: &Scene, bytes: &str) {
+    let start = Instant::now();
+    let released = || std::fs::read_to_string(scene.path("held/released")).unwrap_or_default();
+    while released() != bytes {
+        assert!(start.elapsed() < PATIENCE, "it was told of {:?}, not of {bytes}", released());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_source_that_waits_is_told_what_it_may_forget_and_a_stop_lets_it_end() {
+    // Nearly all the time it is in the middle of a pull.
+    let scene = scene("    batch: { delay: 300ms }\n");
+    let mut command = scene.command(&["run", "pipeline.yaml", "--state", "state"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    wait_for_release(&scene, "8");
+    scene.write("held/queue", "one\ntwo\nthree\n");
+    wait_for_release(&scene, "14");
+    assert_eq!(scene.read("out.txt"), "one\ntwo\nthree\n");
+    signal(&child, "TERM");
+    let ran = Ran::of(child.wait_with_output().expect("it ends")).code(0);
+    ran.says(&["pipeline p: stopped"]);
+    // The next run has nothing to do, and goes on.
+    scene.write("held/queue", "one\ntwo\nthree\nfour\n");
+    let child = scene.command(&["run", "pipeline.yaml", "--state", "state"]).spawn().expect("it starts");
+    wait_for_release(&scene, "19");
+    signal(&child, "TERM");
+    Ran::of(child.wait_with_output().expect("it ends")).code(0);
+    assert_eq!(scene.read("out.txt"), "one\ntwo\nthree\nfour\n");
+}
+
+#[test]
+fn a_pull_that_is_not_back_in_time_is_ended() {
+    let scene = scene(
+        "    with: { wait-ms: 3600000 }\n    limits: { host-call-time: 100ms }\n    retry: { attempts: 2, backoff: \
+         1ms..5ms }\n",
+    );
+    let start = Instant::now();
+    let ran = scene.run(&["run", "pipeline.yaml", "--state", "state"]).code(1);
+    ran.says(&[
+        "its `pull` was to be back within 5 ms, and waited in the host for more than 10",
+        "host-call-time",
+    ]);
+    assert!(start.elapsed() < PATIENCE, "it took {:?}", start.elapsed());
+}
