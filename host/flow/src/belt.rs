@@ -523,7 +523,7 @@ fn watch(tap: &mut Option<Tap>, stage: usize, port: Option<usize>, batch: &Batch
 
 fn ids_for(sink: &dyn Sink, batch: &Batch) -> Vec<RecordId> {
     match sink.wants_ids() {
-        true => (0..batch.rows()).map(|row| batch.lineage().id(row)).collect(),
+        true => batch.ids(),
         false => Vec::new(),
     }
 }

@@ -119,7 +119,7 @@ impl SourceHead {
 
     fn worked_off(&mut self, rows: usize, took: Duration) {
         if let Some(pacing) = &mut self.pacing {
-            pacing.worked_off(rows, took);
+            pacing.worked_off(rows, took, Instant::now().into_std());
         }
     }
 }

@@ -42,7 +42,8 @@ impl Stretch {
 impl Drop for Parcel {
     fn drop(&mut self) {
         if let (Some(stretch), Some(taken)) = (&self.stretch, self.taken) {
-            stretch.drain().worked_off(self.batch.weight_bytes(), taken.elapsed(), stretch.within);
+            let now = Instant::now();
+            stretch.drain().worked_off(self.batch.weight_bytes(), now - taken, stretch.within, now);
         }
     }
 }

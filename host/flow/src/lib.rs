@@ -17,7 +17,7 @@ mod feed;
 mod frame;
 pub mod letters;
 pub mod meters;
-mod pacing;
+pub mod pacing;
 mod passing;
 mod quota;
 mod refuse;

@@ -104,6 +104,7 @@ pub struct StageMeter {
     pub name: Arc<str>,
     pub role: Role,
     is_cut: AtomicBool,
+    has_lag: AtomicBool,
     ended_early: AtomicBool,
     counts: Counts,
     /// Of a component: how often it ran into its limits.
@@ -138,6 +139,8 @@ impl HitsSoFar {
 struct Counts {
     batches: AtomicU64,
     records_in: AtomicU64,
+    /// Of a source with checkpoints: those of `records_in` that one stands behind, or that come again.
+    covered: AtomicU64,
     records_out: AtomicU64,
     forwarded: AtomicU64,
     made: AtomicU64,
@@ -180,6 +183,10 @@ pub struct StageReport {
     pub cut: u64,
     /// Of a source: whether it was read no further, since nobody was left to take its records.
     pub ended_early: bool,
+    /// Of a source in a run with checkpoints: records that it gave and that none stands behind yet, so that a restart
+    /// reads them again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
     /// How often the stage ran into each limit, or ended in each other way; only what came up.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<&'static str, u64>,
@@ -219,6 +226,7 @@ impl Meters {
             state: Mutex::new(state),
             figures: Mutex::default(),
             is_cut: AtomicBool::new(false),
+            has_lag: AtomicBool::new(false),
             ended_early: AtomicBool::new(false),
             name: stage.name.clone(),
             role: stage.role,
@@ -243,6 +251,11 @@ impl Meters {
 
     pub fn report(&self) -> Vec<StageReport> {
         self.stages.iter().map(StageMeter::report).collect()
+    }
+
+    /// Records that sources gave and that no checkpoint stands behind yet; none in a run without checkpoints.
+    pub fn lag(&self) -> u64 {
+        self.stages.iter().filter_map(StageMeter::lag).sum()
     }
 }
 
@@ -313,6 +326,22 @@ impl StageMeter {
         self.counts.cut.fetch_add(records, Ordering::Relaxed);
     }
 
+    /// Records that a source gave so far.
+    pub(crate) fn given(&self) -> u64 {
+        self.counts.records_in.load(Ordering::Relaxed)
+    }
+
+    /// A checkpoint stands behind the first so many of the records that a source gave, or they come again.
+    pub(crate) fn cover(&self, given: u64) {
+        self.has_lag.store(true, Ordering::Relaxed);
+        self.counts.covered.store(given, Ordering::Relaxed);
+    }
+
+    fn lag(&self) -> Option<u64> {
+        let covered = || self.counts.covered.load(Ordering::Relaxed);
+        self.has_lag.load(Ordering::Relaxed).then(|| self.given().saturating_sub(covered()))
+    }
+
     /// A source is read no further, since nobody is left to take its records.
     pub fn end_early(&self) {
         self.ended_early.store(true, Ordering::Relaxed);
@@ -343,6 +372,7 @@ impl StageMeter {
             is_cut: self.is_cut.load(Ordering::Relaxed),
             cut: get(&counts.cut),
             ended_early: self.ended_early.load(Ordering::Relaxed),
+            lag: self.lag(),
             limits: self.hits.lock().unwrap_or_else(PoisonError::into_inner).counts(),
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(StateGauge::get),
             fuel,

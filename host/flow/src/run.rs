@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::belt::{Belt, Context, Station};
 use crate::chain::{Chain, Head, SourceHead};
-use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, Pace, SharedStore};
+use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, KeptSource, Pace, SharedStore};
 use crate::connector::{Figures, PullLimits, Sink, Source};
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
@@ -247,9 +247,12 @@ impl Checkpoints {
         for (of, (_, chain)) in chains.iter_mut().enumerate() {
             let source = match &chain.head {
                 Head::Source(head) => {
-                    let name = context.plan.stages[head.stage].name.clone();
+                    let (stage, name) = (head.stage, context.plan.stages[head.stage].name.clone());
                     let places = places.get(&name).cloned().unwrap_or_default();
-                    Some((name, places))
+                    // What an earlier life read behind the last checkpoint comes again.
+                    let meter = &context.meters.stages[stage];
+                    meter.cover(meter.given());
+                    Some(KeptSource { name, stage, places })
                 }
                 _ => None,
             };

@@ -30,8 +30,10 @@ struct Suspicion {
     alone: HashSet<RecordId>,
     /// Records on which it died when they were given alone.
     killers: HashMap<RecordId, Killer>,
-    /// Whether any record of that batch has gone through: then it is not the sink that is to blame.
+    /// Whether any record of that batch has gone through, or any record at all in this life: then it is not the sink
+    /// that is to blame.
     is_proven: bool,
+    has_taken: bool,
     /// Records of which it is known by now whether they kill it.
     told: u64,
 }
@@ -75,7 +77,7 @@ impl Suspicion {
         match ids {
             [one] if self.alone.remove(one) => {
                 self.killers.insert(*one, Killer { death: death.clone(), refused_at: None });
-                self.told += u64::from(self.is_proven);
+                self.told += u64::from(self.is_proven || self.has_taken);
             }
             // Also a record that came alone by chance: what came before it may have been the reason.
             ids => (self.alone, self.is_proven) = (ids.iter().copied().collect(), false),
@@ -83,9 +85,12 @@ impl Suspicion {
         self.killers.len() <= SINK_KILLERS_MAX
     }
 
-    /// The sink took a record that was given alone.
-    fn went_through(&mut self, one: &RecordId) {
-        if self.alone.remove(one) {
+    /// The sink took these records; one may have been given alone.
+    fn went_through(&mut self, ids: &[RecordId]) {
+        self.has_taken = true;
+        if let [one] = ids
+            && self.alone.remove(one)
+        {
             self.is_proven = true;
             self.told += 1;
         }
@@ -106,6 +111,7 @@ impl Suspects {
     pub(crate) fn begin(&self, standing: u64) {
         let mut all = self.all();
         for suspicion in all.values_mut() {
+            suspicion.has_taken = false;
             suspicion.killers.retain(|_, killer| killer.refused_at.is_none_or(|at| standing < at + 2));
         }
         all.retain(|_, suspicion| !(suspicion.alone.is_empty() && suspicion.killers.is_empty()));
@@ -126,7 +132,7 @@ impl Suspects {
 impl Belt {
     /// A batch for a sink that died: suspects go in one by one, and killers are refused when the others went through.
     pub(crate) fn take_apart(&mut self, stage: usize, batch: &Batch) {
-        let ids = ids(batch);
+        let ids = batch.ids();
         let parts = self.suspects().all().get(&stage).map(|suspicion| suspicion.parts(&ids));
         let parts = parts.unwrap_or_else(|| vec![(Fate::Together, 0..batch.rows() as u32)]);
         let pick = |rows: Range<u32>| batch.pick(&rows.collect());
@@ -151,7 +157,7 @@ impl Belt {
         let is_over = {
             let mut all = self.suspects().all();
             let suspicion = all.entry(stage).or_default();
-            for (row, id) in (0u32..).zip(ids(batch)) {
+            for (row, id) in (0u32..).zip(batch.ids()) {
                 let Some(killer) = suspicion.killers.get_mut(&id) else { continue };
                 killer.refused_at = Some(standing);
                 refusals.push(Refusal {
@@ -175,9 +181,7 @@ impl Belt {
         let is_over = {
             let mut all = self.suspects().all();
             let suspicion = all.entry(stage).or_default();
-            if let [one] = *ids(batch) {
-                suspicion.went_through(&one);
-            }
+            suspicion.went_through(&batch.ids());
             suspicion.is_over()
         };
         self.careful[stage] = !is_over;
@@ -186,16 +190,12 @@ impl Belt {
     /// A sink died on a batch. Says whether going back to the last checkpoint may help.
     pub(crate) fn suspect(&mut self, stage: usize, batch: &Batch, death: &Arc<Death>) -> bool {
         self.context.meters.stages[stage].count_death();
-        self.suspects().all().entry(stage).or_default().died(&ids(batch), death)
+        self.suspects().all().entry(stage).or_default().died(&batch.ids(), death)
     }
 
     fn suspects(&self) -> &Suspects {
         &self.context.suspects
     }
-}
-
-fn ids(batch: &Batch) -> Vec<RecordId> {
-    (0..batch.rows()).map(|row| batch.lineage().id(row)).collect()
 }
 
 #[cfg(test)]
@@ -222,12 +222,12 @@ mod tests {
             [together(0..1), alone(1), alone(2), alone(3), together(4..5)],
             "each record of the batch is given alone, in order"
         );
-        suspicion.went_through(&ids[1]);
+        suspicion.went_through(&ids[1..2]);
         assert!(suspicion.died(&ids[2..3], &death()));
         let refused = (Fate::Refused, 2..3);
         assert_eq!(suspicion.parts(&ids), [together(0..2), refused, alone(3), together(4..5)]);
         assert_eq!(suspicion.told, 2);
-        suspicion.went_through(&ids[3]);
+        suspicion.went_through(&ids[3..4]);
         assert!(!suspicion.is_over(), "the killer is not refused yet");
         suspicion.killers.get_mut(&ids[2]).expect("it is there").refused_at = Some(4);
         assert!(suspicion.is_over());
@@ -241,6 +241,10 @@ mod tests {
         suspicion.died(&[record(7)], &death());
         assert!(suspicion.killers.contains_key(&record(7)) && suspicion.alone.is_empty());
         assert_eq!(suspicion.told, 0, "nothing ever went through: it may be the sink");
+        suspicion.died(&[record(8)], &death());
+        suspicion.went_through(&[record(5), record(6)]);
+        suspicion.died(&[record(8)], &death());
+        assert_eq!(suspicion.told, 1, "it has taken others in this life");
     }
 
     #[test]

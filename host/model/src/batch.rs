@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
+use crate::ids::RecordId;
 use crate::lineage::Lineage;
 
 /// Which rows of an array are there, in which order. Indices may repeat.
@@ -202,6 +203,11 @@ impl Batch {
 
     pub fn lineage(&self) -> &Lineage {
         &self.lineage
+    }
+
+    /// The id of each record, in order. They are worked out here, so this is for where somebody needs them.
+    pub fn ids(&self) -> Vec<RecordId> {
+        (0..self.rows).map(|row| self.lineage.id(row)).collect()
     }
 
     /// The rows `picks` of this batch, in that order; nothing is copied. Selections that columns share stay

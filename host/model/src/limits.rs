@@ -32,6 +32,8 @@ pub const READ_AHEAD: usize = 2;
 pub const WRITE_BYTES: usize = 256 << 10;
 /// Pieces of output that were handed over and are not written yet.
 pub const WRITE_BEHIND: usize = 4;
+/// In which time all of them are to be written: pieces for a slow reader are smaller.
+pub const WRITE_TIME: Duration = Duration::from_millis(50);
 /// What a Parquet sink gathers of a row group before it is written.
 pub const PARQUET_GROUP_BYTES_MAX: usize = 64 << 20;
 
@@ -57,6 +59,9 @@ pub const FOLLOW_POLL: Duration = Duration::from_millis(200);
 pub const EDGE_BYTES_MAX: usize = 8 << 20;
 /// Batches that an edge holds: a bound for batches that weigh next to nothing.
 pub const EDGE_BATCHES_MAX: usize = 64;
+/// How often what may be on its way at once doubles, at most, where checkpoints have to come through in time: a source
+/// has begun to give full batches after ten times as long.
+pub const PACE_DOUBLES: Duration = Duration::from_millis(5);
 
 /// Linear memories and tables of one instance, added up.
 pub const STAGE_MEMORY_BYTES: usize = 64 << 20;

@@ -67,6 +67,7 @@ fn records_that_kill_a_sink_are_found_and_all_others_are_delivered_once() {
     assert_same(&committed(&scene), &all_but(&[70, 71, 2000]));
     let all: Vec<String> = scene.read("all.txt").lines().map(str::to_owned).collect();
     assert_same(&all, &all_but(&[]));
+    assert_eq!(pipeline["stages"][0]["lag"], 0, "all that was read has a checkpoint behind it: {pipeline}");
     let letters = scene.letters("p.dead-letters");
     let found: Vec<(&Value, &Value)> =
         letters.iter().map(|letter| (&letter["origin"]["offset"], &letter["code"])).collect();
@@ -109,6 +110,8 @@ fn a_sink_that_dies_on_everything_fails_when_its_tries_are_used_up() {
     assert_eq!(error["stage"], "store", "{error}");
     assert!(error["message"].as_str().is_some_and(|said| said.contains("this is poison")), "{error}");
     assert_eq!(pipeline["checkpoints"]["restarts"], 3, "{pipeline}");
+    let lag = pipeline["stages"][0]["lag"].as_u64().expect("a number");
+    assert!(lag > 0 && lag <= LINES as u64, "{lag} records come again: {pipeline}");
     // A batch may be a single record, and who is to blame then cannot be told.
     let blamed = pipeline["dead_letters"]["records"].as_u64().unwrap_or(0);
     assert!(blamed <= 3, "{blamed} records were blamed for what the sink does to all");

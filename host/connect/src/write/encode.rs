@@ -7,7 +7,6 @@ use memchr::{memchr, memchr2};
 use model::batch::Batch;
 use model::convert::{BAD_JSON, JsonWriter, is_json, shown};
 use model::ids::RecordId;
-use model::limits::WRITE_BYTES;
 use model::outcome::Rejection;
 
 use super::csv::CsvEncoder;
@@ -98,14 +97,14 @@ pub(crate) struct EncodedSink {
     encoder: Encoder,
     writer: Writing,
     block: Vec<u8>,
-    /// Bytes after which a block is handed over.
-    block_bytes: usize,
+    /// Whether each batch is handed over by itself.
+    eager: bool,
 }
 
 impl EncodedSink {
     /// `eager`: hand each batch over by itself, so that outputs can be cut between them.
     pub(crate) fn new(encoder: Encoder, writer: Writing, eager: bool) -> Self {
-        Self { encoder, writer, block: Vec::new(), block_bytes: if eager { 1 } else { WRITE_BYTES } }
+        Self { encoder, writer, block: Vec::new(), eager }
     }
 
     async fn hand_over(&mut self) -> Result<(), ConnectError> {
@@ -129,7 +128,7 @@ impl Sink for EncodedSink {
             return Ok(Vec::new());
         }
         let refusals = self.encoder.encode(batch, &mut self.block)?;
-        if self.block.len() >= self.block_bytes {
+        if self.eager || self.block.len() >= self.writer.piece_bytes() {
             self.hand_over().await?;
         }
         Ok(refusals)

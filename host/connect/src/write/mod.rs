@@ -14,13 +14,15 @@ mod row;
 mod stdout;
 mod token;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Instant;
 
 use arrow::record_batch::RecordBatch;
 use flow::connector::{Barrier, ConnectError};
-use model::limits::WRITE_BEHIND;
+use flow::pacing::Drain;
+use model::limits::{WRITE_BEHIND, WRITE_BYTES, WRITE_TIME};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use csv::{CsvEncoder, CsvStyle};
@@ -36,6 +38,15 @@ pub(crate) enum Block {
     /// Whole records.
     Bytes(Vec<u8>),
     Rows(RecordBatch),
+}
+
+impl Block {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Rows(rows) => rows.get_array_memory_size(),
+        }
+    }
 }
 
 /// The thing that is written to, on the writing thread. After an error it is not asked again.
@@ -88,6 +99,8 @@ pub(crate) struct Writer {
     commands: mpsc::Sender<Command>,
     /// To be waited for, of outputs that want it.
     thread: Option<thread::JoinHandle<()>>,
+    /// What may be on its way to the thread, which finds out how quick the output is.
+    window: Arc<AtomicUsize>,
     /// Nobody wants what is still to be written.
     abandoned: Arc<AtomicBool>,
     /// Why the thread has ended, once it has.
@@ -105,6 +118,19 @@ impl Writing {
     /// A thread of its own.
     pub(crate) fn behind(output: impl Output + 'static) -> Result<Self, ConnectError> {
         Ok(Self::Thread(Writer::spawn(output)?))
+    }
+
+    /// How many bytes are to be gathered before they are handed over. Pieces are smaller in front of a slow reader, so
+    /// that what is on its way to it is soon read, and a barrier comes through.
+    pub(crate) fn piece_bytes(&self) -> usize {
+        match self {
+            Self::Thread(writer) => {
+                let window = writer.window.load(Ordering::Relaxed);
+                // Beside those that wait, one is being written.
+                (window / (WRITE_BEHIND + 1)).clamp(1, WRITE_BYTES)
+            }
+            Self::Here(_) => WRITE_BYTES,
+        }
     }
 
     pub(crate) async fn write(&mut self, block: Block) -> Result<(), ConnectError> {
@@ -144,13 +170,23 @@ impl Writer {
         let is_waited_for = output.is_waited_for();
         let abandoned = Arc::new(AtomicBool::new(false));
         let stop = abandoned.clone();
+        let window = Arc::new(AtomicUsize::new(0));
+        let open = window.clone();
         let work = move || {
+            let mut drain = Drain::default();
             while let Some(command) = incoming.blocking_recv() {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
                 let done = match command {
-                    Command::Write(block) => output.write(&block),
+                    Command::Write(block) => {
+                        let begun = Instant::now();
+                        let written = output.write(&block);
+                        let now = Instant::now();
+                        drain.worked_off(block.bytes(), now - begun, WRITE_TIME, now);
+                        open.store(drain.window(), Ordering::Relaxed);
+                        written
+                    }
                     Command::Flush(reply) => output.flush().map(|()| {
                         let _ = reply.send(());
                     }),
@@ -171,7 +207,7 @@ impl Writer {
         let thread = spawned.map_err(|error| {
             ConnectError::failed("the writing thread", error, "free some memory or threads")
         })?;
-        Ok(Self { commands, thread: Some(thread).filter(|_| is_waited_for), abandoned, failed })
+        Ok(Self { commands, thread: Some(thread).filter(|_| is_waited_for), window, abandoned, failed })
     }
 
     async fn write(&mut self, block: Block) -> Result<(), ConnectError> {

@@ -16,6 +16,15 @@ use crate::state::StateDelta;
 /// By split.
 type Reached = BTreeMap<Arc<str>, u64>;
 
+/// The source at the head of a loop.
+pub(crate) struct KeptSource {
+    pub name: Arc<str>,
+    /// Its index in the plan.
+    pub stage: usize,
+    /// Where it goes on.
+    pub places: Places,
+}
+
 /// Stands beside the belt of one loop: knows where its source is, lets barriers pass, and has sinks commit.
 pub(crate) struct Keeper {
     of: usize,
@@ -23,7 +32,7 @@ pub(crate) struct Keeper {
     reports: mpsc::Sender<Report>,
     wanted: Arc<Notify>,
     /// The source at the head of the loop, where there is one, and where it is.
-    source: Option<Arc<str>>,
+    source: Option<KeptSource>,
     places: Places,
     /// By split: the offset of the last record that came in this run.
     reached: Reached,
@@ -34,6 +43,8 @@ pub(crate) struct Keeper {
     /// What had changed then in the states of its stages.
     prepared_states: BTreeMap<Arc<str>, StateDelta>,
     prepared_reached: Reached,
+    /// How many records the source had given by then.
+    prepared_given: u64,
     /// What the source has not been told yet.
     to_release: Option<Places>,
     /// What it has been told.
@@ -46,12 +57,9 @@ impl Keeper {
         news: watch::Receiver<News>,
         reports: mpsc::Sender<Report>,
         wanted: Arc<Notify>,
-        source: Option<(Arc<str>, Places)>,
+        mut source: Option<KeptSource>,
     ) -> Self {
-        let (source, places) = match source {
-            Some((source, places)) => (Some(source), places),
-            None => (None, Places::new()),
-        };
+        let places = source.as_mut().map(|source| std::mem::take(&mut source.places)).unwrap_or_default();
         Self {
             of,
             news,
@@ -65,6 +73,7 @@ impl Keeper {
             prepared_places: Places::new(),
             prepared_states: BTreeMap::new(),
             prepared_reached: Reached::new(),
+            prepared_given: 0,
             to_release: None,
             released: None,
         }
@@ -132,7 +141,8 @@ impl Keeper {
             fault::pass(Point::SinksCommitted);
             let places = std::mem::take(&mut self.prepared_places);
             if let Some(source) = &self.source {
-                belt.context.refusing.passed(source, &self.prepared_reached);
+                belt.context.meters.stages[source.stage].cover(self.prepared_given);
+                belt.context.refusing.passed(&source.name, &self.prepared_reached);
                 self.to_release = Some(places).filter(|places| self.released.as_ref() != Some(places));
             }
         }
@@ -157,6 +167,9 @@ impl Keeper {
                     fault::pass(Point::SinksPrepared);
                     (self.prepared, self.prepared_places) = (tokens, self.places.clone());
                     self.prepared_reached.clone_from(&self.reached);
+                    if let Some(source) = &self.source {
+                        self.prepared_given = belt.context.meters.stages[source.stage].given();
+                    }
                 }
                 Passing::Answer => {
                     self.participant.passed(barrier);
@@ -188,7 +201,7 @@ impl Keeper {
         let stages = &belt.context.plan.stages;
         let name = |stage: usize| stages[stage].name.clone();
         let tokens = self.prepared.iter().map(|(stage, token)| (name(*stage), token.clone())).collect();
-        let places = self.source.iter().map(|source| (source.clone(), self.prepared_places.clone()));
+        let places = self.source.iter().map(|source| (source.name.clone(), self.prepared_places.clone()));
         Share { places: places.collect(), tokens, states: std::mem::take(&mut self.prepared_states) }
     }
 

@@ -27,7 +27,7 @@ use crate::state::{StateBase, StateDelta};
 
 pub use align::{Alignment, Signal, Step};
 pub use coordinator::{Coordinator, Move};
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Keeper, KeptSource};
 pub use participant::{PASSING, Participant, Passing};
 pub use store::{Opened, RedbStore, Standing, Summary};
 pub use watch::Pace;

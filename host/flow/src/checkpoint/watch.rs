@@ -7,9 +7,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Checkpoint, CheckpointError, CheckpointStore, Coordinator, Keeper, Move, Share, Stored};
+use super::{
+    Checkpoint, CheckpointError, CheckpointStore, Coordinator, Keeper, KeptSource, Move, Share, Stored,
+};
 use crate::belt::Context;
-use crate::connector::{Barrier, Places};
+use crate::connector::Barrier;
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::meters::CheckpointMeter;
@@ -86,7 +88,7 @@ impl Desk {
     }
 
     /// What stands beside loop `of`.
-    pub fn keeper(&self, of: usize, source: Option<(Arc<str>, Places)>) -> Keeper {
+    pub fn keeper(&self, of: usize, source: Option<KeptSource>) -> Keeper {
         Keeper::new(of, self.news.subscribe(), self.sender.clone(), self.wanted.clone(), source)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use flow::meters::Meters;
+use flow::meters::{CheckpointReport, Meters};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::table::{number, rate};
@@ -11,11 +11,15 @@ use crate::logging;
 /// How often the display is drawn, which is also the time over which a rate is taken.
 const EVERY: Duration = Duration::from_millis(250);
 const STAGES_SHOWN_MAX: usize = 30;
+/// After this time a checkpoint that is under way is shown.
+const SLOW: Duration = Duration::from_secs(2);
 
 /// Lines of a display. Dropped, it vanishes from the terminal.
 pub struct Progress {
     all: MultiProgress,
     lines: Vec<Line>,
+    /// Of the pipelines that keep checkpoints.
+    checkpoints: Vec<(ProgressBar, Meters)>,
 }
 
 struct Line {
@@ -46,7 +50,16 @@ impl Progress {
             Line { bar, meters: meters.clone(), stage, seen: 0, at: Instant::now() }
         });
         let lines = lines.collect();
-        Self { all, lines }
+        let kept = pipelines.iter().filter(|meters| meters.checkpoints.report().keeps);
+        let checkpoints = kept.map(|meters| {
+            let bar = all.add(ProgressBar::new_spinner());
+            // The template is a constant, and good.
+            bar.set_style(ProgressStyle::with_template("  {prefix}{msg}").expect("a good template"));
+            bar.set_prefix(if several { format!("{} ", meters.pipeline) } else { String::new() });
+            (bar, meters.clone())
+        });
+        let checkpoints = checkpoints.collect();
+        Self { all, lines, checkpoints }
     }
 
     /// Does what writes to the terminal, with the display out of its way.
@@ -71,7 +84,32 @@ impl Progress {
             ));
             line.bar.tick();
         }
+        for (bar, meters) in &self.checkpoints {
+            bar.set_message(checkpoint(&meters.checkpoints.report(), meters.lag(), Instant::now()));
+            bar.tick();
+        }
     }
+}
+
+/// Where a restart would go on. `lag`: records that it would read again.
+fn checkpoint(report: &CheckpointReport, lag: u64, now: Instant) -> String {
+    let number = match (report.number, report.stood_at) {
+        (0, _) => "no checkpoint yet".to_owned(),
+        (stands, None) => format!("checkpoint {stands}, from an earlier run"),
+        (stands, Some(at)) => format!(
+            "checkpoint {stands}, {:.1} s old, took {} ms, {} bytes new",
+            now.saturating_duration_since(at).as_secs_f64(),
+            report.took_ms,
+            number(report.bytes)
+        ),
+    };
+    let under_way = match report.begun_at {
+        Some(at) if now.saturating_duration_since(at) > SLOW => {
+            format!(", the next one since {:.0} s", now.saturating_duration_since(at).as_secs_f64())
+        }
+        _ => String::new(),
+    };
+    format!("{number}{under_way}, {} records behind", self::number(lag))
 }
 
 impl Drop for Progress {
@@ -80,7 +118,31 @@ impl Drop for Progress {
         for line in &self.lines {
             line.bar.finish_and_clear();
         }
+        for (bar, _) in &self.checkpoints {
+            bar.finish_and_clear();
+        }
         // Where the terminal is gone, so is the display.
         let _ = self.all.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_of_a_checkpoint_says_how_old_it_is_and_what_would_come_again() {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(10);
+        let mut report = CheckpointReport { begun_at: Some(start), ..CheckpointReport::default() };
+        let line = |report: &CheckpointReport| checkpoint(report, 1234, now);
+        assert_eq!(line(&report), "no checkpoint yet, the next one since 10 s, 1,234 records behind");
+        (report.number, report.begun_at) = (3, Some(now));
+        assert_eq!(line(&report), "checkpoint 3, from an earlier run, 1,234 records behind");
+        (report.stood_at, report.took_ms, report.bytes) = (Some(now - Duration::from_millis(1500)), 7, 4096);
+        assert_eq!(
+            line(&report),
+            "checkpoint 3, 1.5 s old, took 7 ms, 4,096 bytes new, 1,234 records behind"
+        );
     }
 }

@@ -48,21 +48,26 @@ fn text(pipeline: &Pipeline) -> String {
         number(read),
         rate(read, pipeline.took)
     );
-    let checkpoints = checkpoints(&pipeline.meters.checkpoints.report());
+    let checkpoints = checkpoints(&pipeline.meters.checkpoints.report(), pipeline.meters.lag());
     format!("{head}\n{}{}{checkpoints}", stage_table(&stages), troubles(&stages))
 }
 
 /// A line of a run that keeps its state.
-fn checkpoints(report: &CheckpointReport) -> String {
+fn checkpoints(report: &CheckpointReport, lag: u64) -> String {
     let back = match report.restarts {
         0 => String::new(),
         1 => "\nwent back to its last checkpoint once".to_owned(),
         times => format!("\nwent back to its last checkpoint {times} times"),
     };
+    let again = match lag {
+        0 => String::new(),
+        1 => "; 1 record was read behind it and comes again".to_owned(),
+        lag => format!("; {} records were read behind it and come again", number(lag)),
+    };
     if report.stored == 0 {
         return match report.from {
             0 => back,
-            from => format!("{back}\nnothing new since checkpoint {from}"),
+            from => format!("{back}\nnothing new since checkpoint {from}{again}"),
         };
     }
     let count = if report.stored == 1 {
@@ -71,7 +76,7 @@ fn checkpoints(report: &CheckpointReport) -> String {
         format!("{} checkpoints", number(report.stored))
     };
     format!(
-        "{back}\n{count} stored, the last is {}: took {} ms, {} bytes new",
+        "{back}\n{count} stored, the last is {}: took {} ms, {} bytes new{again}",
         report.number,
         report.took_ms,
         number(report.bytes)

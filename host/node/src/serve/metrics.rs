@@ -146,6 +146,7 @@ impl Collector for Stages {
             }
         }
         encode_states(&mut encoder, &reports)?;
+        encode_lags(&mut encoder, &reports)?;
         for (name, help, figure) in CHECKPOINTS {
             let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for meters in &self.0 {
@@ -184,6 +185,19 @@ impl Collector for Stages {
 }
 
 /// How much each stage remembers that does.
+fn encode_lags(encoder: &mut DescriptorEncoder<'_>, reports: &[(String, StageReport)]) -> Result<(), Error> {
+    let help =
+        "Records that a source gave and that no checkpoint stands behind yet: a restart reads them again";
+    let mut metric = encoder.encode_descriptor("source_lag_records", help, None, MetricType::Gauge)?;
+    for (pipeline, report) in reports {
+        if let Some(lag) = report.lag {
+            let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
+            ConstGauge::new(lag as f64).encode(metric.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
 fn encode_states(
     encoder: &mut DescriptorEncoder<'_>,
     reports: &[(String, StageReport)],

@@ -51,6 +51,7 @@ fn behind_a_slow_reader_memory_stays_flat_and_checkpoints_come_through() {
     assert!(grown < GROWTH_MAX, "it grew by {grown} bytes from {start}");
     let listed: serde_json::Value = serde_json::from_str(&listed()).expect("JSON");
     let stored = listed[0]["checkpoints"].as_array().map_or(0, Vec::len);
-    // What was sent before it was known how slow the reader is takes half a minute.
-    assert!(seconds < 60 || stored >= 1, "{stored} checkpoints in {seconds} s: {listed}");
+    // A dozen records are on their way, in the pipe and before it.
+    let least = (seconds / 20).max(1);
+    assert!(stored >= least, "{stored} checkpoints in {seconds} s: {listed}");
 }
