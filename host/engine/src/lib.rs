@@ -32,6 +32,7 @@ pub use error::{
 };
 pub use hits::Hits;
 pub use keyed::{Answering, Entries, KeyedState, Packed, Page, Scan, StateError, Values};
+pub use link::tls::tls_client;
 pub use meter::StageLimits;
 pub use pool::{Lease, Pool, StageSetup};
 pub use sink::{SinkContext, SinkDriver, SinkSetup};

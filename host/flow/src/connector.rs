@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::Hits;
+/// So that connectors believe the same servers as stages.
+pub use engine::tls_client;
 use model::batch::Batch;
 use model::ids::RecordId;
 use model::outcome::Rejection;

@@ -13,6 +13,9 @@ use std::path::Path;
 
 use model::limits::READ_BYTES;
 
+#[cfg(test)]
+pub(crate) mod failing;
+
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -89,6 +92,11 @@ pub trait DiskFile: Send + Sync {
     /// What was written outlasts a power cut, and the length with it. After an error nobody knows what of it does, and
     /// a second sync that goes well says nothing about that.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// Whether an error says that there is no room: waiting, or whoever looks after the disk, may help.
+pub fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Makes the directories that are missing, durably.

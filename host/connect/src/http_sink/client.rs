@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use flow::connector::ConnectError;
+use flow::connector::{ConnectError, tls_client};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{HOST, HeaderValue, LOCATION, RETRY_AFTER};
@@ -16,7 +16,6 @@ use model::grants::{Authority, Granted, Grants, Host, HostGrant, IpRange};
 use model::limits;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -112,14 +111,7 @@ impl Client {
         timeout: Duration,
         authorities: &[CertificateDer<'static>],
     ) -> Self {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-        // One that cannot be read is not believed, and nothing else comes of it.
-        roots.add_parsable_certificates(authorities.iter().cloned());
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring offers TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = tls_client(authorities);
         Self { target, method, timeout, tls: TlsConnector::from(Arc::new(config)), idle: Mutex::default() }
     }
 

@@ -251,23 +251,8 @@ impl Encoder {
 
 #[cfg(test)]
 mod tests {
-    use model::batch::Parts;
-    use model::lineage::{Lineage, Offsets, SourceRows};
-
     use super::*;
-
-    fn batch(values: &[&str]) -> (Batch, Vec<RecordId>) {
-        let lineage = Lineage::of_source(SourceRows {
-            pipeline: "p".into(),
-            source: "in".into(),
-            split: "0".into(),
-            offsets: Offsets::From(0),
-        });
-        let values = BinaryArray::from_iter_values(values);
-        let batch = Batch::from_values(values, Parts::default(), lineage).expect("a batch");
-        let ids = (0..batch.rows()).map(|row| batch.lineage().id(row)).collect();
-        (batch, ids)
-    }
+    use crate::tests::http_sink::batch;
 
     fn bodies(
         format: Format,

@@ -130,7 +130,8 @@ impl Scene {
     }
 }
 
-fn batch(values: &[&str]) -> (Batch, Vec<RecordId>) {
+/// Records of a source, and their ids.
+pub(crate) fn batch(values: &[&str]) -> (Batch, Vec<RecordId>) {
     let lineage = Lineage::of_source(SourceRows {
         pipeline: "p".into(),
         source: "in".into(),
@@ -139,7 +140,7 @@ fn batch(values: &[&str]) -> (Batch, Vec<RecordId>) {
     });
     let batch = Batch::from_values(BinaryArray::from_iter_values(values), Parts::default(), lineage);
     let batch = batch.expect("a batch");
-    let ids = (0..batch.rows()).map(|row| batch.lineage().id(row)).collect();
+    let ids = batch.ids();
     (batch, ids)
 }
 

@@ -5,7 +5,7 @@ mod csv;
 mod errors;
 mod follow;
 mod generate;
-mod http_sink;
+pub(crate) mod http_sink;
 mod http_source;
 mod resume;
 mod sinks;

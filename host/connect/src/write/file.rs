@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind};
-use flow::disk::{Disk, Stat, SystemDisk, make_dirs};
+use flow::disk::{Disk, Stat, SystemDisk, is_full, make_dirs};
 use flow::fault::{self, Point};
 use memchr::memrchr;
 use schemars::JsonSchema;
@@ -376,7 +376,7 @@ pub(super) fn failed(path: &Path, error: &std::io::Error) -> ConnectError {
         }
         ErrorKind::IsADirectory => "name a file in it",
         ErrorKind::NotADirectory => "a part of the path is a file: name another path",
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+        kind if is_full(kind) => {
             let (what, why) = (path.to_string_lossy(), format!("it cannot be written: {error}"));
             let full = ConnectError::failed(what, why, "free some space; what was written before is there");
             return ConnectError { kind: ConnectErrorKind::Full, ..full };

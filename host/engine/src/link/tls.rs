@@ -1,4 +1,4 @@
-//! TLS for requests of stages: rustls on ring, with the public roots that Mozilla keeps.
+//! TLS for requests to servers: rustls on ring, with the public roots that Mozilla keeps.
 
 use std::sync::Arc;
 
@@ -8,22 +8,26 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// How servers are believed: those with a certificate under the public roots, or under one of `extra_roots`.
+pub fn tls_client(extra_roots: &[CertificateDer<'static>]) -> ClientConfig {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+    // One that cannot be read is not believed, and nothing else comes of it.
+    roots.add_parsable_certificates(extra_roots.iter().cloned());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring offers TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
 /// Made once per network.
 #[derive(Clone)]
 pub(crate) struct Connector(TlsConnector);
 
 impl Connector {
     pub fn new(extra_roots: &[CertificateDer<'static>]) -> Self {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-        // One that cannot be read is not believed, and nothing else comes of it.
-        roots.add_parsable_certificates(extra_roots.iter().cloned());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("ring offers TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Self(TlsConnector::from(Arc::new(config)))
+        Self(TlsConnector::from(Arc::new(tls_client(extra_roots))))
     }
 
     /// The server has to be `name`, whatever address it was found at.

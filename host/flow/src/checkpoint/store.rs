@@ -19,6 +19,7 @@ use super::making::open_or_make;
 use super::state_tables::{self, StateTable};
 use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
 use crate::connector::Places;
+use crate::disk::is_full;
 use crate::letters::wall_clock;
 use crate::state::{StateBase, StateSize};
 
@@ -370,18 +371,14 @@ pub(super) fn io(path: &Path, error: impl ToString) -> CheckpointError {
 
 fn not_stored(path: &Path, error: redb::Error) -> CheckpointError {
     match error {
-        redb::Error::Io(error) if is_full(&error) => CheckpointError::Full { path: path.to_owned() },
+        redb::Error::Io(error) if is_full(error.kind()) => CheckpointError::Full { path: path.to_owned() },
         error => io(path, error),
     }
 }
 
-fn is_full(error: &std::io::Error) -> bool {
-    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-}
-
 fn opening(path: &Path, error: DatabaseError) -> CheckpointError {
     match error {
-        DatabaseError::Storage(redb::StorageError::Io(error)) if is_full(&error) => {
+        DatabaseError::Storage(redb::StorageError::Io(error)) if is_full(error.kind()) => {
             CheckpointError::Full { path: path.to_owned() }
         }
         DatabaseError::DatabaseAlreadyOpen => CheckpointError::Locked { path: path.to_owned() },

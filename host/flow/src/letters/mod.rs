@@ -22,6 +22,8 @@ use arrow::error::ArrowError;
 use model::batch::Batch;
 use model::outcome::Rejection;
 
+use crate::disk::is_full;
+
 pub use entry::{Form, Identity, Kept};
 pub use mark::Outcome;
 pub use read::{Filter, FrameAt, Reading};
@@ -126,9 +128,7 @@ pub enum LettersError {
 
 fn io_help(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space, or name a directory on another disk with `--dead-letters`"
-        }
+        kind if is_full(kind) => "free some space, or name a directory on another disk with `--dead-letters`",
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "let this user write there, or name another directory with `--dead-letters`"
         }

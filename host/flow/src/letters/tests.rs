@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arrow::array::{
@@ -17,7 +16,8 @@ use proptest::prelude::*;
 use tempfile::tempdir;
 
 use super::*;
-use crate::disk::{Disk, DiskFile, Lock, Mode, Stat, SystemDisk};
+use crate::disk::SystemDisk;
+use crate::disk::failing::Failing;
 
 fn lineage(from: u64) -> Lineage {
     Lineage::of_source(SourceRows {
@@ -309,94 +309,21 @@ fn a_full_store_keeps_what_it_has_and_marks_still_go_in() {
     assert_eq!((all(dir.path()).len(), entries(dir.path(), &Filter::default()).len()), (put, put - 1));
 }
 
-/// A disk that can be told to be full, or not to sync.
-#[derive(Debug)]
-struct Flaky(Arc<(AtomicBool, AtomicBool)>);
-
-struct FlakyFile(Box<dyn DiskFile>, Arc<(AtomicBool, AtomicBool)>);
-
-impl Disk for Flaky {
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(FlakyFile(SystemDisk.open(path, mode)?, self.0.clone())))
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        SystemDisk.stat(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
-        SystemDisk.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        SystemDisk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.remove(path)
-    }
-
-    fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        SystemDisk.make_dir(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        SystemDisk.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        SystemDisk.lock(path)
-    }
-}
-
-impl DiskFile for FlakyFile {
-    fn bytes(&self) -> io::Result<u64> {
-        self.0.bytes()
-    }
-
-    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.read_at(into, at)
-    }
-
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        if self.1.0.load(Ordering::Relaxed) {
-            self.0.write_at(&bytes[..bytes.len() / 2], at)?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.0.write_at(bytes, at)
-    }
-
-    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_bytes(bytes)
-    }
-
-    fn preallocate(&self, bytes: u64) -> io::Result<()> {
-        self.0.preallocate(bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        match self.1.1.load(Ordering::Relaxed) {
-            true => Err(io::Error::other("the disk is gone")),
-            false => self.0.sync(),
-        }
-    }
-}
-
-fn flaky(dir: &Path) -> (Store, Arc<(AtomicBool, AtomicBool)>) {
-    let faults = Arc::<(AtomicBool, AtomicBool)>::default();
-    let disk = Arc::new(Flaky(faults.clone()));
-    (StoreOptions { disk, ..options(dir) }.open().expect("a store"), faults)
+fn flaky(dir: &Path) -> (Store, Failing) {
+    let disk = Failing::nowhere();
+    let options = StoreOptions { disk: Arc::new(disk.clone()), ..options(dir) };
+    (options.open().expect("a store"), disk)
 }
 
 #[test]
 fn a_full_disk_leaves_no_half_letter_behind() {
     let dir = tempdir().expect("a directory");
-    let (mut store, faults) = flaky(dir.path());
+    let (mut store, disk) = flaky(dir.path());
     store.put(&identity(), &opaque("s", "a", &[b"1"])).expect("put");
-    faults.0.store(true, Ordering::Relaxed);
+    disk.fill(true);
     let error = store.put(&identity(), &opaque("s", "a", &[b"2"])).expect_err("the disk is full");
     assert!(error.to_string().contains("free some space"), "{error}");
-    faults.0.store(false, Ordering::Relaxed);
+    disk.fill(false);
     assert_eq!(store.put(&identity(), &opaque("s", "a", &[b"3"])).expect("there is room again"), 2);
     store.sync().expect("synced");
     assert_eq!(values(dir.path()), [(1, b"1".to_vec()), (2, b"3".to_vec())]);
@@ -405,11 +332,11 @@ fn a_full_disk_leaves_no_half_letter_behind() {
 #[test]
 fn a_sync_that_failed_is_never_tried_again() {
     let dir = tempdir().expect("a directory");
-    let (mut store, faults) = flaky(dir.path());
+    let (mut store, disk) = flaky(dir.path());
     store.put(&identity(), &opaque("s", "a", &[b"1"])).expect("put");
-    faults.1.store(true, Ordering::Relaxed);
+    disk.syncs(0);
     assert!(matches!(store.sync(), Err(LettersError::Io { .. })));
-    faults.1.store(false, Ordering::Relaxed);
+    disk.syncs(u32::MAX);
     assert!(matches!(store.sync(), Err(LettersError::Broken { .. })), "a second sync said that all is well");
     let put = store.put(&identity(), &opaque("s", "a", &[b"2"]));
     assert!(matches!(put, Err(LettersError::Broken { .. })));

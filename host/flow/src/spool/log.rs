@@ -15,7 +15,7 @@ use super::reader::Tail;
 use super::recover::{Recovered, recover};
 use super::segment::{self, Due, FILE_HEAD_BYTES, OVERHEAD_BYTES};
 use super::{NotTaken, Records, SpoolError, SpoolOptions};
-use crate::disk::{Disk, DiskFile, Lock, Mode, dir_of, make_dirs};
+use crate::disk::{Disk, DiskFile, Lock, Mode, dir_of, is_full, make_dirs};
 use crate::fault::{self, Point};
 
 /// Records of any number of appenders, which become durable together.
@@ -314,7 +314,7 @@ fn begin(
 }
 
 pub(super) fn is_no_space(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+    is_full(kind) || kind == ErrorKind::FileTooLarge
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).

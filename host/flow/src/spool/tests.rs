@@ -1,12 +1,10 @@
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::segment::{self, FILE_HEAD_BYTES, Scanned};
 use super::*;
-use crate::disk::{Disk, DiskFile, Lock, Mode, Stat};
+use crate::disk::failing::Failing;
 
 fn options(dir: &Path, bytes_max: u64) -> SpoolOptions {
     SpoolOptions { seed: 1, ..SpoolOptions::new(dir, bytes_max) }
@@ -340,88 +338,6 @@ fn a_segment_that_was_being_made_is_made_anew() {
     }
 }
 
-/// A disk that fails as it is told.
-#[derive(Clone, Debug, Default)]
-struct Failing {
-    /// Syncs of files that go well before one fails.
-    syncs: Arc<AtomicU32>,
-    /// Bytes that can still be preallocated.
-    space: Arc<AtomicU64>,
-    synced: Arc<AtomicU32>,
-}
-
-struct FailingFile(Box<dyn DiskFile>, Failing);
-
-impl Failing {
-    fn new(syncs: u32, space: u64) -> Self {
-        Self { syncs: Arc::new(syncs.into()), space: Arc::new(space.into()), synced: Arc::default() }
-    }
-}
-
-impl Disk for Failing {
-    fn open(&self, path: &Path, mode: Mode) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(FailingFile(SystemDisk.open(path, mode)?, self.clone())))
-    }
-    fn stat(&self, path: &Path) -> io::Result<Option<Stat>> {
-        SystemDisk.stat(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<std::ffi::OsString>> {
-        SystemDisk.list(dir)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        SystemDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        SystemDisk.remove(path)
-    }
-    fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        SystemDisk.make_dir(dir)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        SystemDisk.sync_dir(dir)
-    }
-    fn copy(&self, from: &Path, bytes: u64, to: &Path, at: u64) -> io::Result<()> {
-        SystemDisk.copy(from, bytes, to, at)
-    }
-    fn take_permissions(&self, path: &Path, of: &Path) -> io::Result<()> {
-        SystemDisk.take_permissions(path, of)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
-        SystemDisk.lock(path)
-    }
-}
-
-impl DiskFile for FailingFile {
-    fn bytes(&self) -> io::Result<u64> {
-        self.0.bytes()
-    }
-    fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        self.0.read_at(into, at)
-    }
-    fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.0.write_at(bytes, at)
-    }
-    fn set_bytes(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_bytes(bytes)
-    }
-    fn preallocate(&self, bytes: u64) -> io::Result<()> {
-        let left = self.1.space.load(Ordering::SeqCst);
-        let left = left.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
-        self.1.space.store(left, Ordering::SeqCst);
-        self.0.preallocate(bytes)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.1.synced.fetch_add(1, Ordering::SeqCst);
-        match self.1.syncs.load(Ordering::SeqCst) {
-            0 => Err(io::Error::other("the disk is on fire")),
-            left => {
-                self.1.syncs.store(left - 1, Ordering::SeqCst);
-                self.0.sync()
-            }
-        }
-    }
-}
-
 #[test]
 fn a_failed_sync_is_never_tried_again() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -433,11 +349,11 @@ fn a_failed_sync_is_never_tried_again() {
     put(&mut log, &["a"]).expect("put");
     let failed = put(&mut log, &["b"]).expect_err("it was not synced");
     assert!(matches!(&failed, NotTaken::Failed(SpoolError::NotDurable { .. })), "{failed}");
-    disk.syncs.store(100, Ordering::SeqCst);
-    let synced = disk.synced.load(Ordering::SeqCst);
+    disk.syncs(100);
+    let synced = disk.synced();
     assert_eq!(put(&mut log, &["c"]), Err(failed.clone()));
     assert_eq!(log.sync().map_err(NotTaken::from), Err(failed));
-    assert_eq!(disk.synced.load(Ordering::SeqCst), synced, "it was synced again");
+    assert_eq!(disk.synced(), synced, "it was synced again");
     assert_eq!(read(&log, 0), Ok(numbered(0, &["a"])), "what was not synced is read");
 }
 
@@ -455,7 +371,7 @@ fn a_disk_without_space_refuses_and_is_asked_again() {
         let left = fs::metadata(&segments(dir.path())[1]).expect("it is known by its name").len();
         assert_eq!(left, 0, "what there was no space for is left");
     }
-    disk.space.store(64 << 10, Ordering::SeqCst);
+    disk.space(64 << 10);
     assert_eq!(put(&mut log, &[&text]), Ok(1));
 }
 

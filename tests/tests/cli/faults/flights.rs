@@ -26,11 +26,7 @@ pub const MANIFEST: &str = "\
 pipeline: kills
 checkpoint: { interval: 10ms }
 stages:
-  in:
-    source: file
-    with: { path: flights.csv }
-    schema: { n: int, delay: int, distance: int }
-    batch: { records: 512 }
+FLIGHTS
   early: { transform: GUEST(filter), from: in, with: { where: delay <= 0 } }
   late: { transform: GUEST(filter), from: in, with: { where: delay > 0 } }
   one: { sink: file, from: [early, late], with: { path: OUT/one.csv } }
@@ -119,8 +115,17 @@ impl Expected {
     }
 }
 
-/// A scene with the input. `at`: where everything is written.
+/// What stands for `FLIGHTS` in a manifest.
+const SOURCE: &str = "\
+\x20 in:
+    source: file
+    with: { path: flights.csv }
+    schema: { n: int, delay: int, distance: int }
+    batch: { records: 512 }";
+
+/// A scene with the input. `at`: where everything is written, `OUT` in the manifest.
 pub fn scene(manifest: &str, at: &Path) -> Scene {
+    let manifest = manifest.replace("FLIGHTS", SOURCE);
     let scene = Scene::with(&manifest.replace("OUT", &at.join("out").display().to_string()));
     scene.write("flights.csv", &expected().input);
     scene

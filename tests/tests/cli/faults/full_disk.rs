@@ -9,11 +9,7 @@ const MANIFEST: &str = "\
 pipeline: full
 checkpoint: { interval: 10ms }
 stages:
-  in:
-    source: file
-    with: { path: flights.csv }
-    schema: { n: int, delay: int, distance: int }
-    batch: { records: 512 }
+FLIGHTS
     on-error: drop
   late: { transform: GUEST(filter), from: in, with: { where: delay > 0 } }
   row: { sink: file, from: late, with: { path: OUT/part.jsonl, rotate: { size: 1MiB } } }
