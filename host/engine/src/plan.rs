@@ -163,7 +163,11 @@ async fn plan_source(asked: &mut Asked<'_>, config: &str, kind: StageKind) -> Re
 
 async fn ask_splits(asked: &mut Asked<'_>, config: &str) -> Result<Vec<String>, CallError> {
     let params: <Splits<'_> as Signature>::Params = (config,);
-    let splits: Vec<String> = asked.ask("splits", params).await?;
+    check_splits(asked.ask("splits", params).await?).map_err(Into::into)
+}
+
+/// The splits that a source says there are.
+pub(crate) fn check_splits(splits: Vec<String>) -> Result<Vec<String>, AnswerError> {
     check_names("splits", splits.iter(), SPLITS_MAX)?;
     Ok(splits)
 }

@@ -9,7 +9,9 @@ use model::limits;
 use wasmtime::component::TypedFunc;
 
 use crate::access::Access;
-use crate::compile::{Assign, Committed, Component, Open, OpenTableSource, Pull, PullTable, Signature};
+use crate::compile::{
+    Assign, Committed, Component, Open, OpenTableSource, Pull, PullTable, Signature, Splits,
+};
 use crate::contract::{PlaceOut, RefusedOut, Split};
 use crate::data::{PulledOut, pulled_records, pulled_table};
 use crate::error::{AnswerError, CallError};
@@ -17,6 +19,7 @@ use crate::hits::Hits;
 use crate::instance::{self, Answer, Budget, Instance, cut};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
+use crate::plan::check_splits;
 
 /// A source as one pipeline uses it.
 #[derive(Clone, Debug)]
@@ -87,7 +90,10 @@ pub struct SourceDriver {
     limits: StageLimits,
     /// The fields of the columns that come.
     fields: Vec<FieldSpec>,
-    splits: usize,
+    config: String,
+    /// That were assigned.
+    assigned: usize,
+    splits: Func<Splits<'static>>,
     assign: Func<Assign<'static>>,
     pull: PullFn,
     committed: Func<Committed<'static>>,
@@ -125,9 +131,18 @@ impl SourceDriver {
             instance.ask(&open, (&config,), budget).await?;
             PullFn::Records(instance.func(compiled, "pull")?)
         };
+        let splits = instance.func(compiled, "splits")?;
         let assign = instance.func(compiled, "assign")?;
         let committed = instance.func(compiled, "committed")?;
-        Ok(Self { instance, alive: true, limits, fields, splits: 0, assign, pull, committed })
+        let (alive, assigned) = (true, 0);
+        Ok(Self { instance, alive, limits, fields, config, assigned, splits, assign, pull, committed })
+    }
+
+    /// The names of the splits that there are now.
+    pub async fn splits(&mut self) -> Result<Vec<String>, CallError> {
+        let (func, budget) = (self.splits, self.enter(0)?);
+        let answer = self.instance.ask(&func, (&self.config,), budget).await;
+        Ok(check_splits(self.leave(answer)?)?)
     }
 
     /// Splits for this source to read, beside those that it has. They are numbered on in this order.
@@ -137,7 +152,7 @@ impl SourceDriver {
         let (func, budget) = (self.assign, self.enter(0)?);
         let answer = self.instance.ask(&func, (&given,), budget).await;
         self.leave(answer)?;
-        self.splits += splits.len();
+        self.assigned += splits.len();
         Ok(())
     }
 
@@ -164,7 +179,7 @@ impl SourceDriver {
                 (pulled_table(table, &self.fields)?, place)
             }
         };
-        Ok(Some(placed(out, place, self.splits, bounds.records_max as usize)?))
+        Ok(Some(placed(out, place, self.assigned, bounds.records_max as usize)?))
     }
 
     /// All of `split` up to `cursor` is durable downstream.

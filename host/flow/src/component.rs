@@ -5,6 +5,7 @@
 //! fresh instance would lose the one and repeat the other. To go on without a record needs a checkpoint to go back to:
 //! see `suspects`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,10 @@ use engine::{CallError, Failure, Hits, PullBounds, PulledBatch, SinkDriver, Sour
 use futures::future::BoxFuture;
 use model::batch::{Batch, Column, Parts};
 use model::ids::RecordId;
+use model::limits::SPLITS_ASKED_EVERY;
 use model::lineage::{Lineage, Offsets, SourceRows};
 use model::plan::{Feed, Stream};
+use tokio::time::Instant;
 
 use crate::connector::{
     Barrier, ConnectError, ConnectErrorKind, Cursor, Death, Places, PullLimits, Pulled, Refusals, Refused,
@@ -29,8 +32,40 @@ const ENDED: u8 = 1;
 /// wait by itself and answers at once.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(10);
 
-/// What a pull brought.
-type Brought = Result<Option<PulledBatch>, CallError>;
+/// What a turn of the instance is for.
+struct Turn {
+    /// Whether it is asked for the splits that there are by now.
+    asks: bool,
+    /// Those that it is to read beside what it has.
+    assigned: Vec<SplitStart>,
+    bounds: PullBounds,
+}
+
+/// What a turn brought.
+struct Brought {
+    /// The splits that there are, where it was asked.
+    splits: Option<Vec<String>>,
+    pulled: Result<Option<PulledBatch>, CallError>,
+}
+
+impl Turn {
+    async fn take(self, driver: &mut SourceDriver) -> Brought {
+        let Self { asks, assigned, bounds } = self;
+        if !assigned.is_empty()
+            && let Err(error) = driver.assign(&assigned).await
+        {
+            return Brought { splits: None, pulled: Err(error) };
+        }
+        let splits = match asks {
+            true => driver.splits().await.map(Some),
+            false => Ok(None),
+        };
+        match splits {
+            Ok(splits) => Brought { splits, pulled: driver.pull(bounds).await },
+            Err(error) => Brought { splits: None, pulled: Err(error) },
+        }
+    }
+}
 
 /// The instance of a source. A call cannot be left in the middle without losing the instance, so that one which nobody
 /// waits for any more goes on when it is next needed.
@@ -42,21 +77,25 @@ enum Instance {
 }
 
 impl Instance {
-    /// Begins to pull. A pull that is under way is that pull.
-    fn begin(&mut self, bounds: PullBounds) {
+    /// Whether it has to be told what to do.
+    fn waits(&self) -> bool {
+        matches!(self, Self::Waits(_))
+    }
+
+    fn begin(&mut self, turn: Turn) {
         *self = match std::mem::replace(self, Self::Lost) {
             Self::Waits(mut driver) => Self::Pulls(Box::pin(async move {
-                let brought = driver.pull(bounds).await;
+                let brought = turn.take(&mut driver).await;
                 (driver, brought)
             })),
             other => other,
         };
     }
 
-    /// Waits for the end of the pull that is under way, if one is. A wait that is dropped has lost nothing.
+    /// Waits for the end of the turn that is under way, if one is. A wait that is dropped has lost nothing.
     async fn end(&mut self) -> Option<Brought> {
-        let Self::Pulls(pull) = self else { return None };
-        let (driver, brought) = pull.await;
+        let Self::Pulls(turn) = self else { return None };
+        let (driver, brought) = turn.await;
         *self = Self::Waits(driver);
         Some(brought)
     }
@@ -66,7 +105,7 @@ impl Instance {
 pub struct ComponentSource {
     instance: Instance,
     hits: Arc<Hits>,
-    /// Of a pull that ended while nobody waited for it.
+    /// Of a turn that ended while nobody waited for it.
     brought: Option<Brought>,
     pipeline: Arc<str>,
     stage: Arc<str>,
@@ -74,6 +113,22 @@ pub struct ComponentSource {
     /// By index of assignment.
     splits: Vec<Arc<str>>,
     ended: Vec<bool>,
+    /// Where splits go on that were not there when it was opened.
+    from: Places,
+    /// That it is not told of yet.
+    found: Vec<SplitStart>,
+    /// None: not in this life.
+    asked_at: Option<Instant>,
+}
+
+/// Where a split begins; none of one that was read to its end.
+fn start(name: &str, from: &Places) -> Option<SplitStart> {
+    let cursor = match from.get(name).map(Vec::as_slice) {
+        None => None,
+        Some([OPEN, cursor @ ..]) => Some(cursor.to_vec()),
+        Some(_) => return None,
+    };
+    Some(SplitStart { name: name.to_owned(), cursor })
 }
 
 impl ComponentSource {
@@ -87,29 +142,54 @@ impl ComponentSource {
         splits: &[String],
         from: &Places,
     ) -> Result<Self, CallError> {
-        let mut starts = Vec::with_capacity(splits.len());
-        for name in splits {
-            let cursor = match from.get(name.as_str()).map(Vec::as_slice) {
-                None => None,
-                Some([OPEN, cursor @ ..]) => Some(cursor.to_vec()),
-                // It was read to its end.
-                Some(_) => continue,
-            };
-            starts.push(SplitStart { name: name.clone(), cursor });
-        }
+        let starts: Vec<SplitStart> = splits.iter().filter_map(|name| start(name, from)).collect();
         driver.assign(&starts).await?;
+        let (hits, instance) = (driver.hits(), Instance::Waits(Box::new(driver)));
         let ended = vec![false; starts.len()];
         let splits = starts.into_iter().map(|start| start.name.into()).collect();
-        let (hits, instance) = (driver.hits(), Instance::Waits(Box::new(driver)));
-        Ok(Self { instance, hits, brought: None, pipeline, stage, stream, splits, ended })
+        Ok(Self {
+            instance,
+            hits,
+            brought: None,
+            pipeline,
+            stage,
+            stream,
+            splits,
+            ended,
+            from: from.clone(),
+            found: Vec::new(),
+            asked_at: None,
+        })
     }
 
-    async fn brought(&mut self, bounds: PullBounds) -> Brought {
-        if let Some(brought) = self.brought.take() {
-            return brought;
+    async fn pulled(&mut self, bounds: PullBounds) -> Result<Option<PulledBatch>, CallError> {
+        if self.brought.is_none() && self.instance.waits() {
+            let asks = self.asked_at.is_none_or(|at| at.elapsed() >= SPLITS_ASKED_EVERY);
+            if asks {
+                self.asked_at = Some(Instant::now());
+            }
+            self.instance.begin(Turn { asks, assigned: std::mem::take(&mut self.found), bounds });
         }
-        self.instance.begin(bounds);
-        self.instance.end().await.unwrap_or_else(|| Err(lost()))
+        let brought = match self.brought.take() {
+            Some(brought) => Some(brought),
+            None => self.instance.end().await,
+        };
+        let Brought { splits, pulled } = brought.ok_or_else(lost)?;
+        self.find(splits.unwrap_or_default());
+        pulled
+    }
+
+    /// Takes in what splits there are. One that is not named any more stays: only the source knows when it has ended.
+    fn find(&mut self, names: Vec<String>) {
+        let known: HashSet<&str> = self.splits.iter().map(|split| &**split).collect();
+        let is_new = |name: &String| !known.contains(name.as_str());
+        let new: Vec<SplitStart> =
+            names.into_iter().filter(is_new).filter_map(|name| start(&name, &self.from)).collect();
+        for split in new {
+            self.splits.push(split.name.as_str().into());
+            self.ended.push(false);
+            self.found.push(split);
+        }
     }
 
     fn take(&mut self, pulled: PulledBatch) -> Result<Pulled, ConnectError> {
@@ -163,7 +243,7 @@ impl Source for ComponentSource {
             wait: limits.delay,
         };
         while self.ended.contains(&false) {
-            match self.brought(bounds).await.map_err(died)? {
+            match self.pulled(bounds).await.map_err(died)? {
                 Some(pulled) => {
                     let pulled = self.take(pulled)?;
                     // A batch of nothing says where the split is. Asked again at once, it would keep its thread for ever.
@@ -180,12 +260,14 @@ impl Source for ComponentSource {
 
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
         match self.instance.end().await {
-            Some(Err(error)) => return Err(died(error)),
+            Some(Brought { pulled: Err(error), .. }) => return Err(died(error)),
             Some(brought) => self.brought = Some(brought),
             None => {}
         }
         let Instance::Waits(driver) = &mut self.instance else { return Err(died(lost())) };
-        for (index, split) in self.splits.iter().enumerate() {
+        // Those that were found last are not its own yet.
+        let own = self.splits.len() - self.found.len();
+        for (index, split) in self.splits[..own].iter().enumerate() {
             if let Some([_, cursor @ ..]) = places.get(split).map(Vec::as_slice) {
                 driver.committed(index as u32, cursor).await.map_err(died)?;
             }

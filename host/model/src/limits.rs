@@ -59,6 +59,8 @@ pub const FOLLOW_POLL: Duration = Duration::from_millis(200);
 pub const EDGE_BYTES_MAX: usize = 8 << 20;
 /// Batches that an edge holds: a bound for batches that weigh next to nothing.
 pub const EDGE_BATCHES_MAX: usize = 64;
+/// How often a source that is a component is asked whether there are more splits by now.
+pub const SPLITS_ASKED_EVERY: Duration = Duration::from_secs(5);
 /// How often what may be on its way at once doubles, at most, where checkpoints have to come through in time: a source
 /// has begun to give full batches after ten times as long.
 pub const PACE_DOUBLES: Duration = Duration::from_millis(5);

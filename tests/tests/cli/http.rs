@@ -1,6 +1,6 @@
 //! The source and the sink `http` in the real binary: what was acknowledged is delivered, whatever dies or is full.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -229,6 +229,8 @@ struct Receiver {
     status: Arc<AtomicU16>,
     /// Lines that it answered with 200.
     taken: Arc<Mutex<Vec<String>>>,
+    /// Those that came alone, with their ids.
+    named: Arc<Mutex<Vec<(String, String)>>>,
     asked: Arc<AtomicUsize>,
 }
 
@@ -237,19 +239,32 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let status = Arc::new(AtomicU16::new(status));
-        let (taken, asked) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
-        let receiver = Self { port, status: status.clone(), taken: taken.clone(), asked: asked.clone() };
+        let (taken, named) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let receiver = Self {
+            port,
+            status: status.clone(),
+            taken: taken.clone(),
+            named: named.clone(),
+            asked: asked.clone(),
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
                 let (status, taken, asked) = (status.clone(), taken.clone(), asked.clone());
+                let named = named.clone();
                 std::thread::spawn(move || {
-                    while let Some((_, body)) = read_message(&mut stream) {
+                    while let Some((head, body)) = read_message(&mut stream) {
                         asked.fetch_add(1, Ordering::Relaxed);
                         let body = String::from_utf8_lossy(&body).into_owned();
                         // A record that says so is refused for good.
                         let status = if body.contains("bad") { 422 } else { status.load(Ordering::Relaxed) };
                         if status == 200 {
+                            if let Some(id) =
+                                head.lines().find_map(|line| line.strip_prefix("idempotency-key: "))
+                            {
+                                named.lock().expect("no panic").push((id.to_owned(), body.clone()));
+                            }
                             taken.lock().expect("no panic").extend(body.lines().map(str::to_owned));
                         }
                         let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
@@ -333,4 +348,35 @@ fn what_a_server_refuses_for_good_is_a_dead_letter_and_an_id_stays_the_same() {
     let asked = receiver.asked.load(Ordering::Relaxed);
     scene.run_pipeline().code(1).says(&["404", "correct `url`"]);
     assert_eq!(receiver.asked.load(Ordering::Relaxed), asked + 1);
+}
+
+#[test]
+fn both_arms_of_a_diamond_have_ids_of_their_own_which_stay_the_same_after_a_kill() {
+    const LINES: usize = 6000;
+    let receiver = Receiver::start(200);
+    let scene = Scene::with(&format!(
+        "pipeline: diamond\ncheckpoint: {{ interval: 10ms }}\nstages:\n  in: {{ source: file, with: {{ path: in.txt, \
+         format: lines }} }}\n  a: {{ transform: GUEST(probe-run), from: in, with: {{ at: never, then: panic }} }}\n  b: \
+         {{ transform: GUEST(probe-run), from: in, with: {{ at: never, then: panic }} }}\n  out: {{ sink: http, from: \
+         [a, b], with: {{ url: 'http://127.0.0.1:{}/', format: record }} }}\n",
+        receiver.port
+    ));
+    scene.write("in.txt", (0..LINES).map(|n| format!("record {n}\n")).collect::<String>());
+    // What was sent since the second checkpoint comes again.
+    let mut child = start_to_die(&scene, &[], Some("sinks-prepared@3"));
+    wait_until("its death", || child.try_wait().expect("a child").is_some());
+    let ran = Ran::of(child.wait_with_output().expect("an end"));
+    assert_eq!(ran.code, None, "it was not killed: {}", ran.stderr);
+    scene.run(&["run", "pipeline.yaml", "--state", "state"]).code(0);
+    let named = receiver.named.lock().expect("no panic").clone();
+    assert!(named.len() > 2 * LINES, "nothing came again: {} requests", named.len());
+    let mut ids: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for (id, body) in named {
+        ids.entry(body).or_default().insert(id);
+    }
+    assert_eq!(ids.len(), LINES, "records are missing");
+    let odd = ids.iter().find(|(_, ids)| ids.len() != 2);
+    assert!(odd.is_none(), "a record has not one id for each arm: {odd:?}");
+    let all: BTreeSet<&String> = ids.values().flatten().collect();
+    assert_eq!(all.len(), 2 * LINES, "two records have one id");
 }

@@ -4,7 +4,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::scene::{Ran, Scene};
-use crate::stopping::{PATIENCE, signal};
+use crate::stopping::signal;
+
+/// Longer than it takes until a source is asked again which splits there are.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn scene(settings: &str) -> Scene {
     let scene = Scene::with(&format!(
@@ -17,10 +20,11 @@ fn scene(settings: &str) -> Scene {
     scene
 }
 
-/// Waits until the source was told that it may forget so many bytes.
-fn wait_for_release(scene: &Scene, bytes: &str) {
+/// Waits until the source was told that it may forget so many bytes of a file.
+fn wait_for_release(scene: &Scene, file: &str, bytes: &str) {
     let start = Instant::now();
-    let released = || std::fs::read_to_string(scene.path("held/released")).unwrap_or_default();
+    let path = scene.path(&format!("held/released-{file}"));
+    let released = || std::fs::read_to_string(&path).unwrap_or_default();
     while released() != bytes {
         assert!(start.elapsed() < PATIENCE, "it was told of {:?}, not of {bytes}", released());
         std::thread::sleep(Duration::from_millis(10));
@@ -33,9 +37,9 @@ fn a_source_that_waits_is_told_what_it_may_forget_and_a_stop_lets_it_end() {
     let scene = scene("    batch: { delay: 300ms }\n");
     let mut command = scene.command(&["run", "pipeline.yaml", "--state", "state"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
-    wait_for_release(&scene, "8");
+    wait_for_release(&scene, "queue", "8");
     scene.write("held/queue", "one\ntwo\nthree\n");
-    wait_for_release(&scene, "14");
+    wait_for_release(&scene, "queue", "14");
     assert_eq!(scene.read("out.txt"), "one\ntwo\nthree\n");
     signal(&child, "TERM");
     let ran = Ran::of(child.wait_with_output().expect("it ends")).code(0);
@@ -43,7 +47,7 @@ fn a_source_that_waits_is_told_what_it_may_forget_and_a_stop_lets_it_end() {
     // The next run has nothing to do, and goes on.
     scene.write("held/queue", "one\ntwo\nthree\nfour\n");
     let child = scene.command(&["run", "pipeline.yaml", "--state", "state"]).spawn().expect("it starts");
-    wait_for_release(&scene, "19");
+    wait_for_release(&scene, "queue", "19");
     signal(&child, "TERM");
     Ran::of(child.wait_with_output().expect("it ends")).code(0);
     assert_eq!(scene.read("out.txt"), "one\ntwo\nthree\nfour\n");
@@ -62,4 +66,22 @@ fn a_pull_that_is_not_back_in_time_is_ended() {
         "host-call-time",
     ]);
     assert!(start.elapsed() < PATIENCE, "it took {:?}", start.elapsed());
+}
+
+#[test]
+fn a_split_that_comes_while_the_source_runs_is_read_and_gone_on_with() {
+    let scene = scene("");
+    let run = || scene.command(&["run", "pipeline.yaml", "--state", "state"]).spawn().expect("it starts");
+    let child = run();
+    wait_for_release(&scene, "queue", "8");
+    scene.write("held/queue-2", "three\n");
+    wait_for_release(&scene, "queue-2", "6");
+    signal(&child, "TERM");
+    Ran::of(child.wait_with_output().expect("it ends")).code(0);
+    scene.write("held/queue-2", "three\nfour\n");
+    let child = run();
+    wait_for_release(&scene, "queue-2", "11");
+    signal(&child, "TERM");
+    Ran::of(child.wait_with_output().expect("it ends")).code(0);
+    assert_eq!(scene.read("out.txt"), "one\ntwo\nthree\nfour\n");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::scene::{Ran, Scene, has_bytes};
 
 /// Long enough for a machine that is busy, and far below the grace of a stop.
-pub const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 fn endless() -> Scene {
     Scene::with(

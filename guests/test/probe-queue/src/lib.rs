@@ -1,5 +1,5 @@
-//! A source like a client of a queue, in a directory that it was granted: it reads what is in `queue`, waits for more
-//! inside the host, and writes down in `released` up to where it was told that it may forget. For tests of whole runs.
+//! A source like a client of a queue, in a directory that it was granted: it reads the files `queue...`, waits for more
+//! inside the host, and writes down in `released-...` up to where it was told that it may forget. For tests of whole runs.
 
 use conveyor_sdk::{Failure, Pull, Result, Source, Split};
 use wasip2::clocks::monotonic_clock::subscribe_duration;
@@ -17,7 +17,13 @@ pub struct Config {
 
 pub struct Queue {
     wait_ms: Option<u64>,
-    /// Bytes of the queue that were read.
+    parts: Vec<Part>,
+}
+
+/// One file of the queue.
+struct Part {
+    name: String,
+    /// Bytes of it that were read.
     read: u64,
 }
 
@@ -27,35 +33,27 @@ fn failed(error: ErrorCode) -> Failure {
     Failure::fatal(format!("its directory: {error:?}"))
 }
 
-/// A file of the first directory that it was granted.
-fn file(name: &str, open: OpenFlags, flags: DescriptorFlags) -> Result<Descriptor> {
+/// The first directory that it was granted.
+fn directory() -> Result<Descriptor> {
     let granted = preopens::get_directories().into_iter().next();
-    let (directory, _) = granted.ok_or_else(|| Failure::fatal("grant it a directory"))?;
-    directory.open_at(PathFlags::empty(), name, open, flags).map_err(failed)
+    granted.map(|(directory, _)| directory).ok_or_else(|| Failure::fatal("grant it a directory"))
 }
 
-impl Source for Queue {
-    type Config = Config;
+fn file(name: &str, open: OpenFlags, flags: DescriptorFlags) -> Result<Descriptor> {
+    directory()?.open_at(PathFlags::empty(), name, open, flags).map_err(failed)
+}
 
-    fn splits(_: &Config) -> Result<Vec<String>> {
-        Ok(vec!["queue".to_owned()])
-    }
+fn place(cursor: &[u8]) -> Result<u64> {
+    let bytes = cursor.try_into().map_err(|_| Failure::invalid("this is no cursor of its own"))?;
+    Ok(u64::from_le_bytes(bytes))
+}
 
-    fn open(config: Config) -> Result<Self> {
-        Ok(Queue { wait_ms: config.wait_ms, read: 0 })
-    }
-
-    fn assign(&mut self, splits: Vec<Split>) -> Result {
-        for cursor in splits.into_iter().filter_map(|split| split.cursor) {
-            let read = cursor.try_into().map_err(|_| Failure::invalid("this is no cursor of its own"))?;
-            self.read = u64::from_le_bytes(read);
-        }
-        Ok(())
-    }
-
+impl Part {
+    /// Gives lines, as far as there is room.
     fn pull(&mut self, out: &mut Pull) -> Result {
-        let queue = file("queue", OpenFlags::empty(), DescriptorFlags::READ)?;
-        let (bytes, _) = queue.read(BYTES_MAX, self.read).map_err(failed)?;
+        let (bytes, _) = file(&self.name, OpenFlags::empty(), DescriptorFlags::READ)?
+            .read(BYTES_MAX, self.read)
+            .map_err(failed)?;
         for line in bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             if out.is_full() {
                 break;
@@ -63,20 +61,56 @@ impl Source for Queue {
             out.push(self.read, &line[..line.len() - 1]);
             self.read += line.len() as u64;
         }
-        if out.is_empty() {
-            let wait_ms = self.wait_ms.unwrap_or(u64::from(out.room().wait_ms_max));
-            subscribe_duration(wait_ms * 1_000_000).block();
-            return Ok(());
+        Ok(())
+    }
+}
+
+impl Source for Queue {
+    type Config = Config;
+
+    /// The files of the queue that there are by now.
+    fn splits(_: &Config) -> Result<Vec<String>> {
+        let entries = directory()?.read_directory().map_err(failed)?;
+        let mut names = Vec::new();
+        while let Some(entry) = entries.read_directory_entry().map_err(failed)? {
+            if entry.name.starts_with("queue") {
+                names.push(entry.name);
+            }
         }
-        out.of(0).cursor(self.read.to_le_bytes());
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(config: Config) -> Result<Self> {
+        Ok(Queue { wait_ms: config.wait_ms, parts: Vec::new() })
+    }
+
+    fn assign(&mut self, splits: Vec<Split>) -> Result {
+        for split in splits {
+            let read = split.cursor.map_or(Ok(0), |cursor| place(&cursor))?;
+            self.parts.push(Part { name: split.name, read });
+        }
         Ok(())
     }
 
-    fn committed(&mut self, _: u32, cursor: &[u8]) -> Result {
-        let cursor = cursor.try_into().map_err(|_| Failure::invalid("this is no cursor of its own"))?;
-        let released = u64::from_le_bytes(cursor).to_string();
-        let file = file("released", OpenFlags::CREATE | OpenFlags::TRUNCATE, DescriptorFlags::WRITE)?;
-        file.write(released.as_bytes(), 0).map_err(failed)?;
+    fn pull(&mut self, out: &mut Pull) -> Result {
+        for (split, part) in (0..).zip(&mut self.parts) {
+            part.pull(out)?;
+            if !out.is_empty() {
+                out.of(split).cursor(part.read.to_le_bytes());
+                return Ok(());
+            }
+        }
+        let wait_ms = self.wait_ms.unwrap_or(u64::from(out.room().wait_ms_max));
+        subscribe_duration(wait_ms * 1_000_000).block();
+        Ok(())
+    }
+
+    fn committed(&mut self, split: u32, cursor: &[u8]) -> Result {
+        let part = self.parts.get(split as usize).ok_or_else(|| Failure::invalid("no such part"))?;
+        let name = format!("released-{}", part.name);
+        let file = file(&name, OpenFlags::CREATE | OpenFlags::TRUNCATE, DescriptorFlags::WRITE)?;
+        file.write(place(cursor)?.to_string().as_bytes(), 0).map_err(failed)?;
         Ok(())
     }
 }
