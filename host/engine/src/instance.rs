@@ -216,6 +216,7 @@ pub(crate) async fn watched<T>(
     budget: Budget,
 ) -> Result<T, CallError> {
     let before = pulse.beats();
+    pulse.take_away();
     let first = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
     if let Poll::Ready(answer) = first {
         return Ok(answer);
@@ -228,6 +229,7 @@ pub(crate) async fn watched<T>(
         let before = match just_polled.take() {
             Some(before) => before,
             None => {
+                waits.was_away(pulse.take_away());
                 if waits.woken(Instant::now()) >= limits::EPOCH_TICK {
                     pulse.waited();
                 }
@@ -268,6 +270,12 @@ struct Waits {
 impl Waits {
     fn new(each: Duration, all: Duration, now: Instant) -> Self {
         Self { each, all, left: all, since: Some(now), counted: now }
+    }
+
+    /// For so long it was over, and nobody looked.
+    fn was_away(&mut self, time: Duration) {
+        self.since = self.since.map(|since| since + time);
+        self.counted += time;
     }
 
     /// It goes on, after a wait of this length.
@@ -346,6 +354,18 @@ mod tests {
         ] {
             assert_eq!(cut(text.to_owned(), bytes_max), expected);
         }
+    }
+
+    #[test]
+    fn time_in_which_nobody_looked_after_a_call_is_not_time_that_it_waited() {
+        let each = Duration::from_millis(100);
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut waits = Waits::new(each, each, start);
+        waits.was_away(Duration::from_millis(5000));
+        assert_eq!(waits.woken(at(5030)), Duration::from_millis(30));
+        let (until, _) = waits.pending(at(5030), false).expect("a wait");
+        assert_eq!(until, at(5100), "70 ms are left");
     }
 
     #[test]

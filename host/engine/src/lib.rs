@@ -36,4 +36,4 @@ pub use link::tls::tls_client;
 pub use meter::StageLimits;
 pub use pool::{Lease, Pool, StageSetup};
 pub use sink::{SinkContext, SinkDriver, SinkSetup};
-pub use source::{PullBounds, PulledBatch, RefusedRecord, SourceDriver, SourceSetup, SplitStart};
+pub use source::{Absence, PullBounds, PulledBatch, RefusedRecord, SourceDriver, SourceSetup, SplitStart};

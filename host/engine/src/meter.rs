@@ -126,11 +126,24 @@ pub(crate) struct Pulse {
     beats: AtomicU64,
     /// Whether the next tick is that of a wait inside the host, and not of the guest's own running time.
     waited: AtomicBool,
+    /// Microseconds that the call could have gone on in, and nobody looked after it.
+    away_us: AtomicU64,
 }
 
 impl Pulse {
     pub(crate) fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn was_away(&self, time: Duration) {
+        self.away_us.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_away(&self) -> Duration {
+        match self.away_us.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            _ => Duration::from_micros(self.away_us.swap(0, Ordering::Relaxed)),
+        }
     }
 
     pub(crate) fn waited(&self) {

@@ -18,7 +18,7 @@ use crate::error::{AnswerError, CallError};
 use crate::hits::Hits;
 use crate::instance::{self, Answer, Budget, Instance, cut};
 use crate::link::log::StageLog;
-use crate::meter::StageLimits;
+use crate::meter::{Pulse, StageLimits};
 use crate::plan::check_splits;
 
 /// A source as one pipeline uses it.
@@ -82,6 +82,17 @@ pub struct RefusedRecord {
     pub raw: Vec<u8>,
 }
 
+/// Takes note of times in which a call into a source was left alone: they do not count as its own.
+#[derive(Clone)]
+pub struct Absence(Arc<Pulse>);
+
+impl Absence {
+    /// It could have gone on for so long.
+    pub fn of(&self, time: Duration) {
+        self.0.was_away(time);
+    }
+}
+
 /// A source that was opened.
 pub struct SourceDriver {
     instance: Instance,
@@ -136,6 +147,11 @@ impl SourceDriver {
         let committed = instance.func(compiled, "committed")?;
         let (alive, assigned) = (true, 0);
         Ok(Self { instance, alive, limits, fields, config, assigned, splits, assign, pull, committed })
+    }
+
+    /// Whom to tell that a call could have gone on, and nobody looked after it.
+    pub fn absence(&self) -> Absence {
+        Absence(self.instance.pulse.clone())
     }
 
     /// The names of the splits that there are now.

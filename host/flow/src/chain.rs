@@ -85,9 +85,11 @@ async fn close(
             keeper.ended().await;
             loop {
                 let is_settled = keeper.settle(belt).await?;
-                if let Some(head) = &mut head {
-                    let released = keeper.release(&mut *head.source).await;
-                    released.map_err(|error| head.failed(error))?;
+                if let Some(head) = &mut head
+                    && let Err(error) = keeper.release(&mut *head.source).await
+                {
+                    // Everything is delivered, and the next run tells it again.
+                    tracing::warn!(stage = head.name, %error, "the source could not be told what it may release");
                 }
                 if is_settled {
                     return Ok(());
@@ -175,6 +177,7 @@ async fn drive_source(
         let Some(mut pulled) = pulled else { return Ok(()) };
         if let (Some(keeper), Some(cursor)) = (keeper.as_mut(), pulled.cursor.take()) {
             keeper.note(cursor, pulled.last_offset());
+            belt.context.meters.stages[head.stage].comes_again();
         }
         let rows = pulled.batch.as_ref().map_or(0, Batch::rows);
         belt.take_from_source(head.stage, pulled)?;
@@ -287,10 +290,10 @@ async fn wait<T>(
     if let Some(at) = belt.wakes_at()
         && at <= Instant::now()
     {
-        belt.wake(at);
-        belt.work().await?;
-        if stop.is_some() && belt.is_over() {
-            return Ok(Waited::Over);
+        match wake(belt, keeper, at, stop.is_some()).await? {
+            Waited::Ready(()) => {}
+            Waited::Release => return Ok(Waited::Release),
+            Waited::Over => return Ok(Waited::Over),
         }
     }
     if let Poll::Ready(ready) = futures::poll!(next.as_mut()) {
@@ -323,20 +326,10 @@ async fn wait<T>(
             }
             ready = next.as_mut() => return Ok(Waited::Ready(ready)),
             at = wakes => {
-                belt.wake(at);
-                belt.work().await?;
-                belt.flush().await?;
-                // The last one that could take a record was given up: the source may have none for hours.
-                if stop.is_some() && belt.is_over() {
-                    return Ok(Waited::Over);
-                }
-                if let Some(keeper) = keeper
-                    && keeper.has_news()
-                {
-                    keeper.heed(belt, stop.is_some()).await?;
-                    if keeper.releases() {
-                        return Ok(Waited::Release);
-                    }
+                match wake(belt, keeper, at, stop.is_some()).await? {
+                    Waited::Ready(()) => belt.flush().await?,
+                    Waited::Release => return Ok(Waited::Release),
+                    Waited::Over => return Ok(Waited::Over),
                 }
             }
             () = cools.as_mut(), if is_warm => {
@@ -345,6 +338,34 @@ async fn wait<T>(
             }
         }
     }
+}
+
+/// Tries stages that are held again. A barrier that waited for them passes then, and nothing else may ever wake this
+/// loop: a source whose spool is full has records again only when a checkpoint stands.
+async fn wake(
+    belt: &mut Belt,
+    keeper: &mut Option<Keeper>,
+    at: Instant,
+    is_source: bool,
+) -> Result<Waited<()>, RunError> {
+    belt.wake(at);
+    belt.work().await?;
+    // The last one that could take a record was given up: the source may have none for hours.
+    if is_source && belt.is_over() {
+        return Ok(Waited::Over);
+    }
+    if let Some(keeper) = keeper
+        && keeper.has_news()
+    {
+        keeper.heed(belt, is_source).await?;
+        if keeper.is_over() {
+            return Ok(Waited::Over);
+        }
+        if keeper.releases() {
+            return Ok(Waited::Release);
+        }
+    }
+    Ok(Waited::Ready(()))
 }
 
 /// What there is to wait for, or nothing that ever comes.

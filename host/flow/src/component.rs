@@ -6,11 +6,15 @@
 //! see `suspects`.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{CallError, Failure, Hits, PullBounds, PulledBatch, SinkDriver, SourceDriver, SplitStart};
+use engine::{
+    Absence, CallError, Failure, Hits, PullBounds, PulledBatch, SinkDriver, SourceDriver, SplitStart,
+};
 use futures::future::BoxFuture;
 use model::batch::{Batch, Column, Parts};
 use model::ids::RecordId;
@@ -45,6 +49,8 @@ struct Turn {
 struct Brought {
     /// The splits that there are, where it was asked.
     splits: Option<Vec<String>>,
+    /// Those that it did not take.
+    refused: Vec<SplitStart>,
     pulled: Result<Option<PulledBatch>, CallError>,
 }
 
@@ -54,15 +60,16 @@ impl Turn {
         if !assigned.is_empty()
             && let Err(error) = driver.assign(&assigned).await
         {
-            return Brought { splits: None, pulled: Err(error) };
+            return Brought { splits: None, refused: assigned, pulled: Err(error) };
         }
+        let refused = Vec::new();
         let splits = match asks {
             true => driver.splits().await.map(Some),
             false => Ok(None),
         };
         match splits {
-            Ok(splits) => Brought { splits, pulled: driver.pull(bounds).await },
-            Err(error) => Brought { splits: None, pulled: Err(error) },
+            Ok(splits) => Brought { splits, refused, pulled: driver.pull(bounds).await },
+            Err(error) => Brought { splits: None, refused, pulled: Err(error) },
         }
     }
 }
@@ -92,18 +99,65 @@ impl Instance {
         };
     }
 
-    /// Waits for the end of the turn that is under way, if one is. A wait that is dropped has lost nothing.
-    async fn end(&mut self) -> Option<Brought> {
+    /// Waits for the end of the turn that is under way, if one is. A wait that is dropped has lost nothing, and time in
+    /// which the turn could have gone on is not its own.
+    async fn end(&mut self, alarm: &Arc<Alarm>, absence: &Absence) -> Option<Brought> {
         let Self::Pulls(turn) = self else { return None };
-        let (driver, brought) = turn.await;
+        let waker = Waker::from(alarm.clone());
+        let (driver, brought) = poll_fn(|cx| {
+            absence.of(alarm.set(cx.waker()));
+            turn.as_mut().poll(&mut Context::from_waker(&waker))
+        })
+        .await;
         *self = Self::Waits(driver);
         Some(brought)
+    }
+}
+
+/// Wakes whoever waits, and knows since when they might have come.
+#[derive(Default)]
+struct Alarm(Mutex<Ringing>);
+
+#[derive(Default)]
+struct Ringing {
+    waker: Option<Waker>,
+    since: Option<Instant>,
+}
+
+impl Alarm {
+    fn ringing(&self) -> MutexGuard<'_, Ringing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whom to wake from now on. Gives how long it has been ringing.
+    fn set(&self, waker: &Waker) -> Duration {
+        let mut ringing = self.ringing();
+        match &mut ringing.waker {
+            Some(old) => old.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        ringing.since.take().map_or(Duration::ZERO, |since| since.elapsed())
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        let waker = {
+            let mut ringing = self.ringing();
+            ringing.since.get_or_insert_with(Instant::now);
+            ringing.waker.clone()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
 /// A component that was opened as a source and got its splits.
 pub struct ComponentSource {
     instance: Instance,
+    alarm: Arc<Alarm>,
+    absence: Absence,
     hits: Arc<Hits>,
     /// Of a turn that ended while nobody waited for it.
     brought: Option<Brought>,
@@ -119,6 +173,8 @@ pub struct ComponentSource {
     found: Vec<SplitStart>,
     /// None: not in this life.
     asked_at: Option<Instant>,
+    /// It had nothing, and is not asked before.
+    rests_until: Option<Instant>,
 }
 
 /// Where a split begins; none of one that was read to its end.
@@ -144,11 +200,13 @@ impl ComponentSource {
     ) -> Result<Self, CallError> {
         let starts: Vec<SplitStart> = splits.iter().filter_map(|name| start(name, from)).collect();
         driver.assign(&starts).await?;
-        let (hits, instance) = (driver.hits(), Instance::Waits(Box::new(driver)));
+        let (hits, absence, instance) = (driver.hits(), driver.absence(), Instance::Waits(Box::new(driver)));
         let ended = vec![false; starts.len()];
         let splits = starts.into_iter().map(|start| start.name.into()).collect();
         Ok(Self {
             instance,
+            alarm: Arc::default(),
+            absence,
             hits,
             brought: None,
             pipeline,
@@ -159,6 +217,7 @@ impl ComponentSource {
             from: from.clone(),
             found: Vec::new(),
             asked_at: None,
+            rests_until: None,
         })
     }
 
@@ -172,9 +231,11 @@ impl ComponentSource {
         }
         let brought = match self.brought.take() {
             Some(brought) => Some(brought),
-            None => self.instance.end().await,
+            None => self.instance.end(&self.alarm, &self.absence).await,
         };
-        let Brought { splits, pulled } = brought.ok_or_else(lost)?;
+        let Brought { splits, refused, pulled } = brought.ok_or_else(lost)?;
+        // In the order in which they were found, which is that of their indices.
+        self.found.splice(0..0, refused);
         self.find(splits.unwrap_or_default());
         pulled
     }
@@ -243,24 +304,28 @@ impl Source for ComponentSource {
             wait: limits.delay,
         };
         while self.ended.contains(&false) {
+            if let Some(until) = self.rests_until {
+                tokio::time::sleep_until(until).await;
+                self.rests_until = None;
+            }
             match self.pulled(bounds).await.map_err(died)? {
                 Some(pulled) => {
                     let pulled = self.take(pulled)?;
                     // A batch of nothing says where the split is. Asked again at once, it would keep its thread for ever.
                     if pulled.batch.is_none() && pulled.refused.is_empty() && self.ended.contains(&false) {
-                        tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                        self.rests_until = Some(Instant::now() + ASK_AGAIN_AFTER);
                     }
                     return Ok(Some(pulled));
                 }
-                None => tokio::time::sleep(ASK_AGAIN_AFTER).await,
+                None => self.rests_until = Some(Instant::now() + ASK_AGAIN_AFTER),
             }
         }
         Ok(None)
     }
 
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
-        match self.instance.end().await {
-            Some(Brought { pulled: Err(error), .. }) => return Err(died(error)),
+        match self.instance.end(&self.alarm, &self.absence).await {
+            Some(Brought { pulled: Err(error), .. }) if error.is_death() => return Err(died(error)),
             Some(brought) => self.brought = Some(brought),
             None => {}
         }

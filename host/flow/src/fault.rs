@@ -1,7 +1,7 @@
 //! Places at which a test has the process die, to show that a crash there loses nothing and repeats nothing.
 //!
 //! Each is where something has just become durable, has just been seen, or is about to. They lie on the way of a
-//! checkpoint and of a start, never on that of a batch. With `CONVEYOR_FAULT=NAME@N` the process gets SIGKILL from
+//! checkpoint, of a start, and of what a spool makes durable at once, never on that of a batch. With `CONVEYOR_FAULT=NAME@N` the process gets SIGKILL from
 //! itself when it comes to the place for the Nth time; otherwise nothing happens at them.
 
 use std::str::FromStr;

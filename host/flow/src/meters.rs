@@ -183,8 +183,8 @@ pub struct StageReport {
     pub cut: u64,
     /// Of a source: whether it was read no further, since nobody was left to take its records.
     pub ended_early: bool,
-    /// Of a source in a run with checkpoints: records that it gave and that none stands behind yet, so that a restart
-    /// reads them again.
+    /// Of a source that can be read again, in a run with checkpoints: records that it gave and that none stands behind
+    /// yet, so that a restart reads them again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
     /// How often the stage ran into each limit, or ended in each other way; only what came up.
@@ -331,9 +331,13 @@ impl StageMeter {
         self.counts.records_in.load(Ordering::Relaxed)
     }
 
+    /// What a source gives comes again after a crash, from the last checkpoint on.
+    pub(crate) fn comes_again(&self) {
+        self.has_lag.store(true, Ordering::Relaxed);
+    }
+
     /// A checkpoint stands behind the first so many of the records that a source gave, or they come again.
     pub(crate) fn cover(&self, given: u64) {
-        self.has_lag.store(true, Ordering::Relaxed);
         self.counts.covered.store(given, Ordering::Relaxed);
     }
 

@@ -362,8 +362,8 @@ fn both_arms_of_a_diamond_have_ids_of_their_own_which_stay_the_same_after_a_kill
         receiver.port
     ));
     scene.write("in.txt", (0..LINES).map(|n| format!("record {n}\n")).collect::<String>());
-    // What was sent since the second checkpoint comes again.
-    let mut child = start_to_die(&scene, &[], Some("sinks-prepared@3"));
+    // Two loops prepare: it dies in the third checkpoint, and what was sent since the second comes again.
+    let mut child = start_to_die(&scene, &[], Some("sinks-prepared@5"));
     wait_until("its death", || child.try_wait().expect("a child").is_some());
     let ran = Ran::of(child.wait_with_output().expect("an end"));
     assert_eq!(ran.code, None, "it was not killed: {}", ran.stderr);

@@ -178,6 +178,19 @@ fn a_manifest_that_cannot_go_on_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_state_that_is_no_directory_is_a_mistake_on_the_command_line() {
+    let scene = Scene::with(
+        "pipeline: p\nstages:\n  in: { source: file, with: { path: in.txt } }\n  out: { sink: file, from: in, with: { \
+         path: out.txt } }\n",
+    );
+    scene.write("in.txt", "a\n");
+    let refused = scene.run(&["run", "pipeline.yaml", "--state", "in.txt"]).code(2);
+    refused.says(&["in.txt is no directory; name one with `--state`"]);
+    scene.run(&["run", "pipeline.yaml", "--state", "in.txt", "--reset"]).code(2);
+    assert_eq!(scene.read("in.txt"), "a\n");
+}
+
+#[test]
 fn stdin_says_that_it_cannot_be_read_again_and_one_process_has_the_state() {
     let scene = Scene::with(
         "pipeline: p\nstages:\n  in: { source: stdin }\n  out: { sink: file, from: in, with: { path: out.txt } }\n",

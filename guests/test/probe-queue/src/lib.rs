@@ -13,10 +13,13 @@ use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlag
 pub struct Config {
     /// How long it waits when nothing has come, in milliseconds; by default as long as it may.
     wait_ms: Option<u64>,
+    /// Whether it takes what comes later at the second try.
+    shy: bool,
 }
 
 pub struct Queue {
     wait_ms: Option<u64>,
+    shy: bool,
     parts: Vec<Part>,
 }
 
@@ -82,10 +85,13 @@ impl Source for Queue {
     }
 
     fn open(config: Config) -> Result<Self> {
-        Ok(Queue { wait_ms: config.wait_ms, parts: Vec::new() })
+        Ok(Queue { wait_ms: config.wait_ms, shy: config.shy, parts: Vec::new() })
     }
 
     fn assign(&mut self, splits: Vec<Split>) -> Result {
+        if !self.parts.is_empty() && std::mem::take(&mut self.shy) {
+            return Err(Failure::retry(10, "not yet"));
+        }
         for split in splits {
             let read = split.cursor.map_or(Ok(0), |cursor| place(&cursor))?;
             self.parts.push(Part { name: split.name, read });

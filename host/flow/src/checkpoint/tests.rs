@@ -366,3 +366,96 @@ fn a_store_that_fails_ends_the_run_and_commits_nothing() {
     assert!(error.contains("no space left on device") && error.contains("--state"), "{error}");
     assert!(world.lock().visible.is_empty(), "something was committed that no checkpoint has");
 }
+
+/// Gives one record, and then nothing; says when it may release that.
+struct Once {
+    given: bool,
+    released: Arc<Notify>,
+}
+
+#[async_trait]
+impl Source for Once {
+    async fn pull(&mut self, _: PullLimits) -> Result<Option<Pulled>, ConnectError> {
+        if std::mem::replace(&mut self.given, true) {
+            std::future::pending::<()>().await;
+        }
+        let lineage = Lineage::of_source(SourceRows {
+            pipeline: "p".into(),
+            source: "a".into(),
+            split: "0".into(),
+            offsets: Offsets::From(0),
+        });
+        let batch = Batch::from_values(BinaryArray::from_iter_values(["a0"]), Parts::default(), lineage);
+        let cursor = Some(Cursor { split: "0".into(), place: vec![1] });
+        Ok(Some(Pulled { batch: Some(batch.expect("a batch")), refused: Vec::new(), cursor }))
+    }
+
+    async fn committed(&mut self, _: &Places) -> Result<(), ConnectError> {
+        self.released.notify_one();
+        Ok(())
+    }
+}
+
+/// Refuses the first batch for now, or takes long for each.
+enum Troubled {
+    Late(bool),
+    Slow(Duration),
+}
+
+#[async_trait]
+impl Sink for Troubled {
+    async fn write(&mut self, _: &Batch, _: &[RecordId]) -> Result<Refusals, ConnectError> {
+        match self {
+            Self::Late(was_asked) => {
+                if !std::mem::replace(was_asked, true) {
+                    return Err(ConnectError::retry("it", "it is not ready", Duration::ZERO));
+                }
+            }
+            Self::Slow(time) => tokio::time::sleep(*time).await,
+        }
+        Ok(Vec::new())
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
+        Ok(Vec::new())
+    }
+
+    async fn commit(&mut self, _: &[u8]) -> Result<(), ConnectError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_waited_for_a_held_stage_stands_though_the_source_has_nothing_more() {
+    let plan =
+        plan("  a: { source: stdin }\n  x: { sink: stdout, from: a }\n  y: { sink: stdout, from: a }\n");
+    let (world, released) = (Shared(Arc::default(), Arc::new(Notify::new())), Arc::new(Notify::new()));
+    let limits = PullLimits { records_max: 1, bytes_max: 1 << 20, delay: Duration::ZERO };
+    let rules = Rules::defaults(&plan);
+    // When the slow one is done, a checkpoint has begun, and the other is due again.
+    let slow = rules.retry[0].backoff.from.0 * 4;
+    let source = Once { given: false, released: released.clone() };
+    let parts = vec![
+        Part::Source { source: Box::new(source), limits },
+        Part::Sink(Box::new(Troubled::Late(false))),
+        Part::Sink(Box::new(Troubled::Slow(slow))),
+    ];
+    let checkpoints = Checkpoints {
+        store: Box::new(Durable(world)),
+        standing: Checkpoint::default(),
+        pace: Pace { interval: Duration::from_millis(10), timeout: Duration::from_secs(60) },
+        setbacks: Setbacks::default(),
+    };
+    let letters = Box::new(NoLetters);
+    let job = Job { plan, parts, rules, letters, epoch: 1, checkpoints: Some(checkpoints) };
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(job.build().expect("loops").run(stop.clone()));
+    let told = tokio::time::timeout(Duration::from_secs(20), released.notified()).await;
+    stop.cancel();
+    assert!(told.is_ok(), "the barrier never passed");
+    assert!(run.await.expect("an end").failure.is_none());
+}

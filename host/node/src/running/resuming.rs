@@ -47,9 +47,10 @@ pub(super) fn open(
     is_first: bool,
 ) -> Result<(Checkpoints, u64)> {
     let dir = state.dir.join(wired.name());
-    if state.reset {
-        reset(&dir)?;
+    if let Some(file) = [&state.dir, &dir].into_iter().find(|path| path.exists() && !path.is_dir()) {
+        return Err(Failure::Input(anyhow!("{} is no directory; name one with `--state`", file.display())));
     }
+    let least = if state.reset { reset(&dir)? } else { 0 };
     let Opened { mut store, standing } = RedbStore::open(&dir)?;
     let pipeline = &wired.pipeline;
     for stage in wired.stages_of("stdin").into_iter().filter(|_| is_first) {
@@ -94,7 +95,7 @@ pub(super) fn open(
             standing.checkpoint
         }
     };
-    let epoch = store.next_epoch(epoch_now())?;
+    let epoch = store.next_epoch(epoch_now().max(least))?;
     let mut store = store.running(wired.identity().revision, marks(wired));
     if checkpoint.number == 0 {
         store.put(&checkpoint, Duration::ZERO)?;
@@ -104,12 +105,18 @@ pub(super) fn open(
     Ok((Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks }, epoch))
 }
 
-/// Throws away all but the spools: what is in them was acknowledged, and nobody has it any more.
-fn reset(dir: &Path) -> Result {
+/// Throws away all but the spools: what is in them was acknowledged, and nobody has it any more. Gives an epoch higher
+/// than those so far, as far as what is there can still be read.
+fn reset(dir: &Path) -> Result<u64> {
     let failed = |path: &Path, error| Failure::Ran(anyhow!("{} cannot be removed: {error}", path.display()));
     let entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         entries => entries.map_err(|error| failed(dir, error))?,
+    };
+    let epoch = match RedbStore::open(dir) {
+        Ok(mut opened) => opened.store.next_epoch(0).map_or(0, |last| last + 1),
+        Err(locked @ CheckpointError::Locked { .. }) => return Err(locked.into()),
+        Err(_) => 0,
     };
     let spools = spools_in(dir);
     for entry in entries {
@@ -121,7 +128,7 @@ fn reset(dir: &Path) -> Result {
             if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         removed.map_err(|error| failed(&path, error))?;
     }
-    Ok(())
+    Ok(epoch)
 }
 
 /// A source that has another name now finds its spool under that.

@@ -184,7 +184,6 @@ impl Collector for Stages {
     }
 }
 
-/// How much each stage remembers that does.
 fn encode_lags(encoder: &mut DescriptorEncoder<'_>, reports: &[(String, StageReport)]) -> Result<(), Error> {
     let help =
         "Records that a source gave and that no checkpoint stands behind yet: a restart reads them again";
@@ -198,6 +197,7 @@ fn encode_lags(encoder: &mut DescriptorEncoder<'_>, reports: &[(String, StageRep
     Ok(())
 }
 
+/// How much each stage remembers that does.
 fn encode_states(
     encoder: &mut DescriptorEncoder<'_>,
     reports: &[(String, StageReport)],

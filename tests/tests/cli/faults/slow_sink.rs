@@ -31,7 +31,7 @@ fn behind_a_slow_reader_memory_stays_flat_and_checkpoints_come_through() {
     let mut command = scene.command(&["run", "pipeline.yaml", "--state", "state"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
     let mut stdout = child.stdout.take().expect("a pipe");
-    let seconds = super::count(12, "SLOW_SECONDS");
+    let seconds = super::count(20, "SLOW_SECONDS");
     let mut record = vec![0; RECORD_BYTES];
     stdout.read_exact(&mut record).expect("a record");
     let (begun, start) = (Instant::now(), resident(child.id()));
@@ -52,6 +52,6 @@ fn behind_a_slow_reader_memory_stays_flat_and_checkpoints_come_through() {
     let listed: serde_json::Value = serde_json::from_str(&listed()).expect("JSON");
     let stored = listed[0]["checkpoints"].as_array().map_or(0, Vec::len);
     // A dozen records are on their way, in the pipe and before it.
-    let least = (seconds / 20).max(1);
+    let least = seconds / 20;
     assert!(stored >= least, "{stored} checkpoints in {seconds} s: {listed}");
 }
