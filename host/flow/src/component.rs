@@ -171,6 +171,8 @@ pub struct ComponentSource {
     from: Places,
     /// That it is not told of yet.
     found: Vec<SplitStart>,
+    /// What it was told that it may release.
+    told: Places,
     /// None: not in this life.
     asked_at: Option<Instant>,
     /// It had nothing, and is not asked before.
@@ -216,6 +218,7 @@ impl ComponentSource {
             ended,
             from: from.clone(),
             found: Vec::new(),
+            told: Places::new(),
             asked_at: None,
             rests_until: None,
         })
@@ -326,15 +329,20 @@ impl Source for ComponentSource {
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
         match self.instance.end(&self.alarm, &self.absence).await {
             Some(Brought { pulled: Err(error), .. }) if error.is_death() => return Err(died(error)),
-            Some(brought) => self.brought = Some(brought),
+            Some(mut brought) => {
+                self.found.splice(0..0, std::mem::take(&mut brought.refused));
+                self.brought = Some(brought);
+            }
             None => {}
         }
         let Instance::Waits(driver) = &mut self.instance else { return Err(died(lost())) };
         // Those that were found last are not its own yet.
         let own = self.splits.len() - self.found.len();
         for (index, split) in self.splits[..own].iter().enumerate() {
-            if let Some([_, cursor @ ..]) = places.get(split).map(Vec::as_slice) {
+            let Some(place @ [_, cursor @ ..]) = places.get(split).map(Vec::as_slice) else { continue };
+            if self.told.get(split).is_none_or(|told| told != place) {
                 driver.committed(index as u32, cursor).await.map_err(died)?;
+                self.told.insert(split.clone(), place.to_vec());
             }
         }
         Ok(())
