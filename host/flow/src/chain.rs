@@ -289,12 +289,9 @@ async fn wait<T>(
     let mut next = pin!(next);
     if let Some(at) = belt.wakes_at()
         && at <= Instant::now()
+        && let Some(ended) = wake(belt, keeper, at, stop.is_some()).await?
     {
-        match wake(belt, keeper, at, stop.is_some()).await? {
-            Waited::Ready(()) => {}
-            Waited::Release => return Ok(Waited::Release),
-            Waited::Over => return Ok(Waited::Over),
-        }
+        return Ok(ended);
     }
     if let Poll::Ready(ready) = futures::poll!(next.as_mut()) {
         return Ok(Waited::Ready(ready));
@@ -314,23 +311,16 @@ async fn wait<T>(
             biased;
             () = &mut stopped => return Ok(Waited::Over),
             () = news => {
-                if let Some(keeper) = keeper {
-                    keeper.heed(belt, stop.is_some()).await?;
-                    if keeper.is_over() {
-                        return Ok(Waited::Over);
-                    }
-                    if keeper.releases() {
-                        return Ok(Waited::Release);
-                    }
+                if let Some(ended) = heed(belt, keeper, stop.is_some()).await? {
+                    return Ok(ended);
                 }
             }
             ready = next.as_mut() => return Ok(Waited::Ready(ready)),
             at = wakes => {
-                match wake(belt, keeper, at, stop.is_some()).await? {
-                    Waited::Ready(()) => belt.flush().await?,
-                    Waited::Release => return Ok(Waited::Release),
-                    Waited::Over => return Ok(Waited::Over),
+                if let Some(ended) = wake(belt, keeper, at, stop.is_some()).await? {
+                    return Ok(ended);
                 }
+                belt.flush().await?;
             }
             () = cools.as_mut(), if is_warm => {
                 belt.cool();
@@ -341,31 +331,38 @@ async fn wait<T>(
 }
 
 /// Tries stages that are held again. A barrier that waited for them passes then, and nothing else may ever wake this
-/// loop: a source whose spool is full has records again only when a checkpoint stands.
-async fn wake(
+/// loop: a source whose spool is full has records again only when a checkpoint stands. Says whether the wait ends by it.
+async fn wake<T>(
     belt: &mut Belt,
     keeper: &mut Option<Keeper>,
     at: Instant,
     is_source: bool,
-) -> Result<Waited<()>, RunError> {
+) -> Result<Option<Waited<T>>, RunError> {
     belt.wake(at);
     belt.work().await?;
     // The last one that could take a record was given up: the source may have none for hours.
     if is_source && belt.is_over() {
-        return Ok(Waited::Over);
+        return Ok(Some(Waited::Over));
     }
-    if let Some(keeper) = keeper
-        && keeper.has_news()
-    {
-        keeper.heed(belt, is_source).await?;
-        if keeper.is_over() {
-            return Ok(Waited::Over);
-        }
-        if keeper.releases() {
-            return Ok(Waited::Release);
-        }
+    match keeper.as_ref().is_some_and(Keeper::has_news) {
+        true => heed(belt, keeper, is_source).await,
+        false => Ok(None),
     }
-    Ok(Waited::Ready(()))
+}
+
+/// Heeds checkpoints in the middle of a wait. Says whether it ends by that.
+async fn heed<T>(
+    belt: &mut Belt,
+    keeper: &mut Option<Keeper>,
+    is_source: bool,
+) -> Result<Option<Waited<T>>, RunError> {
+    let Some(keeper) = keeper else { return Ok(None) };
+    keeper.heed(belt, is_source).await?;
+    Ok(match () {
+        () if keeper.is_over() => Some(Waited::Over),
+        () if keeper.releases() => Some(Waited::Release),
+        () => None,
+    })
 }
 
 /// What there is to wait for, or nothing that ever comes.

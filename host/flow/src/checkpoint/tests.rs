@@ -68,6 +68,19 @@ impl Shared {
     }
 }
 
+/// So many records of the only split of a source, from number `first` on.
+fn batch(source: &str, first: u64, count: u64) -> Batch {
+    let lineage = Lineage::of_source(SourceRows {
+        pipeline: "p".into(),
+        source: source.into(),
+        split: "0".into(),
+        offsets: Offsets::From(first),
+    });
+    let values = (first..first + count).map(|n| format!("{source}{n}"));
+    let values = BinaryArray::from_iter_values(values);
+    Batch::from_values(values, Parts::default(), lineage).expect("a batch")
+}
+
 /// Counts from 0 to `end`.
 struct Counting {
     name: &'static str,
@@ -88,14 +101,7 @@ impl Source for Counting {
             return Ok(None);
         }
         let count = self.random.u64(1..6).min(self.end - self.next);
-        let lineage = Lineage::of_source(SourceRows {
-            pipeline: "p".into(),
-            source: self.name.into(),
-            split: "0".into(),
-            offsets: Offsets::From(self.next),
-        });
-        let values = (self.next..self.next + count).map(|n| format!("{}{n}", self.name));
-        let batch = Batch::from_values(BinaryArray::from_iter_values(values), Parts::default(), lineage);
+        let batch = batch(self.name, self.next, count);
         {
             let mut world = self.world.lock();
             let read = world.read.entry(self.name).or_default();
@@ -105,7 +111,7 @@ impl Source for Counting {
         }
         self.next += count;
         let cursor = Some(Cursor { split: "0".into(), place: self.next.to_le_bytes().to_vec() });
-        Ok(Some(Pulled { batch: Some(batch.expect("a batch")), refused: Vec::new(), cursor }))
+        Ok(Some(Pulled { batch: Some(batch), refused: Vec::new(), cursor }))
     }
 
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
@@ -379,15 +385,9 @@ impl Source for Once {
         if std::mem::replace(&mut self.given, true) {
             std::future::pending::<()>().await;
         }
-        let lineage = Lineage::of_source(SourceRows {
-            pipeline: "p".into(),
-            source: "a".into(),
-            split: "0".into(),
-            offsets: Offsets::From(0),
-        });
-        let batch = Batch::from_values(BinaryArray::from_iter_values(["a0"]), Parts::default(), lineage);
+        let batch = batch("a", 0, 1);
         let cursor = Some(Cursor { split: "0".into(), place: vec![1] });
-        Ok(Some(Pulled { batch: Some(batch.expect("a batch")), refused: Vec::new(), cursor }))
+        Ok(Some(Pulled { batch: Some(batch), refused: Vec::new(), cursor }))
     }
 
     async fn committed(&mut self, _: &Places) -> Result<(), ConnectError> {
