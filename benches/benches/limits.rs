@@ -4,15 +4,12 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use benches::lone::{Ends, HARMLESS, Lone, POISON, with_one};
+use benches::limited::ROWS;
 use benches::measure::{self, Contender, Rates, compare};
 use benches::report::{Goal, Table};
 use benches::{pipeline, workload};
 use engine::{Engine, EngineOptions};
 use tokio::runtime::Runtime;
-
-/// Records of which one is poison.
-const MILLION_BATCHES: usize = 1_000_000 / workload::BATCH_RECORDS;
 
 fn main() -> Result<()> {
     let core = measure::pin_to_one_core()?;
@@ -28,61 +25,6 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// A row, and what it is held against.
-struct Row {
-    name: &'static str,
-    /// Each as the manifest has it, all but `from`.
-    stages: &'static [&'static str],
-    metered: bool,
-    ends: Ends,
-    /// The row that it is held against, and how much of its rate must be reached.
-    against: Option<(&'static str, f64)>,
-}
-
-impl Row {
-    const fn new(name: &'static str, stages: &'static [&'static str], keeps: f64) -> Self {
-        Self { name, stages, metered: true, ends: Ends { keeps, poisoned: false }, against: None }
-    }
-
-    const fn limits_off(self) -> Self {
-        Self { metered: false, ..self }
-    }
-
-    const fn poisoned(self) -> Self {
-        Self { ends: Ends { poisoned: true, ..self.ends }, ..self }
-    }
-
-    const fn against(self, row: &'static str, bound: f64) -> Self {
-        Self { against: Some((row, bound)), ..self }
-    }
-}
-
-const FILTER_OFF: &str = "the filter, limits off";
-const FILTER: &str = "the filter, limits on";
-const MAP_OFF: &str = "the map, limits off";
-const BELT: &str = "three stages, the first of which some record would kill";
-const ALONE: &str = "that stage alone";
-
-/// It forwards everything, and panics on the record that `benches::lone` calls poison.
-const POISONABLE: &str = "transform: GUEST(probe-run), with: { at: POISON, then: panic }";
-const MAP: &str = "transform: GUEST(wrap)";
-const MOST: &str = "transform: GUEST(filter-most)";
-
-const ROWS: [Row; 9] = [
-    Row::new(FILTER_OFF, &["transform: GUEST(filter-half)"], 0.5).limits_off(),
-    Row::new(FILTER, &["transform: GUEST(filter-half)"], 0.5).against(FILTER_OFF, 1.0 / 1.5),
-    Row::new("the filter, `isolation: batch`", &["transform: GUEST(filter-half), isolation: batch"], 0.5)
-        .against(FILTER, 0.1),
-    Row::new(MAP_OFF, &[MAP], 1.0).limits_off(),
-    Row::new("the map, limits on", &[MAP], 1.0).against(MAP_OFF, 1.0 / 1.15),
-    Row::new(BELT, &[POISONABLE, MAP, MOST], 0.9),
-    Row::new("the three, one record in a million kills it", &[POISONABLE, MAP, MOST], 0.9)
-        .poisoned()
-        .against(BELT, 0.95),
-    Row::new(ALONE, &[POISONABLE], 1.0),
-    Row::new("alone, one record in a million kills it", &[POISONABLE], 1.0).poisoned().against(ALONE, 0.95),
-];
-
 /// `word`: only the rows that have it in their name, for a look with a profiler.
 fn rates(runtime: &Runtime, word: Option<&str>) -> Result<Vec<Rates>> {
     let values = workload::batches();
@@ -92,10 +34,7 @@ fn rates(runtime: &Runtime, word: Option<&str>) -> Result<Vec<Rates>> {
     let mut contenders = Vec::new();
     for row in ROWS.iter().filter(|row| word.is_none_or(|word| row.name.contains(word))) {
         let engine: &Engine = if row.metered { &metered } else { &free };
-        // The same batches but for that record, so that nothing else is compared.
-        let odd = if row.ends.poisoned { POISON } else { HARMLESS };
-        let batches = with_one(odd, &values, MILLION_BATCHES)?;
-        let lone = runtime.block_on(Lone::new(engine, row.stages, batches, row.ends))?;
+        let lone = runtime.block_on(row.lone(engine, &values))?;
         runtime.block_on(lone.check()).with_context(|| row.name)?;
         let lone = Arc::new(lone);
         contenders

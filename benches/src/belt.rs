@@ -37,11 +37,16 @@ impl Belt {
     pub async fn round(&self) -> Result<Round> {
         let mut round = Round::default();
         while round.busy < ROUND {
-            let (seen, run) = self.run(RUN_BATCHES, |seen| Box::new(Count(seen))).await?;
-            ensure!(seen.records() > 0, "nothing came out");
-            round += run;
+            round += self.once().await?;
         }
         Ok(round)
+    }
+
+    /// One run.
+    pub async fn once(&self) -> Result<Round> {
+        let (seen, run) = self.run(RUN_BATCHES, |seen| Box::new(Count(seen))).await?;
+        ensure!(seen.records() > 0, "nothing came out");
+        Ok(run)
     }
 
     async fn run(&self, count: usize, sink: fn(Seen) -> Box<dyn Sink>) -> Result<(Seen, Round)> {

@@ -1,5 +1,6 @@
 //! What Conveyor is measured against, and how. The rows of the tables are printed by `benches/belt.rs`,
 //! `benches/csv.rs`, `benches/limits.rs` and `benches/state.rs`; `docs/performance.md` holds what they printed.
+//! `benches/once.rs` does the work of one row, for pairs of builds (`cargo xtask pairs`).
 
 pub mod belt;
 pub mod flights;
@@ -7,6 +8,7 @@ pub mod grpc;
 pub mod guests;
 pub mod keyed;
 pub mod life;
+pub mod limited;
 pub mod list_record;
 pub mod lone;
 pub mod measure;

@@ -76,7 +76,8 @@ impl Lone {
         Ok(round)
     }
 
-    async fn run(&self) -> Result<Round> {
+    /// Once through all batches.
+    pub async fn run(&self) -> Result<Round> {
         let turns = RUN_BATCHES.div_ceil(self.batches.len());
         let count = turns * self.batches.len();
         let seen = Seen::default();

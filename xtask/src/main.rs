@@ -6,6 +6,7 @@ mod demo;
 mod faults;
 mod guests;
 mod install;
+mod pairs;
 mod places;
 mod setup;
 mod sim;
@@ -25,6 +26,7 @@ cargo xtask VERB
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
   faults   200 kills, 50 power cuts, a full disk, and a slow reader, against the binary
   guests   build every guest to a component
+  pairs    whether this tree is as fast as an earlier one: REVISION [WORD...], rows that have a word in their name
   hostile  build the guests of guests/hostile alone
   setup    install what is missing, and nothing else
   sim      the simulation of delivery: --seeds COUNT of them, or --seed N alone, with all that happens
@@ -38,38 +40,18 @@ type Verb = Box<dyn Fn(&Places) -> anyhow::Result<()>>;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (verb, rest) = match &args[..] {
-        [verb] => (verb, &[][..]),
-        [verb, rest @ ..] if verb == "sim" => (verb, rest),
-        _ => {
-            eprintln!("{USAGE}");
-            return ExitCode::from(2);
-        }
+    let Some((verb, rest)) = args.split_first() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
     };
-    let asked = match sim::Asked::read(rest) {
-        Ok(asked) => asked,
+    if matches!(verb.as_str(), "help" | "-h" | "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let run = match read(verb, rest) {
+        Ok(run) => run,
         Err(error) => {
             eprintln!("{error}");
-            return ExitCode::from(2);
-        }
-    };
-    let run: Verb = match verb.as_str() {
-        "demo" => Box::new(demo::run),
-        "install" => Box::new(install::run),
-        "test" => Box::new(checks::test),
-        "faults" => Box::new(faults::run),
-        "guests" => Box::new(|places| guests::build(places).map(|_| ())),
-        "hostile" => Box::new(guests::build_hostile),
-        "setup" => Box::new(setup::everything),
-        "sim" => Box::new(move |places| sim::run(places, &asked)),
-        "tidy" => Box::new(tidy::run),
-        "fmt" => Box::new(checks::format),
-        "help" | "-h" | "--help" => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
-        other => {
-            eprintln!("there is no verb `{other}`\n\n{USAGE}");
             return ExitCode::from(2);
         }
     };
@@ -79,5 +61,33 @@ fn main() -> ExitCode {
             eprintln!("\nxtask {verb}: FAILED: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What a verb and the words behind it ask for.
+fn read(verb: &str, rest: &[String]) -> anyhow::Result<Verb> {
+    let run: Verb = match verb {
+        "pairs" => {
+            let asked = pairs::Asked::read(rest)?;
+            return Ok(Box::new(move |places| pairs::run(places, &asked)));
+        }
+        "sim" => {
+            let asked = sim::Asked::read(rest)?;
+            return Ok(Box::new(move |places| sim::run(places, &asked)));
+        }
+        "demo" => Box::new(demo::run),
+        "install" => Box::new(install::run),
+        "test" => Box::new(checks::test),
+        "faults" => Box::new(faults::run),
+        "guests" => Box::new(|places| guests::build(places).map(|_| ())),
+        "hostile" => Box::new(guests::build_hostile),
+        "setup" => Box::new(setup::everything),
+        "tidy" => Box::new(tidy::run),
+        "fmt" => Box::new(checks::format),
+        other => anyhow::bail!("there is no verb `{other}`\n\n{USAGE}"),
+    };
+    match rest {
+        [] => Ok(run),
+        [word, ..] => anyhow::bail!("`{verb}` takes no `{word}`\n\n{USAGE}"),
     }
 }

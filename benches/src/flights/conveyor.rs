@@ -2,7 +2,13 @@
 
 use std::path::Path;
 
+use anyhow::{Result, ensure};
+use engine::Engine;
+
+use super::Flights;
 use crate::guests;
+use crate::measure::{Clock, Round};
+use crate::pipeline::{self, Pipeline};
 
 /// CSV in, three table stages, JSON lines out.
 pub fn tables(input: &Path, output: &Path) -> String {
@@ -43,4 +49,16 @@ stages:
         input.display(),
         output.display()
     )
+}
+
+impl Flights {
+    /// All of it: the manifest is read and planned, and everything is opened, run and committed.
+    pub async fn run(&self, engine: &Engine, manifest: &str) -> Result<Round> {
+        let clock = Clock::start(&[]);
+        let job = Pipeline::new(engine, manifest).await?.open().await?;
+        let reports = pipeline::finish(job.build()?).await?;
+        let round = clock.stop(reports[0].records_out);
+        ensure!(round.records == self.rows, "the source read {} of {} rows", round.records, self.rows);
+        Ok(round)
+    }
 }

@@ -10,6 +10,9 @@ use crate::guests::cache_dir;
 /// How often the 336,776 rows are repeated: 4.0 million rows, 373 MB.
 const REPEATS: usize = 12;
 
+/// What the venv of the benches has.
+const PACKAGES: [&str; 3] = ["duckdb==2.0.0", "polars==2.1.0", "setuptools"];
+
 /// Why there is no data.
 #[derive(thiserror::Error, Debug)]
 pub enum DataError {
@@ -25,7 +28,11 @@ pub enum DataError {
 #[derive(Clone, Debug)]
 pub struct Flights {
     pub csv: PathBuf,
+    /// The same rows once.
+    pub once: PathBuf,
     pub rows: u64,
+    /// How often each of them is there.
+    pub repeats: usize,
     pub bytes: u64,
     /// For what is written.
     pub output_dir: PathBuf,
@@ -54,7 +61,7 @@ impl Flights {
         let bytes = std::fs::metadata(&csv).map_err(at(&csv))?.len();
         let lines = BufReader::new(std::fs::File::open(&once).map_err(at(&once))?).split(b'\n').count();
         let rows = (lines.saturating_sub(1) * REPEATS) as u64;
-        Ok(Self { csv, rows, bytes, output_dir, python })
+        Ok(Self { csv, once, rows, repeats: REPEATS, bytes, output_dir, python })
     }
 
     /// A file to write to, which is not there yet.
@@ -92,11 +99,11 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> DataError {
 fn python(dir: &Path) -> Result<PathBuf, DataError> {
     let venv = dir.join("python");
     let python = venv.join("bin/python");
-    // Written last: a venv that was left half made is made again.
-    let done = venv.join("done");
+    // Written last, and named for what is in it: a venv that was left half made is made again.
+    let done = venv.join(PACKAGES.join("+"));
     if !done.exists() {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "duckdb==2.0.0", "setuptools"]))?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(PACKAGES))?;
         std::fs::write(&done, "").map_err(at(&done))?;
     }
     Ok(python)

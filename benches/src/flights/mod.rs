@@ -5,12 +5,14 @@ mod check;
 mod conveyor;
 mod data;
 mod duckdb;
+mod formats;
 mod native;
 
 pub use check::{CheckError, Content};
 pub use conveyor::{json, tables};
 pub use data::{DataError, Flights};
 pub use duckdb::{DuckDb, DuckDbError};
+pub use formats::{FORMATS, Format, Formats, Peer};
 pub use native::{NativeError, fused, with_values};
 
 /// Flights that left earlier than this many minutes late are dropped.

@@ -1,6 +1,7 @@
 //! Patterns of timestamps, as those of `strptime`.
 
-use expr::time::{DAY_MICROS, days_if_valid, take_fraction, take_zone};
+use calendar::DAY_US;
+use expr::time::{days_if_valid, take_fraction, take_zone};
 
 /// A pattern that was taken apart.
 #[derive(Debug, Clone)]
@@ -191,7 +192,7 @@ impl Fields {
             _ => self.hour,
         };
         let seconds = (hour * 60 + self.minute) * 60 + self.second;
-        days.checked_mul(DAY_MICROS)?.checked_add(seconds * 1_000_000 + self.micros)
+        days.checked_mul(DAY_US)?.checked_add(seconds * 1_000_000 + self.micros)
     }
 }
 
@@ -227,21 +228,21 @@ mod tests {
             ("%d.%m.%Y %H:%M", "01.01.2024 12:00", Some((noon, None))),
             ("%d.%m.%Y %H:%M", "1.1.2024 12:00", Some((noon, None))),
             ("%m/%d/%y %I:%M %p", "01/01/24 12:00 PM", Some((noon, None))),
-            ("%m/%d/%y %I:%M %p", "01/01/24 12:00 AM", Some((noon - DAY_MICROS / 2, None))),
+            ("%m/%d/%y %I:%M %p", "01/01/24 12:00 AM", Some((noon - DAY_US / 2, None))),
             (
                 "%a, %d %b %Y %T %z",
                 "Mon, 01 Jan 2024 13:00:00 +0100",
                 Some((noon + 3_600_000_000, Some(3_600_000_000))),
             ),
-            ("%d %B %Y", "1 january 2024", Some((noon - DAY_MICROS / 2, None))),
+            ("%d %B %Y", "1 january 2024", Some((noon - DAY_US / 2, None))),
             ("%F %T.%f", "2024-01-01 12:00:00.25", Some((noon + 250_000, None))),
-            ("%Y年%m月%d日", "2024年1月1日", Some((noon - DAY_MICROS / 2, None))),
+            ("%Y年%m月%d日", "2024年1月1日", Some((noon - DAY_US / 2, None))),
             ("%Y-%m-%d", "2024-02-30", None),
             ("%Y-%m-%d", "2024-02-03x", None),
             ("%Y-%m-%d", "2024-02", None),
             ("%Y-%m-%d %H", "2024-02-03 24", None),
             ("%d %b %Y", "1 foo 2024", None),
-            ("%Y%m%d", "20240101", Some((noon - DAY_MICROS / 2, None))),
+            ("%Y%m%d", "20240101", Some((noon - DAY_US / 2, None))),
             ("%F %z", "2024-01-01 ", None),
         ] {
             assert_eq!(Format::parse(pattern).unwrap().read(text), wanted, "{pattern}: {text}");

@@ -1,7 +1,8 @@
 //! Reading one value.
 
+use calendar::DAY_US;
 use conveyor_sdk::{ColumnBuilder, Day, Failure, Kind as ColumnKind, Result, Time};
-use expr::time::{self, DAY_MICROS};
+use expr::time;
 
 use crate::config::{Details, Kind, Target};
 use crate::format::Format;
@@ -136,7 +137,7 @@ impl Reader {
             Reader::Bool { no, .. } => is_one_of(value, no).then_some(Read::Bool(false)),
             Reader::Timestamp { format, offset } => format.micros(value, *offset).map(Read::Timestamp),
             Reader::Date { format } => {
-                let days = format.micros(value, 0)?.div_euclid(DAY_MICROS);
+                let days = format.micros(value, 0)?.div_euclid(DAY_US);
                 i32::try_from(days).ok().map(Read::Date)
             }
         }

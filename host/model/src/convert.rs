@@ -13,7 +13,6 @@
 //! the schema is treated as `unknown:` says; a record that is not JSON is refused as `bad-json`, one that
 //! does not fit as `bad-row`.
 
-mod calendar;
 mod cast;
 mod json_read;
 mod json_scan;

@@ -7,6 +7,7 @@
 
 mod blocks;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -52,6 +53,7 @@ fn run(document: &Path) {
     stand_in(&home.path().join("conveyor"));
     let state = home.path().join(".state");
     fs::write(&state, "cd conveyor\n").expect("a file");
+    let before = untracked();
     for block in blocks {
         let output = run_block(&block, home.path(), &state, document);
         if let Some(expected) = &block.prints
@@ -60,6 +62,19 @@ fn run(document: &Path) {
             panic!("{}:{}: {problem}\n--- printed:\n{output}", document.display(), block.line);
         }
     }
+    let left: Vec<String> = untracked().difference(&before).cloned().collect();
+    assert!(left.is_empty(), "{}: its commands left files in the clone: {left:?}", document.display());
+}
+
+/// What lies in the clone and git does not know.
+fn untracked() -> BTreeSet<String> {
+    let listed = Command::new("git")
+        .args(["ls-files", "--others", "--exclude-standard"])
+        .current_dir(clone())
+        .output()
+        .expect("git runs");
+    assert!(listed.status.success(), "git lists no files: {}", String::from_utf8_lossy(&listed.stderr));
+    String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()
 }
 
 /// Runs one block where the last one left off, with the directory and variables that it left.
@@ -69,9 +84,13 @@ fn run_block(block: &Block, home: &Path, state: &Path, document: &Path) -> Strin
         .lines()
         .filter(|line| !NOT_HERE.contains(&line.split(" #").next().unwrap_or(line).trim()));
     let commands: Vec<&str> = lines.collect();
+    // Of a command in the background, or in front of `||`, the exit code alone would not tell.
+    let unknown = home.join(".not-found");
     let script = format!(
-        "set -eu\n. {state}\n{commands}\n{{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {state}\n",
+        "set -eu\ncommand_not_found_handle() {{ echo \"$1\" >> {unknown}; return 127; }}\n. {state}\n{commands}\n\
+         {{ export -p; printf 'cd %q\\n' \"$PWD\"; }} > {state}\n",
         state = state.display(),
+        unknown = unknown.display(),
         commands = commands.join("\n"),
     );
     let path = format!("{}:{}", binaries().display(), std::env::var("PATH").unwrap_or_default());
@@ -86,8 +105,20 @@ fn run_block(block: &Block, home: &Path, state: &Path, document: &Path) -> Strin
         .expect("bash runs");
     let output = String::from_utf8_lossy(&ran.stdout).into_owned();
     let place = format!("{}:{}", document.display(), block.line);
+    let unknown = fs::read_to_string(unknown).unwrap_or_default();
+    assert!(unknown.is_empty(), "{place}: there is no command {unknown}--- printed:\n{output}");
     assert!(ran.status.success(), "{place}: a command failed ({})\n--- printed:\n{output}", ran.status);
     output
+}
+
+#[test]
+#[should_panic(expected = "there is no command conveyor-of-nobody")]
+fn a_command_that_is_not_there_is_told_though_nobody_asks_how_it_ended() {
+    let home = tempfile::tempdir().expect("a directory");
+    let state = home.path().join(".state");
+    fs::write(&state, "").expect("a file");
+    let commands = "conveyor-of-nobody 2> /dev/null &\nwait".to_owned();
+    run_block(&Block { line: 1, commands, prints: None }, home.path(), &state, Path::new("none.md"));
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub fn run(places: &Places) -> Result<()> {
             }
         }
     }
+    findings.extend(strays(places)?);
     findings.sort();
     findings.dedup();
     for Finding { file, line, message } in &findings {
@@ -54,6 +55,57 @@ pub fn run(places: &Places) -> Result<()> {
     }
     step::note(format!("{files} files are tidy"));
     Ok(())
+}
+
+/// What the clone has at its root.
+const ROOT: [&str; 23] = [
+    ".cargo",
+    ".ci",
+    ".gitignore",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "benches",
+    "clippy.toml",
+    "demo",
+    "deny.toml",
+    "docs",
+    "findings",
+    "guests",
+    "host",
+    "rustfmt.toml",
+    "sdk-rust",
+    "tests",
+    "wit",
+    "xtask",
+];
+
+/// Files that git knows at the root, or does not ignore, and that do not belong there.
+fn strays(places: &Places) -> Result<Vec<Finding>> {
+    let listed = step::quiet(
+        "list the files of the clone",
+        Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+            .current_dir(&places.root),
+    )?;
+    Ok(strays_among(String::from_utf8_lossy(&listed).lines(), |name| places.root.join(name).exists()))
+}
+
+fn strays_among<'a>(files: impl Iterator<Item = &'a str>, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
+    let at_root = files.map(|file| file.split('/').next().unwrap_or(file));
+    let stray = |name: &&str| !ROOT.contains(name) && exists(name);
+    let told = |name| {
+        Finding::new(
+            Path::new(name),
+            1,
+            "does not belong at the root; ROOT of xtask/src/tidy/mod.rs lists what does",
+        )
+    };
+    at_root.filter(stray).map(told).collect()
 }
 
 /// A package, and the files at which its compilation begins.

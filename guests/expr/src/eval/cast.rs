@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use calendar::DAY_US;
+
 use super::{Run, both, text};
 use crate::bits;
 use crate::node::Cast;
 use crate::scalar::{Scalar, Type};
-use crate::time::{self, DAY_MICROS};
+use crate::time;
 use crate::vector::{Ints, Known, Mask, TextWriter, Texts, Vector};
 
 impl<'a> Run<'a> {
@@ -22,11 +24,11 @@ impl<'a> Run<'a> {
             }
             (Cast::FloatToInt, Vector::Floats(values, known)) => to_ints(&values, known),
             (Cast::DayToTime, Vector::Days(values, known)) => {
-                let values = values.iter().map(|day| i64::from(*day) * DAY_MICROS).collect();
+                let values = values.iter().map(|day| i64::from(*day) * DAY_US).collect();
                 Vector::Times(Cow::Owned(values), known)
             }
             (Cast::TimeToDay, Vector::Times(values, known)) => {
-                let values = values.iter().map(|time| time.div_euclid(DAY_MICROS) as i32).collect();
+                let values = values.iter().map(|time| time.div_euclid(DAY_US) as i32).collect();
                 Vector::Days(Cow::Owned(values), known)
             }
             (Cast::BoolToInt, Vector::Bools(mask)) => {

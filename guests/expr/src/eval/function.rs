@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 
+use calendar::DAY_US;
 use memchr::memmem::Finder;
 
 use super::{Run, both, tested, text};
 use crate::functions::Function;
 use crate::node::Node;
 use crate::scalar::Scalar;
-use crate::time::{self, DAY_MICROS};
+
 use crate::vector::{Ints, TextWriter, Texts, Vector};
 
 impl<'a> Run<'a> {
@@ -64,14 +65,14 @@ impl<'a> Run<'a> {
             (Function::Ceil, Vector::Floats(values, known)) => floats(&values, known, f64::ceil),
             (Function::Round, Vector::Floats(values, known)) => floats(&values, known, f64::round),
             (Function::Hour, Vector::Times(values, known)) => {
-                let hours = values.iter().map(|time| time.rem_euclid(DAY_MICROS) / 3_600_000_000).collect();
+                let hours = values.iter().map(|time| time.rem_euclid(DAY_US) / 3_600_000_000).collect();
                 Vector::Ints(Ints::S64(Cow::Owned(hours)), known)
             }
             (function, Vector::Days(days, known)) => {
                 let part = |day: i64| match function {
-                    Function::Year => time::date_of(day).0,
-                    Function::Month => i64::from(time::date_of(day).1),
-                    Function::Day => i64::from(time::date_of(day).2),
+                    Function::Year => calendar::civil_from_days(day).0,
+                    Function::Month => i64::from(calendar::civil_from_days(day).1),
+                    Function::Day => i64::from(calendar::civil_from_days(day).2),
                     // The epoch was a Thursday; Monday is 1.
                     _ => (day + 3).rem_euclid(7) + 1,
                 };

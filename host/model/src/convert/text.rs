@@ -4,7 +4,7 @@
 //! A timestamp is `YYYY-MM-DD`, or that and `HH:MM`, `HH:MM:SS` or `HH:MM:SS.fraction` behind a `T` or a space,
 //! then nothing, `Z` or an offset; without an offset it is UTC. What is finer than a microsecond is cut off.
 
-use super::calendar::{DAY_US, civil_from_days, days_from_civil, days_in_month};
+use calendar::{DAY_US, civil_from_days, days_from_civil, days_in_month};
 
 /// Powers of ten that a double holds exactly.
 const POWERS: [f64; 23] = [

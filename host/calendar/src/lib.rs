@@ -1,12 +1,13 @@
 //! Days since the Unix epoch and civil dates, in the proleptic Gregorian calendar.
 //!
-//! Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+//! A crate of its own without dependencies, so that the host and stages count days alike. Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
 //! <https://howardhinnant.github.io/date_algorithms.html>.
 
-pub(super) const DAY_US: i64 = 86_400_000_000;
+/// Microseconds in a day.
+pub const DAY_US: i64 = 86_400_000_000;
 
 /// Days since 1970-01-01. `month` is 1 to 12.
-pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -17,7 +18,7 @@ pub(super) fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
 }
 
 /// Year, month and day of a day since 1970-01-01.
-pub(super) fn civil_from_days(days: i64) -> (i64, u32, u32) {
+pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -30,7 +31,8 @@ pub(super) fn civil_from_days(days: i64) -> (i64, u32, u32) {
     (year, month, day)
 }
 
-pub(super) fn days_in_month(year: i64, month: u32) -> u32 {
+/// How many days a month has; any number that is no month has 31.
+pub fn days_in_month(year: i64, month: u32) -> u32 {
     match month {
         4 | 6 | 9 | 11 => 30,
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
