@@ -104,6 +104,14 @@ pub fn make_dirs(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
     for above in dir.ancestors() {
         if disk.stat(or_here(above))?.is_some() {
+            // Whoever made it may not have come to the sync; all above it are made before.
+            if above.file_name().is_some() {
+                match disk.sync_dir(dir_of(above)) {
+                    // It was not made by us where we cannot even look.
+                    Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+                    synced => synced?,
+                }
+            }
             break;
         }
         missing.push(above);

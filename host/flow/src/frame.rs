@@ -27,20 +27,25 @@ pub(crate) fn parse_file_head<const N: usize>(
     magic: &[u8; 8],
     version: u32,
 ) -> Result<[u64; N], HeadError> {
-    let found = head.get(8..12).and_then(|version| version.try_into().ok()).map(u32::from_le_bytes);
-    match found {
-        Some(found) if head.starts_with(magic) && found != version => {
-            return Err(HeadError::Version { found, known: version });
-        }
-        Some(_) if head.starts_with(magic) => {}
-        _ => return Err(HeadError::Foreign),
-    }
     let mut numbers = [0; N];
     for (number, at) in numbers.iter_mut().zip((12..).step_by(8)) {
         let bytes = head.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        *number = bytes.map(u64::from_le_bytes).ok_or(HeadError::Damaged)?;
+        *number = bytes.map(u64::from_le_bytes).unwrap_or_default();
     }
-    if head.starts_with(&file_head(magic, version, &numbers)) { Ok(numbers) } else { Err(HeadError::Damaged) }
+    let expected = file_head(magic, version, &numbers);
+    let (said, crc) = expected.split_at(expected.len() - 4);
+    let found = head.get(8..12).and_then(|version| version.try_into().ok()).map(u32::from_le_bytes);
+    let has_crc = head.get(said.len()..expected.len()) == Some(crc);
+    match found {
+        _ if head.starts_with(&expected) => Ok(numbers),
+        // Its checksum is that of the head as it should be: magic or version have changed since.
+        Some(_) if has_crc => Err(HeadError::Damaged),
+        Some(found) if head.starts_with(magic) && found != version => {
+            Err(HeadError::Version { found, known: version })
+        }
+        Some(_) if head.starts_with(magic) => Err(HeadError::Damaged),
+        _ => Err(HeadError::Foreign),
+    }
 }
 
 /// Why the head of a file is not one.

@@ -121,6 +121,9 @@ pub const RETRY_BACKOFF_MAX: Duration = Duration::from_secs(10);
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(600);
 /// Records on which one sink may die before it has failed for good.
 pub const SINK_KILLERS_MAX: usize = 1000;
+/// What is synced to a spool or a dead-letter store, and nothing is written behind it for this long, gets a mark that
+/// says so.
+pub const SYNCED_MARK_AFTER: Duration = Duration::from_secs(1);
 /// The longest wait for room on a full disk before it is tried again; there is no last try.
 pub const FULL_DISK_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Calls of one search for the records of a batch that kill a stage.

@@ -292,6 +292,34 @@ fn a_store_that_is_full_stops_the_pipeline() {
 }
 
 #[test]
+fn a_flipped_bit_in_the_last_letters_is_told_and_the_others_are_read() {
+    let scene = refused();
+    scene.run_pipeline().code(0);
+    assert_eq!(numbers(&scene, &[]), [1, 2]);
+    let path = scene.path("p.dead-letters").join("00000000000000000001.letters");
+    let mut bytes = std::fs::read(&path).expect("a segment");
+    let kind: &[u8] = b"\"kind\":\"refused\"";
+    let at = bytes.windows(kind.len()).rposition(|window| window == kind).expect("the last letter");
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    for args in [&["dlq", "list"][..], &["dlq", "list", "--counts"], &["dlq", "export"]] {
+        let ran =
+            scene.run(args).code(1).says(&["00000000000000000001.letters is damaged in", "entry 2 is lost"]);
+        assert!(ran.stdout.contains("disliked"), "{ran:?}");
+    }
+    scene.run(&["dlq", "show", "2"]).code(1).says(&["entry 2 is lost"]);
+    scene.run(&["dlq", "show", "1"]).code(0);
+    // A run goes on, and the number is not given again.
+    scene.run_pipeline().code(0).says(&["dead letters are damaged", "entry 2 is lost"]);
+    assert!(std::fs::read(&path).expect("a segment").starts_with(&bytes), "a damaged file was changed");
+    scene.run(&["dlq", "show", "3"]).code(0);
+    // What is left can be sent in, and the rest thrown away.
+    replay(&scene, &MENDED).code(0).says(&["went through: 2"]);
+    scene.run(&["dlq", "purge", "--all-replayed"]).code(0);
+    assert_eq!(numbers(&scene, &["--all"]), [0; 0]);
+}
+
+#[test]
 fn what_is_no_store_is_told_before_anything_runs() {
     let scene = probe();
     scene.write("p.dead-letters", "{}\n");
@@ -304,9 +332,7 @@ fn what_is_no_store_is_told_before_anything_runs() {
     scene.write("q.dead-letters/x", "");
     scene.run(&["dlq", "list"]).code(2).says(&["name one of p.dead-letters, q.dead-letters"]);
     let path = scene.path("p.dead-letters/00000000000000000001.letters");
-    let mut bytes = std::fs::read(&path).expect("a segment");
-    bytes[3] ^= 1;
-    std::fs::write(&path, bytes).expect("written");
+    std::fs::write(&path, "something else, which has nothing of a segment").expect("written");
     scene
         .run(&["dlq", "list", "p.dead-letters"])
         .code(2)

@@ -1,5 +1,6 @@
 //! A disk in memory that does what a file system may do, and no more than it promises: what was not synced may be
-//! lost, torn or out of order after a power cut, and names come and go with their directory.
+//! lost, torn or out of order after a power cut, names come and go with their directory, and where there is no room
+//! any operation may fail, and may have done a part.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -92,6 +93,10 @@ struct State {
     life: u64,
     /// Operations until it strikes within one.
     fuse: Option<u64>,
+    /// Operations until there is no room any more.
+    room: Option<u64>,
+    /// Whether room can be made where there is none: on a file system that never writes over anything it cannot.
+    frees_when_full: bool,
     is_down: bool,
     random: Rng,
     struck: Struck,
@@ -101,11 +106,15 @@ struct State {
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
-/// What an operation that the crash strikes has done.
+/// What an operation does.
 enum Done {
     All,
-    Part,
+    /// As much as comes before the crash, or goes in; and then this is the error.
+    Part(ErrorKind),
 }
+
+/// The power is gone.
+const CRASHED: ErrorKind = ErrorKind::Other;
 
 impl SimDisk {
     pub fn new(random: Rng) -> Self {
@@ -117,6 +126,8 @@ impl SimDisk {
             next: 0,
             life: 0,
             fuse: None,
+            room: None,
+            frees_when_full: false,
             is_down: false,
             random,
             struck: Struck::default(),
@@ -130,6 +141,13 @@ impl SimDisk {
     /// Strikes within the operation that comes after `operations` others.
     pub fn set_fuse(&self, operations: Option<u64>) {
         self.lock_state().fuse = operations;
+    }
+
+    /// There is no room behind so many operations; there always is, where there are none. `frees`: what takes none then
+    /// still works.
+    pub fn set_room(&self, operations: Option<u64>, frees: bool) {
+        let mut state = self.lock_state();
+        (state.room, state.frees_when_full) = (operations, frees);
     }
 
     /// Whether it has struck, and nothing works until [`SimDisk::restart`].
@@ -239,15 +257,22 @@ impl State {
         self.dirs.get(dir_of(path))?.now.get(path.file_name()?).copied()
     }
 
-    /// Before each operation that changes something: whether it is the one that is struck.
-    fn step(&mut self) -> Result<Done> {
+    /// Before each operation that changes something: whether it is the one that is struck, or finds no room. `frees`:
+    /// it takes none.
+    fn step(&mut self, frees: bool) -> Result<Done> {
         self.check()?;
         match &mut self.fuse {
             Some(0) => {
                 self.is_down = true;
                 self.struck.within_operations += 1;
-                Ok(Done::Part)
+                return Ok(Done::Part(CRASHED));
             }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        match &mut self.room {
+            Some(0) if frees && self.frees_when_full => Ok(Done::All),
+            Some(0) => Ok(Done::Part(ErrorKind::StorageFull)),
             Some(left) => {
                 *left -= 1;
                 Ok(Done::All)
@@ -262,16 +287,18 @@ impl State {
 
     /// A change of one file. Struck, it is there in part or not at all.
     fn change(&mut self, id: u64, change: Change) -> Result<()> {
-        let (change, result) = match self.step()? {
+        let there = self.inodes.get(&id).map_or(0, |inode| inode.now.len() as u64);
+        let frees = matches!(change, Change::Length(length) if length <= there);
+        let (change, result) = match self.step(frees)? {
             Done::All => (change, Ok(())),
-            Done::Part => match &change {
+            Done::Part(kind) => match &change {
                 Change::Write { at, bytes } => {
                     let change = torn(&mut self.random, *at, bytes);
-                    self.struck.torn_writes += 1;
-                    (change, self.check())
+                    self.struck.torn_writes += u64::from(self.is_down);
+                    (change, Err(kind.into()))
                 }
-                Change::Length(_) if self.random.bool() => return self.check(),
-                Change::Length(_) => (change, self.check()),
+                Change::Length(_) if self.random.bool() => return Err(kind.into()),
+                Change::Length(_) => (change, Err(kind.into())),
             },
         };
         let inode = self.inodes.get_mut(&id).ok_or(ErrorKind::NotFound)?;
@@ -281,10 +308,10 @@ impl State {
     }
 
     fn change_name(&mut self, dir: &Path, change: NameChange) -> Result<()> {
-        let result = match self.step()? {
+        let result = match self.step(matches!(change, NameChange::Remove(_)))? {
             Done::All => Ok(()),
-            Done::Part if self.random.bool() => return self.check(),
-            Done::Part => self.check(),
+            Done::Part(kind) if self.random.bool() => return Err(kind.into()),
+            Done::Part(kind) => Err(kind.into()),
         };
         let dir = self.dirs.get_mut(dir).ok_or(ErrorKind::NotFound)?;
         rename(&mut dir.now, &change);
@@ -431,18 +458,19 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
         let mut state = self.lock_state();
-        let done = state.step()?;
+        let done = state.step(true)?;
         let State { dirs, struck, random, .. } = &mut *state;
         let dir = dirs.get_mut(dir).ok_or(ErrorKind::NotFound)?;
-        let mut kept = dir.pending.len();
-        if let Done::Part = done {
+        let (mut kept, mut result) = (dir.pending.len(), Ok(()));
+        if let Done::Part(kind) = done {
             kept = random.usize(0..=kept);
-            struck.lost_syncs += 1;
+            struck.lost_syncs += u64::from(kind == CRASHED);
+            result = Err(kind.into());
         }
         for change in dir.pending.drain(..kept) {
             rename(&mut dir.durable, &change);
         }
-        state.check()
+        result
     }
 
     /// In pieces, as the crash may come between any two of them.
@@ -543,21 +571,21 @@ impl DiskFile for SimFile {
 
     fn sync(&self) -> Result<()> {
         let mut state = self.state()?;
-        let done = state.step()?;
+        let done = state.step(false)?;
         let State { inodes, struck, random, .. } = &mut *state;
         let inode = inodes.get_mut(&self.id).ok_or(ErrorKind::NotFound)?;
-        let changes = match done {
-            Done::All => inode.pending.len(),
+        let (changes, result) = match done {
+            Done::All => (inode.pending.len(), Ok(())),
             // Some of it has been written by then, from the front here, and the rest is lost as it comes.
-            Done::Part => {
-                struck.lost_syncs += 1;
-                random.usize(0..=inode.pending.len())
+            Done::Part(kind) => {
+                struck.lost_syncs += u64::from(kind == CRASHED);
+                (random.usize(0..=inode.pending.len()), Err(kind.into()))
             }
         };
         for change in inode.pending.drain(..changes) {
             apply(&mut inode.durable, &change);
         }
-        state.check()
+        result
     }
 }
 

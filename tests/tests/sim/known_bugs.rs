@@ -34,7 +34,7 @@ fn a_prepared_part_that_is_unlinked_before_the_commit_is_caught() {
 
 #[test]
 fn a_frame_that_is_believed_without_its_checksum_is_caught() {
-    is_caught(Bug::NoChecksum, "no loss");
+    is_caught(Bug::NoChecksum, "no ack before durable");
 }
 
 #[test]

@@ -74,6 +74,11 @@ impl SimLetters {
         self.store.sync()
     }
 
+    /// Called now and then: says durably what is durable, where nothing else does.
+    pub fn idle(&mut self) -> Result<(), LettersError> {
+        self.store.idle()
+    }
+
     /// Letters from this number on may come again, should the next life go on from a checkpoint that begins now.
     pub fn next(&self) -> u64 {
         self.repeats.first().unwrap_or(self.store.next())

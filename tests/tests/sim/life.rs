@@ -54,6 +54,9 @@ enum Event {
     Post(usize),
     Write(usize),
     Sync(usize),
+    /// The spool of a source has waited, or the dead letters have.
+    Mark(usize),
+    MarkLetters,
 }
 
 /// What runs a stage.
@@ -228,8 +231,10 @@ impl<'w> Life<'w> {
         for source in 0..self.parts.len() {
             if let Part::Spool(_) = self.parts[source] {
                 self.after(1, 10, Event::Post(source));
+                self.after(1, 80, Event::Mark(source));
             }
         }
+        self.after(1, 80, Event::MarkLetters);
         self.after(1, self.interval, Event::Tick);
     }
 
@@ -311,6 +316,17 @@ impl<'w> Life<'w> {
             Event::Post(source) => self.post(source)?,
             Event::Write(source) => self.write_spool(source)?,
             Event::Sync(source) => self.sync_spool(source)?,
+            Event::Mark(source) => {
+                let Part::Spool(spool) = &mut self.parts[source] else { return Ok(()) };
+                let marked = spool.mark();
+                self.world.done(marked)?;
+                self.after(1, 80, Event::Mark(source));
+            }
+            Event::MarkLetters => {
+                let marked = self.letters.idle();
+                self.world.done(marked)?;
+                self.after(1, 80, Event::MarkLetters);
+            }
         }
         Ok(())
     }

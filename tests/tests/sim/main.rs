@@ -11,6 +11,7 @@ mod bug;
 mod checkpoint_file;
 mod disk;
 mod explore;
+mod full_disk;
 mod graph;
 mod invariants;
 mod known_bugs;

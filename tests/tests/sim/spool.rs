@@ -12,10 +12,10 @@ use super::disk::SimDisk;
 use super::graph::Origin;
 
 /// Of a segment, before its first frame.
-const FILE_HEAD_BYTES: usize = 32;
+const FILE_HEAD_BYTES: usize = 40;
 
 fn options(disk: Arc<dyn Disk>, name: &str, seed: u64) -> SpoolOptions {
-    SpoolOptions { dir: PathBuf::from(format!("/{name}")), bytes_max: 1200, segment_bytes: 200, seed, disk }
+    SpoolOptions { dir: PathBuf::from(format!("/{name}")), bytes_max: 1620, segment_bytes: 270, seed, disk }
 }
 
 /// The records that are in a spool, as whoever opens it finds them.
@@ -134,6 +134,11 @@ impl SimSpool {
     /// Whether nothing is on its way through it.
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.written.is_empty() && self.read.is_empty()
+    }
+
+    /// Says durably what is durable, where nothing else does.
+    pub fn mark(&mut self) -> Result<(), SpoolError> {
+        self.log.mark()
     }
 
     pub fn release(&mut self, to: u64) -> Result<(), SpoolError> {

@@ -61,13 +61,56 @@ pub enum Form {
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(super) enum Head {
     Refused(RefusedHead),
-    Closed {
-        /// First, last, and why.
-        ranges: Vec<Range>,
-        at_us: i64,
-        #[serde(default)]
-        durable: u64,
-    },
+    Closed(ClosedHead),
+}
+
+/// Where a frame is in its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub at: u64,
+    /// Bytes of the file that are durable.
+    pub durable: u64,
+    /// The next entry.
+    pub next: u64,
+}
+
+impl Head {
+    /// Where the frame was written; 0 where it does not say so.
+    pub fn at(&self) -> u64 {
+        match self {
+            Self::Refused(head) => head.at,
+            Self::Closed(head) => head.at,
+        }
+    }
+
+    /// Bytes of the file that were durable when the frame was written.
+    pub fn durable(&self) -> u64 {
+        match self {
+            Self::Refused(head) => head.durable,
+            Self::Closed(head) => head.durable,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ClosedHead {
+    /// First, last, and why. None in a mark, which says what is durable and nothing else.
+    pub ranges: Vec<Range>,
+    pub at_us: i64,
+    #[serde(default)]
+    pub durable: u64,
+    #[serde(default)]
+    pub at: u64,
+    /// The next entry; 0 where it is not said.
+    #[serde(default)]
+    pub next: u64,
+}
+
+impl ClosedHead {
+    /// Whether it says of all that is before it that it is durable, and nothing else.
+    pub fn is_mark(&self) -> bool {
+        self.ranges.is_empty() && self.durable == self.at
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,6 +118,9 @@ pub(super) struct RefusedHead {
     /// Bytes of the file that were durable when this was written.
     #[serde(default)]
     pub durable: u64,
+    /// Where in the file this was written.
+    #[serde(default)]
+    pub at: u64,
     /// The id of the first entry; the others follow it.
     pub first: u64,
     pub count: u64,
@@ -116,13 +162,12 @@ fn is_payload(bytes: &[u8]) -> bool {
     length > 1 && length <= rest.len() && rest[0] == b'{' && rest[length - 1] == b'}'
 }
 
-/// Writes the frame of a group into `out`, which is emptied before.
+/// Writes the frame of a group into `out`, which is emptied before. `place.next`: the id of its first entry.
 pub(super) fn encode(
     group: &Group,
-    first: u64,
+    place: Place,
     identity: &Identity,
     now_us: i64,
-    durable: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), LettersError> {
     let failed = |error| LettersError::Encode { error };
@@ -130,8 +175,9 @@ pub(super) fn encode(
     let component = identity.components.get(&*group.stage).cloned();
     let columns = group.rows.columns().len();
     let head = Head::Refused(RefusedHead {
-        durable,
-        first,
+        durable: place.durable,
+        at: place.at,
+        first: place.next,
         count: group.refusals.len() as u64,
         pipeline: identity.pipeline.clone(),
         manifest: identity.manifest.clone(),
@@ -153,11 +199,12 @@ pub(super) fn encode(
 /// Writes the frame of marks into `out`, which is emptied before.
 pub(super) fn encode_marks(
     ranges: Vec<Range>,
+    place: Place,
     at_us: i64,
-    durable: u64,
     out: &mut Vec<u8>,
 ) -> Result<(), LettersError> {
-    begin(&Head::Closed { ranges, at_us, durable }, out)?;
+    let Place { at, durable, next } = place;
+    begin(&Head::Closed(ClosedHead { ranges, at_us, durable, at, next }), out)?;
     seal(out)
 }
 
@@ -307,15 +354,9 @@ pub(super) fn head(payload: &[u8]) -> Result<(Head, usize), String> {
     Ok((head, 4 + length))
 }
 
-/// How much of the file was durable when this was written; none where it is no payload.
-pub(super) fn durable_before(payload: &[u8]) -> Option<u64> {
-    if !is_payload(payload) {
-        return None;
-    }
-    Some(match head(payload).ok()?.0 {
-        Head::Refused(head) => head.durable,
-        Head::Closed { durable, .. } => durable,
-    })
+/// The head of bytes that may be anything; none where they are no payload.
+pub(super) fn head_at_a_glance(bytes: &[u8]) -> Option<Head> {
+    if is_payload(bytes) { Some(head(bytes).ok()?.0) } else { None }
 }
 
 /// The entries of one frame, read back.

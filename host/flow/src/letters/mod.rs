@@ -2,7 +2,8 @@
 //!
 //! A store is a directory of segments (`segment`), files of checksummed frames to which is only ever appended. A
 //! frame holds what one stage refused of one batch (`entry`): a thousand refused rows are one encode and one
-//! write. `store` is the writing side, `read` the reading side, which needs no lock.
+//! write. `store` is the writing side, `read` the reading side, which needs no lock. What is damaged is told, and
+//! costs the frame that it is in.
 
 mod entry;
 mod mark;
@@ -28,6 +29,7 @@ pub use entry::{Form, Identity, Kept};
 pub use mark::Outcome;
 pub use read::{Filter, FrameAt, Reading};
 pub use repeats::Repeats;
+pub use segment::Damage;
 pub use shown::{Blob, Entry, EntryOrigin, RecordShown};
 pub use store::{Store, StoreOptions};
 
@@ -140,6 +142,11 @@ fn io_help(error: &io::Error) -> &'static str {
 impl LettersError {
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |error| Self::Io { path: path.to_owned(), error }
+    }
+
+    /// Whether a disk has no room for it.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::Io { error, .. } if is_full(error.kind()))
     }
 
     /// Whether somebody has to change what they typed, rather than the disk or the data.

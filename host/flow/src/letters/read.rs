@@ -7,9 +7,9 @@ use std::sync::Arc;
 use model::ids::RecordId;
 
 use super::LettersError;
-use super::entry::{self, Head, Kept};
+use super::entry::{Head, Kept};
 use super::mark::{Marks, Outcome, Range};
-use super::segment;
+use super::segment::{self, Damage, Segment};
 use crate::disk::{Disk, SystemDisk};
 
 /// What a store holds, frame by frame, and what became of it.
@@ -17,6 +17,7 @@ use crate::disk::{Disk, SystemDisk};
 pub struct Reading {
     frames: Vec<FrameAt>,
     marks: Marks,
+    damage: Vec<Damage>,
 }
 
 /// Where entries are that were refused together.
@@ -64,7 +65,7 @@ impl Reading {
         }
         let segments = segment::list(&*disk, dir)?;
         let last = segments.len().saturating_sub(1);
-        let mut reading = Self { frames: Vec::new(), marks: Marks::default() };
+        let mut reading = Self { frames: Vec::new(), marks: Marks::default(), damage: Vec::new() };
         for (at, (first, path)) in segments.into_iter().enumerate() {
             reading.segment(&disk, first, path, at == last)?;
         }
@@ -79,25 +80,30 @@ impl Reading {
         is_last: bool,
     ) -> Result<(), LettersError> {
         let path: Arc<Path> = path.into();
-        let Self { frames, marks } = self;
-        segment::scan(&**disk, &path, first, is_last, |offset, payload| {
-            match entry::head(payload)?.0 {
-                Head::Closed { ranges, .. } => ranges.into_iter().for_each(|range| marks.add(range)),
-                Head::Refused(head) => frames.push(FrameAt {
-                    disk: disk.clone(),
-                    path: path.clone(),
-                    offset,
-                    first: head.first,
-                    count: head.count,
-                    stage: head.stage.into(),
-                    pipeline: head.pipeline.into(),
-                    refused_at_us: head.refused_at_us,
-                    codes: head.codes,
-                }),
-            }
-            Ok(())
+        let Self { frames, marks, damage } = self;
+        segment::close_open_end(damage, first);
+        let segment = Segment { disk: &**disk, path: &path, first, is_last };
+        let found = segment::scan(segment, |offset, head| match head {
+            Head::Closed(head) => head.ranges.into_iter().for_each(|range| marks.add(range)),
+            Head::Refused(head) => frames.push(FrameAt {
+                disk: disk.clone(),
+                path: path.clone(),
+                offset,
+                first: head.first,
+                count: head.count,
+                stage: head.stage.into(),
+                pipeline: head.pipeline.into(),
+                refused_at_us: head.refused_at_us,
+                codes: head.codes,
+            }),
         })?;
+        damage.extend(found.damage);
         Ok(())
+    }
+
+    /// What cannot be read any more; all the rest can.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
     }
 
     /// What became of an entry; none while it is open.

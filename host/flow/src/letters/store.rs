@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use model::limits;
 
-use super::entry::{self, Head, Identity};
+use super::entry::{self, Head, Identity, Place};
 use super::mark::{Marks, Outcome, Range};
 use super::read::Reading;
-use super::segment::{self, FILE_HEAD_BYTES, Tail};
+use super::segment::{self, Damage, FILE_HEAD_BYTES, MAKING, Scanned};
 use super::{Group, LettersError, Repeats, wall_clock};
-use crate::disk::{Disk, DiskFile, Lock, Mode, SystemDisk, make_dirs};
+use crate::disk::{Disk, DiskFile, Lock, Mode, SystemDisk, is_full, make_dirs};
 
 /// Where a store is, and how much goes into it.
 #[derive(Clone)]
@@ -75,6 +75,10 @@ struct Opened {
     next: u64,
     /// Whether something was written since the last sync.
     dirty: bool,
+    /// Whether something durable says that all that is durable is.
+    is_marked: bool,
+    /// Whether nothing was written since [`Store::idle`] was called.
+    is_quiet: bool,
     /// Whether a file came or went since the directory was synced.
     dir_dirty: bool,
     broken: bool,
@@ -100,7 +104,7 @@ impl Store {
         let opened = Opened::or_made(opened, options)?;
         opened.make_room(options)?;
         let first = opened.next;
-        entry::encode(group, first, identity, now, opened.durable, frame)?;
+        entry::encode(group, opened.place(), identity, now, frame)?;
         let more = frame.len() as u64;
         let bytes: u64 = opened.bytes();
         if bytes + more > options.bytes_max {
@@ -139,6 +143,39 @@ impl Store {
         opened.as_mut().map_or(Ok(()), |opened| opened.sync(options))
     }
 
+    /// Called again and again: where nothing was written between two calls, says durably that all that was synced is,
+    /// so that damage to it is told from then on.
+    pub fn idle(&mut self) -> Result<(), LettersError> {
+        let is_quiet =
+            self.opened.as_mut().is_some_and(|opened| std::mem::replace(&mut opened.is_quiet, true));
+        if is_quiet { self.write_mark() } else { Ok(()) }
+    }
+
+    /// Nothing more is written: the same, at once. What was not synced stays as it is.
+    pub fn close(&mut self) -> Result<(), LettersError> {
+        self.write_mark()
+    }
+
+    fn write_mark(&mut self) -> Result<(), LettersError> {
+        let Self { options, opened: Some(opened), frame } = self else { return Ok(()) };
+        if opened.broken || opened.dirty || opened.is_marked || opened.active.is_none() {
+            return Ok(());
+        }
+        let now = (options.clock)();
+        entry::encode_marks(Vec::new(), opened.place(), now, frame)?;
+        match opened.append(&options.dir, frame, now) {
+            // There may be room at another time.
+            Err(LettersError::Io { error, .. }) if is_full(error.kind()) => {
+                opened.dirty = false;
+                return Ok(());
+            }
+            appended => appended?,
+        }
+        opened.sync(options)?;
+        opened.is_marked = true;
+        Ok(())
+    }
+
     /// Says durably what became of entries. A full store takes it: it is what makes room.
     pub fn mark(&mut self, entries: &[(u64, Outcome)]) -> Result<(), LettersError> {
         let mut marks = Marks::default();
@@ -154,7 +191,7 @@ impl Store {
         let Self { options, opened, frame } = self;
         let opened = Opened::or_made(opened, options)?;
         opened.make_room(options)?;
-        entry::encode_marks(ranges, now, opened.durable, frame)?;
+        entry::encode_marks(ranges, opened.place(), now, frame)?;
         opened.append(&options.dir, frame, now)?;
         opened.sync(options)
     }
@@ -185,9 +222,11 @@ impl Opened {
     fn of(options: &StoreOptions) -> Result<Self, LettersError> {
         let dir = &options.dir;
         let io = LettersError::io;
+        make_dirs(&*options.disk, dir).map_err(io(dir))?;
         let lock_path = dir.join("lock");
         let lock = options.disk.lock(&lock_path).map_err(io(&lock_path))?;
         let lock = lock.ok_or_else(|| LettersError::Locked { path: dir.clone() })?;
+        segment::remove_unmade(&*options.disk, dir)?;
         let found = segment::list(&*options.disk, dir)?;
         let mut opened = Self {
             _lock: lock,
@@ -196,12 +235,19 @@ impl Opened {
             durable: 0,
             next: 1,
             dirty: false,
+            is_marked: true,
+            is_quiet: false,
             dir_dirty: true,
             broken: false,
         };
         let last = found.len().saturating_sub(1);
+        let mut damage = Vec::new();
         for (at, (first, path)) in found.into_iter().enumerate() {
-            opened.recover(&*options.disk, first, path, at == last)?;
+            segment::close_open_end(&mut damage, first);
+            opened.recover(&*options.disk, first, path, at == last, &mut damage)?;
+        }
+        for damage in &damage {
+            tracing::error!("dead letters are damaged: {damage}; restore the file from a backup");
         }
         opened.make_durable(options)?;
         Ok(opened)
@@ -213,8 +259,6 @@ impl Opened {
         options: &StoreOptions,
     ) -> Result<&'o mut Self, LettersError> {
         if opened.is_none() {
-            let dir = &options.dir;
-            make_dirs(&*options.disk, dir).map_err(LettersError::io(dir))?;
             *opened = Some(Self::of(options)?);
         }
         Ok(opened.as_mut().expect("it was opened above"))
@@ -227,32 +271,34 @@ impl Opened {
         first: u64,
         path: PathBuf,
         is_last: bool,
+        damage: &mut Vec<Damage>,
     ) -> Result<(), LettersError> {
-        let (mut next, mut newest_us) = (self.next.max(first), i64::MIN);
         if first < self.next && !self.segments.is_empty() {
             let why =
                 format!("its entries begin at {first}, and the file before it goes to {}", self.next - 1);
             return Err(LettersError::Foreign { path, why });
         }
-        let Tail { end, torn } = segment::scan(disk, &path, first, is_last, |_, payload| {
-            match entry::head(payload)?.0 {
-                Head::Refused(head) if head.first != next => {
-                    return Err(format!("entry {} stands where {next} is due", head.first));
-                }
-                Head::Refused(head) => {
-                    next = head.first + head.count;
-                    newest_us = newest_us.max(head.refused_at_us);
-                }
-                Head::Closed { at_us, .. } => newest_us = newest_us.max(at_us),
-            }
-            Ok(())
+        let mut newest_us = i64::MIN;
+        let segment = segment::Segment { disk, path: &path, first, is_last };
+        let Scanned { end, torn, next, is_marked, damage: found } = segment::scan(segment, |_, head| {
+            let at_us = match head {
+                Head::Refused(head) => head.refused_at_us,
+                Head::Closed(head) => head.at_us,
+            };
+            newest_us = newest_us.max(at_us);
         })?;
-        self.next = next;
+        (self.next, self.is_marked) = (next.max(self.next), is_marked && end > 0);
+        if let Some(last) = found.last().filter(|last| last.next.is_none() && is_last) {
+            // How many entries were in it nobody knows: no more than bytes, and their numbers are not given again.
+            self.next += last.bytes;
+        }
+        damage.extend(found);
         if torn > 0 || end == 0 {
             tracing::warn!(
                 file = %path.display(), bytes = torn, at = end,
-                "a dead letter that was not written to its end is cut off: the run that wrote it was cut off before it had \
-                 acknowledged anything"
+                "the end of the dead letters is cut off: it is no whole letter, and nothing behind it says that it was \
+                 synced. A crash leaves this of letters whose records come again; damage to the last ones before a \
+                 crash looks the same"
             );
             cut(disk, &path, end)?;
         }
@@ -281,6 +327,12 @@ impl Opened {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// Where the next frame goes.
+    fn place(&self) -> Place {
+        let at = self.segments.last().map_or(0, |segment| segment.bytes);
+        Place { at, durable: self.durable, next: self.next }
+    }
+
     /// Begins a segment where there is none, or the last one is full.
     fn make_room(&mut self, options: &StoreOptions) -> Result<(), LettersError> {
         if self.broken {
@@ -298,12 +350,13 @@ impl Opened {
         let (Some(active), Some(segment)) = (&self.active, self.segments.last_mut()) else {
             return Err(LettersError::Broken { path: dir.to_owned() });
         };
-        self.dirty = true;
+        (self.dirty, self.is_quiet) = (true, false);
         if let Err(error) = active.write_at(frame, segment.bytes) {
             // A frame that is half there would hide those behind it.
             self.broken |= active.set_bytes(segment.bytes).is_err();
             return Err(LettersError::Io { path: segment.path.clone(), error });
         }
+        self.is_marked = false;
         segment.bytes += frame.len() as u64;
         segment.newest_us = segment.newest_us.max(now_us);
         Ok(())
@@ -317,22 +370,23 @@ impl Opened {
         self.sync(options)?;
         let disk = &*options.disk;
         let path = segment::path_of(&options.dir, self.next);
-        // A frame is in it only when its head is durable.
-        let begun = disk.open(&path, Mode::Create).and_then(|file| {
+        let making = path.with_extension(MAKING);
+        // It gets its name when its head is durable.
+        let make = || {
+            let file = disk.open(&making, Mode::Create)?;
             file.write_at(&segment::file_head(self.next), 0)?;
             file.sync()?;
+            disk.rename(&making, &path)?;
             Ok(file)
-        });
-        let active = match begun {
-            Ok(active) => active,
-            Err(error) => {
-                // Nothing is in it yet, so that the next attempt may begin anew.
-                let _ = disk.remove(&path);
-                return Err(LettersError::Io { path, error });
-            }
         };
+        let active = make().map_err(|error| {
+            // What stays of it takes up space, and nobody takes it for a segment.
+            let _ = disk.remove(&making);
+            LettersError::Io { path: path.clone(), error }
+        })?;
         (self.active, self.durable) = (Some(active), FILE_HEAD_BYTES);
-        (self.dirty, self.dir_dirty) = (true, true);
+        // The letters before were durable when it was begun.
+        (self.dirty, self.dir_dirty, self.is_marked) = (true, true, true);
         let (first, bytes) = (self.next, FILE_HEAD_BYTES);
         self.segments.push(Segment { first, path, bytes, newest_us: i64::MIN });
         Ok(())

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
-use model::limits::{SPOOL_GROUP_BYTES, SPOOL_PENDING_BYTES_MAX};
+use model::limits::{SPOOL_GROUP_BYTES, SPOOL_PENDING_BYTES_MAX, SYNCED_MARK_AFTER};
 use tokio::sync::{oneshot, watch};
 
 use super::log::{Group, Log};
@@ -172,6 +173,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the thread has to do.
+enum Todo {
+    /// What it took, and then to release what is before this record.
+    Commit { release_to: u64 },
+    /// Nothing has come for a while.
+    Mark,
+    /// Nothing more can come.
+    End,
+}
+
 /// The thread.
 struct Writer {
     log: Log,
@@ -183,13 +194,23 @@ struct Writer {
 impl Writer {
     fn run(mut self) {
         let mut taken = Vec::new();
-        while let Some(release_to) = self.next(&mut taken) {
-            let done = self.commit(&mut taken).and_then(|()| self.log.release(release_to));
+        loop {
+            let done = match self.next(&mut taken) {
+                Todo::Commit { release_to } => {
+                    self.commit(&mut taken).and_then(|()| self.log.release(release_to))
+                }
+                Todo::Mark => self.log.mark(),
+                Todo::End => break,
+            };
             self.shared.meter.look(&self.log);
             if let Err(error) = done {
                 tracing::error!(%error, "the spool has failed");
                 return self.fail(error);
             }
+        }
+        if let Err(error) = self.log.mark() {
+            tracing::error!(%error, "the spool has failed");
+            self.fail(error);
         }
     }
 
@@ -207,15 +228,26 @@ impl Writer {
         self.durable.send_modify(|durable| durable.failed = Some(error));
     }
 
-    /// Waits for something to do, and takes as much as one frame should have. None where nothing more can come.
-    fn next(&self, taken: &mut Vec<Pending>) -> Option<u64> {
+    /// Waits for something to do, and takes as much as one frame should have.
+    fn next(&self, taken: &mut Vec<Pending>) -> Todo {
+        let idle_from = Instant::now();
         let mut desk = lock(&self.shared.desk);
         while desk.pending.is_empty() && desk.release_to <= self.log.released() {
             if desk.closed.is_some() {
-                return None;
+                return Todo::End;
             }
             desk.waits = true;
-            desk = self.shared.news.wait(desk).unwrap_or_else(PoisonError::into_inner);
+            desk = match self.log.is_marked() {
+                true => self.shared.news.wait(desk).unwrap_or_else(PoisonError::into_inner),
+                false => {
+                    let Some(left) = SYNCED_MARK_AFTER.checked_sub(idle_from.elapsed()) else {
+                        desk.waits = false;
+                        return Todo::Mark;
+                    };
+                    let waited = self.shared.news.wait_timeout(desk, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
         let mut bytes = 0;
         while let Some(pending) = desk.pending.pop_front_if(|pending| {
@@ -227,7 +259,7 @@ impl Writer {
             desk.pending_bytes -= Group::bytes_of(&pending.records);
             taken.push(pending);
         }
-        Some(desk.release_to)
+        Todo::Commit { release_to: desk.release_to }
     }
 
     /// Makes all of them durable with one sync, and answers.

@@ -1,19 +1,20 @@
 //! The segments of a spool on their disk: appended to, synced, released and recovered, one call after the other.
 //!
 //! Segments are preallocated, so that a frame that is written never fails for want of space: where there is none for
-//! the next segment, records are refused and nothing else happens. A failed sync is never tried again: what the kernel
-//! did not write it may have forgotten, and a second sync would say that all is well.
+//! the next segment, records are refused and nothing else happens. A segment gets its name when it is whole, so that
+//! one that could not be made leaves none behind. A failed sync is never tried again: what the kernel did not write it
+//! may have forgotten, and a second sync would say that all is well.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::limits::SPOOL_FRAME_BYTES_MAX;
 
 use super::reader::Tail;
 use super::recover::{Recovered, recover};
-use super::segment::{self, Due, FILE_HEAD_BYTES, OVERHEAD_BYTES};
+use super::segment::{self, Due, FILE_HEAD_BYTES, Hole, MAKING, MARK_BYTES, OVERHEAD_BYTES};
 use super::{NotTaken, Records, SpoolError, SpoolOptions};
 use crate::disk::{Disk, DiskFile, Lock, Mode, dir_of, is_full, make_dirs};
 use crate::fault::{self, Point};
@@ -75,6 +76,10 @@ pub(super) struct Segment {
     pub salt: u64,
     pub path: Arc<Path>,
     pub file: Arc<dyn DiskFile>,
+    /// Of the first frame.
+    pub start: u64,
+    /// What of it was given up.
+    pub holes: Arc<[Hole]>,
     /// Behind the last record that is durable.
     pub end: u64,
     pub next: u64,
@@ -93,8 +98,13 @@ pub struct Log {
     /// Behind all that was written, synced or not.
     end: u64,
     next: u64,
+    /// Whether something durable says that all of it is.
+    is_marked: bool,
     /// Records before this one are not wanted any more.
     released: u64,
+    /// A segment whose name may not be durable, and that could not be removed. It holds nothing, and may only stand
+    /// behind one that does.
+    abandoned: Option<PathBuf>,
     /// Once set, nothing is written any more.
     broken: Option<SpoolError>,
 }
@@ -106,7 +116,7 @@ impl Log {
         let lock_path = dir.join("lock");
         let lock = disk.lock(&lock_path).map_err(SpoolError::io(&lock_path, "lock"))?;
         let lock = lock.ok_or_else(|| SpoolError::Locked { path: dir.clone() })?;
-        let Recovered { segments, next } = recover(disk, dir, from)?;
+        let Recovered { segments, next, is_marked } = recover(disk, dir, from)?;
         let end = segments.back().map_or(0, |last| last.end);
         if let Some(at) = from.filter(|&at| at > next) {
             return Err(SpoolError::Behind { path: dir.clone(), next, at });
@@ -117,7 +127,9 @@ impl Log {
         }
         let released = from.unwrap_or(first);
         let segments = Arc::new(Mutex::new(segments));
-        let mut log = Self { options, _lock: lock, segments, end, next, released, broken: None };
+        let (abandoned, broken) = (None, None);
+        let mut log =
+            Self { options, _lock: lock, segments, end, next, is_marked, released, abandoned, broken };
         log.release(released)?;
         Ok(log)
     }
@@ -130,6 +142,11 @@ impl Log {
     /// The number that the next record gets.
     pub fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Whether a damaged record would be told from one that a crash has left: a mark is behind all of them.
+    pub fn is_marked(&self) -> bool {
+        self.is_marked
     }
 
     /// Behind the last record that is durable.
@@ -172,12 +189,14 @@ impl Log {
             return Err(error.clone().into());
         }
         let bytes = group.frame.len();
-        if bytes > SPOOL_FRAME_BYTES_MAX || (FILE_HEAD_BYTES + bytes) as u64 > self.options.bytes_max {
-            let max = SPOOL_FRAME_BYTES_MAX.min(self.options.bytes_max as usize - FILE_HEAD_BYTES);
+        let beside = FILE_HEAD_BYTES + MARK_BYTES;
+        if bytes > SPOOL_FRAME_BYTES_MAX || (beside + bytes) as u64 > self.options.bytes_max {
+            let max = SPOOL_FRAME_BYTES_MAX.min(self.options.bytes_max as usize - beside);
             return Err(NotTaken::TooLarge { bytes, max });
         }
         let room = self.with(|segments| segments.back().map_or(0, |last| last.bytes));
-        if self.end + bytes as u64 > room {
+        // The mark behind it has its place already.
+        if self.end + (bytes + MARK_BYTES) as u64 > room {
             self.rotate(bytes as u64)?;
         }
         let (salt, file, path) = self.last();
@@ -194,6 +213,7 @@ impl Log {
         fault::pass(Point::SpoolWritten);
         self.end += bytes as u64;
         self.next += u64::from(group.records);
+        self.is_marked = false;
         Ok(Appended { first: due.first, records: group.records })
     }
 
@@ -220,10 +240,37 @@ impl Log {
         Ok(())
     }
 
+    /// Says durably that all that was synced is, where nothing that was written since says so: damage to it is told
+    /// from then on. For whoever has nothing else to write. What was not synced stays as it is.
+    pub fn mark(&mut self) -> Result<(), SpoolError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        if self.is_marked || self.with(|segments| segments.back().is_none_or(|last| last.end != self.end)) {
+            return Ok(());
+        }
+        let (salt, file, path) = self.last();
+        let mark = segment::mark(Due { salt, first: self.next });
+        match file.write_at(&mark, self.end) {
+            Err(error) if is_no_space(error.kind()) => return Ok(()),
+            Err(error) => {
+                let error = SpoolError::io(&path, "write")(error);
+                return Err(self.broken.insert(error).clone());
+            }
+            Ok(()) => self.end += mark.len() as u64,
+        }
+        self.sync()?;
+        self.is_marked = true;
+        Ok(())
+    }
+
     /// Records before `to` are not wanted any more: segments that hold no others go. The last one stays, because it
     /// knows the next number.
     pub fn release(&mut self, to: u64) -> Result<(), SpoolError> {
         self.released = self.released.max(to);
+        if !self.remove_abandoned() {
+            return Ok(());
+        }
         let released = self.released;
         let goes = |segments: &VecDeque<Segment>| {
             segments.len() > 1 && segments.front().is_some_and(|oldest| oldest.next <= released)
@@ -232,21 +279,22 @@ impl Log {
         loop {
             let oldest = self.with(|segments| if goes(segments) { segments.pop_front() } else { None });
             let Some(oldest) = oldest else { break };
-            let removed = self.options.disk.remove(&oldest.path);
-            removed.map_err(SpoolError::io(&oldest.path, "remove"))?;
+            if_there_is_space(self.options.disk.remove(&oldest.path))
+                .map_err(SpoolError::io(&oldest.path, "remove"))?;
             fault::pass(Point::SegmentRemoved);
             gone = true;
         }
         if gone {
             let dir = &self.options.dir;
-            self.options.disk.sync_dir(dir).map_err(SpoolError::io(dir, "sync"))?;
+            if_there_is_space(self.options.disk.sync_dir(dir)).map_err(SpoolError::io(dir, "sync"))?;
         }
         Ok(())
     }
 
     /// Begins a segment with room for a frame of `frame_bytes`.
     fn rotate(&mut self, frame_bytes: u64) -> Result<(), NotTaken> {
-        let bytes = self.options.segment_bytes.max(FILE_HEAD_BYTES as u64 + frame_bytes);
+        let least = (FILE_HEAD_BYTES + MARK_BYTES) as u64 + frame_bytes;
+        let bytes = self.options.segment_bytes.max(least);
         let stays = self.with(|segments| {
             // The last one goes too, once the new one knows the next number.
             let wanted = segments.iter().filter(|segment| segment.next > self.released);
@@ -260,6 +308,13 @@ impl Log {
         let file = match begin(&*self.options.disk, &path, self.next, salt, bytes) {
             Ok(file) => file,
             Err(error) => {
+                let has_name = |segments: &mut VecDeque<Segment>| {
+                    segments.back().is_some_and(|last| *last.path == *path)
+                };
+                if !self.with(has_name) {
+                    self.abandoned = Some(path.clone());
+                    self.remove_abandoned();
+                }
                 if is_no_space(error.kind()) {
                     return Err(NotTaken::NoSpace);
                 }
@@ -269,15 +324,27 @@ impl Log {
         };
         self.end = FILE_HEAD_BYTES as u64;
         let (first, next, end) = (self.next, self.next, self.end);
-        let segment = Segment { first, salt, path: path.into(), file: file.into(), end, next, bytes };
+        let (path, file, start, holes) = (path.into(), file.into(), end, Arc::default());
+        let segment = Segment { first, salt, path, file, start, holes, end, next, bytes };
+        // It was begun when all before it was durable.
+        (self.is_marked, self.abandoned) = (true, None);
         self.with(|segments| {
-            // One that holds nothing and has no room, as a crash may leave it, had this name: it is this one now.
+            // One that holds nothing and has no room had this name: it is this one now.
             if segments.back().is_some_and(|last| last.path == segment.path) {
                 segments.pop_back();
             }
             segments.push_back(segment);
         });
         Ok(self.release(self.released)?)
+    }
+
+    /// Whether there is none left.
+    fn remove_abandoned(&mut self) -> bool {
+        self.abandoned.take_if(|path| match self.options.disk.remove(path) {
+            Ok(()) => true,
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        });
+        self.abandoned.is_none()
     }
 
     fn last(&self) -> (u64, Arc<dyn DiskFile>, Arc<Path>) {
@@ -292,8 +359,8 @@ impl Log {
     }
 }
 
-/// A new segment, durable with its name. Where there is no space for it, an empty file is left: its name is the next
-/// number, which nothing else may know by then.
+/// A new segment, durable with its name, which it gets when it is whole: one that could not be made has none. Where
+/// only its name is not durable it is there and empty, and is made anew, or found to hold nothing when the log is opened.
 fn begin(
     disk: &dyn Disk,
     path: &Path,
@@ -301,16 +368,30 @@ fn begin(
     salt: u64,
     bytes: u64,
 ) -> std::io::Result<Box<dyn DiskFile>> {
-    let file = disk.open(path, Mode::Create)?;
-    if let Err(error) = file.preallocate(bytes) {
-        file.set_bytes(0)?;
-        return Err(error);
-    }
-    file.write_at(&segment::file_head(first, salt), 0)?;
-    file.sync()?;
+    let making = path.with_extension(MAKING);
+    let make = || {
+        let file = disk.open(&making, Mode::Create)?;
+        file.preallocate(bytes)?;
+        file.write_at(&segment::file_head(first, salt, bytes), 0)?;
+        file.sync()?;
+        disk.rename(&making, path)?;
+        Ok(file)
+    };
+    let file = make().inspect_err(|_: &std::io::Error| {
+        // What stays of it takes up space, and nobody takes it for a segment.
+        let _ = disk.remove(&making);
+    })?;
     fault::pass(Point::SegmentBegun);
     disk.sync_dir(dir_of(path))?;
     Ok(file)
+}
+
+/// What frees space is left undone where a disk has none even for that: the next start does it.
+fn if_there_is_space(done: std::io::Result<()>) -> std::io::Result<()> {
+    match done {
+        Err(error) if is_no_space(error.kind()) => Ok(()),
+        done => done,
+    }
 }
 
 pub(super) fn is_no_space(kind: ErrorKind) -> bool {

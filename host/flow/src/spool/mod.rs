@@ -14,6 +14,7 @@ mod reader;
 mod recover;
 mod segment;
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,11 +78,11 @@ pub enum SpoolError {
     )]
     Foreign { path: PathBuf, why: String },
     #[error(
-        "the spool is damaged: {} at byte {offset}: {why}; restore the file from a backup, or, to go on without the \
-         records from {next} on that are in it, rename it to {}",
+        "the spool is damaged: {} at byte {offset}: {why}; restore the file from a backup, or, to go on without {lost}, \
+         rename it to {}",
         path.display(), segment::given_up(path).display()
     )]
-    Damaged { path: PathBuf, offset: u64, next: u64, why: String },
+    Damaged { path: PathBuf, offset: u64, lost: Lost, why: String },
     #[error(
         "the spool in {} has no records {from} to {} any more: a file is gone; put it back, or begin anew with \
          `--reset`, which keeps what the spool still has",
@@ -109,6 +110,49 @@ impl SpoolError {
         move |error| {
             let (kind, why) = (error.kind(), error.to_string());
             Self::Io { path: path.to_owned(), doing, kind, why }
+        }
+    }
+}
+
+/// Records that damage has cost: the first of each row of them, and the one behind it where that is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost(Vec<(u64, Option<u64>)>);
+
+/// Rows of records that a message lists.
+const LISTED_MAX: usize = 5;
+
+impl Lost {
+    /// From this record on.
+    fn from(first: u64) -> Self {
+        Self(vec![(first, None)])
+    }
+
+    fn add(&mut self, first: u64, next: u64) {
+        if next > first {
+            self.0.push((first, Some(next)));
+        }
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> Option<u64> {
+        self.0.first().map(|(first, _)| *first)
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (first, next)) in self.0.iter().take(LISTED_MAX).enumerate() {
+            let and = if at > 0 { ", " } else { "" };
+            match next {
+                None => write!(f, "{and}the records from {first} on that were in it")?,
+                Some(next) if *next == first + 1 => write!(f, "{and}record {first}")?,
+                Some(next) => write!(f, "{and}records {first} to {}", next - 1)?,
+            }
+        }
+        match self.0.len() {
+            0 => f.write_str("what is damaged, which is no record"),
+            count if count > LISTED_MAX => write!(f, ", and {} more rows of records", count - LISTED_MAX),
+            _ => Ok(()),
         }
     }
 }

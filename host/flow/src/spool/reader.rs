@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::chunk::{Chunk, Layout};
 use super::log::{Segment, Segments};
-use super::segment::{self, Due, FILE_HEAD_BYTES, Look, OVERHEAD_BYTES};
-use super::{Spool, SpoolError};
+use super::segment::{self, Due, Hole, Look, OVERHEAD_BYTES};
+use super::{Lost, Spool, SpoolError};
 use crate::disk::read_exact_at;
 
 /// Reads from one record on; asked again, what has become durable since then.
@@ -62,10 +62,13 @@ impl Tail {
                 // Its beginning, or behind a segment that was given up.
                 _ => {
                     self.next = segment.first;
-                    FILE_HEAD_BYTES as u64
+                    segment.start
                 }
             };
-            let used = self.read(&segment, place, &mut frames)?;
+            let used = match segment.holes.iter().find(|hole| hole.at == place) {
+                Some(hole) => self.skip(hole),
+                None => self.read(&segment, place, &mut frames)?,
+            };
             self.place = Some((segment.first, place + used));
             if !frames.chunks.is_empty() {
                 break;
@@ -80,9 +83,16 @@ impl Tail {
         segments.iter().find(|segment| segment.next > self.next).cloned()
     }
 
-    /// Reads whole frames from `at` on, and says how many bytes of the segment they are.
+    /// Goes on behind records that were given up, and says how many bytes of the segment they were.
+    fn skip(&mut self, hole: &Hole) -> u64 {
+        self.next = hole.next;
+        hole.until - hole.at
+    }
+
+    /// Reads whole frames from `at` on up to the next hole, and says how many bytes of the segment they are.
     fn read(&mut self, segment: &Segment, at: u64, frames: &mut Frames) -> Result<u64, SpoolError> {
-        let left = segment.end.saturating_sub(at);
+        let end = segment.holes.iter().map(|hole| hole.at).find(|&hole| hole > at).unwrap_or(segment.end);
+        let left = end.saturating_sub(at);
         let mut wanted = left.min(READ_BYTES as u64) as usize;
         loop {
             frames.bytes.resize(wanted, 0);
@@ -111,7 +121,8 @@ impl Tail {
             };
             if !why.is_empty() {
                 let (path, offset) = (segment.path.to_path_buf(), at + used as u64);
-                return Err(SpoolError::Damaged { path, offset, next: self.next, why: why.to_owned() });
+                let (why, lost) = (why.to_owned(), Lost::from(self.next));
+                return Err(SpoolError::Damaged { path, offset, lost, why });
             }
         }
     }

@@ -2,9 +2,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::segment::{self, FILE_HEAD_BYTES, Scanned};
+use super::segment::{self, FILE_HEAD_BYTES, MARK_BYTES};
 use super::*;
 use crate::disk::failing::Failing;
+use crate::frame;
 
 fn options(dir: &Path, bytes_max: u64) -> SpoolOptions {
     SpoolOptions { seed: 1, ..SpoolOptions::new(dir, bytes_max) }
@@ -52,9 +53,9 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// A segment of three frames with a tail of zeros, and where each frame ends.
-fn three_frames() -> (Vec<u8>, Vec<(usize, u64)>) {
-    let mut bytes = segment::file_head(10, 99);
+/// Three frames and a mark with zeros behind them, and where each frame ends, with the number behind it.
+fn three_frames(head: impl Fn(u64) -> Vec<u8>) -> (Vec<u8>, Vec<(usize, u64)>) {
+    let mut bytes = head(0);
     let mut ends = vec![(bytes.len(), 10)];
     let mut first = 10;
     for values in [&["one", "two"][..], &[""], &["three", "four", "five"]] {
@@ -67,55 +68,83 @@ fn three_frames() -> (Vec<u8>, Vec<(usize, u64)>) {
         first += values.len() as u64;
         ends.push((bytes.len(), first));
     }
+    bytes.extend(segment::mark(segment::Due { salt: 99, first }));
+    ends.push((bytes.len(), first));
     bytes.extend([0; 64]);
+    let head = head(bytes.len() as u64);
+    bytes[..head.len()].copy_from_slice(&head);
     (bytes, ends)
 }
 
+fn head(bytes: u64) -> Vec<u8> {
+    segment::file_head(10, 99, bytes)
+}
+
+/// Of version 1.
+fn old_head(_bytes: u64) -> Vec<u8> {
+    frame::file_head(b"conv-spl", 1, &[10, 99])
+}
+
 #[test]
-fn a_segment_that_was_cut_anywhere_has_its_whole_frames_and_is_torn_or_clean() {
-    let (bytes, ends) = three_frames();
-    for cut in 0..bytes.len() {
-        let found = segment::scan(&bytes[..cut], 10);
-        if cut < FILE_HEAD_BYTES {
-            assert!(found.is_err(), "{cut}");
-            continue;
+fn a_segment_that_was_cut_anywhere_has_its_whole_frames_and_says_so() {
+    for (made, (bytes, ends)) in [(true, three_frames(head)), (false, three_frames(old_head))] {
+        for cut in 0..bytes.len() {
+            let found = segment::scan(&bytes[..cut], 10);
+            if cut < ends[0].0 {
+                assert!(found.is_err(), "{cut}");
+                continue;
+            }
+            let (end, next) = *ends.iter().rev().find(|(end, _)| *end <= cut).expect("the head is there");
+            let found = found.expect("its head is whole");
+            assert_eq!((found.end, found.next), (end as u64, next), "{cut}");
+            assert!(found.holes.is_empty(), "{cut}: a cut is no hole");
+            let torn = bytes[end..cut].iter().rposition(|&byte| byte != 0).map_or(0, |at| at as u64 + 1);
+            let expected = match (made, torn) {
+                (true, _) => segment::Tail::Cut { bytes: (bytes.len() - cut) as u64 },
+                (false, 0) => segment::Tail::Clean,
+                (false, bytes) => segment::Tail::Torn { bytes },
+            };
+            assert_eq!(found.tail, expected, "{cut}");
         }
-        let (end, next) = *ends.iter().rev().find(|(end, _)| *end <= cut).expect("the head is there");
-        let found = found.expect("its head is whole");
-        assert_eq!((found.end, found.next), (end as u64, next), "{cut}");
-        let at_end = bytes[end..cut].iter().all(|&byte| byte == 0);
-        assert_eq!(found.tail == segment::Tail::Clean, at_end, "{cut}");
-        assert!(!matches!(found.tail, segment::Tail::Damaged(_)), "{cut}: a cut is no damage");
     }
 }
 
 #[test]
-fn a_byte_that_changed_is_damage_where_a_whole_frame_is_behind_it_and_never_a_record() {
-    let (bytes, ends) = three_frames();
-    let last_frame = ends[2].0;
-    for at in 0..bytes.len() {
-        for flip in [0x01, 0x80, 0xff] {
-            let mut changed = bytes.clone();
-            changed[at] ^= flip;
-            let found = segment::scan(&changed, 10);
-            if at < FILE_HEAD_BYTES {
-                assert!(found.is_err(), "{at}");
-                continue;
+fn a_byte_that_changed_costs_one_frame_at_most_and_gives_no_wrong_record() {
+    for (bytes, ends) in [three_frames(head), three_frames(old_head)] {
+        let (start, mark, last) = (ends[0].0, ends[3].0, ends[4].1);
+        let whole = segment::scan(&bytes, 10).expect("it is whole");
+        assert!(whole.is_marked && whole.holes.is_empty() && whole.tail == segment::Tail::Clean, "{whole:?}");
+        for at in 0..bytes.len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut changed = bytes.clone();
+                changed[at] ^= flip;
+                let found = segment::scan(&changed, 10).expect("a frame is behind the head");
+                assert_eq!(found.next, last, "{at}");
+                if at >= mark {
+                    let is_torn = matches!(found.tail, segment::Tail::Torn { .. });
+                    assert!(is_torn && found.holes.is_empty(), "{at}: {found:?}");
+                    continue;
+                }
+                let [hole] = found.holes[..] else { panic!("{at}: {found:?}") };
+                // What is damaged in the head costs no record.
+                let (from, until) = match ends.iter().position(|(end, _)| *end > at).unwrap_or(0) {
+                    0 => ((0, 10), (start, 10)),
+                    frame => (ends[frame - 1], ends[frame]),
+                };
+                assert_eq!((hole.at as usize, hole.first), from, "{at}");
+                assert_eq!((hole.until as usize, hole.next), until, "{at}");
+                assert_eq!((found.tail, found.is_marked), (segment::Tail::Clean, true), "{at}");
             }
-            let Scanned { end, next, tail, .. } = found.expect("its head is whole");
-            let (whole, records) = *ends.iter().rev().find(|(end, _)| *end <= at).expect("behind the head");
-            assert_eq!((end, next), (whole as u64, records), "{at}");
-            let is_damage = matches!(tail, segment::Tail::Damaged(_));
-            assert_eq!(is_damage, at < last_frame, "{at} {flip}: {tail:?}");
         }
     }
 }
 
 #[test]
 fn a_record_that_holds_a_frame_is_not_taken_for_one() {
-    let (bytes, ends) = three_frames();
+    let (bytes, ends) = three_frames(head);
     let inner = &bytes[ends[2].0..ends[3].0];
-    let mut other = segment::file_head(10, 7);
+    let mut other = segment::file_head(10, 7, 0);
     let mut frame = Vec::new();
     segment::begin(&mut frame);
     let mut records = Records::new(0);
@@ -123,7 +152,17 @@ fn a_record_that_holds_a_frame_is_not_taken_for_one() {
     records.encode(&mut frame);
     segment::seal(&mut frame, segment::Due { salt: 7, first: 10 }, 1, 1 << 20);
     other.extend(&frame[..frame.len() - 1]);
-    assert_eq!(segment::scan(&other, 10).expect("a head").tail, segment::Tail::Torn);
+    let found = segment::scan(&other, 10).expect("a head");
+    let torn = segment::Tail::Torn { bytes: frame.len() as u64 - 1 };
+    assert_eq!((found.tail, found.holes), (torn, vec![]));
+}
+
+#[test]
+fn a_later_version_is_not_taken_for_damage() {
+    let (mut bytes, _) = three_frames(head);
+    let later = frame::file_head(b"conv-spl", 3, &[10, 99, bytes.len() as u64]);
+    bytes[..later.len()].copy_from_slice(&later);
+    assert_eq!(segment::scan(&bytes, 10), Err(frame::HeadError::Version { found: 3, known: 2 }));
 }
 
 #[test]
@@ -167,6 +206,7 @@ fn a_torn_frame_is_cut_off_and_written_over() {
     let mut bytes = fs::read(path).expect("a segment");
     let at = bytes.iter().rposition(|&byte| byte != 0).expect("a record");
     bytes[at] ^= 1;
+    // Without a mark behind it, nothing says that it was durable.
     fs::write(path, &bytes).expect("written");
     let mut log = open(dir.path());
     assert_eq!((log.next(), read(&log, 0)), (1, Ok(numbered(0, &["a"]))));
@@ -241,8 +281,8 @@ fn damage_names_the_segment_and_giving_it_up_goes_on_without_its_rest() {
         bytes[100] ^= 4;
         fs::write(path, bytes).expect("written");
         let error = opened(dir.path(), None).map(|_| ()).expect_err("it was taken");
-        let SpoolError::Damaged { path: named, next, .. } = &error else { panic!("{error}") };
-        assert_eq!((named, *next), (path, damaged as u64));
+        let SpoolError::Damaged { path: named, lost, .. } = &error else { panic!("{error}") };
+        assert_eq!((named, lost.first()), (path, Some(damaged as u64)));
         assert!(error.to_string().contains("given-up"), "{error}");
         // What a checkpoint stands behind is not looked at.
         assert!(opened(dir.path(), Some(damaged as u64 + 1)).is_ok());
@@ -268,7 +308,7 @@ fn a_last_segment_that_is_given_up_gives_no_number_twice() {
     let mut log = open(dir.path());
     assert_eq!(read(&log, 3).expect("read").len(), 1, "what is whole in it is read");
     let next = log.next();
-    assert!(next > 4, "{next}");
+    assert!(next > 4, "{next}: nothing says that there were no more");
     assert_eq!(put(&mut log, &["new"]), Ok(next));
     assert_eq!(read(&log, 4), Ok(numbered(next, &["new"])));
 }
@@ -288,54 +328,118 @@ fn a_spool_that_is_not_the_checkpoints_is_refused() {
 }
 
 #[test]
-fn a_segment_that_was_not_begun_does_not_hold_up_the_one_before_it() {
-    for left in [&[][..], &[0; 100], &[7; 12]] {
+fn a_marked_record_that_is_damaged_is_told_and_the_others_are_read() {
+    let all = ["a", "b", "c", "d"];
+    for damaged in 0..all.len() {
         let dir = tempfile::tempdir().expect("a directory");
-        put(&mut open(dir.path()), &["a", "b"]).expect("put");
-        let not_begun = segment::path_of(dir.path(), 2);
-        // A crash or a full disk came when the next segment was made, and what came then found room in the first one.
-        fs::write(&not_begun, left).expect("written");
         let mut log = open(dir.path());
-        assert_eq!((log.next(), not_begun.exists()), (2, false));
-        fs::write(&not_begun, left).expect("written");
-        assert_eq!(put(&mut log, &["c"]), Ok(2));
+        all.iter().for_each(|value| assert!(put(&mut log, &[value]).is_ok()));
+        assert!(!log.is_marked());
+        log.mark().expect("marked");
+        let used = log.used_bytes();
+        log.mark().expect("it is marked already");
+        assert_eq!((log.is_marked(), log.used_bytes()), (true, used));
         drop(log);
-        assert_eq!(read(&open(dir.path()), 0), Ok(numbered(0, &["a", "b", "c"])));
+        let path = &segments(dir.path())[0];
+        let mut bytes = fs::read(path).expect("a segment");
+        let frame = (used as usize - FILE_HEAD_BYTES - MARK_BYTES) / all.len();
+        bytes[FILE_HEAD_BYTES + damaged * frame + 20] ^= 2;
+        fs::write(path, &bytes).expect("written");
+        let opened = |from| options(dir.path(), 1 << 20).open_log(from);
+        let error = opened(None).map(|_| ()).expect_err("it was durable");
+        let told = format!("to go on without record {damaged}, rename it to");
+        assert!(error.to_string().contains(&told), "{error}");
+        assert_eq!(fs::read(path).expect("a segment"), bytes, "a damaged file was changed");
+        fs::rename(path, segment::given_up(path)).expect("renamed");
+        let mut log = opened(None).expect("a log");
+        let mut left = numbered(0, &all);
+        left.remove(damaged);
+        assert_eq!((read(&log, 0), log.next()), (Ok(left.clone()), 4), "{damaged}");
+        assert_eq!(put(&mut log, &["e"]), Ok(4));
+        left.push((4, "e".to_owned()));
+        assert_eq!(read(&log, 0), Ok(left));
     }
 }
 
 #[test]
-fn an_empty_segment_without_room_is_made_anew_and_not_removed() {
+fn what_the_version_before_has_written_is_read_and_nothing_is_written_to_it() {
     let dir = tempfile::tempdir().expect("a directory");
-    put(&mut open(dir.path()), &["a"]).expect("put");
-    let paths = segments(dir.path());
-    // The power was cut when its head was durable, and its room was not.
-    let file = fs::File::options().write(true).open(&paths[0]).expect("a segment");
-    file.set_len(FILE_HEAD_BYTES as u64).expect("cut");
-    let mut log = open(dir.path());
-    assert_eq!(log.next(), 0);
-    assert_eq!(put(&mut log, &["b"]), Ok(0));
-    assert_eq!(read(&log, 0), Ok(numbered(0, &["b"])));
+    let (bytes, ends) = three_frames(old_head);
+    let path = segment::path_of(dir.path(), 10);
+    // As that version leaves it: without a mark, and with an empty file where there was no space for the next segment.
+    fs::write(&path, [&bytes[..ends[3].0], &[0; 64]].concat()).expect("written");
+    fs::write(segment::path_of(dir.path(), 16), []).expect("written");
+    let all = ["one", "two", "", "three", "four", "five"];
+    let mut log = options(dir.path(), 1 << 20).open_log(Some(10)).expect("a log");
+    assert_eq!((read(&log, 10), log.next()), (Ok(numbered(10, &all)), 16));
+    assert_eq!(put(&mut log, &["six"]), Ok(16));
+    assert_eq!(read(&log, 15), Ok(numbered(15, &["five", "six"])));
+    assert_eq!(fs::read(&path).expect("a segment"), &bytes[..ends[3].0]);
     drop(log);
-    assert_eq!(segments(dir.path()), paths);
-    assert_eq!(read(&open(dir.path()), 0), Ok(numbered(0, &["b"])));
+    let log = options(dir.path(), 1 << 20).open_log(Some(10)).expect("a log");
+    assert_eq!(read(&log, 10).expect("read").len(), 7);
 }
 
 #[test]
-fn a_segment_that_was_being_made_is_made_anew() {
-    for left in [0, 7, FILE_HEAD_BYTES] {
+fn empty_segments_are_passed_over_wherever_they_stand() {
+    // As the version before left them, and as one whose name could not be made durable.
+    let ways: [fn(u64) -> Vec<u8>; 4] = [
+        |_| Vec::new(),
+        |_| vec![0; 100],
+        |_| vec![7; 12],
+        |first| segment::file_head(first, 5, 100).into_iter().chain([0; 60]).collect(),
+    ];
+    for left in ways {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut log = open(dir.path());
-        put(&mut log, &["a"]).expect("put");
+        let empty =
+            |first: u64| fs::write(segment::path_of(dir.path(), first), left(first)).expect("written");
+        // Of version 1, so that whoever wrote it may have left such files.
+        let (bytes, ends) = three_frames(old_head);
+        fs::write(segment::path_of(dir.path(), 10), &bytes[..ends[3].0]).expect("written");
+        [11, 13, 16].into_iter().for_each(empty);
+        let all = ["one", "two", "", "three", "four", "five", "six"];
+        for _ in 0..3 {
+            let log = options(dir.path(), 1 << 20).open_log(Some(10)).expect("it is passed over");
+            assert_eq!((log.next(), read(&log, 10)), (16, Ok(numbered(10, &all[..6]))));
+        }
+        let mut log = options(dir.path(), 1 << 20).open_log(Some(10)).expect("a log");
+        assert_eq!(put(&mut log, &["six"]), Ok(16));
         drop(log);
-        let mut head = segment::file_head(1, 5);
-        head[..left].fill(0);
-        head.extend([0; 100]);
-        fs::write(segment::path_of(dir.path(), 1), head).expect("written");
-        let mut log = open(dir.path());
-        assert_eq!(put(&mut log, &["b"]), Ok(1), "{left}");
-        assert_eq!(read(&log, 0), Ok(numbered(0, &["a", "b"])), "{left}");
+        empty(14);
+        let log = options(dir.path(), 1 << 20).open_log(Some(10)).expect("a log");
+        assert_eq!(read(&log, 10), Ok(numbered(10, &all)));
     }
+}
+
+#[test]
+fn a_segment_that_is_empty_and_was_not_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let paths = several(dir.path());
+    for (at, whole) in paths.iter().map(|path| fs::read(path).expect("a segment")).enumerate() {
+        let cut = if at == 0 { FILE_HEAD_BYTES } else { 0 };
+        for bytes in [vec![0; whole.len()], whole[..cut].to_vec(), whole[..20].to_vec()] {
+            fs::write(&paths[at], &bytes).expect("written");
+            let opened = options(dir.path(), 1 << 20).open_log(None).map(|_| ());
+            assert!(matches!(opened, Err(SpoolError::Damaged { .. })), "{at}: {opened:?}");
+            assert_eq!(fs::read(&paths[at]).expect("a segment"), bytes, "a damaged file was changed");
+        }
+        fs::write(&paths[at], &whole).expect("written");
+    }
+    assert_eq!(open(dir.path()).next(), 4);
+}
+
+#[test]
+fn a_segment_that_was_being_made_is_no_segment() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut log = open(dir.path());
+    put(&mut log, &["a"]).expect("put");
+    drop(log);
+    let making = segment::path_of(dir.path(), 1).with_extension(segment::MAKING);
+    fs::write(&making, segment::file_head(1, 5, 100)).expect("written");
+    let mut log = open(dir.path());
+    assert!(!making.exists());
+    assert_eq!(put(&mut log, &["b"]), Ok(1));
+    assert_eq!(read(&log, 0), Ok(numbered(0, &["a", "b"])));
 }
 
 #[test]
@@ -368,8 +472,8 @@ fn a_disk_without_space_refuses_and_is_asked_again() {
     assert_eq!(put(&mut log, &[&text]), Ok(0));
     for _ in 0..3 {
         assert_eq!(put(&mut log, &[&text]), Err(NotTaken::NoSpace));
-        let left = fs::metadata(&segments(dir.path())[1]).expect("it is known by its name").len();
-        assert_eq!(left, 0, "what there was no space for is left");
+        let left = fs::read_dir(dir.path()).expect("a directory").count();
+        assert_eq!(left, 2, "something is there beside the segment and the lock");
     }
     disk.space(64 << 10);
     assert_eq!(put(&mut log, &[&text]), Ok(1));
@@ -428,6 +532,29 @@ fn appenders_share_syncs_and_each_gets_its_own_numbers() {
         let log = options(dir.path(), 4 << 20).open_log(Some(found.len() as u64)).expect("a log");
         assert_eq!(log.next(), found.len() as u64);
     });
+}
+
+#[test]
+fn an_idle_spool_and_one_that_ends_say_what_is_durable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let is_marked = || {
+        let bytes = fs::read(&segments(dir.path())[0]).expect("a segment");
+        segment::scan(&bytes, 0).expect("a segment").is_marked
+    };
+    runtime().block_on(async {
+        let (spool, reader) = options(dir.path(), 1 << 20).open(None).expect("a spool");
+        spool.append(records(&["a"])).await.expect("appended");
+        let begun = std::time::Instant::now();
+        while !is_marked() {
+            assert!(begun.elapsed().as_secs() < 60, "it is never marked");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        spool.append(records(&["b"])).await.expect("appended");
+        drop(reader);
+        assert!(is_marked(), "it has ended without a mark");
+    });
+    let log = open(dir.path());
+    assert_eq!((log.is_marked(), read(&log, 0)), (true, Ok(numbered(0, &["a", "b"]))));
 }
 
 #[test]

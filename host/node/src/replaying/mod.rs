@@ -53,6 +53,9 @@ pub fn run(options: Options) -> Result<Done> {
     // Locked before it is read, so that nobody else sends the same entries in.
     let store = if options.writes { Some(Written::open(store)?) } else { None };
     let reading = Reading::open(&dir)?;
+    // Whoever writes to it was told when it was opened.
+    let untold = reading.damage().iter().filter(|_| !options.writes);
+    untold.for_each(|damage| terminal::warning(&format!("dead letters are damaged: {damage}")));
     let into = options.into.as_deref().map(|name| into(&wired, name)).transpose()?;
     let (chosen, left) = Chosen::choose(&reading, &options.filter, &wired.plan, into)?;
     check_left(&chosen, &left)?;

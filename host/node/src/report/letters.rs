@@ -8,17 +8,52 @@ use flow::letters::{Group, Identity, Letters, LettersError, Repeats, Store, Stor
 use model::limits;
 use serde_json::{Value, json};
 
-/// One store, shared by the pipelines that write to it.
+/// One store, shared by the pipelines that write to it. It is closed when the last of them has ended.
 #[derive(Clone)]
-pub struct Written(Arc<Mutex<Store>>);
+pub struct Written(Arc<Shared>);
+
+struct Shared(Mutex<Store>);
 
 impl Written {
     pub fn open(options: StoreOptions) -> Result<Self, LettersError> {
-        Ok(Self(Arc::new(Mutex::new(options.open()?))))
+        Ok(Self(Arc::new(Shared(Mutex::new(options.open()?)))))
     }
 
     pub fn store(&self) -> MutexGuard<'_, Store> {
+        self.0.store()
+    }
+
+    /// Lets the store say what is durable when nothing is written to it for a while, as long as somebody has it. On the
+    /// runtime of whoever calls it.
+    pub fn mark_when_idle(&self) {
+        let shared = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(limits::SYNCED_MARK_AFTER / 2);
+            loop {
+                ticks.tick().await;
+                let Some(shared) = shared.upgrade() else { return };
+                let idle = tokio::task::spawn_blocking(move || shared.store().idle());
+                if let Ok(Err(error)) = idle.await {
+                    // Whoever writes next is told that nothing more goes in.
+                    tracing::error!(%error, "it cannot be said what of the dead letters is durable");
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl Shared {
+    fn store(&self) -> MutexGuard<'_, Store> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Err(error) = self.store().close() {
+            tracing::error!(%error, "it cannot be said what of the dead letters is durable");
+        }
     }
 }
 

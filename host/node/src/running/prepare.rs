@@ -181,6 +181,7 @@ async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters, state: Option<Stat
             Some(store) => store.clone(),
             None => {
                 let store = Written::open(dead_letters.store(dir.clone()))?;
+                store.mark_when_idle();
                 stores.entry(dir).or_insert(store).clone()
             }
         };

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use clap::Args;
 use flow::letters::{Entry, Outcome};
 
-use super::{Store, Which, data, for_each};
+use super::{Store, Which, data, for_each, tell_damage};
 use crate::exit::{Failure, Result};
 use crate::report::number;
 use crate::terminal;
@@ -33,7 +33,8 @@ impl Export {
         let (_, reading) = self.store.read()?;
         let filter = self.which.filter(self.all);
         let Some(path) = &self.out else {
-            return for_each(&reading, &filter, |entries| terminal::print(&lines(&entries)?));
+            for_each(&reading, &filter, |entries| terminal::print(&lines(&entries)?))?;
+            return tell_damage(&reading);
         };
         let name = path.display();
         let file = File::create_new(path).map_err(|error| {
@@ -48,7 +49,7 @@ impl Export {
         })?;
         file.flush().and_then(|()| file.get_ref().sync_all()).map_err(failed)?;
         terminal::say(&format!("{name} has them: {}", number(count)));
-        Ok(())
+        tell_damage(&reading)
     }
 }
 

@@ -8,7 +8,7 @@ use model::limits::{DEAD_LETTERS_LISTED, REJECTION_CODES_COUNTED_MAX};
 use serde_json::json;
 
 use super::super::Output;
-use super::{Store, Which, data, entries, time};
+use super::{Reading, Store, Which, data, entries, tell_damage, time};
 use crate::exit::Result;
 use crate::report::{number, plain_table, printable};
 use crate::terminal;
@@ -38,14 +38,15 @@ pub(crate) struct List {
 
 impl List {
     pub(super) fn execute(self) -> Result {
+        let (_, reading) = self.store.read()?;
         match self.counts {
-            true => self.count(),
-            false => self.list(),
-        }
+            true => self.count(&reading),
+            false => self.list(&reading),
+        }?;
+        tell_damage(&reading)
     }
 
-    fn list(self) -> Result {
-        let (_, reading) = self.store.read()?;
+    fn list(self, reading: &Reading) -> Result {
         let filter = self.which.filter(self.all);
         let limit = self.limit.unwrap_or(DEAD_LETTERS_LISTED);
         let (mut listed, mut more) = (Vec::new(), 0);
@@ -54,7 +55,7 @@ impl List {
             // Those that are only counted are not made into anything.
             let (shown, others) = rows.split_at(rows.len().min(limit - listed.len()));
             more += others.len() as u64;
-            listed.extend(entries(&reading, &kept, shown)?);
+            listed.extend(entries(reading, &kept, shown)?);
         }
         if self.output == Output::Json {
             let all =
@@ -77,8 +78,7 @@ impl List {
         Ok(())
     }
 
-    fn count(self) -> Result {
-        let (_, reading) = self.store.read()?;
+    fn count(self, reading: &Reading) -> Result {
         let filter = self.which.filter(self.all);
         let mut counts: BTreeMap<(String, String), u64> = BTreeMap::new();
         for frame in reading.frames(&filter) {

@@ -16,7 +16,8 @@ use model::ids::RecordId;
 use serde_json::Value;
 
 use super::amounts;
-use crate::exit::{Failure, Result};
+use crate::exit::{Code, Failure, Result};
+use crate::terminal;
 
 /// Dead letters: what stages refused or died on
 #[derive(Debug, Subcommand)]
@@ -84,6 +85,14 @@ impl Store {
         let reading = Reading::open(&dir)?;
         Ok((dir, reading))
     }
+}
+
+/// Says what of a store cannot be read any more, where there is such a thing, when the rest has been shown.
+fn tell_damage(reading: &Reading) -> Result {
+    for damage in reading.damage() {
+        terminal::error(&format!("{damage}; restore the file from a backup, or purge what is left in it"));
+    }
+    if reading.damage().is_empty() { Ok(()) } else { Err(Failure::Told(Code::Failed)) }
 }
 
 /// Which entries.

@@ -61,6 +61,7 @@ impl Purge {
         }
         store.mark(&entries)?;
         let bytes = store.reclaim()?;
+        store.close()?;
         terminal::say(&format!("thrown away: {count}; freed: {} bytes", number(bytes)));
         Ok(())
     }

@@ -7,7 +7,7 @@ use model::limits::DEAD_LETTER_SHOWN_BYTES;
 use serde_json::json;
 
 use super::super::Output;
-use super::{EntryName, Store, data, for_each, not_default, time};
+use super::{EntryName, Store, data, for_each, not_default, tell_damage, time};
 use crate::exit::{Failure, Result};
 use crate::report::{excerpt, printable, replay_command};
 use crate::terminal;
@@ -35,6 +35,7 @@ impl Show {
             Ok(())
         })?;
         if found.is_empty() {
+            tell_damage(&reading)?;
             return Err(Failure::Input(anyhow!(
                 "{} has no such entry; `conveyor dlq list --all` shows those that it has",
                 dir.display()
