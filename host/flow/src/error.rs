@@ -64,6 +64,7 @@ impl RunError {
                 ConnectErrorKind::Failed | ConnectErrorKind::Closed => None,
             },
             Self::Checkpoint(CheckpointError::Full { .. }) => Some(Setback::Full),
+            Self::Letters(error) if error.is_no_room() => Some(Setback::Full),
             _ => None,
         }
     }

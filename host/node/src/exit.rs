@@ -7,6 +7,9 @@ use model::diagnostics::Diagnostics;
 
 use crate::terminal;
 
+/// The code of a problem with a stage that finds no room on a disk.
+pub const NO_ROOM: &str = "connector::no-room";
+
 /// Why a verb did not end well. Printed once, in `cli::main`.
 #[derive(Debug)]
 pub enum Failure {
@@ -16,6 +19,8 @@ pub enum Failure {
     Manifest(Vec<Diagnostics>),
     /// It was tried and did not work.
     Ran(anyhow::Error),
+    /// The same, and all that is missing is room on a disk.
+    Full(anyhow::Error),
     /// It failed, and has said so itself.
     Told(Code),
     /// Nobody reads the data that it prints any more, which is no failure.
@@ -42,12 +47,24 @@ impl Failure {
     /// What is the matter, in a line.
     pub fn line(&self) -> String {
         match self {
-            Self::Input(why) | Self::Ran(why) => format!("{why:#}"),
+            Self::Input(why) | Self::Ran(why) | Self::Full(why) => format!("{why:#}"),
             Self::Manifest(all) => {
                 let problems = all.iter().flat_map(model::diagnostics::Diagnostics::iter);
                 problems.map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
             }
             Self::Told(_) | Self::ReaderGone => "it has been told".to_owned(),
+        }
+    }
+
+    /// Whether there is no room on a disk and nothing else is wrong: another try may go well.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Manifest(all) => {
+                let mut problems = all.iter().flat_map(model::diagnostics::Diagnostics::iter);
+                !all.is_empty() && problems.all(|problem| problem.code == NO_ROOM)
+            }
+            _ => false,
         }
     }
 
@@ -58,15 +75,13 @@ impl Failure {
                 terminal::error(&format!("{why:#}"));
                 Code::Wrong
             }
-            Self::Ran(why) => {
+            Self::Ran(why) | Self::Full(why) => {
                 terminal::error(&format!("{why:#}"));
                 Code::Failed
             }
-            Self::Manifest(all) => {
-                for diagnostics in &all {
-                    terminal::diagnostics(diagnostics);
-                }
-                Code::Wrong
+            Self::Manifest(ref all) => {
+                all.iter().for_each(terminal::diagnostics);
+                if self.is_full() { Code::Failed } else { Code::Wrong }
             }
             Self::Told(code) => code,
             Self::ReaderGone => return ExitCode::SUCCESS,
@@ -84,6 +99,10 @@ impl From<Diagnostics> for Failure {
 /// What somebody typed, or what is the matter with a disk.
 impl From<LettersError> for Failure {
     fn from(error: LettersError) -> Self {
-        if error.is_input() { Self::input(error) } else { Self::ran(error) }
+        match error.is_input() {
+            true => Self::input(error),
+            false if error.is_no_room() => Self::Full(error.into()),
+            false => Self::ran(error),
+        }
     }
 }

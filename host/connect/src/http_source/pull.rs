@@ -9,7 +9,8 @@ use arrow::array::{
 use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::take;
 use async_trait::async_trait;
-use flow::connector::{ConnectError, Figures, Places, PullLimits, Pulled, Source};
+use flow::connector::{ConnectError, ConnectErrorKind, Figures, Places, PullLimits, Pulled, Source};
+use flow::disk::is_full;
 use flow::spool::{Chunk, Reader, SpoolError};
 use model::batch::{Column, Parts};
 use model::lineage::Offsets;
@@ -151,7 +152,13 @@ impl HttpSource {
 pub(super) fn spool_failed(stage: &str, error: &SpoolError) -> ConnectError {
     let text = error.to_string();
     let (why, next) = text.rsplit_once("; ").unwrap_or((&text, "look at the disk, and run again"));
-    ConnectError::failed(format!("source `{stage}`"), why, next)
+    let failed = ConnectError::failed(format!("source `{stage}`"), why, next);
+    match error {
+        SpoolError::Io { kind, .. } if is_full(*kind) => {
+            ConnectError { kind: ConnectErrorKind::Full, next: "free some space".to_owned(), ..failed }
+        }
+        _ => failed,
+    }
 }
 
 impl Gathered {

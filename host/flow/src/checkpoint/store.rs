@@ -98,7 +98,7 @@ impl RedbStore {
     /// Opens the store in `dir`, which is made where it is missing. One process has it at a time.
     pub fn open(dir: &Path) -> Result<Opened, CheckpointError> {
         let path = dir.join(FILE);
-        std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
+        std::fs::create_dir_all(dir).map_err(|error| of_disk(dir, error))?;
         let mut options = Database::builder();
         options.set_cache_size(CHECKPOINT_CACHE_BYTES);
         let database = open_or_make(&path, |path| options.create(path));
@@ -369,6 +369,10 @@ pub(super) fn io(path: &Path, error: impl ToString) -> CheckpointError {
     CheckpointError::Io { path: path.to_owned(), why: error.to_string() }
 }
 
+fn of_disk(path: &Path, error: std::io::Error) -> CheckpointError {
+    if is_full(error.kind()) { CheckpointError::Full { path: path.to_owned() } } else { io(path, error) }
+}
+
 fn not_stored(path: &Path, error: redb::Error) -> CheckpointError {
     match error {
         redb::Error::Io(error) if is_full(error.kind()) => CheckpointError::Full { path: path.to_owned() },
@@ -400,7 +404,7 @@ fn opening(path: &Path, error: DatabaseError) -> CheckpointError {
 
 /// So that the name of the file is durable, too.
 fn sync_directory(dir: &Path) -> Result<(), CheckpointError> {
-    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io(dir, error))
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| of_disk(dir, error))
 }
 
 #[cfg(test)]

@@ -34,16 +34,26 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    /// Opens a pipeline for its first life.
+    /// Opens a pipeline for its first life. Where a disk has no room for that, and there are checkpoints, it waits until
+    /// there is some, or `stop` is cancelled.
     pub(super) async fn open(
         wired: Wired,
         store: Written,
         state: Option<&State>,
+        stop: &CancellationToken,
     ) -> Result<(Self, Tally), Failure> {
-        let letters = Counted::new(store.clone(), wired.identity());
-        let tally = letters.tally();
+        let tally = Counted::new(store.clone(), wired.identity()).tally();
         let mut setbacks = Setbacks { goes_back: wired.replays(), ..Setbacks::default() };
-        let run = life(&wired, letters, state, setbacks.clone(), true).await?;
+        let mut start = Start::new(wired.name(), state.is_some(), stop);
+        let run = loop {
+            let letters = Counted::counting_on(store.clone(), wired.identity(), tally.clone());
+            match life(&wired, letters, state, setbacks.clone(), true).await {
+                Ok(run) => break run,
+                // Something may have been read that cannot be read again.
+                Err(failure @ Failure::Manifest(_)) if !wired.replays() => return Err(failure),
+                Err(failure) => start.wait_for_room(failure).await?,
+            }
+        };
         setbacks.meters = Some(run.meters());
         // What was asked for once was done.
         let state = state.filter(|_| wired.replays()).cloned().map(State::again);
@@ -166,6 +176,37 @@ fn tell(pipeline: &str, error: &RunError, checkpoint: u64, wait: Duration) {
     // The frames of a guest are told when it is given up, and kept with its dead letters.
     let line = text.lines().next().unwrap_or_default();
     tracing::warn!(pipeline, checkpoint, ?wait, "{line}; the pipeline goes back to its last checkpoint");
+}
+
+/// The start of a pipeline, which waits for room on a disk as long as one that runs does.
+pub(super) struct Start<'a> {
+    pipeline: &'a str,
+    may_wait: bool,
+    stop: &'a CancellationToken,
+    patience: Patience,
+}
+
+impl<'a> Start<'a> {
+    pub(super) fn new(pipeline: &'a str, may_wait: bool, stop: &'a CancellationToken) -> Self {
+        Self { pipeline, may_wait, stop, patience: Patience::default() }
+    }
+
+    /// Waits before another try. Gives the failure back where that would not help, or nobody wants one any more.
+    pub(super) async fn wait_for_room(&mut self, failure: Failure) -> Result<(), Failure> {
+        let may_help = self.may_wait && failure.is_full();
+        let wait = self.patience.wait(Setback::Full, &Retry::default(), fastrand::f64());
+        let Some(wait) = wait.filter(|_| may_help) else { return Err(failure) };
+        tracing::warn!(
+            pipeline = self.pipeline,
+            ?wait,
+            "{}; the pipeline waits for room, and then begins",
+            failure.line()
+        );
+        tokio::select! {
+            () = self.stop.cancelled() => Err(failure),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
 }
 
 /// How often a pipeline went back without getting any further.

@@ -59,6 +59,8 @@ pub struct Session {
     pipelines: Vec<Pipeline>,
     metrics: Option<Bound>,
     signals: Signals,
+    /// Whether somebody wanted an end before it began.
+    is_stopped: bool,
     shows_progress: bool,
     data_on_stdout: bool,
 }
@@ -99,7 +101,8 @@ impl Session {
             control.spawn(bound.serve(meters.clone()));
         }
         let progress = self.shows_progress.then(|| Progress::start(&meters));
-        let watch = Watch { signals: self.signals, ready, progress, started };
+        let (signals, is_stopped) = (self.signals, self.is_stopped);
+        let watch = Watch { signals, is_stopped, ready, progress, started };
         control.block_on(watch.until_all_end(&mut self.pipelines, &self.stages));
         // Neither a stage that does not come back nor a read of stdin that nothing ends holds the process.
         self.stages.shutdown_background();
@@ -112,6 +115,7 @@ impl Session {
 /// What goes on beside the stages while they run.
 struct Watch {
     signals: Signals,
+    is_stopped: bool,
     ready: Ready,
     progress: Option<Progress>,
     started: Instant,
@@ -128,8 +132,11 @@ impl Watch {
             let handle = loops.spawn_on(async move { (index, lives.run(stop).await) }, stages.handle());
             spawned.push(handle.id());
         }
-        self.ready.set(true);
         let mut stopping = Stop::new(stop.clone());
+        self.ready.set(!self.is_stopped);
+        if self.is_stopped {
+            stopping.ask();
+        }
         let mut ticks = interval(Progress::EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

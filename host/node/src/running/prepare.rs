@@ -10,9 +10,10 @@ use anyhow::anyhow;
 use flow::letters::StoreOptions;
 use flow::turns::Turns;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
-use super::lives::Lives;
+use super::lives::{Lives, Start};
 use super::stopping::Signals;
 use super::{DeadLetters, End, Options, Pipeline, Session, State};
 use crate::exit::{Failure, Result};
@@ -27,7 +28,7 @@ impl Session {
         let control = runtime("control", 1)?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let stages = runtime("stage", options.threads.unwrap_or_else(cores))?;
-        let (signals, metrics) = control.block_on(async {
+        let (mut signals, metrics) = control.block_on(async {
             let metrics = match options.metrics {
                 Some(address) => Some(serve::bind(address).await.map_err(Failure::Ran)?),
                 None => None,
@@ -43,15 +44,16 @@ impl Session {
         let workshop = Arc::new(Workshop::under(policy, options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
-        let opened = stages.handle().spawn(open_all(wired, options.dead_letters, options.state));
-        let pipelines = control.block_on(opened).map_err(Failure::ran)??;
-        let mut pipelines = pipelines;
+        let stop = CancellationToken::new();
+        let opening = open_all(wired, options.dead_letters, options.state, stop.clone());
+        let opening = stages.handle().spawn(opening);
+        let (mut pipelines, is_stopped) = control.block_on(opened(opening, &mut signals, &stop))?;
         share(&mut pipelines, stages.metrics().num_workers());
         // Where records and the display would share a terminal, records win.
         let mixes = writes_stdout && std::io::stdout().is_terminal();
         let shows_progress = terminal::is_terminal() && !mixes;
         let data_on_stdout = options.data_on_stdout;
-        Ok(Self { control, stages, pipelines, metrics, signals, shows_progress, data_on_stdout })
+        Ok(Self { control, stages, pipelines, metrics, signals, is_stopped, shows_progress, data_on_stdout })
     }
 }
 
@@ -169,8 +171,30 @@ fn check_streams(all: &[Wired], data_on_stdout: bool) -> Result<bool> {
     Ok(!writers.is_empty())
 }
 
+/// Waits until everything is opened, and says whether somebody wanted an end meanwhile: then nothing waits for room on a
+/// disk any more, and what is open runs only to its stop.
+async fn opened(
+    mut opening: JoinHandle<Result<Vec<Pipeline>>>,
+    signals: &mut Signals,
+    stop: &CancellationToken,
+) -> Result<(Vec<Pipeline>, bool)> {
+    let (opened, is_stopped) = tokio::select! {
+        opened = &mut opening => (opened, false),
+        () = signals.next() => {
+            stop.cancel();
+            (opening.await, true)
+        }
+    };
+    Ok((opened.map_err(Failure::ran)??, is_stopped))
+}
+
 /// Opens everything, so that what cannot be opened is told before anything flows.
-async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters, state: Option<State>) -> Result<Vec<Pipeline>> {
+async fn open_all(
+    all: Vec<Wired>,
+    dead_letters: DeadLetters,
+    state: Option<State>,
+    stop: CancellationToken,
+) -> Result<Vec<Pipeline>> {
     let mut stores: HashMap<PathBuf, Written> = HashMap::new();
     let mut pipelines = Vec::with_capacity(all.len());
     let mut problems = Vec::new();
@@ -180,12 +204,18 @@ async fn open_all(all: Vec<Wired>, dead_letters: DeadLetters, state: Option<Stat
         let store = match stores.get(&dir) {
             Some(store) => store.clone(),
             None => {
-                let store = Written::open(dead_letters.store(dir.clone()))?;
+                let mut start = Start::new(&name, state.is_some(), &stop);
+                let store = loop {
+                    match Written::open(dead_letters.store(dir.clone())) {
+                        Ok(store) => break store,
+                        Err(error) => start.wait_for_room(error.into()).await?,
+                    }
+                };
                 store.mark_when_idle();
                 stores.entry(dir).or_insert(store).clone()
             }
         };
-        match Lives::open(wired, store, state.as_ref()).await {
+        match Lives::open(wired, store, state.as_ref(), &stop).await {
             Ok((lives, letters)) => {
                 let meters = lives.meters();
                 let (lives, end, took) = (Some(lives), End::Running, Duration::ZERO);

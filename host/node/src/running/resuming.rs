@@ -267,6 +267,10 @@ fn source_misfit(stage: &Stage, was: &StageMark) -> Option<String> {
 /// What somebody typed, or what is the matter with a disk.
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Self {
-        if error.is_input() { Self::input(error) } else { Self::ran(error) }
+        match error {
+            CheckpointError::Full { .. } => Self::Full(error.into()),
+            error if error.is_input() => Self::input(error),
+            error => Self::ran(error),
+        }
     }
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use connect::{PlannedSink, PlannedSource, SinkSpec, SourceSpec, SpecError, Wanted};
-use flow::connector::{Committed, ConnectError, Places, Sink, Source};
+use flow::connector::{Committed, ConnectError, ConnectErrorKind, Places, Sink, Source};
 use model::diagnostics::Diagnostic;
 use model::manifest::{Pipeline, Role, Stage};
 use model::plan::{Answer, Form, SourceWork, Stream};
 use serde_json::{Map, Value};
 
 use super::Policy;
+use crate::exit::NO_ROOM;
 
 /// A connector that read its config and looked at what is there. Opening takes out what was planned; who opens it
 /// again plans it again. The locks are never waited for, and make a wired pipeline something that tasks can look at.
@@ -106,7 +107,8 @@ fn cannot_plan(stage: &Stage, error: SpecError) -> Diagnostic {
 fn cannot_open(stage: &Stage, error: &ConnectError) -> Diagnostic {
     let message = format!("`{}` cannot be opened: {}: {}", *stage.name, error.what, error.why);
     let span = stage.with.span_of("/path");
-    Diagnostic::new("connector::open", message).label(span, "this").help(error.next.clone())
+    let code = if error.kind == ConnectErrorKind::Full { NO_ROOM } else { "connector::open" };
+    Diagnostic::new(code, message).label(span, "this").help(error.next.clone())
 }
 
 impl BuiltIn {
