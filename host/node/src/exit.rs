@@ -6,6 +6,7 @@ use flow::letters::LettersError;
 use model::diagnostics::Diagnostics;
 
 use crate::terminal;
+use crate::words::Words;
 
 /// Why a verb did not end well. Printed once, in `cli::main`.
 #[derive(Debug)]
@@ -55,11 +56,11 @@ impl Failure {
     pub fn tell(self) -> ExitCode {
         let code = match self {
             Self::Input(why) => {
-                terminal::error(&format!("{why:#}"));
+                terminal::error(words(&why));
                 Code::Wrong
             }
             Self::Ran(why) => {
-                terminal::error(&format!("{why:#}"));
+                terminal::error(words(&why));
                 Code::Failed
             }
             Self::Manifest(all) => {
@@ -73,6 +74,11 @@ impl Failure {
         };
         ExitCode::from(code as u8)
     }
+}
+
+/// Some failures take several lines.
+fn words(why: &anyhow::Error) -> Words {
+    why.downcast_ref::<Words>().cloned().unwrap_or_else(|| Words::from(format!("{why:#}")))
 }
 
 impl From<Diagnostics> for Failure {
