@@ -1,6 +1,8 @@
 //! Parquet files: only the wanted columns are read from the disk, and only their pages are unpacked.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
@@ -11,10 +13,10 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use flow::connector::{ConnectError, Cursor, Places, PullLimits, Pulled, Source};
 use model::convert::{BAD_CAST, cast_array};
-use model::fields::{FieldSpec, Kind};
+use model::fields::{FieldSpec, Kind, places};
 use model::limits::{BATCH_RECORDS, READ_AHEAD};
 use model::lineage::Offsets;
-use model::manifest::{TimeFrom, UnknownFields};
+use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Stream, declared_field};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -62,14 +64,17 @@ pub(crate) fn plan(spec: &SourceSpec, files: Vec<InputFile>) -> Result<PlannedSo
         let why = "`unknown: rest` is for formats whose rows bring their own fields";
         return Err(ConnectError::failed(&*files[0].name, why, "use `unknown: ignore`").into());
     }
+    let there = places(&found);
     for (name, _) in &spec.schema {
-        if found.field_with_name(name).is_err() {
+        if !there.contains_key(name.as_str()) {
             let why = format!("it has no column `{name}`, which `schema` declares");
             return Err(ConnectError::failed(&*files[0].name, why, "correct the name under `schema`").into());
         }
     }
-    let field = |field: &Arc<Field>| match spec.schema.iter().find(|(name, _)| name == field.name()) {
-        Some((name, Some(column_type))) => Arc::new(declared_field(name, *column_type)),
+    let declared: HashMap<&str, Option<ColumnType>> =
+        spec.schema.iter().map(|(name, of_type)| (name.as_str(), *of_type)).collect();
+    let field = |field: &Arc<Field>| match declared.get(field.name().as_str()) {
+        Some(Some(column_type)) => Arc::new(declared_field(field.name(), *column_type)),
         _ => field.clone(),
     };
     let stream = Stream::Rows(Arc::new(Schema::new(found.fields().iter().map(field).collect::<Vec<_>>())));
@@ -88,17 +93,19 @@ fn check_same(
     unknown: UnknownFields,
 ) -> Result<(), ConnectError> {
     let next = format!("give all files the columns of {}, or read them as sources of their own", first.name);
+    let (there, known) = (places(schema), places(expected));
     for field in expected.fields() {
-        let why = match schema.field_with_name(field.name()) {
-            Ok(found) if found.data_type() == field.data_type() => continue,
-            Ok(found) => {
+        let found = there.get(field.name().as_str()).map(|&index| schema.field(index));
+        let why = match found {
+            Some(found) if found.data_type() == field.data_type() => continue,
+            Some(found) => {
                 format!("its column `{}` is {}, not {}", field.name(), found.data_type(), field.data_type())
             }
-            Err(_) => format!("it has no column `{}`", field.name()),
+            None => format!("it has no column `{}`", field.name()),
         };
         return Err(ConnectError::failed(&*file.name, why, next));
     }
-    let extra = schema.fields().iter().find(|field| expected.field_with_name(field.name()).is_err());
+    let extra = schema.fields().iter().find(|field| !known.contains_key(field.name().as_str()));
     match extra {
         Some(field) if unknown == UnknownFields::Reject => {
             let why = format!("its column `{}` is not in the schema", field.name());
@@ -110,11 +117,20 @@ fn check_same(
 
 fn open(file: &InputFile) -> Result<(File, ArrowReaderMetadata), ConnectError> {
     let opened = File::open(&file.path).map_err(|error| failed(&file.name, &error))?;
-    let metadata = ArrowReaderMetadata::load(&opened, ArrowReaderOptions::default()).map_err(|error| {
+    let load = || ArrowReaderMetadata::load(&opened, ArrowReaderOptions::default());
+    let metadata = unbroken(&file.name, load)?.map_err(|error| {
         let why = format!("it is not Parquet, or damaged: {error}");
         ConnectError::failed(&*file.name, why, "check the file, or name its `format`")
     })?;
     Ok((opened, metadata))
+}
+
+/// What the library does with a file. It expects most damages, and panics on some: the end of the thread that reads
+/// would look like the end of the file.
+fn unbroken<T>(name: &str, read: impl FnOnce() -> T) -> Result<T, ConnectError> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| {
+        ConnectError::failed(name, "it is damaged: its reader broke off", "fetch the file again")
+    })
 }
 
 enum Piece {
@@ -183,7 +199,8 @@ impl OpenSource for ParquetFiles {
                     continue;
                 }
                 let offset = from.map_or(0, |place| place.offset);
-                if let Err(Some(error)) = read_file(file, offset, &names, &sender) {
+                let read = unbroken(&file.name, || read_file(file, offset, &names, &sender));
+                if let Err(Some(error)) = read.unwrap_or_else(|broke| Err(Some(broke))) {
                     let _ = sender.blocking_send(Piece::Failed(error));
                     return;
                 }
@@ -220,19 +237,29 @@ fn read_file(
     if total == 0 {
         return sender.blocking_send(Piece::Empty(split)).map_err(|_| None);
     }
-    let roots: Vec<usize> = names.iter().filter_map(|name| metadata.schema().index_of(name).ok()).collect();
+    let there = places(metadata.schema());
+    let roots: Vec<usize> = names.iter().filter_map(|name| there.get(name.as_str()).copied()).collect();
     let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
     let (groups, skip) = groups_from(&metadata, offset);
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata);
     let builder = builder.with_projection(mask).with_batch_size(BATCH_RECORDS).with_row_groups(groups);
     let rows = if skip > 0 { builder.with_offset(skip).build() } else { builder.build() };
+    // The reader keeps the order of the file.
+    let mut order: Option<Vec<usize>> = None;
     let mut offset = offset;
     for rows in rows.map_err(|error| Some(broken(&error)))? {
         let rows = rows.map_err(|error| Some(broken(&error)))?;
-        // The reader keeps the order of the file.
-        let order: Option<Vec<usize>> = names.iter().map(|name| rows.schema().index_of(name).ok()).collect();
-        let order = order.ok_or_else(|| Some(broken(&"a column is missing")))?;
-        let rows = rows.project(&order).map_err(|error| Some(broken(&error)))?;
+        let order = match &order {
+            Some(order) => order,
+            None => {
+                let schema = rows.schema();
+                let there = places(&schema);
+                let found: Option<Vec<usize>> =
+                    names.iter().map(|name| there.get(name.as_str()).copied()).collect();
+                order.insert(found.ok_or_else(|| Some(broken(&"a column is missing")))?)
+            }
+        };
+        let rows = rows.project(order).map_err(|error| Some(broken(&error)))?;
         let count = rows.num_rows() as u64;
         let piece = Piece::Rows(Rows { split: split.clone(), offset, rows });
         sender.blocking_send(piece).map_err(|_| None)?;

@@ -1,6 +1,7 @@
 //! What a source of files or of standard input gives, worked out before anything runs, and the decoders that
 //! give it.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -40,6 +41,9 @@ pub(crate) struct ReadOptions {
     pub(crate) null: Option<String>,
     pub(crate) record_bytes_max: Option<u64>,
 }
+
+/// Columns that a message names before it counts the others.
+const COLUMNS_NAMED_MAX: usize = 20;
 
 /// The longest record that an option may ask for: places in a piece of input are counted with 32 bits.
 const RECORD_BYTES_CEILING: u64 = 1 << 30;
@@ -143,30 +147,33 @@ impl Reading {
         };
         let name = || samples.first().map_or("the input".to_owned(), |sample| sample.name.clone());
         let is_csv = self.format == Format::Csv;
-        let declared = |name: &str| spec.schema.iter().find(|(declared, _)| declared == name);
+        let declared: HashMap<&str, Option<ColumnType>> =
+            spec.schema.iter().map(|(name, of_type)| (name.as_str(), *of_type)).collect();
+        let found_names: HashSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         for (column, of_type) in &spec.schema {
-            let there = found.iter().any(|(found, _)| found == column);
+            let there = found_names.contains(column.as_str());
             // A field of JSON may be missing in every sampled row; its type has to come from somewhere, though.
             if !there && (is_csv && !found.is_empty() || of_type.is_none()) {
-                let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
-                let why = format!(
-                    "it has no column `{column}`, which `schema` declares; it has {}",
-                    names.join(", ")
-                );
+                let mut has: Vec<_> =
+                    found.iter().take(COLUMNS_NAMED_MAX).map(|(name, _)| name.clone()).collect();
+                if found.len() > has.len() {
+                    has.push(format!("and {} more", found.len() - has.len()));
+                }
+                let has = has.join(", ");
+                let why = format!("it has no column `{column}`, which `schema` declares; it has {has}");
                 return Err(ConnectError::failed(name(), why, "correct the name under `schema`"));
             }
         }
-        let found_names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         let mut targets: Vec<Target> = found
             .iter()
             .map(|(name, guess)| {
-                let column_type = declared(name).and_then(|(_, of_type)| *of_type);
+                let column_type = declared.get(name.as_str()).copied().flatten();
                 let inferred = column_type.is_none();
                 Target { name: name.clone(), column_type: column_type.unwrap_or(*guess), inferred }
             })
             .collect();
         for (name, of_type) in &spec.schema {
-            if let (false, Some(column_type)) = (found_names.contains(&name.as_str()), *of_type) {
+            if let (false, Some(column_type)) = (found_names.contains(name.as_str()), *of_type) {
                 targets.push(Target { name: name.clone(), column_type, inferred: false });
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::limits;
+use model::{limits, plain};
 
 use crate::compile::Symbols;
 use crate::instance::cut;
@@ -447,8 +447,8 @@ pub struct Frames<'a>(pub &'a [Frame]);
 impl fmt::Display for Frames<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, frame) in self.0.iter().enumerate() {
-            write!(f, "{i:>4}: {}", frame.function)?;
-            match (&frame.file, frame.line) {
+            write!(f, "{i:>4}: {}", plain::line(&frame.function))?;
+            match (frame.file.as_deref().map(plain::line), frame.line) {
                 (Some(file), Some(line)) => writeln!(f, "\n          at {file}:{line}")?,
                 (Some(file), None) => writeln!(f, "\n          at {file}")?,
                 _ => writeln!(f)?,

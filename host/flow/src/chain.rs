@@ -185,7 +185,7 @@ async fn drive_source(
         belt.work().await?;
         head.worked_off(rows, begun.elapsed());
         if let Some(keeper) = keeper {
-            keeper.relieve(belt).await?;
+            keeper.relieve(belt, true).await?;
         }
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
@@ -226,7 +226,7 @@ async fn drive_meeting(
                 belt.receive(edge, batch.clone());
                 belt.work().await?;
                 if let Some(keeper) = keeper {
-                    keeper.relieve(belt).await?;
+                    keeper.relieve(belt, false).await?;
                 }
             }
             Some(Step::Barrier(barrier)) => {

@@ -167,6 +167,8 @@ pub struct ComponentSource {
     /// By index of assignment.
     splits: Vec<Arc<str>>,
     ended: Vec<bool>,
+    /// How many have not.
+    open: usize,
     /// Where splits go on that were not there when it was opened.
     from: Places,
     /// That it is not told of yet.
@@ -203,7 +205,7 @@ impl ComponentSource {
         let starts: Vec<SplitStart> = splits.iter().filter_map(|name| start(name, from)).collect();
         driver.assign(&starts).await?;
         let (hits, absence, instance) = (driver.hits(), driver.absence(), Instance::Waits(Box::new(driver)));
-        let ended = vec![false; starts.len()];
+        let (ended, open) = (vec![false; starts.len()], starts.len());
         let splits = starts.into_iter().map(|start| start.name.into()).collect();
         Ok(Self {
             instance,
@@ -216,6 +218,7 @@ impl ComponentSource {
             stream,
             splits,
             ended,
+            open,
             from: from.clone(),
             found: Vec::new(),
             told: Places::new(),
@@ -245,6 +248,10 @@ impl ComponentSource {
 
     /// Takes in what splits there are. One that is not named any more stays: only the source knows when it has ended.
     fn find(&mut self, names: Vec<String>) {
+        // It is not asked for every batch, and there may be many splits.
+        if names.is_empty() {
+            return;
+        }
         let known: HashSet<&str> = self.splits.iter().map(|split| &**split).collect();
         let is_new = |name: &String| !known.contains(name.as_str());
         let new: Vec<SplitStart> =
@@ -252,6 +259,7 @@ impl ComponentSource {
         for split in new {
             self.splits.push(split.name.as_str().into());
             self.ended.push(false);
+            self.open += 1;
             self.found.push(split);
         }
     }
@@ -260,8 +268,11 @@ impl ComponentSource {
         let PulledBatch { rows, times, keys, headers, columns, split, offsets, refused, cursor, ended } =
             pulled;
         let name = self.splits.get(split).cloned().unwrap_or_else(|| split.to_string().into());
-        if ended && let Some(gone) = self.ended.get_mut(split) {
-            *gone = true;
+        if ended
+            && let Some(gone) = self.ended.get_mut(split)
+            && !std::mem::replace(gone, true)
+        {
+            self.open -= 1;
         }
         let refused = refused.into_iter().map(|refused| Refused {
             split: name.clone(),
@@ -306,7 +317,7 @@ impl Source for ComponentSource {
             bytes_max: u32::try_from(limits.bytes_max).unwrap_or(u32::MAX),
             wait: limits.delay,
         };
-        while self.ended.contains(&false) {
+        while self.open > 0 {
             if let Some(until) = self.rests_until {
                 tokio::time::sleep_until(until).await;
                 self.rests_until = None;
@@ -315,7 +326,7 @@ impl Source for ComponentSource {
                 Some(pulled) => {
                     let pulled = self.take(pulled)?;
                     // A batch of nothing says where the split is. Asked again at once, it would keep its thread for ever.
-                    if pulled.batch.is_none() && pulled.refused.is_empty() && self.ended.contains(&false) {
+                    if pulled.batch.is_none() && pulled.refused.is_empty() && self.open > 0 {
                         self.rests_until = Some(Instant::now() + ASK_AGAIN_AFTER);
                     }
                     return Ok(Some(pulled));

@@ -14,7 +14,7 @@ use model::convert::{
     BAD_CAST, CastError, JsonReader, JsonReaderError, JsonWriter, PointerError, cast_column, from_json,
     keys_of_column, keys_of_pointer, to_json,
 };
-use model::fields::Kind;
+use model::fields::{Kind, places};
 use model::outcome::Rejection;
 use model::plan::{Conversion, Edge, Feed, FeedColumn, Key, Stream};
 
@@ -59,7 +59,11 @@ impl Crossing {
             Conversion::None => Converter::None,
             Conversion::RowsToJson => Converter::ToJson(JsonWriter::new(&from.batch_schema())),
             Conversion::JsonToRows { schema, declared, unknown } => {
-                let wanted = schema.fields().iter().map(|field| declared.index_of(field.name()));
+                let known = places(declared);
+                let wanted = schema.fields().iter().map(|field| match known.get(field.name().as_str()) {
+                    Some(&index) => Ok(index),
+                    None => declared.index_of(field.name()),
+                });
                 let wanted = wanted.collect::<Result<Vec<_>, _>>()?;
                 Converter::FromJson(Box::new(JsonReader::new(declared, &wanted, *unknown)?))
             }

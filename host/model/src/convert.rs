@@ -26,6 +26,8 @@ pub use json_scan::{Scalar, is_json, members};
 pub use json_write::{JsonWriter, to_json};
 pub use keys::{PointerError, keys_of_column, keys_of_pointer};
 
+use crate::plain;
+
 /// The record is not JSON, or no JSON object where one is needed.
 pub const BAD_JSON: &str = "bad-json";
 /// The record does not fit its schema.
@@ -36,13 +38,13 @@ pub const BAD_CAST: &str = "bad-cast";
 /// How much of a value a message shows.
 const SHOWN_CHARS_MAX: usize = 40;
 
-/// A value as a message shows it: cut, and always text.
+/// A value as a message shows it: cut, and always text of one line.
 pub fn shown(value: &[u8]) -> String {
     let cut = &value[..value.len().min(SHOWN_CHARS_MAX * 4)];
     let text = String::from_utf8_lossy(cut);
-    let mut shown: String =
-        text.chars().take(SHOWN_CHARS_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if shown.len() < value.len() && text.chars().count() > SHOWN_CHARS_MAX {
+    let beginning: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    let mut shown = plain::line(&beginning).into_owned();
+    if beginning.len() < value.len() && text.chars().count() > SHOWN_CHARS_MAX {
         shown.push_str("...");
     }
     shown

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::limits;
+use crate::plain::{self, Shown};
 
 /// A range of bytes in the manifest's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -166,7 +167,8 @@ impl Diagnostics {
         self.list.len() + self.left_out
     }
 
-    /// The text with each problem underlined, `width` characters wide; with colours only for a terminal.
+    /// The text with each problem underlined, `width` characters wide; with colours only for a terminal. What a terminal
+    /// would obey is shown as an escape, in the text and in what is said of it.
     pub fn render(&self, width: usize, colours: bool) -> String {
         let theme = if colours {
             miette::GraphicalTheme::unicode()
@@ -175,14 +177,22 @@ impl Diagnostics {
         };
         let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(width).with_links(false);
         let mut out = String::new();
-        let text =
-            miette::NamedSource::new(&*self.source.name, Arc::clone(&self.source.text)).with_language("yaml");
+        let shown = Shown::of(&self.source.text);
+        let name = plain::line(&self.source.name);
+        let text = miette::NamedSource::new(name, Arc::clone(&shown.text)).with_language("yaml");
         for diagnostic in &self.list {
-            let shown = self.fits_a_screen(diagnostic);
-            let message = if shown { diagnostic.message.clone() } else { self.line(diagnostic) };
-            let report = Report { diagnostic, message, text: shown.then_some(&text) };
+            let labels: Vec<Label> = diagnostic.labels.iter().map(|label| label.shown(&shown)).collect();
+            let fits = fits_a_screen(&shown.text, &labels);
+            let message = if fits { diagnostic.message.clone() } else { self.line(diagnostic) };
+            let report = Report {
+                code: diagnostic.code,
+                message: plain::lines(&message).into_owned(),
+                labels,
+                help: diagnostic.help.as_deref().map(|help| plain::lines(help).into_owned()),
+                text: fits.then_some(&text),
+            };
             if handler.render_report(&mut out, &report).is_err() {
-                out.push_str(&self.line(diagnostic));
+                out.push_str(&plain::line(&self.line(diagnostic)));
             }
             out.push('\n');
         }
@@ -210,22 +220,6 @@ impl Diagnostics {
             .collect();
         json!({ "code": diagnostic.code, "message": diagnostic.message, "labels": labels,
             "help": diagnostic.help })
-    }
-
-    /// Whether its lines can be shown: there are some, and none is as long as a file that was never meant to
-    /// be read by people.
-    fn fits_a_screen(&self, diagnostic: &Diagnostic) -> bool {
-        let text = self.source.text.as_bytes();
-        let newline = |byte: &u8| *byte == b'\n';
-        !diagnostic.labels.is_empty()
-            && diagnostic.labels.iter().all(|label| {
-                let (start, end) = (label.span.start.min(text.len()), label.span.end().min(text.len()));
-                let before = text[..start].iter().rev().take(SHOWN_LINE_BYTES_MAX).position(newline);
-                let behind = text[end..].iter().take(SHOWN_LINE_BYTES_MAX).position(newline);
-                (before.is_some() || start < SHOWN_LINE_BYTES_MAX)
-                    && (behind.is_some() || text.len() - end < SHOWN_LINE_BYTES_MAX)
-                    && end - start < SHOWN_LINE_BYTES_MAX * 4
-            })
     }
 
     fn line(&self, diagnostic: &Diagnostic) -> String {
@@ -261,20 +255,41 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+impl Label {
+    /// Over a text as it is shown.
+    fn shown(&self, shown: &Shown) -> Self {
+        let (start, end) = (shown.place(self.span.start), shown.place(self.span.end()));
+        Self { span: Span::new(start, end - start), text: plain::lines(&self.text).into_owned() }
+    }
+}
+
 /// A longer line is not printed, only its number is.
 const SHOWN_LINE_BYTES_MAX: usize = 1000;
 
-/// One diagnostic as miette wants it: with its text.
-struct Report<'a> {
-    diagnostic: &'a Diagnostic,
-    message: String,
-    text: Option<&'a miette::NamedSource<Arc<str>>>,
+/// Whether the lines of these labels can be shown: there are some, and none is as long as a file that was never meant
+/// to be read by people.
+fn fits_a_screen(text: &str, labels: &[Label]) -> bool {
+    let text = text.as_bytes();
+    let newline = |byte: &u8| *byte == b'\n';
+    !labels.is_empty()
+        && labels.iter().all(|label| {
+            let (start, end) = (label.span.start.min(text.len()), label.span.end().min(text.len()));
+            let before = text[..start].iter().rev().take(SHOWN_LINE_BYTES_MAX).position(newline);
+            let behind = text[end..].iter().take(SHOWN_LINE_BYTES_MAX).position(newline);
+            (before.is_some() || start < SHOWN_LINE_BYTES_MAX)
+                && (behind.is_some() || text.len() - end < SHOWN_LINE_BYTES_MAX)
+                && end - start < SHOWN_LINE_BYTES_MAX * 4
+        })
 }
 
-impl fmt::Debug for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.diagnostic, f)
-    }
+/// One diagnostic as miette wants it: with its text, and all of it as it is shown.
+#[derive(Debug)]
+struct Report<'a> {
+    code: &'static str,
+    message: String,
+    labels: Vec<Label>,
+    help: Option<String>,
+    text: Option<&'a miette::NamedSource<Arc<str>>>,
 }
 
 impl fmt::Display for Report<'_> {
@@ -287,11 +302,11 @@ impl std::error::Error for Report<'_> {}
 
 impl miette::Diagnostic for Report<'_> {
     fn code<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
-        Some(Box::new(self.diagnostic.code))
+        Some(Box::new(self.code))
     }
 
     fn help<'b>(&'b self) -> Option<Box<dyn fmt::Display + 'b>> {
-        self.diagnostic.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
@@ -300,7 +315,7 @@ impl miette::Diagnostic for Report<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
         self.text?;
-        Some(Box::new(self.diagnostic.labels.iter().map(|label| {
+        Some(Box::new(self.labels.iter().map(|label| {
             let text = (!label.text.is_empty()).then(|| label.text.clone());
             miette::LabeledSpan::new(text, label.span.start, label.span.len)
         })))
@@ -349,6 +364,21 @@ mod tests {
         let rendered = Diagnostics::new(SourceText::new("p.yaml", &text), list).render(80, false);
         assert!(rendered.contains("p.yaml:2:1996: long line") && rendered.contains("break it"));
         assert!(rendered.len() < 4000, "{rendered}");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_with_the_underline_below_it() {
+        let text = "a: \u{1b}[2J \u{202e}x\u{9b}\0\r\nb\u{2028}: bad\n";
+        let at = text.find("bad").expect("it is there");
+        let list = vec![
+            Diagnostic::new("t::bad", "says \u{1b}[31m\nforged")
+                .label(Span::new(at, 3), "here\u{7}")
+                .help("do\u{1b}c"),
+            Diagnostic::new("t::bad", "the escape").label(Span::new(3, 1), "this one"),
+        ];
+        let rendered = Diagnostics::new(SourceText::new("p\u{1b}.yaml", text), list).render(80, false);
+        assert!(rendered.chars().all(|c| plain::is_plain(c) || c == '\n'), "{rendered:?}");
+        insta::assert_snapshot!(rendered);
     }
 
     #[test]

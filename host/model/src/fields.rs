@@ -3,9 +3,17 @@
 //! A kind is what the contract (`wit/columns.wit`) can say; an Arrow type is what the host keeps. Where
 //! Arrow knows more than the contract, the field's `logical` text carries it.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+
+/// Where the columns of a schema are, by their names; of several of one name the first. For whoever looks for many:
+/// a schema itself looks through all of its fields for each.
+pub fn places(schema: &Schema) -> HashMap<&str, usize> {
+    let names = schema.fields().iter().enumerate().rev();
+    names.map(|(place, field)| (field.name().as_str(), place)).collect()
+}
 
 /// A kind of column, in the order of `columns.kind` in the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

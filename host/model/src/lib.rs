@@ -14,6 +14,7 @@ pub mod limits;
 pub mod lineage;
 pub mod manifest;
 pub mod outcome;
+pub mod plain;
 pub mod plan;
 mod retry;
 pub mod search;

@@ -6,6 +6,7 @@ use flow::letters::LettersError;
 use model::diagnostics::Diagnostics;
 
 use crate::terminal;
+use crate::words::Words;
 
 /// The code of a problem with a stage that finds no room on a disk.
 pub const NO_ROOM: &str = "connector::no-room";
@@ -72,11 +73,11 @@ impl Failure {
     pub fn tell(self) -> ExitCode {
         let code = match self {
             Self::Input(why) => {
-                terminal::error(&format!("{why:#}"));
+                terminal::error(words(&why));
                 Code::Wrong
             }
             Self::Ran(why) | Self::Full(why) => {
-                terminal::error(&format!("{why:#}"));
+                terminal::error(words(&why));
                 Code::Failed
             }
             Self::Manifest(ref all) => {
@@ -88,6 +89,11 @@ impl Failure {
         };
         ExitCode::from(code as u8)
     }
+}
+
+/// Some failures take several lines.
+fn words(why: &anyhow::Error) -> Words {
+    why.downcast_ref::<Words>().cloned().unwrap_or_else(|| Words::from(format!("{why:#}")))
 }
 
 impl From<Diagnostics> for Failure {

@@ -18,3 +18,4 @@ mod serve;
 mod terminal;
 mod trying;
 pub mod wiring;
+mod words;

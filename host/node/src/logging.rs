@@ -1,12 +1,17 @@
 //! Log lines go to stderr, filtered by `CONVEYOR_LOG`, and never through a progress display that is being
 //! drawn.
 
+use std::fmt::{self, Debug};
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::MultiProgress;
+use model::plain;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use crate::terminal;
 
@@ -28,12 +33,24 @@ pub fn start() {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(terminal::colours())
+        .fmt_fields(debug_fn(field).delimited(" "))
         .with_writer(Stderr)
         .finish();
     // It can be set once; whoever set it before keeps it.
     let _ = tracing::subscriber::set_global_default(subscriber);
     if let Some(error) = wrong {
-        terminal::warning(&format!("{VARIABLE} is not understood: {error}; `{DEFAULT}` is used"));
+        terminal::warning(format!("{VARIABLE} is not understood: {error}; `{DEFAULT}` is used"));
+    }
+}
+
+/// One field of an event, or its message. Whatever stands in it is shown within the line.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    let shown = plain::line(&text);
+    match (field.name(), writer.has_ansi_escapes()) {
+        ("message", _) => writer.write_str(&shown),
+        (name, true) => write!(writer, "\u{1b}[3m{name}\u{1b}[0m\u{1b}[2m=\u{1b}[0m{shown}"),
+        (name, false) => write!(writer, "{name}={shown}"),
     }
 }
 

@@ -1,11 +1,16 @@
 //! Words for people go to stderr, data to stdout. Colours only where a terminal shows them and `NO_COLOR`
 //! does not forbid them.
+//!
+//! Whatever is written for people goes through [`Words`], or is a problem of a manifest, or a line of the log: each of
+//! these shows what a terminal would obey as an escape. Data is written as it is.
 
 use std::io::{self, IsTerminal, Write};
 
 use model::diagnostics::Diagnostics;
+use model::plain;
 
 use crate::exit::{Failure, Result};
+use crate::words::Words;
 
 /// Columns of a line where no terminal says how many it has.
 const WIDTH: usize = 100;
@@ -29,31 +34,56 @@ pub fn width() -> usize {
     size.map_or(WIDTH, |(_, columns)| usize::from(columns).clamp(40, WIDTH_MAX))
 }
 
-/// A line for people.
-pub fn say(line: &str) {
+/// Says something to people.
+pub fn say(words: impl Into<Words>) {
     // Nobody can be told that stderr is closed.
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", words.into());
 }
 
-pub fn error(why: &str) {
+/// A question, behind which the answer is typed.
+pub fn ask(question: &str) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    write!(stderr, "{} ", plain::line(question)).and_then(|()| stderr.flush())
+}
+
+pub fn error(why: impl Into<Words>) {
     let head = if colours() { "\u{1b}[1;31merror:\u{1b}[0m" } else { "error:" };
-    say(&format!("{head} {why}"));
+    let _ = writeln!(io::stderr().lock(), "{head} {}", why.into());
 }
 
-pub fn warning(what: &str) {
+pub fn warning(what: impl Into<Words>) {
     let head = if colours() { "\u{1b}[1;33mwarning:\u{1b}[0m" } else { "warning:" };
-    say(&format!("{head} {what}"));
+    let _ = writeln!(io::stderr().lock(), "{head} {}", what.into());
 }
 
 pub fn diagnostics(diagnostics: &Diagnostics) {
     let _ = write!(io::stderr().lock(), "{}", diagnostics.render(width(), colours()));
     let problems = diagnostics.count();
     let plural = if problems == 1 { "problem" } else { "problems" };
-    error(&format!("{}: {problems} {plural}", diagnostics.source().name));
+    error(format!("{}: {problems} {plural}", diagnostics.source().name));
 }
 
-/// Data, whole, to stdout.
-pub fn print(data: &str) -> Result {
+/// What is wrong with the command line, and help and version, which are data that were asked for. It quotes what was
+/// typed, which colours cannot be told from any more once they are in.
+pub fn command_line(error: &clap::Error) {
+    let text = error.render().to_string();
+    // A closed stdout is the reader's will.
+    let _ = match plain::lines(&text) {
+        std::borrow::Cow::Borrowed(_) => error.print(),
+        std::borrow::Cow::Owned(shown) if error.use_stderr() => {
+            io::stderr().lock().write_all(shown.as_bytes())
+        }
+        std::borrow::Cow::Owned(shown) => io::stdout().lock().write_all(shown.as_bytes()),
+    };
+}
+
+/// Words for people that were asked for, to stdout.
+pub fn print(words: impl Into<Words>) -> Result {
+    print_data(&format!("{}\n", words.into()))
+}
+
+/// Data, whole and as it is, to stdout.
+pub fn print_data(data: &str) -> Result {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(data.as_bytes()).and_then(|()| stdout.flush());
     match written {
@@ -64,5 +94,5 @@ pub fn print(data: &str) -> Result {
 }
 
 pub fn print_json(data: &serde_json::Value) -> Result {
-    print(&format!("{data:#}\n"))
+    print_data(&plain::json(&format!("{data:#}\n")))
 }

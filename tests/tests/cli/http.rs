@@ -380,3 +380,43 @@ fn both_arms_of_a_diamond_have_ids_of_their_own_which_stay_the_same_after_a_kill
     let all: BTreeSet<&String> = ids.values().flatten().collect();
     assert_eq!(all.len(), 2 * LINES, "two records have one id");
 }
+
+/// The memory that a process takes up, in MiB; none of one that has ended.
+fn resident(child: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? >> 10)
+}
+
+/// Each call keeps to its bound, and all of them would not fit into memory. While a sink is held no barrier passes, so that
+/// the loop has to wait with nothing under way.
+#[test]
+fn a_stage_that_writes_much_in_each_call_waits_with_its_sink() {
+    const CALLS: usize = 10;
+    let receiver = Receiver::start(503);
+    let scene = Scene::with(&format!(
+        "pipeline: much\nstages:\n  in: {{ source: file, with: {{ path: in.txt }}, batch: {{ records: 1 }} }}\n  probe: {{ \
+         transform: GUEST(probe-state), from: in, limits: {{ fuel-per-record: 1G, batch-time: 60s }} }}\n  out: {{ sink: \
+         http, from: probe, with: {{ url: 'http://127.0.0.1:{}/' }}, retry: {{ attempts: 1000, backoff: 100ms..500ms }} \
+         }}\n",
+        receiver.port
+    ));
+    scene.write("in.txt", (0..CALLS).map(|n| format!("fill k{n}- 60\n")).collect::<String>());
+    let mut command = scene.command(&["run", "pipeline.yaml", "--state", "state", "--output", "json"]);
+    command.env("CONVEYOR_LOG", "error").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the binary starts");
+    // Until it has come to where it waits.
+    let (mut held, mut same, begun) = (0, 0, Instant::now());
+    while let Some(now) = resident(&child).filter(|_| same < 20 && begun.elapsed() < PATIENCE) {
+        same = if now > 128 && now == held { same + 1 } else { 0 };
+        held = now;
+        sleep(Duration::from_millis(100));
+    }
+    receiver.status.store(200, Ordering::Relaxed);
+    let ran = Ran::of(child.wait_with_output().expect("it ends")).code(0);
+    let stages = &ran.json()["pipelines"][0]["stages"];
+    assert_eq!(stages[1]["state"]["keys"], 60 * CALLS, "{stages}");
+    assert_eq!(receiver.taken().len(), CALLS);
+    // More than 128 MiB with what one call brings, and what the process takes up besides.
+    assert!(held < 400, "{held} MiB while it waited");
+}

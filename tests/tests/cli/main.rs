@@ -18,6 +18,7 @@ mod places;
 mod running;
 mod scene;
 mod setbacks;
+mod shown;
 mod sources;
 mod stages;
 mod state;

@@ -49,7 +49,7 @@ cases! {
     log_fields_flood: Case::instant("log-fields-flood", "host-call-too-large", "to one call into the host");
     handles_leaked: Case::instant("handles-leaked", "too-many-resources", "more handles than it may");
     random_huge: Case::instant("random-huge", "trap", "requested len 1099511627776 exceeds limit 1048576");
-    panic_loud: Case::instant("panic-loud", "trap", r"panicked: \u{1b}[31mloud loud");
+    panic_loud: Case::instant("panic-loud", "trap", "panicked: \u{1b}[31mloud loud");
     trap_always: Case::instant("trap-always", "trap", "wasm `unreachable` instruction executed");
 }
 

@@ -78,7 +78,7 @@ fn a_code_for_the_terminal_is_text() {
         assert_eq!(seen.ran.code, Some(0), "{}", seen.ran.stderr);
         let letters = scene.letters("hostile.dead-letters");
         let codes: Vec<&str> = letters.iter().filter_map(|letter| letter["code"].as_str()).collect();
-        assert_eq!(codes, [r"\u{1b}[2Jbad "; 3]);
+        assert_eq!(codes, ["\u{1b}[2Jbad\n"; 3], "in data it is what the stage said");
         let listed = scene.run(&["dlq", "list", "hostile.dead-letters"]).code(0).stdout;
         assert!(listed.contains(r"\u{1b}[2Jbad") && !listed.contains('\u{1b}'), "{listed:?}");
         None

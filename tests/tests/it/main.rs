@@ -9,6 +9,7 @@ mod engine_limits;
 mod engine_load;
 mod engine_state;
 mod engine_table;
+mod growth;
 mod guests;
 mod state_runs;
 mod state_store;

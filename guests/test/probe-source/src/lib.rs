@@ -19,6 +19,8 @@ export!(Probe);
 struct State {
     what: String,
     splits: Vec<(String, u64)>,
+    /// Those before this one have ended.
+    at: usize,
     committed: Vec<(u32, Vec<u8>)>,
 }
 
@@ -83,9 +85,11 @@ fn pull(state: &mut State, records: u32) -> Result<Option<(Batch, Place)>, Failu
     if what == "said" {
         return Err(Failure::Invalid(format!("{:?}", state.committed)));
     }
-    let next = state.splits.iter().position(|(_, next)| *next < RECORDS);
-    let Some(split) = next else { return Ok(None) };
-    let (name, next) = &mut state.splits[split];
+    while state.splits.get(state.at).is_some_and(|(_, next)| *next >= RECORDS) {
+        state.at += 1;
+    }
+    let split = state.at;
+    let Some((name, next)) = state.splits.get_mut(split) else { return Ok(None) };
     let end = RECORDS.min(*next + u64::from(records));
     let mut offsets: Vec<u64> = (*next..end).collect();
     let refused = match &*what {

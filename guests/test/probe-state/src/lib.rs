@@ -82,6 +82,16 @@ impl Probe {
                 state::set(entries, values);
                 format!("a value of {bytes}")
             }
+            ["fill", key, count] => {
+                let value = vec![b'v'; 1_000_000];
+                for nth in 0..count.parse::<u32>()? {
+                    let (mut entries, mut values) = (Entries::named("fill"), Values::new());
+                    entries.push(format!("{key}{nth}").as_bytes());
+                    values.push(Some(&value));
+                    state::set(entries, values);
+                }
+                format!("{count} values of a megabyte")
+            }
             ["panic"] => panic!("as it was told"),
             ["panic-when-used"] if self.calls > 1 => panic!("as it was told"),
             ["panic-when-used"] => "it is the first call".to_owned(),

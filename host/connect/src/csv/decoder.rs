@@ -1,5 +1,6 @@
 //! The rows of one file, from pieces of input to columns, and the rows that are refused.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringBuilder, UInt32Array};
@@ -88,9 +89,10 @@ impl CsvDecoder {
     /// Finds the wanted columns of this file by their names.
     fn place(&self, header: &[String]) -> Result<Places, ConnectError> {
         let next = |what: &str| format!("give all files of the source the same columns, {what}");
-        let find = |name: &str| header.iter().position(|found| found == name);
+        let places: HashMap<&str, usize> =
+            header.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
         for name in &self.layout.names {
-            if find(name).is_none() {
+            if !places.contains_key(name.as_str()) {
                 let why = format!("its header has no column `{name}`");
                 return Err(ConnectError::failed(
                     &*self.file,
@@ -99,8 +101,8 @@ impl CsvDecoder {
                 ));
             }
         }
-        let is_known = |name: &String| self.layout.names.contains(name);
-        let unknown = header.iter().enumerate().filter(|(_, name)| !is_known(name));
+        let known: HashSet<&str> = self.layout.names.iter().map(String::as_str).collect();
+        let unknown = header.iter().enumerate().filter(|(_, name)| !known.contains(name.as_str()));
         let rest: Vec<_> = unknown.map(|(place, name)| (place, json_key(name))).collect();
         if let (UnknownFields::Reject, Some((place, _))) = (self.layout.unknown, rest.first()) {
             let why = format!("its header has a column `{}` that the schema does not know", header[*place]);
@@ -108,7 +110,7 @@ impl CsvDecoder {
             return Err(ConnectError::failed(&*self.file, why, next));
         }
         let wanted = self.wanted.iter().map(|column| match column {
-            CsvColumn::Column(target) => find(&target.name).unwrap_or_default(),
+            CsvColumn::Column(target) => places.get(target.name.as_str()).copied().unwrap_or_default(),
             CsvColumn::Rest => usize::MAX,
         });
         Ok(Places { fields: header.len(), wanted: wanted.collect(), rest })
@@ -414,6 +416,7 @@ pub(crate) fn read_header(
     }
     let count = index.fields(row);
     let mut names: Vec<String> = Vec::with_capacity(count);
+    let mut known = HashSet::with_capacity(count);
     for place in 0..count {
         let (start, end) = index.field(index.first_field(row) + place);
         let field = super::field::Field::of(data, start, end, place + 1 == count, dialect.quote);
@@ -421,7 +424,7 @@ pub(crate) fn read_header(
             .map_err(|_| not_text("this is a binary file, or not UTF-8: its first line is no text"))?;
         let name = name.trim().to_owned();
         let name = if name.is_empty() { format!("column_{}", place + 1) } else { name };
-        if names.contains(&name) {
+        if !known.insert(name.clone()) {
             let why = format!("its header has the column `{}` twice", shown(name.as_bytes()));
             return Err(ConnectError::failed(file, why, "rename one of them"));
         }

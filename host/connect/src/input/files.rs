@@ -52,7 +52,8 @@ pub(crate) fn find(
     files.sort_by(|a, b| a.name.cmp(&b.name));
     files.dedup_by(|a, b| a.path == b.path);
     if files.len() > GLOB_FILES_MAX {
-        let why = format!("{} files match, more than {GLOB_FILES_MAX}", files.len());
+        // How many there are nobody knows: not all are looked at.
+        let why = format!("more than {GLOB_FILES_MAX} files match");
         return Err(ConnectError::failed(paths.join(", "), why, "split them over several sources"));
     }
     Ok(Found { files })

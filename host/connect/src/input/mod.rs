@@ -10,6 +10,7 @@ mod follow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as sync;
@@ -102,7 +103,16 @@ impl Pieces {
         let (spent, buffers) = sync::sync_channel(READ_AHEAD + 2);
         let feeder = Feeder { pieces: sender, buffers };
         let name = "source-input".to_owned();
-        let spawned = thread::Builder::new().name(name).spawn(move || feeder.run(input));
+        let read = move || {
+            // The end of this thread would look like the end of the input.
+            let read = catch_unwind(AssertUnwindSafe(|| feeder.run(input)));
+            if read.is_err() {
+                let next = "this is a defect of Conveyor: report what it prints above";
+                let broke = ConnectError::failed("the reading thread", "it broke off", next);
+                let _ = feeder.send(Piece::Failed(broke));
+            }
+        };
+        let spawned = thread::Builder::new().name(name).spawn(read);
         spawned.map_err(|error| {
             ConnectError::failed("the reading thread", error, "free some memory or threads")
         })?;
@@ -125,10 +135,10 @@ pub(crate) struct Feeder {
 pub(crate) struct Gone;
 
 impl Feeder {
-    fn run(self, input: Input) {
+    fn run(&self, input: Input) {
         let done = match input {
             Input::Files { files, compression, from } => self.read_files(&files, compression, &from),
-            Input::Follow(follow) => follow.run(&self),
+            Input::Follow(follow) => follow.run(self),
             Input::Stdin { compression } => open_stream(std::io::stdin(), STDIN, compression)
                 .map_err(Stop::from)
                 .and_then(|r| self.read_stream(r)),

@@ -178,3 +178,41 @@ fn a_dropped_pull_has_taken_nothing() {
     });
     assert_eq!(records, ["one", "two"]);
 }
+
+/// The file was written by pyarrow with `write_page_checksum=True`: `n` of 0 to 99, and `s` of `row 0` to `row 4` as a
+/// dictionary.
+#[test]
+fn a_damaged_page_that_has_a_checksum_is_never_read_as_other_data() {
+    let whole = include_bytes!("checked.parquet");
+    let pages = 4..whole.len()
+        - 8
+        - u32::from_le_bytes(whole[whole.len() - 8..][..4].try_into().expect("four bytes")) as usize;
+    let directory = tempdir().expect("a directory");
+    let read_it = |bytes: &[u8]| {
+        write_file(directory.path(), "checked.parquet", bytes);
+        read(&spec(directory.path(), "file", json!({ "path": "checked.parquet" })))
+    };
+    let expected = read_it(whole).expect("a whole file").records;
+    assert_eq!((expected.len(), &*expected[42]), (100, "{\"n\":42,\"s\":\"row 2\"}"));
+    let mut found = 0;
+    for at in pages.clone() {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= 0x10;
+        match read_it(&damaged) {
+            Ok(output) => assert_eq!(output.records, expected, "byte {at} was taken as it came"),
+            Err(error) => {
+                found += 1;
+                let error = error.to_string();
+                assert!(error.contains("checked.parquet: it is damaged"), "byte {at}: {error}");
+            }
+        }
+    }
+    for at in pages.end..whole.len() {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= 0x10;
+        // Nothing says whether a name or a type is another one now; it is read or refused, and nothing breaks.
+        let _ = read_it(&damaged);
+    }
+    // What is left is in headers of pages, and says nothing that matters.
+    assert!(found * 10 > pages.len() * 9, "{found} of {} damages were found", pages.len());
+}

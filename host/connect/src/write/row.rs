@@ -5,6 +5,7 @@
 //! what stands behind that is cut off when a run goes on from there. Where it is packed, each checkpoint ends a member
 //! or a frame; a file of Parquet ends with each checkpoint.
 
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -257,7 +258,8 @@ impl Output for FileRow {
     fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         let committed = self.read(token)?;
         self.give_names(&committed.full)?;
-        self.full.retain(|name| !committed.full.contains(name));
+        let committed: HashSet<&str> = committed.full.iter().map(String::as_str).collect();
+        self.full.retain(|name| !committed.contains(name.as_str()));
         Ok(())
     }
 }

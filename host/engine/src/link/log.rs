@@ -1,7 +1,6 @@
-//! `conveyor:stage/log`: lines of a stage, joined to its pipeline and stage, bounded in rate and length, and
-//! harmless on a terminal.
+//! `conveyor:stage/log`: lines of a stage, joined to its pipeline and stage, bounded in rate and length. Whoever shows
+//! them to people sees to it that they are lines.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -84,19 +83,12 @@ impl Handed {
     }
 }
 
-/// Appends what fits, with control characters escaped: a line is one line, and moves no cursor.
+/// Appends what fits.
 pub(crate) fn push(line: &mut String, text: &str) {
-    for c in text.chars() {
-        if line.len() >= limits::LOG_LINE_BYTES_MAX {
-            line.push('…');
-            return;
-        }
-        if c.is_control() {
-            // Writing into a string does not fail.
-            let _ = write!(line, "{}", c.escape_default());
-        } else {
-            line.push(c);
-        }
+    let room = limits::LOG_LINE_BYTES_MAX.saturating_sub(line.len());
+    line.push_str(&text[..text.floor_char_boundary(room)]);
+    if text.len() > room {
+        line.push('…');
     }
 }
 
@@ -229,13 +221,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_cut_and_moves_no_cursor() {
+    fn a_line_is_cut_at_a_character() {
         let mut line = String::new();
-        push(&mut line, "a\u{1b}[2Jb\nc\u{9b}");
-        assert_eq!(line, "a\\u{1b}[2Jb\\nc\\u{9b}");
-        let mut line = String::new();
+        push(&mut line, "a\u{1b}b");
+        push(&mut line, "");
+        assert_eq!(line, "a\u{1b}b");
+        let mut line = "x".to_owned();
         push(&mut line, &"é".repeat(limits::LOG_LINE_BYTES_MAX));
         assert!(line.len() <= limits::LOG_LINE_BYTES_MAX + 3, "{} bytes", line.len());
+        assert!(line.ends_with("é…"), "{line}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where streams meet, a barrier passes when it has come on all of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::connector::Barrier;
 
@@ -28,7 +28,9 @@ pub enum Step<T> {
 /// wait is bounded by the edges.
 #[derive(Debug)]
 pub struct Alignment<T> {
-    edges: Vec<(usize, State)>,
+    edges: BTreeMap<usize, State>,
+    /// How many of them are open.
+    open: usize,
     under_way: Option<Barrier>,
     /// Not looked at yet, in the order in which it came.
     came: VecDeque<(usize, Signal<T>)>,
@@ -46,8 +48,8 @@ enum State {
 
 impl<T> Alignment<T> {
     pub fn new(edges: &[usize]) -> Self {
-        let edges = edges.iter().map(|&edge| (edge, State::Open)).collect();
-        Self { edges, under_way: None, came: VecDeque::new(), held: VecDeque::new() }
+        let edges: BTreeMap<usize, State> = edges.iter().map(|&edge| (edge, State::Open)).collect();
+        Self { open: edges.len(), edges, under_way: None, came: VecDeque::new(), held: VecDeque::new() }
     }
 
     /// Something came by `edge`.
@@ -58,7 +60,8 @@ impl<T> Alignment<T> {
     /// What to do next; none until something more comes.
     pub fn step(&mut self) -> Option<Step<T>> {
         while let Some((edge, signal)) = self.came.pop_front() {
-            let Some((_, state)) = self.edges.iter_mut().find(|(known, _)| *known == edge) else { continue };
+            let Some(state) = self.edges.get_mut(&edge) else { continue };
+            let was_open = *state == State::Open;
             match (*state, signal) {
                 (State::Aligned, signal) => self.held.push_back((edge, signal)),
                 (_, Signal::Item(item)) => return Some(Step::Item(edge, item)),
@@ -68,14 +71,14 @@ impl<T> Alignment<T> {
                 }
                 (_, Signal::End) => *state = State::Ended,
             }
-            if self.edges.iter().any(|(_, state)| *state == State::Open) {
+            self.open -= usize::from(was_open);
+            if self.open > 0 {
                 continue;
             }
             let Some(barrier) = self.under_way.take() else { return Some(Step::End) };
-            for (_, state) in &mut self.edges {
-                if *state == State::Aligned {
-                    *state = State::Open;
-                }
+            for state in self.edges.values_mut().filter(|state| **state == State::Aligned) {
+                *state = State::Open;
+                self.open += 1;
             }
             // What was held comes before what has not been looked at.
             self.held.append(&mut self.came);

@@ -182,16 +182,26 @@ impl Keeper {
         Ok(())
     }
 
-    /// Asks for a checkpoint where a stage has written much since the last one, and waits for the one that is under way
-    /// where it has written too much. This loop has done its part in it, so that it waits for nothing that comes here.
-    pub async fn relieve(&mut self, belt: &mut Belt) -> Result<(), RunError> {
-        if !belt.is_state_heavy() {
-            return Ok(());
-        }
-        self.wanted.notify_one();
-        while belt.is_state_full() && !self.is_over() {
-            self.changed().await;
-            self.heed(belt, false).await?;
+    /// Sees to a checkpoint where a stage has written much since the last one, and waits where it has written too much.
+    /// `answers`: whether it is this loop that sees a barrier first. It waits for what comes without any more batches
+    /// being taken: for a checkpoint to begin, for one that it has answered to stand, and, where barriers begin here, for
+    /// stages that are held. A barrier that comes by edges comes behind batches, which are worked off.
+    pub async fn relieve(&mut self, belt: &mut Belt, answers: bool) -> Result<(), RunError> {
+        while belt.is_state_heavy() && !self.is_over() {
+            let News { begun, stands, .. } = *self.news.borrow();
+            let number = |barrier: Option<Barrier>| barrier.map_or(0, |barrier| barrier.number);
+            let is_under_way = number(begun) > number(stands);
+            match (is_under_way, self.participant.has_answered(begun)) {
+                (false, _) => {
+                    self.wanted.notify_one();
+                    self.changed().await;
+                }
+                (true, true) if belt.is_state_full() => self.changed().await,
+                (true, false) if answers && belt.is_state_full() => Box::pin(belt.drain()).await?,
+                (true, false) if answers && belt.wakes_at().is_none() => {}
+                (true, _) => return Ok(()),
+            }
+            self.heed(belt, answers).await?;
         }
         Ok(())
     }

@@ -53,6 +53,11 @@ impl Participant {
         self.answered = barrier.number;
     }
 
+    /// Whether this loop has done its part in the checkpoint that began last.
+    pub fn has_answered(&self, begun: Option<Barrier>) -> bool {
+        begun.is_none_or(|barrier| barrier.number <= self.answered)
+    }
+
     pub fn is_behind(&self) -> bool {
         self.is_behind
     }

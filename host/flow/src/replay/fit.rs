@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use model::batch::{Batch, Column};
 use model::convert::{BAD_CAST, JsonWriter, can_cast, cast_column, to_json};
-use model::fields::{FieldSpec, Kind};
+use model::fields::{FieldSpec, Kind, places};
 use model::outcome::Rejection;
 use model::plan::{Conversion, Plan, Stream};
 use model::stage::Role;
@@ -151,8 +151,9 @@ fn named(field: &Field) -> String {
 fn columns(found: &SchemaRef, wanted: &SchemaRef) -> Result<Vec<(usize, Option<Kind>)>, Vec<String>> {
     let mut problems = Vec::new();
     let mut columns = Vec::with_capacity(wanted.fields().len());
+    let there = places(found);
     for field in wanted.fields() {
-        let Ok(at) = found.index_of(field.name()) else {
+        let Some(&at) = there.get(field.name().as_str()) else {
             problems.push(format!("they have no column {}", named(field)));
             continue;
         };

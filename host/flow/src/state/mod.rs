@@ -160,10 +160,9 @@ impl StageState {
         self.base.is_some() && self.tables().live.weight() > STATE_DIRTY_BYTES
     }
 
-    /// Whether nothing more should come until the checkpoint that is under way stands.
+    /// Whether nothing more should come before a checkpoint has what was written.
     pub fn is_full(&self) -> bool {
-        let tables = self.tables();
-        tables.frozen.is_some() && tables.live.weight() > STATE_DIRTY_BYTES_MAX
+        self.base.is_some() && self.tables().live.weight() > STATE_DIRTY_BYTES_MAX
     }
 
     fn entry<'a>(&self, entries: &'a Entries, index: usize) -> Result<EntryRef<'a>, StateError> {

@@ -44,7 +44,7 @@ impl Belt {
         self.states.iter().any(|(_, state)| state.is_heavy())
     }
 
-    /// Whether a stage should write no more until the checkpoint that is under way stands.
+    /// Whether a stage should write no more before a checkpoint has what it wrote.
     pub fn is_state_full(&self) -> bool {
         self.states.iter().any(|(_, state)| state.is_full())
     }

@@ -359,12 +359,15 @@ fn much_that_no_checkpoint_has_asks_for_one_and_then_waits_for_it() {
     write(STATE_DIRTY_BYTES / 2);
     assert!(!state.is_heavy());
     write(STATE_DIRTY_BYTES + (1 << 20));
-    assert!(state.is_heavy() && !state.is_full(), "there is no checkpoint to wait for yet");
+    assert!(state.is_heavy() && !state.is_full());
+    write(STATE_DIRTY_BYTES);
+    assert!(state.is_full(), "whether a checkpoint is under way or has yet to begin");
     let delta = state.freeze().expect("something changed");
     assert!(!state.is_heavy());
     write(STATE_DIRTY_BYTES_MAX + (1 << 20));
     assert!(state.is_full());
     base.apply(&delta);
     state.stored();
-    assert!(state.is_heavy() && !state.is_full());
+    assert!(state.is_full(), "what was written behind the barrier has to wait for the next one");
+    assert!(state.freeze().is_some() && !state.is_heavy());
 }

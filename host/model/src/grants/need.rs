@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use super::host::{HostError, HostGrant};
 use super::{DirMode, Grants};
+use crate::plain;
 
 /// One thing that has to be granted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,6 +130,10 @@ impl Need {
 
 /// In quotes where YAML would read something else.
 fn quoted(text: &str) -> String {
+    if !text.chars().all(plain::is_plain) {
+        // Quotes of JSON are quotes of YAML, with escapes for what is obeyed.
+        return plain::json(&serde_json::Value::from(text).to_string()).into_owned();
+    }
     let special = text.starts_with('[') || text.contains([' ', ',', '{', '}', '#', '\'', '"', '&', '*', '!']);
     if special { format!("'{}'", text.replace('\'', "''")) } else { text.to_owned() }
 }

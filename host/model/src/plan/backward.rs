@@ -1,6 +1,6 @@
 //! The way up: which columns anybody wants, and the plan that follows from it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -9,7 +9,7 @@ use super::{
     Chain, ComponentSink, Conversion, Edge, Feed, FeedColumn, Form, Key, Plan, PlannedStage, Port, SinkWork,
     SourceWork, Stream, TransformWork, Work,
 };
-use crate::fields::{FieldSpec, Kind};
+use crate::fields::{FieldSpec, Kind, places};
 use crate::manifest::{Pipeline, Role};
 use crate::outcome::{OutputColumn, OutputShape};
 use crate::stage::{PortPlan, SinkPlan, TransformPlan};
@@ -83,23 +83,26 @@ impl DraftPort {
     pub fn of_table(input: &SchemaRef, output: &PortPlan) -> Result<Self, String> {
         let mut fields: Vec<Field> = Vec::new();
         let mut columns = Vec::new();
+        let come = places(input);
+        let mut left: HashMap<String, usize> = HashMap::new();
         let all =
             || input.fields().iter().map(|field| (field.name().clone(), field.name().clone())).collect();
         for (new, old) in output.select.clone().unwrap_or_else(all) {
             let index =
-                input.index_of(&old).map_err(|_| format!("it selects `{old}`, which does not come"))?;
-            if fields.iter().any(|field| *field.name() == new) {
+                *come.get(old.as_str()).ok_or_else(|| format!("it selects `{old}`, which does not come"))?;
+            if left.insert(new.clone(), fields.len()).is_some() {
                 return Err(format!("it selects two columns as `{new}`"));
             }
             fields.push(input.field(index).clone().with_name(new));
             columns.push(OutputColumn::Input(index));
         }
+        let mut names_set = HashSet::new();
         for (at, set) in output.set.iter().enumerate() {
             let field = set.to_arrow().ok_or_else(|| format!("it sets `{}` as opaque", set.name))?;
-            if output.set[..at].iter().any(|before| before.name == set.name) {
+            if !names_set.insert(set.name.as_str()) {
                 return Err(format!("it sets `{}` twice", set.name));
             }
-            match fields.iter().position(|field| *field.name() == set.name) {
+            match left.get(&set.name).copied() {
                 Some(place) => (fields[place], columns[place]) = (field, OutputColumn::Set(at)),
                 None => {
                     fields.push(field);
@@ -145,7 +148,7 @@ impl Draft<'_> {
                 demands[edge.from].times |= times;
             }
         }
-        let sources = self.sources_of();
+        let meets = self.meeting_edges();
         let mut stages: Vec<PlannedStage> = self
             .stages
             .iter()
@@ -154,7 +157,7 @@ impl Draft<'_> {
         let mut edges = Vec::with_capacity(self.edges.len());
         for (at, edge) in self.edges.iter().enumerate() {
             stages[edge.from].ports[edge.port].edges.push(at);
-            edges.push(self.edge(edge, &stages, &sources));
+            edges.push(self.edge(edge, &stages, meets.contains(&at)));
         }
         let chains = chains(&self.order, &stages, &edges);
         Plan { pipeline: self.pipeline.name.as_str().into(), stages, edges, chains }
@@ -165,8 +168,8 @@ impl Draft<'_> {
         let port = &self.stages[edge.from].ports[edge.port].offered;
         match (port, &self.stages[edge.to].offered) {
             (Stream::Rows(port), Stream::Rows(offered)) => {
-                let index = |&i: &usize| port.index_of(offered.field(i).name());
-                wanted.iter().filter_map(|i| index(i).ok()).collect()
+                let leave = places(port);
+                wanted.iter().filter_map(|&i| leave.get(offered.field(i).name().as_str()).copied()).collect()
             }
             (Stream::Rows(port), Stream::Opaque) => (0..port.fields().len()).collect(),
             (Stream::Opaque, _) => BTreeSet::new(),
@@ -186,6 +189,24 @@ impl Draft<'_> {
             }
         }
         sources
+    }
+
+    /// Edges into stages which records of one source reach by several edges.
+    fn meeting_edges(&self) -> HashSet<usize> {
+        let sources = self.sources_of();
+        let mut meeting = HashSet::new();
+        for stage in &self.stages {
+            let mut first_by: BTreeMap<usize, usize> = BTreeMap::new();
+            for &edge in &stage.inputs {
+                for &source in &sources[self.edges[edge].from] {
+                    let first = *first_by.entry(source).or_insert(edge);
+                    if first != edge {
+                        meeting.extend([first, edge]);
+                    }
+                }
+            }
+        }
+        meeting
     }
 
     fn stage(&self, draft: &DraftStage, demand: &Demand, wanted: &BTreeSet<usize>) -> PlannedStage {
@@ -222,7 +243,8 @@ impl Draft<'_> {
         }
     }
 
-    fn edge(&self, edge: &DraftEdge, stages: &[PlannedStage], sources: &[BTreeSet<usize>]) -> Edge {
+    /// `meets`: whether records of one source can come into its stage by another edge as well.
+    fn edge(&self, edge: &DraftEdge, stages: &[PlannedStage], meets: bool) -> Edge {
         let (from, to) = (&stages[edge.from], &stages[edge.to]);
         let port = &from.ports[edge.port];
         let conversion = match (&edge.conversion, &to.input) {
@@ -237,8 +259,9 @@ impl Draft<'_> {
         };
         let project = match (&port.stream, &to.input, &conversion) {
             (Stream::Rows(port), Stream::Rows(input), Conversion::None) if port != input => {
+                let leave = places(port);
                 let index = |field: &Arc<Field>| {
-                    port.index_of(field.name()).expect("demanded columns leave the port")
+                    *leave.get(field.name().as_str()).expect("demanded columns leave the port")
                 };
                 Some(input.fields().iter().map(index).collect())
             }
@@ -248,9 +271,6 @@ impl Draft<'_> {
             }
             _ => None,
         };
-        let others =
-            to.inputs.iter().map(|&other| &self.edges[other]).filter(|other| !std::ptr::eq(*other, edge));
-        let meets = others.into_iter().any(|other| !sources[other.from].is_disjoint(&sources[edge.from]));
         let name = format!("{}.{}", from.name, port.name).into();
         Edge { from: edge.from, port: edge.port, to: edge.to, name, project, conversion, meets }
     }
@@ -274,7 +294,8 @@ impl DraftStage {
                 return wanted;
             }
         };
-        wanted.extend(specs.iter().filter_map(|spec| schema.index_of(&spec.name).ok()));
+        let come = places(schema);
+        wanted.extend(specs.iter().filter_map(|spec| come.get(spec.name.as_str())));
         for (port, columns) in self.ports.iter().zip(&demand.ports) {
             wanted.extend(columns.iter().filter_map(|&column| match port.columns[column] {
                 OutputColumn::Input(index) => Some(index),
@@ -340,15 +361,19 @@ impl DraftStage {
         let wanted: Vec<usize> = wanted.iter().copied().collect();
         let columns = match &self.offered {
             Stream::Opaque => vec![FeedColumn { input: 0, kind: Kind::Blobs, cast: false, required: false }],
-            Stream::Rows(schema) => specs.iter().map(|spec| feed_column(schema, spec, &wanted)).collect(),
+            Stream::Rows(schema) => {
+                let come = places(schema);
+                let index =
+                    |spec: &FieldSpec| *come.get(spec.name.as_str()).expect("wanted columns were checked");
+                specs.iter().map(|spec| feed_column(schema, spec, index(spec), &wanted)).collect()
+            }
         };
         let [times, keys, headers] = parts;
         Feed { key: self.key.clone().map(|key| place(key, &wanted)), columns, times, keys, headers }
     }
 }
 
-fn feed_column(schema: &SchemaRef, spec: &FieldSpec, wanted: &[usize]) -> FeedColumn {
-    let index = schema.index_of(&spec.name).expect("wanted columns were checked");
+fn feed_column(schema: &SchemaRef, spec: &FieldSpec, index: usize, wanted: &[usize]) -> FeedColumn {
     let field = schema.field(index);
     let here = FieldSpec::of(field).kind;
     let as_it_is = Some(field.data_type()) == spec.kind.data_type().as_ref();

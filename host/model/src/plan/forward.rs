@@ -1,6 +1,7 @@
 //! The way down: what flows where, asked stage by stage from the sources on, and checked.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -9,7 +10,7 @@ use super::backward::{Draft, DraftEdge, DraftPort, DraftStage};
 use super::{Conversion, Form, Plan, Stream, declared_schema};
 use crate::convert::can_cast;
 use crate::diagnostics::{Diagnostic, Diagnostics, Span};
-use crate::fields::{FieldSpec, Kind};
+use crate::fields::{FieldSpec, Kind, places};
 use crate::limits;
 use crate::manifest::suggest::nearest;
 use crate::manifest::{KeyFrom, Pipeline, Role, Stage, TimeFrom};
@@ -350,13 +351,17 @@ impl<'p> Planner<'p> {
 
     fn check_wanted(&mut self, draft: &DraftStage, stage: &Stage, wanted: &[FieldSpec]) {
         let Stream::Rows(schema) = &draft.offered else { return };
+        let come = places(schema);
         for spec in wanted {
-            let problem = match schema.field_with_name(&spec.name) {
-                Err(_) => no_column(&spec.name, schema),
-                Ok(field) if !can_cast(field.data_type(), spec.kind) => {
+            let field = come.get(spec.name.as_str()).map(|&index| schema.field(index));
+            let problem = match field {
+                // Of a flood of problems only the first are shown, and looking for the name that was meant is slow.
+                None if self.problems.len() > limits::DIAGNOSTICS_MAX => "no such column comes".to_owned(),
+                None => no_column(&spec.name, schema),
+                Some(field) if !can_cast(field.data_type(), spec.kind) => {
                     format!("`{}` is {}, which cannot be cast to {}", spec.name, field.data_type(), spec.kind)
                 }
-                Ok(_) => continue,
+                Some(_) => continue,
             };
             let message = format!("`{}` wants column `{}`: {problem}", *stage.name, spec.name);
             let problem =
@@ -367,16 +372,15 @@ impl<'p> Planner<'p> {
 
     /// A port that nobody reads would drop records without anybody having said so.
     fn check_ports_are_read(&mut self) {
+        let froms = self.pipeline.stages.iter().flat_map(|stage| &stage.from);
+        let read: HashSet<(usize, Option<&str>)> =
+            froms.map(|from| (from.stage, from.port.as_ref().map(|port| port.as_str()))).collect();
         for (index, draft) in self.stages.iter().enumerate() {
             let Some(draft) = draft else { continue };
             let stage = &self.pipeline.stages[index];
             for (at, port) in draft.ports.iter().enumerate() {
-                let named = |from: &crate::manifest::Input| match &from.port {
-                    None => at == 0,
-                    Some(name) => name.as_str() == port.name,
-                };
-                let mut froms = self.pipeline.stages.iter().flat_map(|stage| &stage.from);
-                if !froms.any(|from| from.stage == index && named(from)) {
+                let is_first_read = at == 0 && read.contains(&(index, None));
+                if !is_first_read && !read.contains(&(index, Some(port.name.as_str()))) {
                     let message = format!("nothing reads port `{}` of `{}`", port.name, *stage.name);
                     let problem =
                         Diagnostic::new("plan::port-unread", message).label(stage.name.span, "this stage");
@@ -391,20 +395,28 @@ impl<'p> Planner<'p> {
     }
 }
 
-/// Stages so that inputs come first; within that, in the order of the manifest. The manifest has no cycle.
+/// Stages so that inputs come first; within that, in the order of the manifest, read round after round. The manifest
+/// has no cycle.
 fn order(pipeline: &Pipeline) -> Vec<usize> {
-    let mut order = Vec::with_capacity(pipeline.stages.len());
-    let mut placed = HashSet::new();
-    while order.len() < pipeline.stages.len() {
-        let before = order.len();
-        for (index, stage) in pipeline.stages.iter().enumerate() {
-            let ready = stage.from.iter().all(|input| placed.contains(&input.stage));
-            if ready && placed.insert(index) {
-                order.push(index);
+    let stages = pipeline.stages.len();
+    let mut readers = vec![Vec::new(); stages];
+    for (reader, stage) in pipeline.stages.iter().enumerate() {
+        stage.from.iter().for_each(|input| readers[input.stage].push(reader));
+    }
+    let mut missing: Vec<usize> = pipeline.stages.iter().map(|stage| stage.from.len()).collect();
+    let mut rounds = vec![0; stages];
+    let first = (0..stages).filter(|&stage| missing[stage] == 0).map(|stage| Reverse((0, stage)));
+    let mut ready: BinaryHeap<Reverse<(usize, usize)>> = first.collect();
+    let mut order = Vec::with_capacity(stages);
+    while let Some(Reverse((round, stage))) = ready.pop() {
+        order.push(stage);
+        for &reader in &readers[stage] {
+            // Whoever stands before what it reads has to wait for the next round.
+            rounds[reader] = rounds[reader].max(round + usize::from(reader < stage));
+            missing[reader] -= 1;
+            if missing[reader] == 0 {
+                ready.push(Reverse((rounds[reader], reader)));
             }
-        }
-        if order.len() == before {
-            break;
         }
     }
     order
@@ -422,9 +434,10 @@ fn meet(a: &Stream, b: &Stream) -> Result<Stream, String> {
             return Err("this one has opaque records, the others typed rows".into());
         }
     };
+    let (in_a, in_b) = (places(a), places(b));
     let mut fields = Vec::with_capacity(a.fields().len());
     for field in a.fields() {
-        let Ok(other) = b.field_with_name(field.name()) else {
+        let Some(other) = in_b.get(field.name().as_str()).map(|&index| b.field(index)) else {
             return Err(format!("this one has no column `{}`", field.name()));
         };
         if other.data_type() != field.data_type() {
@@ -437,7 +450,7 @@ fn meet(a: &Stream, b: &Stream) -> Result<Stream, String> {
         }
         fields.push(field.as_ref().clone().with_nullable(field.is_nullable() || other.is_nullable()));
     }
-    if let Some(more) = b.fields().iter().find(|field| a.field_with_name(field.name()).is_err()) {
+    if let Some(more) = b.fields().iter().find(|field| !in_a.contains_key(field.name().as_str())) {
         return Err(format!("this one has a column `{}` that the others do not have", more.name()));
     }
     Ok(Stream::Rows(Arc::new(Schema::new(fields))))

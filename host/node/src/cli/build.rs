@@ -45,7 +45,7 @@ impl Build {
         })?;
         let out = self.out.unwrap_or_else(|| self.dir.join(format!("{}.wasm", built.name)));
         replace(&out, &wasm).map_err(Failure::Ran)?;
-        terminal::say(&format!(
+        terminal::say(format!(
             "built {} with {}: {}, {}, {}",
             out.display(),
             built.toolchain,
@@ -54,7 +54,7 @@ impl Build {
             stage.digest()
         ));
         match self.output {
-            Output::Text => terminal::print(&format!("{}\n", out.display())),
+            Output::Text => terminal::print_data(&format!("{}\n", out.display())),
             Output::Json => {
                 let mut data = component::json(&stage, wasm.len());
                 data["file"] = out.display().to_string().into();

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use flow::checkpoint::{CheckpointError, RedbStore, Standing, Summary};
 use model::convert::text::write_timestamp;
+use model::plain;
 use serde_json::{Value, json};
 
 use super::Output;
 use crate::exit::{Failure, Result};
 use crate::report::{number, plain_table};
 use crate::terminal;
+use crate::words::Words;
 
 /// Checkpoints: where a pipeline goes on after it stopped or died
 #[derive(Debug, Subcommand)]
@@ -110,7 +112,7 @@ impl List {
                 ]
             })
         });
-        terminal::print(&format!("{}\n", plain_table(&header, rows, &[1, 3, 4])))
+        terminal::print(plain_table(&header, rows, &[1, 3, 4]))
     }
 }
 
@@ -127,7 +129,7 @@ impl Inspect {
             return terminal::print_json(&Value::Array(all.iter().map(inspected).collect()));
         }
         for found in &all {
-            terminal::print(&format!("{}\n", told(found)))?;
+            terminal::print(told(found))?;
         }
         Ok(())
     }
@@ -163,42 +165,38 @@ fn inspected(found: &Found) -> Value {
     })
 }
 
-fn told(found: &Found) -> String {
+fn told(found: &Found) -> Words {
     let Some(standing) = found.standing.as_ref().filter(|standing| standing.checkpoint.number > 0) else {
-        return format!("pipeline {}: no checkpoint was stored yet", found.pipeline);
+        return format!("pipeline {}: no checkpoint was stored yet", found.pipeline).into();
     };
     let state =
         if standing.is_settled { "committed by all sinks" } else { "sinks commit it at the next start" };
-    let mut text = format!(
+    let mut words = Words::from(format!(
         "pipeline {}: checkpoint {}, taken at {}, {state}",
         found.pipeline,
         standing.summary.number,
         when(standing.summary.taken_at_us)
-    );
+    ));
     for (stage, splits) in &standing.checkpoint.places {
         for (split, place) in splits {
-            text.push_str(&format!("\n  source {stage}  {split}  {}", shown(place)));
+            words.push(format!("  source {stage}  {split}  {}", shown(place)));
         }
     }
     for (stage, token) in &standing.checkpoint.tokens {
-        text.push_str(&format!("\n  sink {stage}  {}", shown(token)));
+        words.push(format!("  sink {stage}  {}", shown(token)));
     }
     for (stage, size) in &standing.states {
-        text.push_str(&format!(
-            "\n  state of {stage}  {} keys, {} bytes",
-            number(size.keys),
-            number(size.bytes)
-        ));
+        words.push(format!("  state of {stage}  {} keys, {} bytes", number(size.keys), number(size.bytes)));
     }
-    text
+    words
 }
 
-/// Text as it is; anything else in hexadecimal digits, cut where it gets long.
+/// Text as it is, where people can read all of it; anything else in hexadecimal digits, cut where it gets long.
 fn shown(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 512;
     let cut = &bytes[..bytes.len().min(SHOWN_MAX)];
     match std::str::from_utf8(cut) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        Ok(text) if text.chars().all(plain::is_plain) => text.to_owned(),
         _ => cut.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }

@@ -20,6 +20,6 @@ impl Completions {
     pub(super) fn execute(self) -> Result {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut super::Cli::command(), "conveyor", &mut script);
-        terminal::print(&String::from_utf8(script).map_err(Failure::ran)?)
+        terminal::print_data(&String::from_utf8(script).map_err(Failure::ran)?)
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Output;
 use crate::exit::{Code, Failure, Result};
+use crate::words::Words;
 use crate::{build, places, terminal};
 
 /// Shows what is installed, what is missing, and what to type
@@ -38,22 +39,22 @@ impl Doctor {
         let findings = [engine(), cache(), cargo(), wasm()];
         match self.output {
             Output::Json => terminal::print_json(&json!({ "findings": findings }))?,
-            Output::Text => terminal::print(&text(&findings))?,
+            Output::Text => terminal::print(text(&findings))?,
         }
         if findings.iter().all(|finding| finding.fine) { Ok(()) } else { Err(Failure::Told(Code::Failed)) }
     }
 }
 
-fn text(findings: &[Finding]) -> String {
-    let mut out = String::new();
+fn text(findings: &[Finding]) -> Words {
+    let mut words = Words::default();
     for Finding { what, purpose, fine, found, next } in findings {
         let verdict = if *fine { "ok     " } else { "missing" };
-        out.push_str(&format!("{verdict}  {what} ({purpose}): {found}\n"));
+        words.push(format!("{verdict}  {what} ({purpose}): {found}"));
         if let Some(next) = next {
-            out.push_str(&format!("         {next}\n"));
+            words.push(format!("         {next}"));
         }
     }
-    out
+    words
 }
 
 fn engine() -> Finding {

@@ -44,9 +44,9 @@ impl Graph {
         let wired = super::wire(&workshop, &self.file, &self.set)?;
         let picture = Picture::of(&wired);
         match self.format {
-            Format::Text => terminal::print(&graph::text(&picture)),
-            Format::Dot => terminal::print(&graph::dot(&picture)),
-            Format::Mermaid => terminal::print(&graph::mermaid(&picture)),
+            Format::Text => terminal::print(graph::text(&picture)),
+            Format::Dot => terminal::print_data(&graph::dot(&picture)),
+            Format::Mermaid => terminal::print_data(&graph::mermaid(&picture)),
             Format::Json => terminal::print_json(&graph::json(&picture)),
         }
     }

@@ -11,6 +11,7 @@ use super::Output;
 use crate::exit::{Failure, Result};
 use crate::report::component;
 use crate::wiring::{self, Workshop};
+use crate::words::Words;
 use crate::{build, terminal};
 
 /// Shows what a stage is: its kind, config, needs, imports, size and digest
@@ -43,7 +44,7 @@ impl Inspect {
         if let Some(connector) = wiring::describe_connector(&self.stage) {
             return match self.output {
                 Output::Json => terminal::print_json(&connector),
-                Output::Text => terminal::print(&component::connector_text(&connector)),
+                Output::Text => terminal::print(component::connector_text(&connector)),
             };
         }
         let path = PathBuf::from(&self.stage);
@@ -58,9 +59,12 @@ impl Inspect {
         if self.grants {
             let (needs, unknown) = wiring::needs(&stage);
             for (text, error) in unknown {
-                terminal::say(&format!("it says that it needs `{text}`, which is no need: {error}"));
+                terminal::say(format!("it says that it needs `{text}`, which is no need: {error}"));
             }
-            return terminal::print(&lines(&needs));
+            return match needs.is_empty() {
+                true => Ok(()),
+                false => terminal::print(lines(&needs).lines().collect::<Words>()),
+            };
         }
         let config = serde_json::from_str(&self.with).map_err(|error| {
             Failure::Input(anyhow!("`--with` is not JSON: {error}; write it as '{{\"key\": 1}}'"))
@@ -72,7 +76,7 @@ impl Inspect {
                 data["ports"] = ports.into();
                 terminal::print_json(&data)
             }
-            Output::Text => terminal::print(&component::text(&stage, size, ports)),
+            Output::Text => terminal::print(component::text(&stage, size, ports)),
         }
     }
 

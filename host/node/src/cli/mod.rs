@@ -16,15 +16,17 @@ mod run;
 mod test;
 mod validate;
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use model::plain;
 
 use crate::exit::{Failure, Result};
-use crate::logging;
 use crate::wiring::{self, Wired, Workshop};
+use crate::{logging, terminal};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 it ran and failed; 2 the input or the command line is wrong.
@@ -75,9 +77,9 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are data that were asked for; a closed stdout is the reader's will.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            terminal::command_line(&of_what_is_shown(error));
+            return code;
         }
     };
     logging::start();
@@ -90,6 +92,12 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),
     }
+}
+
+/// What is wrong with a command line, over its arguments as they are shown: the message quotes them.
+fn of_what_is_shown(error: clap::Error) -> clap::Error {
+    let shown = |arg: OsString| plain::line(&arg.to_string_lossy()).into_owned();
+    Cli::try_parse_from(std::env::args_os().map(shown)).err().unwrap_or(error)
 }
 
 impl Verb {

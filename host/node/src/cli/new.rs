@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use crate::exit::{Failure, Result};
 use crate::scaffold::{self, Form};
 use crate::terminal;
+use crate::words::Words;
 
 /// Makes a stage that builds and passes its own test
 #[derive(Debug, Args)]
@@ -53,12 +54,11 @@ impl New {
         let here = std::env::current_dir().map_err(Failure::ran)?;
         let made = scaffold::make(&here, &self.name, form, self.sdk.as_deref()).map_err(Failure::Input)?;
         for file in &made {
-            terminal::say(&format!("made {}", file.display()));
+            terminal::say(format!("made {}", file.display()));
         }
-        terminal::say(&format!(
-            "next: (cd {0} && cargo test)    # its own tests\n      conveyor build {0}          # makes {0}/{0}.wasm",
-            self.name
-        ));
-        terminal::print(&format!("{}\n", self.name))
+        let mut next = Words::from(format!("next: (cd {} && cargo test)    # its own tests", self.name));
+        next.push(format!("      conveyor build {0}          # makes {0}/{0}.wasm", self.name));
+        terminal::say(next);
+        terminal::print(&self.name)
     }
 }

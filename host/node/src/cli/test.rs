@@ -11,6 +11,7 @@ use crate::exit::{Code, Failure, Result};
 use crate::terminal;
 use crate::trying::{self, Verdict};
 use crate::wiring::{self, Workshop};
+use crate::words::Words;
 
 /// Runs the tests that manifests hold
 ///
@@ -57,13 +58,13 @@ impl Test {
                     failed += 1
                 }
                 match self.output {
-                    Output::Text => terminal::say(&text(verdict)),
+                    Output::Text => terminal::say(text(verdict)),
                     Output::Json => data.push(verdict_json(&file.display().to_string(), verdict)),
                 }
             }
         }
         match self.output {
-            Output::Text => terminal::say(&format!("{passed} passed, {failed} failed")),
+            Output::Text => terminal::say(format!("{passed} passed, {failed} failed")),
             Output::Json => {
                 terminal::print_json(&json!({ "passed": passed, "failed": failed, "tests": data }))?;
             }
@@ -72,15 +73,16 @@ impl Test {
     }
 }
 
-fn text(verdict: &Verdict) -> String {
-    let mut text = format!("{}  {}", if verdict.passes() { "ok  " } else { "FAIL" }, verdict.name);
-    for line in verdict.problems.iter().flat_map(|problem| problem.lines()) {
-        text.push_str("\n      ");
-        text.push_str(line);
+fn text(verdict: &Verdict) -> Words {
+    let mut words =
+        Words::from(format!("{}  {}", if verdict.passes() { "ok  " } else { "FAIL" }, verdict.name));
+    for line in verdict.problems.iter().flat_map(Words::lines) {
+        words.push(format!("      {line}"));
     }
-    text
+    words
 }
 
 fn verdict_json(file: &str, verdict: &Verdict) -> Value {
-    json!({ "file": file, "name": verdict.name, "passes": verdict.passes(), "problems": verdict.problems })
+    let problems: Vec<String> = verdict.problems.iter().map(Words::to_string).collect();
+    json!({ "file": file, "name": verdict.name, "passes": verdict.passes(), "problems": problems })
 }

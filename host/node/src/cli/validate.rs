@@ -46,14 +46,14 @@ impl Validate {
             };
             let changes = reach::changes(&reach_of(&workshop, old)?, &reach_of(&workshop, file)?);
             match self.output {
-                Output::Text => terminal::print(&reach::text(&changes))?,
+                Output::Text => terminal::print(reach::text(&changes))?,
                 Output::Json => data.push(reach::json(old, file, &changes)),
             }
         }
         for file in &self.files {
             let wired = super::wire(&workshop, file, &self.set);
             match (wired, self.output) {
-                (Ok(wired), Output::Text) => terminal::say(&fine(file, &wired)),
+                (Ok(wired), Output::Text) => terminal::say(fine(file, &wired)),
                 (Ok(wired), Output::Json) => data.push(json!({
                     "file": file.display().to_string(), "count": 0, "diagnostics": [], "pipeline": wired.name(),
                 })),

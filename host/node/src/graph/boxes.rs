@@ -1,27 +1,31 @@
 //! The picture for Graphviz (<https://graphviz.org/doc/info/lang.html>) and Mermaid
 //! (<https://mermaid.js.org/syntax/flowchart.html>). Each chain is a box around its stages.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use model::plain;
 use model::stage::Role;
 
 use super::{EdgePicture, Picture, StagePicture};
 
 pub fn dot(picture: &Picture) -> String {
-    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let inside = |text: &str| plain::line(text).replace('\\', "\\\\").replace('"', "\\\"");
+    let quoted = |text: &str| format!("\"{}\"", inside(text));
     let mut out =
         format!("digraph {} {{\n  rankdir=LR;\n  node [fontname=sans];\n", quoted(&picture.pipeline));
+    let places = picture.places();
     for (nth, chain) in picture.chains.iter().enumerate() {
         // Writing into a string does not fail.
         let _ =
             writeln!(out, "  subgraph cluster_{nth} {{\n    label={};", quoted(&format!("loop {}", nth + 1)));
-        for stage in stages_of(picture, chain) {
+        for stage in stages_of(picture, &places, chain) {
             let shape = match stage.role {
                 Role::Source => "cds",
                 Role::Transform => "box",
                 Role::Sink => "cylinder",
             };
-            let label = quoted(&format!("{}\n{}", stage.name, stage.is)).replace('\n', "\\n");
+            let label = format!("\"{}\\n{}\"", inside(&stage.name), inside(&stage.is));
             let _ = writeln!(out, "    {} [shape={shape}, label={label}];", quoted(&stage.name));
         }
         out.push_str("  }\n");
@@ -36,15 +40,14 @@ pub fn dot(picture: &Picture) -> String {
 
 pub fn mermaid(picture: &Picture) -> String {
     // What Mermaid would read as its own is written as an entity.
-    let quoted = |text: &str| format!("\"{}\"", text.replace('#', "#35;").replace('"', "#quot;"));
-    let node = |name: &str| {
-        let at = picture.stages.iter().position(|stage| stage.name == name).unwrap_or_default();
-        format!("s{at}")
-    };
+    let quoted =
+        |text: &str| format!("\"{}\"", plain::line(text).replace('#', "#35;").replace('"', "#quot;"));
+    let places = picture.places();
+    let node = |name: &str| format!("s{}", places.get(name).copied().unwrap_or_default());
     let mut out = "flowchart LR\n".to_owned();
     for (nth, chain) in picture.chains.iter().enumerate() {
         let _ = writeln!(out, "  subgraph loop{nth} [{}]", quoted(&format!("loop {}", nth + 1)));
-        for stage in stages_of(picture, chain) {
+        for stage in stages_of(picture, &places, chain) {
             let label = quoted(&format!("{}<br>{}", stage.name, stage.is));
             let shape = match stage.role {
                 Role::Source => format!("([{label}])"),
@@ -61,8 +64,12 @@ pub fn mermaid(picture: &Picture) -> String {
     out
 }
 
-fn stages_of<'a>(picture: &'a Picture, chain: &'a [String]) -> impl Iterator<Item = &'a StagePicture> {
-    chain.iter().filter_map(|name| picture.stages.iter().find(|stage| stage.name == *name))
+fn stages_of<'a>(
+    picture: &'a Picture,
+    places: &HashMap<&str, usize>,
+    chain: &[String],
+) -> impl Iterator<Item = &'a StagePicture> {
+    chain.iter().filter_map(|name| Some(&picture.stages[*places.get(name.as_str())?]))
 }
 
 fn edge_label(edge: &EdgePicture) -> String {

@@ -3,6 +3,8 @@
 mod boxes;
 mod plain;
 
+use std::collections::HashMap;
+
 use model::fields::FieldSpec;
 use model::plan::{Conversion, Key, PlannedStage, SourceWork, Stream, Work};
 use model::stage::Role;
@@ -84,10 +86,19 @@ pub fn json(picture: &Picture) -> serde_json::Value {
 }
 
 impl Picture {
+    /// Where each stage is, by its name.
+    fn places(&self) -> HashMap<&str, usize> {
+        self.stages.iter().enumerate().map(|(place, stage)| (stage.name.as_str(), place)).collect()
+    }
+
     pub fn of(wired: &Wired) -> Self {
         let plan = &wired.plan;
         let name = |stage: usize| plan.stages[stage].name.to_string();
         let stages = plan.stages.iter().enumerate().map(|(index, stage)| stage_picture(wired, index, stage));
+        let mut chain_of = vec![0; plan.stages.len()];
+        for (nth, chain) in plan.chains.iter().enumerate() {
+            chain.stages.iter().for_each(|&stage| chain_of[stage] = nth);
+        }
         let edges = plan.edges.iter().map(|edge| {
             let port = &plan.stages[edge.from].ports[edge.port];
             let offered = port.offered.schema().map(|schema| schema.fields().len());
@@ -98,14 +109,13 @@ impl Picture {
                 }
                 _ => stream(&port.stream, offered),
             };
-            let chain = |stage: usize| plan.chains.iter().position(|chain| chain.stages.contains(&stage));
             EdgePicture {
                 from: name(edge.from),
                 port: port.name.to_string(),
                 to: name(edge.to),
                 carries: stream,
                 conversion: conversion(&edge.conversion),
-                between_loops: chain(edge.from) != chain(edge.to),
+                between_loops: chain_of[edge.from] != chain_of[edge.to],
             }
         });
         Self {

@@ -1,51 +1,55 @@
 //! The picture as text.
 
-use std::fmt::Write as _;
+use std::collections::HashMap;
 
 use super::{EdgePicture, Picture, StagePicture};
+use crate::words::Words;
 
 /// Stage by stage, with what leaves it.
-pub fn text(picture: &Picture) -> String {
-    let mut out = String::new();
+pub fn text(picture: &Picture) -> Words {
+    let mut words = Words::default();
     let loops = match picture.chains.len() {
         1 => "one loop".to_owned(),
         loops => format!("{loops} loops"),
     };
-    // Writing into a string does not fail.
-    let _ = writeln!(out, "pipeline {}: {} stages in {loops}", picture.pipeline, picture.stages.len());
+    words.push(format!("pipeline {}: {} stages in {loops}", picture.pipeline, picture.stages.len()));
     for (nth, chain) in picture.chains.iter().enumerate() {
-        let _ = writeln!(out, "  loop {}: {}", nth + 1, chain.join(" -> "));
+        words.push(format!("  loop {}: {}", nth + 1, chain.join(" -> ")));
+    }
+    let mut edges: HashMap<&str, Vec<&EdgePicture>> = HashMap::new();
+    for edge in &picture.edges {
+        edges.entry(&edge.from).or_default().push(edge);
     }
     for stage in &picture.stages {
-        out.push('\n');
-        describe(&mut out, stage);
-        for edge in picture.edges.iter().filter(|edge| edge.from == stage.name) {
-            leave(&mut out, edge);
+        words.push("");
+        describe(&mut words, stage);
+        for edge in edges.get(stage.name.as_str()).into_iter().flatten() {
+            leave(&mut words, edge);
         }
     }
-    out
+    words
 }
 
-fn describe(out: &mut String, stage: &StagePicture) {
+fn describe(words: &mut Words, stage: &StagePicture) {
     let exports = stage.exports.as_ref().map(|exports| format!(", {exports}")).unwrap_or_default();
-    let _ = writeln!(out, "{} ({} {}{exports})", stage.name, stage.role, stage.is);
+    words.push(format!("{} ({} {}{exports})", stage.name, stage.role, stage.is));
     if let Some(gives) = &stage.gives {
-        let _ = writeln!(out, "  reads {}", gives.short());
+        words.push(format!("  reads {}", gives.short()));
     }
     if !stage.reads.is_empty() {
-        let _ = writeln!(out, "  looks at {}", stage.reads.join(", "));
+        words.push(format!("  looks at {}", stage.reads.join(", ")));
     }
     if let Some(key) = &stage.key {
-        let _ = writeln!(out, "  key {key}");
+        words.push(format!("  key {key}"));
     }
 }
 
-fn leave(out: &mut String, edge: &EdgePicture) {
+fn leave(words: &mut Words, edge: &EdgePicture) {
     let between = if edge.between_loops { ", to another loop" } else { "" };
     let conversion = edge.conversion.map(|what| format!(", converted: {what}")).unwrap_or_default();
-    let _ = writeln!(out, "  {} -> {}: {}{conversion}{between}", edge.port, edge.to, edge.carries.short());
+    words.push(format!("  {} -> {}: {}{conversion}{between}", edge.port, edge.to, edge.carries.short()));
     for column in edge.carries.columns() {
-        let _ = writeln!(out, "      {column}");
+        words.push(format!("      {column}"));
     }
 }
 
@@ -53,7 +57,7 @@ fn leave(out: &mut String, edge: &EdgePicture) {
 mod tests {
     #[test]
     fn the_text_shows_columns_conversions_and_loops() {
-        let text = super::text(&super::super::sample());
+        let text = super::text(&super::super::sample()).to_string();
         let expected = "\
 pipeline orders: 3 stages in 2 loops
   loop 1: in -> large
@@ -69,8 +73,7 @@ large (transform large.wasm, table-transform)
   looks at amount
   main -> out: opaque records, converted: rows to JSON, to another loop
 
-out (sink stdout)
-";
+out (sink stdout)";
         assert_eq!(text, expected);
     }
 }

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::outcome;
 use crate::exit::Result;
-use crate::report::{excerpt, number, printable};
+use crate::report::{excerpt, number};
 use crate::terminal;
+use crate::words::Words;
 
 /// The end of a replay.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Done {
         }
         let shown = self.fates.iter().filter(|(_, fate)| !self.wrote || !fate.refused.is_empty());
         for (entry, fate) in shown.take(DEAD_LETTERS_LISTED) {
-            terminal::say(&format!("entry {entry}: {}", text(fate)));
+            terminal::say(format!("entry {entry}: {}", text(fate)));
         }
         let again = self.fates.values().filter(|fate| !fate.refused.is_empty()).count();
         let all = self.fates.len();
@@ -64,27 +65,26 @@ impl Done {
                 format!("would be sent in: {entries}; would go through: {through}; would be refused: {again}")
             }
         };
-        terminal::say(&sum);
+        terminal::say(sum);
         Ok(())
     }
 
     /// The one record with what became of it, in full.
     pub fn show(&self) -> Result {
         let Some(entry) = &self.one else { return self.tell(false) };
-        let mut text = record(entry);
+        let mut words = record(entry);
         let fate = self.fates.get(&entry.entry).cloned().unwrap_or_default();
         if fate.refused.is_empty() {
-            text.push_str(&self::text(&fate));
+            words.push(text(&fate));
         }
         for RefusedAgain { stage, code, message, backtrace } in &fate.refused {
-            let (code, message) = (printable(code), printable(message));
-            text.push_str(&format!("stage `{stage}` refused it again as {code}: {message}"));
+            words.push(format!("stage `{stage}` refused it again as {code}: {message}"));
             if let Some(frames) = backtrace {
-                text.push_str("\n  where the stage was, the innermost first:");
-                frames.lines().for_each(|line| text.push_str(&format!("\n{}", printable(line))));
+                words.push("  where the stage was, the innermost first:");
+                frames.lines().for_each(|line| words.push(line));
             }
         }
-        terminal::say(&text);
+        terminal::say(words);
         Ok(())
     }
 
@@ -103,15 +103,17 @@ impl Done {
 }
 
 /// Which record it was, with its beginning.
-pub(super) fn record(entry: &Entry) -> String {
+pub(super) fn record(entry: &Entry) -> Words {
     let origin = &entry.origin;
-    let place = format!("{} of {} (source {})", origin.offset, printable(&origin.split), origin.source);
+    let place = format!("{} of {} (source {})", origin.offset, origin.split, origin.source);
     let head = format!("entry {}: record {place}", entry.entry);
     match entry.record.bytes() {
         Some(bytes) => {
-            format!("{head}, {} bytes:\n  {}\n", bytes.len(), excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES))
+            let mut words = Words::from(format!("{head}, {} bytes:", bytes.len()));
+            words.push(format!("  {}", excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES)));
+            words
         }
-        None => format!("{head}, a deletion\n"),
+        None => format!("{head}, a deletion").into(),
     }
 }
 
@@ -122,7 +124,7 @@ fn text(fate: &Fate) -> String {
     });
     let refused = fate.refused.iter().map(|again| {
         let RefusedAgain { stage, code, message, .. } = again;
-        format!("refused again by `{stage}` as {}: {}", printable(code), printable(message))
+        format!("refused again by `{stage}` as {code}: {message}")
     });
     let all: Vec<String> = refused.chain(reached).collect();
     match all.is_empty() {

@@ -18,6 +18,7 @@ use crate::exit::{Code, Failure, Result};
 use crate::report::{Counted, Written, default_dir, explain};
 use crate::terminal;
 use crate::wiring::{self, Draft, Wired, Workshop};
+use crate::words::Words;
 
 pub use done::Done;
 
@@ -78,7 +79,7 @@ pub fn run(options: Options) -> Result<Done> {
     for (index, planned) in wired.plan.stages.iter().enumerate() {
         if is_behind[index] && wired.keeps_state(index) {
             let name = &planned.name;
-            terminal::say(&format!(
+            terminal::say(format!(
                 "`{name}` keeps state, which is that of the pipeline: here it begins with none"
             ));
         }
@@ -117,9 +118,9 @@ impl Sending<'_> {
             Ok(()) => Ok(fates),
             Err(error) => {
                 if let Some(entry) = self.chosen.only() {
-                    terminal::say(done::record(&entry).trim_end());
+                    terminal::say(done::record(&entry));
                 }
-                terminal::error(&explain(self.wired.name(), &error));
+                terminal::error(explain(self.wired.name(), &error));
                 if options.writes {
                     let stay = "what was sent in stays open: some of it may have come to the sinks, and will come again";
                     terminal::say(stay);
@@ -145,7 +146,7 @@ fn keep_earlier_output(draft: &mut Draft) -> Vec<(usize, Beside)> {
 }
 
 fn say_where(sink: &str, beside: &Beside) {
-    terminal::say(&match beside {
+    terminal::say(match beside {
         Beside::Behind(path) => format!("sink `{sink}` writes behind what is in {}", path.display()),
         Beside::PartOf(path) => format!(
             "sink `{sink}` writes a new file beside {}, with a number in its name: nothing can be appended to that one",
@@ -193,10 +194,9 @@ fn check_left(chosen: &Chosen, left: &[Left]) -> Result {
     let is_passed_over = |left: &&Left| left.why == Misfit::Source && !chosen.is_empty();
     let (passed_over, wrong): (Vec<&Left>, Vec<&Left>) = left.iter().partition(is_passed_over);
     if !wrong.is_empty() {
-        let wrong: Vec<String> = wrong.into_iter().map(text).collect();
-        return Err(Failure::Input(anyhow!("{}", wrong.join("\n"))));
+        return Err(Failure::input(wrong.into_iter().map(text).collect::<Words>()));
     }
-    passed_over.into_iter().for_each(|left| terminal::warning(&text(left)));
+    passed_over.into_iter().for_each(|left| terminal::warning(text(left)));
     Ok(())
 }
 

@@ -1,10 +1,10 @@
 //! What `inspect` and `build` tell of a component.
 
-use std::fmt::Write as _;
-
 use engine::{Component, StageLimits};
 use model::stage::{Role, StagePlan};
 use serde_json::{Value, json};
+
+use crate::words::Words;
 
 /// The output ports under a config; none where it cannot be asked without knowing the fields that come, or
 /// does not take the config.
@@ -35,13 +35,12 @@ pub fn json(stage: &Component, bytes: usize) -> Value {
 }
 
 /// As people read it.
-pub fn text(stage: &Component, bytes: usize, ports: Option<Vec<String>>) -> String {
+pub fn text(stage: &Component, bytes: usize, ports: Option<Vec<String>>) -> Words {
     let about = stage.about();
-    let mut out = String::new();
+    let mut words = Words::default();
     let mut line = |name: &str, value: &str| {
         if !value.is_empty() {
-            // Writing into a string does not fail.
-            let _ = writeln!(out, "{name:<10}{value}");
+            words.push(format!("{name:<10}{value}"));
         }
     };
     line("stage", &format!("{} {}", about.name, about.version));
@@ -67,18 +66,18 @@ pub fn text(stage: &Component, bytes: usize, ports: Option<Vec<String>>) -> Stri
     line("hints", &hints.join(", "));
     line("config", if about.config_schema.trim().is_empty() { "anything: it gives no schema" } else { "" });
     if !about.config_schema.trim().is_empty() {
-        out.push_str(&options("config", &schema(&about.config_schema)));
+        words.append(options("config", &schema(&about.config_schema)));
     }
-    out
+    words
 }
 
 /// A built-in connector: what it takes as a source, and as a sink.
-pub fn connector_text(connector: &Value) -> String {
-    let mut out = format!("connector {}\n", connector["connector"].as_str().unwrap_or_default());
+pub fn connector_text(connector: &Value) -> Words {
+    let mut words = Words::from(format!("connector {}", connector["connector"].as_str().unwrap_or_default()));
     for (role, schema) in connector["config_schema"].as_object().into_iter().flatten() {
-        out.push_str(&options(&format!("as a {role}"), schema));
+        words.append(options(&format!("as a {role}"), schema));
     }
-    out
+    words
 }
 
 /// Bytes, as people count them.
@@ -95,23 +94,22 @@ fn schema(text: &str) -> Value {
 }
 
 /// The properties of a schema, one a line: name, type, whether it must be there, what it is for.
-fn options(title: &str, schema: &Value) -> String {
+fn options(title: &str, schema: &Value) -> Words {
     let required: Vec<&str> =
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let Some(properties) = schema["properties"].as_object().filter(|properties| !properties.is_empty())
     else {
-        return format!("{title}: nothing to set\n");
+        return format!("{title}: nothing to set").into();
     };
-    let mut out = format!("{title}:\n");
+    let mut words = Words::from(format!("{title}:"));
     for (name, property) in properties {
         let must = if required.contains(&name.as_str()) { ", required" } else { "" };
-        let _ = write!(out, "  {name} ({}{must})", type_of(property, schema));
+        // Descriptions are broken where their source is.
         let about = property["description"].as_str().unwrap_or_default().replace('\n', " ");
-        out.push_str(if about.is_empty() { "" } else { ": " });
-        out.push_str(&about);
-        out.push('\n');
+        let about = if about.is_empty() { about } else { format!(": {about}") };
+        words.push(format!("  {name} ({}{must}){about}", type_of(property, schema)));
     }
-    out
+    words
 }
 
 /// The type that a property names, its alternatives joined; references are followed once.
@@ -161,11 +159,11 @@ mod tests {
             "required": ["path"],
             "$defs": { "Format": { "oneOf": [{ "const": "csv" }, { "const": "lines" }] } },
         });
-        let text = options("config", &schema);
+        let text = options("config", &schema).to_string();
         assert!(text.contains("  path (string or array, required): A file\n"), "{text}");
         assert!(text.contains("  format (`csv` or `lines`)\n"), "{text}");
-        assert!(text.contains("  rows (integer)\n"), "{text}");
-        assert_eq!(options("config", &json!({})), "config: nothing to set\n");
+        assert!(text.ends_with("  rows (integer)"), "{text}");
+        assert_eq!(options("config", &json!({})).to_string(), "config: nothing to set");
     }
 
     #[test]

@@ -2,10 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Without control characters, which a terminal would obey.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
+use model::plain;
 
 /// The first bytes: text as text, everything else as pairs of hexadecimal digits.
 pub fn excerpt(bytes: &[u8], bytes_max: usize) -> String {
@@ -20,10 +17,7 @@ pub fn excerpt(bytes: &[u8], bytes_max: usize) -> String {
     };
     let mut shown = String::new();
     match is_text {
-        true => text.chars().for_each(|c| match c.is_control() {
-            true => shown.extend(c.escape_debug()),
-            false => shown.push(c),
-        }),
+        true => shown.push_str(&plain::line(text)),
         false => cut.iter().enumerate().for_each(|(at, byte)| {
             // Writing to a text does not fail.
             let _ = write!(shown, "{}{byte:02x}", if at > 0 { " " } else { "" });
@@ -52,6 +46,5 @@ mod tests {
         for (bytes, most, expected) in cases {
             assert_eq!(excerpt(bytes, most), expected, "{bytes:?}");
         }
-        assert_eq!(printable("a\x1bb"), "a\u{fffd}b");
     }
 }

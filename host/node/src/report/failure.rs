@@ -4,34 +4,35 @@ use engine::{Frame, Frames, GuestBacktrace};
 use flow::RunError;
 use serde_json::{Value, json};
 
+use crate::words::Words;
+
 /// For people: the cause with the guest's frames below it and the next step last.
-pub fn explain(pipeline: &str, error: &RunError) -> String {
-    let mut text = format!("pipeline `{pipeline}` failed: {error}");
-    if let Some(backtrace) = error.backtrace().filter(|backtrace| !backtrace.is_empty()) {
-        text.push_str("\n  where the stage was, the innermost first:\n");
-        text.push_str(frames(backtrace).trim_end());
-    }
-    text.push_str("\n  next: ");
-    text.push_str(next_step(error));
-    text
+pub fn explain(pipeline: &str, error: &RunError) -> Words {
+    told(format!("pipeline `{pipeline}` failed: {error}"), error)
 }
 
 /// As [`explain`], where the rest of the pipeline went on.
-pub fn explain_cut(pipeline: &str, error: &RunError) -> String {
-    let text = explain(pipeline, error);
-    match text.strip_prefix(&format!("pipeline `{pipeline}` failed: ")) {
-        Some(rest) => format!("pipeline `{pipeline}` went on without a branch: {rest}"),
-        None => text,
+pub fn explain_cut(pipeline: &str, error: &RunError) -> Words {
+    told(format!("pipeline `{pipeline}` went on without a branch: {error}"), error)
+}
+
+fn told(cause: String, error: &RunError) -> Words {
+    let mut words = Words::from(cause);
+    if let Some(backtrace) = error.backtrace().filter(|backtrace| !backtrace.is_empty()) {
+        words.push("  where the stage was, the innermost first:");
+        words.append(frames(backtrace));
     }
+    words.push(format!("  next: {}", next_step(error)));
+    words
 }
 
 /// The frames of the stage's own code, without the type arguments that make names long. What the standard
 /// library and the SDK do in between is counted; `--output json` has all of it.
-pub fn frames(backtrace: &GuestBacktrace) -> String {
+pub fn frames(backtrace: &GuestBacktrace) -> Words {
     own_frames(&backtrace.frames())
 }
 
-fn own_frames(frames: &[Frame]) -> String {
+fn own_frames(frames: &[Frame]) -> Words {
     let of_others = |frame: &&Frame| {
         let file = frame.file.as_deref().unwrap_or_default();
         OTHERS.iter().any(|other| file.contains(other))
@@ -43,13 +44,11 @@ fn own_frames(frames: &[Frame]) -> String {
     let shown =
         own.iter().map(|frame| Frame { function: without_arguments(&frame.function), ..(*frame).clone() });
     let left_out = frames.len() - own.len();
-    let mut text = Frames(&shown.collect::<Vec<_>>()).to_string();
+    let mut words: Words = Frames(&shown.collect::<Vec<_>>()).to_string().lines().collect();
     if left_out > 0 {
-        text.push_str(&format!(
-            "      ({left_out} frames of the standard library and the SDK are left out)\n"
-        ));
+        words.push(format!("      ({left_out} frames of the standard library and the SDK are left out)"));
     }
-    text
+    words
 }
 
 /// Parts of the paths of code that the stage's author did not write.
@@ -149,15 +148,15 @@ mod tests {
             frame("large::parse<core::option::Option<u8>>", "/home/me/large/src/lib.rs"),
             frame("process<large::Large>", "/home/me/conveyor/sdk-rust/src/transform.rs"),
         ];
-        let text = own_frames(&frames_in);
+        let text = own_frames(&frames_in).to_string();
         let expected = "   0: large::parse\n          at /home/me/large/src/lib.rs:7\n      (2 frames of the standard \
-                        library and the SDK are left out)\n";
+                        library and the SDK are left out)";
         assert_eq!(text, expected);
     }
 
     #[test]
     fn a_backtrace_of_nothing_else_shows_all() {
         let only = vec![frame("std::process::abort", "/rustc/5980/library/std/src/process.rs")];
-        assert!(own_frames(&only).contains("abort"));
+        assert!(own_frames(&only).to_string().contains("abort"));
     }
 }

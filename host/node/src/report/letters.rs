@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flow::letters::{Group, Identity, Letters, LettersError, Repeats, Store, StoreOptions};
-use model::limits;
+use model::{limits, plain};
 use serde_json::{Value, json};
+
+use crate::words::Words;
 
 /// One store, shared by the pipelines that write to it. It is closed when the last of them has ended.
 #[derive(Clone)]
@@ -174,28 +176,30 @@ impl Tally {
     }
 
     /// Lines for people; none where nothing was refused.
-    pub fn lines(&self) -> Option<String> {
+    pub fn lines(&self) -> Option<Words> {
         let counts = self.counts();
         let all: u64 = counts.values().sum();
         if all == 0 {
             return None;
         }
-        let codes: Vec<String> =
-            counts.iter().map(|((stage, code), count)| format!("{count} x {stage}: {code}")).collect();
+        let codes: Vec<String> = counts
+            .iter()
+            .map(|((stage, code), count)| format!("{count} x {stage}: {}", plain::line(code)))
+            .collect();
         let (records, they) = if all == 1 { ("record was", "it is") } else { ("records were", "they are") };
         let dir = self.dir.display();
         let codes = codes.join(", ");
-        let mut text = format!(
+        let mut words = Words::from(format!(
             "{all} {records} refused ({codes}); {they} in {dir}: conveyor dlq list {}",
             typed(&self.dir)
-        );
+        ));
         if let Some((entry, stage)) = &self.seen().death {
-            text.push_str(&format!(
-                "\nstage `{stage}` died on entry {entry}; to see it die alone: {}",
+            words.push(format!(
+                "stage `{stage}` died on entry {entry}; to see it die alone: {}",
                 self.replay(stage, *entry)
             ));
         }
-        Some(text)
+        Some(words)
     }
 
     fn replay(&self, stage: &str, entry: u64) -> String {
@@ -283,7 +287,7 @@ mod tests {
         let tally = letters.tally();
         assert_eq!(tally.lines(), None);
         letters.put(&group(&["bad", "bad", "worse"], None)).expect("written");
-        let line = tally.lines().expect("a line");
+        let line = tally.lines().expect("a line").to_string();
         assert!(line.starts_with("3 records were refused (2 x s: bad, 1 x s: worse)"), "{line}");
         let many: Vec<String> =
             (0..limits::REJECTION_CODES_COUNTED_MAX + 5).map(|nth| nth.to_string()).collect();
@@ -340,7 +344,7 @@ mod tests {
         let mut letters = counted(&dir.path().join("dead"));
         letters.put(&group(&["bad"], None)).expect("written");
         letters.put(&group(&["trap", "trap"], Some("0: f"))).expect("written");
-        let lines = letters.tally().lines().expect("lines");
+        let lines = letters.tally().lines().expect("lines").to_string();
         let command = "conveyor replay 'my pipe.yaml' --stage s --record 2 --dead-letters ";
         assert!(
             lines.contains(&format!("stage `s` died on entry 2; to see it die alone: {command}")),

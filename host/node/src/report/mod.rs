@@ -8,7 +8,7 @@ mod progress;
 pub mod reach;
 mod table;
 
-pub use excerpt::{excerpt, printable};
+pub use excerpt::excerpt;
 pub use failure::{explain, explain_cut, failure_json, frames};
 pub use letters::{Counted, Tally, Written, default_dir, replay_command};
 pub use progress::Progress;

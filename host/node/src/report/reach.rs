@@ -2,12 +2,13 @@
 //! takes over a new version of a stage has to agree to.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::Path;
 
 use model::grants::{Difference, Need};
 use model::manifest::{Pipeline, Stage};
 use serde_json::{Value, json};
+
+use crate::words::Words;
 
 /// How one stage differs; a stage that is new or gone is compared with one that reaches nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,22 +61,21 @@ pub fn changes(old: &[Reach], new: &[Reach]) -> Vec<Change> {
 }
 
 /// `+` is what came, `-` what went.
-pub fn text(changes: &[Change]) -> String {
+pub fn text(changes: &[Change]) -> Words {
     if changes.is_empty() {
-        return "no stage needs or is granted anything else than before\n".to_owned();
+        return "no stage needs or is granted anything else than before".into();
     }
-    let mut out = String::new();
+    let mut words = Words::default();
     for Change { stage, grants, needs } in changes {
-        let _ = writeln!(out, "{stage}");
+        words.push(stage);
         for (verb, difference) in [("is granted", grants), ("needs", needs)] {
             let lines = difference.added.iter().map(|item| ('+', item));
             for (sign, item) in lines.chain(difference.removed.iter().map(|item| ('-', item))) {
-                // Writing into a string does not fail.
-                let _ = writeln!(out, "  {sign} {verb} {item}");
+                words.push(format!("  {sign} {verb} {item}"));
             }
         }
     }
-    out
+    words
 }
 
 pub fn json(old: &Path, new: &Path, changes: &[Change]) -> Value {
@@ -107,8 +107,8 @@ mod tests {
             reach("d", &["random"], &[]),
         ];
         let expected = "a\n  + is granted http x.com:443\n  - is granted clock\n  + needs http x.com:443\n  - needs \
-                        clock\nd\n  + is granted random\nb\n  - is granted env X=1\n";
-        assert_eq!(text(&changes(&old, &new)), expected);
-        assert!(text(&changes(&old, &old)).starts_with("no stage"));
+                        clock\nd\n  + is granted random\nb\n  - is granted env X=1";
+        assert_eq!(text(&changes(&old, &new)).to_string(), expected);
+        assert!(text(&changes(&old, &old)).to_string().starts_with("no stage"));
     }
 }

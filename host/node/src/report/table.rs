@@ -5,12 +5,15 @@ use std::time::Duration;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Table};
 use flow::meters::StageReport;
+use model::plain;
+
+use crate::words::Words;
 
 const HEADER: [&str; 9] =
     ["stage", "in", "forwarded", "made", "filtered", "rejected", "fuel/record", "batch p50", "batch p99"];
 
 /// The table at the end of a run. What a kind of stage cannot have is a dash.
-pub fn stage_table(stages: &[StageReport]) -> String {
+pub fn stage_table(stages: &[StageReport]) -> Words {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_header(HEADER);
     for stage in stages {
@@ -34,24 +37,26 @@ pub fn stage_table(stages: &[StageReport]) -> String {
     }
     let first: Vec<Cell> = HEADER.iter().map(Cell::new).collect();
     table.set_header(first);
-    let lines: Vec<String> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
+    words(&table)
 }
 
-/// Rows under a header; numbers stand to the right.
-pub fn plain_table(header: &[&str], rows: impl Iterator<Item = Vec<String>>, numbers: &[usize]) -> String {
+/// Rows under a header; numbers stand to the right. A cell is one line, whatever it has.
+pub fn plain_table(header: &[&str], rows: impl Iterator<Item = Vec<String>>, numbers: &[usize]) -> Words {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_header(header);
     rows.for_each(|row| {
-        table.add_row(row);
+        table.add_row(row.iter().map(|cell| plain::line(cell)));
     });
     for (at, column) in table.column_iter_mut().enumerate() {
         if numbers.contains(&at) {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let lines: Vec<String> = table.to_string().lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
+    words(&table)
+}
+
+fn words(table: &Table) -> Words {
+    table.to_string().lines().map(str::trim_end).collect()
 }
 
 /// Digits in groups of three.
@@ -109,7 +114,7 @@ mod tests {
             fuel_per_record: Some(21.4),
             ..StageReport::default()
         };
-        let text = stage_table(&[source, filter]);
+        let text = stage_table(&[source, filter]).to_string();
         let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(rows[1], ["in", "1,234,567", "-", "-", "-", "0", "-", "12", "us", "3.4", "ms"]);
         assert_eq!(rows[2], ["large", "10", "4", "0", "6", "0", "21", "-", "-"]);

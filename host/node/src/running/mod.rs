@@ -25,6 +25,7 @@ use crate::report::{Progress, Tally};
 use crate::serve::{Bound, Ready};
 use crate::terminal;
 use crate::wiring::Policy;
+use crate::words::Words;
 use lives::Lives;
 pub use resuming::State;
 use stopping::{Signals, Stop};
@@ -177,10 +178,11 @@ impl Watch {
         if others == 0 {
             return;
         }
-        let line = format!("pipeline `{pipeline}` failed: {error}\n  the others go on ({others} of them)");
+        let mut words = Words::from(format!("pipeline `{pipeline}` failed: {error}"));
+        words.push(format!("  the others go on ({others} of them)"));
         match &self.progress {
-            Some(progress) => progress.suspend(|| terminal::error(&line)),
-            None => terminal::error(&line),
+            Some(progress) => progress.suspend(|| terminal::error(words)),
+            None => terminal::error(words),
         }
     }
 

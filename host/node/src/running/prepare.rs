@@ -37,7 +37,7 @@ impl Session {
         })?;
         if let Some(bound) = &metrics {
             let address = bound.address().map_err(Failure::Ran)?;
-            terminal::say(&format!("metrics are on http://{address}/metrics"));
+            terminal::say(format!("metrics are on http://{address}/metrics"));
         }
         let mut policy = options.policy;
         policy.state = options.state.as_ref().map(|state| state.dir.clone());

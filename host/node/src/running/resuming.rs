@@ -16,6 +16,7 @@ use model::stage::Role;
 use crate::exit::{Failure, Result};
 use crate::terminal;
 use crate::wiring::{Wired, epoch_now, spools_in};
+use crate::words::Words;
 
 /// What `run` is asked for about state.
 #[derive(Clone, Debug)]
@@ -54,7 +55,7 @@ pub(super) fn open(
     let Opened { mut store, standing } = RedbStore::open(&dir)?;
     let pipeline = &wired.pipeline;
     for stage in wired.stages_of("stdin").into_iter().filter(|_| is_first) {
-        terminal::say(&format!(
+        terminal::say(format!(
             "`{stage}` of `{}` reads stdin, which cannot be read again: records that are on their way when the \
              process dies are lost",
             wired.name()
@@ -73,20 +74,13 @@ pub(super) fn open(
             let mut misfits = misfits(&standing, pipeline);
             misfits.extend(state_misfits(&standing, wired));
             if !misfits.is_empty() {
-                return Err(Failure::Input(anyhow!(
-                    "pipeline `{}` cannot go on from checkpoint {} in {}:\n  {}\nbegin anew with `--reset`, or run the \
-                     manifest that it was taken with",
-                    wired.name(),
-                    standing.checkpoint.number,
-                    dir.display(),
-                    misfits.join("\n  ")
-                )));
+                return Err(Failure::input(cannot_go_on(wired, standing.checkpoint.number, &dir, &misfits)));
             }
             if !state.renames.is_empty() || !state.forgotten.is_empty() {
                 store.adopt(&standing, &state.renames, &state.forgotten)?;
             }
             if standing.checkpoint.number > 0 && is_first {
-                terminal::say(&format!(
+                terminal::say(format!(
                     "pipeline {} goes on from checkpoint {}",
                     wired.name(),
                     standing.checkpoint.number
@@ -103,6 +97,17 @@ pub(super) fn open(
     let every = pipeline.checkpoint;
     let pace = Pace { interval: every.interval.0, timeout: every.timeout.0 };
     Ok((Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks }, epoch))
+}
+
+fn cannot_go_on(wired: &Wired, number: u64, dir: &Path, misfits: &[String]) -> Words {
+    let mut words = Words::from(format!(
+        "pipeline `{}` cannot go on from checkpoint {number} in {}:",
+        wired.name(),
+        dir.display()
+    ));
+    misfits.iter().for_each(|misfit| words.push(format!("  {misfit}")));
+    words.push("begin anew with `--reset`, or run the manifest that it was taken with");
+    words
 }
 
 /// Throws away all but the spools: what is in them was acknowledged, and nobody has it any more. Gives an epoch higher

@@ -49,7 +49,7 @@ impl Stop {
             terminal::say("stopped again: what is on its way is cut off");
             return true;
         }
-        terminal::say(&format!(
+        terminal::say(format!(
             "stopping: sources end and the rest drains, for at most {} s; stop again to cut it off",
             STOP_GRACE.as_secs()
         ));

@@ -7,27 +7,23 @@ use super::{End, Pipeline};
 use crate::exit::Result;
 use crate::report::{explain, explain_cut, failure_json, number, rate, stage_table};
 use crate::terminal;
+use crate::words::Words;
 
 pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
     for pipeline in pipelines {
         if !as_data {
-            terminal::say(&text(pipeline));
+            terminal::say(text(pipeline));
         }
         match &pipeline.end {
-            End::Failed(error) => terminal::error(&explain(&pipeline.name, error)),
+            End::Failed(error) => terminal::error(explain(&pipeline.name, error)),
             End::Cut(cuts) => {
-                cuts.iter().for_each(|error| terminal::error(&explain_cut(&pipeline.name, error)))
+                cuts.iter().for_each(|error| terminal::error(explain_cut(&pipeline.name, error)))
             }
-            End::CutOff => terminal::error(&format!(
-                "pipeline `{}` did not drain in time and was cut off: what the sinks had not committed may be \
-                 missing or written in part\n  next: run it again; if it hangs, look at the stage with the longest \
-                 batches and bound it with `limits.batch-time`",
-                pipeline.name
-            )),
+            End::CutOff => terminal::error(cut_off(&pipeline.name)),
             End::Running | End::Done | End::Stopped => {}
         }
         if let Some(lines) = pipeline.letters.lines() {
-            terminal::say(&lines);
+            terminal::say(lines);
         }
     }
     if as_data {
@@ -37,55 +33,71 @@ pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
     Ok(())
 }
 
-fn text(pipeline: &Pipeline) -> String {
+fn cut_off(pipeline: &str) -> Words {
+    let mut words = Words::from(format!(
+        "pipeline `{pipeline}` did not drain in time and was cut off: what the sinks had not committed may be missing or \
+         written in part"
+    ));
+    words.push(
+        "  next: run it again; if it hangs, look at the stage with the longest batches and bound it with \
+         `limits.batch-time`",
+    );
+    words
+}
+
+fn text(pipeline: &Pipeline) -> Words {
     let stages = pipeline.meters.report();
     let read: u64 = stages.iter().filter(|stage| stage.role == "source").map(|stage| stage.records_in).sum();
     let seconds = pipeline.took.as_secs_f64();
-    let head = format!(
+    let mut words = Words::from(format!(
         "pipeline {}: {} in {seconds:.2} s, {} read, {}",
         pipeline.name,
         pipeline.end.word(),
         number(read),
         rate(read, pipeline.took)
-    );
-    let checkpoints = checkpoints(&pipeline.meters.checkpoints.report(), pipeline.meters.lag());
-    format!("{head}\n{}{}{checkpoints}", stage_table(&stages), troubles(&stages))
+    ));
+    words.append(stage_table(&stages));
+    words.append(troubles(&stages));
+    words.append(checkpoints(&pipeline.meters.checkpoints.report(), pipeline.meters.lag()));
+    words
 }
 
-/// A line of a run that keeps its state.
-fn checkpoints(report: &CheckpointReport, lag: u64) -> String {
-    let back = match report.restarts {
-        0 => String::new(),
-        1 => "\nwent back to its last checkpoint once".to_owned(),
-        times => format!("\nwent back to its last checkpoint {times} times"),
-    };
+/// Lines of a run that keeps its state.
+fn checkpoints(report: &CheckpointReport, lag: u64) -> Words {
+    let mut words = Words::default();
+    match report.restarts {
+        0 => {}
+        1 => words.push("went back to its last checkpoint once"),
+        times => words.push(format!("went back to its last checkpoint {times} times")),
+    }
     let again = match lag {
         0 => String::new(),
         1 => "; 1 record was read behind it and comes again".to_owned(),
         lag => format!("; {} records were read behind it and come again", number(lag)),
     };
     if report.stored == 0 {
-        return match report.from {
-            0 => back,
-            from => format!("{back}\nnothing new since checkpoint {from}{again}"),
-        };
+        if report.from > 0 {
+            words.push(format!("nothing new since checkpoint {}{again}", report.from));
+        }
+        return words;
     }
     let count = if report.stored == 1 {
         "1 checkpoint".to_owned()
     } else {
         format!("{} checkpoints", number(report.stored))
     };
-    format!(
-        "{back}\n{count} stored, the last is {}: took {} ms, {} bytes new{again}",
+    words.push(format!(
+        "{count} stored, the last is {}: took {} ms, {} bytes new{again}",
         report.number,
         report.took_ms,
         number(report.bytes)
-    )
+    ));
+    words
 }
 
 /// A line for each stage that died, was tried again or was cut.
-fn troubles(stages: &[StageReport]) -> String {
-    let mut text = String::new();
+fn troubles(stages: &[StageReport]) -> Words {
+    let mut words = Words::default();
     for stage in stages {
         let hits: Vec<String> =
             stage.limits.iter().map(|(limit, count)| format!("{} {limit}", number(*count))).collect();
@@ -106,10 +118,10 @@ fn troubles(stages: &[StageReport]) -> String {
             said.push(format!("ran into its limits ({})", hits.join(", ")));
         }
         if !said.is_empty() {
-            text.push_str(&format!("\n`{}` {}", stage.stage, said.join("; ")));
+            words.push(format!("`{}` {}", stage.stage, said.join("; ")));
         }
     }
-    text
+    words
 }
 
 fn data(pipeline: &Pipeline) -> Value {

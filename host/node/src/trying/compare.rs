@@ -2,11 +2,13 @@
 
 use serde_json::{Number, Value};
 
+use crate::words::Words;
+
 /// Differences that are shown of one place; the rest is counted.
 const SHOWN_MAX: usize = 5;
 
 /// Nothing where `found` is what was `expected`, in this order; else what differs.
-pub fn difference(place: &str, expected: &[&Value], found: &[Value]) -> Option<String> {
+pub fn difference(place: &str, expected: &[&Value], found: &[Value]) -> Option<Words> {
     let all = expected.len().max(found.len());
     let wrong: Vec<usize> = (0..all)
         .filter(|&at| match (expected.get(at), found.get(at)) {
@@ -17,20 +19,21 @@ pub fn difference(place: &str, expected: &[&Value], found: &[Value]) -> Option<S
     if wrong.is_empty() {
         return None;
     }
-    let mut text = format!("{place}: {} expected, {} came", records(expected.len()), records(found.len()));
+    let mut words =
+        Words::from(format!("{place}: {} expected, {} came", records(expected.len()), records(found.len())));
     for &at in wrong.iter().take(SHOWN_MAX) {
-        text.push_str(&format!("\nrecord {at}:"));
+        words.push(format!("record {at}:"));
         if let Some(expected) = expected.get(at) {
-            text.push_str(&format!("\n  expected {expected}"));
+            words.push(format!("  expected {expected}"));
         }
         if let Some(found) = found.get(at) {
-            text.push_str(&format!("\n  came     {found}"));
+            words.push(format!("  came     {found}"));
         }
     }
     if wrong.len() > SHOWN_MAX {
-        text.push_str(&format!("\n... and {} more", wrong.len() - SHOWN_MAX));
+        words.push(format!("... and {} more", wrong.len() - SHOWN_MAX));
     }
-    Some(text)
+    Some(words)
 }
 
 fn records(n: usize) -> String {
@@ -89,8 +92,8 @@ mod tests {
     fn a_difference_names_the_records() {
         let (one, two) = (json!(1), json!(2));
         assert_eq!(difference("port `a`", &[&one, &two], &[json!(1), json!(2)]), None);
-        let text = difference("port `a`", &[&one, &two], &[json!(1)]).expect("a difference");
+        let text = difference("port `a`", &[&one, &two], &[json!(1)]).expect("a difference").to_string();
         assert_eq!(text, "port `a`: 2 records expected, 1 record came\nrecord 1:\n  expected 2");
-        assert!(difference("it", &[], &[json!(3)]).expect("a difference").contains("came     3"));
+        assert!(difference("it", &[], &[json!(3)]).expect("a difference").to_string().contains("came     3"));
     }
 }

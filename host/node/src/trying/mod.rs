@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use crate::report::frames;
 use crate::wiring::Wired;
+use crate::words::Words;
 
 /// How one test ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub name: String,
     /// Empty where all is as expected.
-    pub problems: Vec<String>,
+    pub problems: Vec<Words>,
 }
 
 impl Verdict {
@@ -45,9 +46,9 @@ pub async fn run(wired: &Wired) -> Result<Vec<Verdict>, Diagnostics> {
         let problems = match (Trial { plan: wired.plan.clone(), transforms, feeds }).run().await {
             Ok(seen) => compared(test, &places, &seen),
             Err(error) => {
-                let backtrace =
-                    error.backtrace().map(|backtrace| format!("\n{}", frames(backtrace))).unwrap_or_default();
-                vec![format!("{error}{backtrace}")]
+                let mut problem = Words::from(error.to_string());
+                problem.append(error.backtrace().map(frames).unwrap_or_default());
+                vec![problem]
             }
         };
         verdicts.push(Verdict { name: test.name.value.clone(), problems });
@@ -106,7 +107,7 @@ fn places(wired: &Wired, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<
     (problems.len() == before).then_some(places)
 }
 
-fn compared(test: &Test, places: &[Option<usize>], seen: &Seen) -> Vec<String> {
+fn compared(test: &Test, places: &[Option<usize>], seen: &Seen) -> Vec<Words> {
     let mut problems = Vec::new();
     for (expect, place) in test.expect.iter().zip(places) {
         let left =
@@ -115,7 +116,7 @@ fn compared(test: &Test, places: &[Option<usize>], seen: &Seen) -> Vec<String> {
         for (_, _, batch) in left {
             match records::values(batch) {
                 Ok(values) => found.extend(values),
-                Err(error) => problems.push(format!("what left cannot be shown: {error}")),
+                Err(error) => problems.push(format!("what left cannot be shown: {error}").into()),
             }
         }
         let expected: Vec<&Value> = expect.records.iter().map(|record| &record.value).collect();
@@ -124,7 +125,9 @@ fn compared(test: &Test, places: &[Option<usize>], seen: &Seen) -> Vec<String> {
     if !problems.is_empty() {
         let refused = seen.letters.iter();
         problems.extend(
-            refused.map(|letter| format!("{} refused: {}: {}", letter.stage, letter.code, letter.message)),
+            refused.map(|letter| {
+                format!("{} refused: {}: {}", letter.stage, letter.code, letter.message).into()
+            }),
         );
     }
     problems

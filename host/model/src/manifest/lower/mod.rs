@@ -41,7 +41,7 @@ const SMALLEST: &str = "the smallest is:\n  pipeline: name\n  stages:\n    in: {
 /// Reads a manifest. `name` is what to call the text, its path as the user wrote it.
 pub fn parse(name: &str, text: &str, context: &Context<'_>) -> Result<Pipeline, Diagnostics> {
     if text.len() > MANIFEST_BYTES_MAX {
-        return Err(too_large(name, text.len()));
+        return Err(too_large(name));
     }
     let source = SourceText::new(name, text);
     let mut problems = Vec::new();
@@ -65,7 +65,7 @@ pub fn parse(name: &str, text: &str, context: &Context<'_>) -> Result<Pipeline, 
 pub fn parse_bytes(name: &str, bytes: &[u8], context: &Context<'_>) -> Result<Pipeline, Diagnostics> {
     match std::str::from_utf8(bytes) {
         Ok(text) => parse(name, text, context),
-        Err(_) if bytes.len() > MANIFEST_BYTES_MAX => Err(too_large(name, bytes.len())),
+        Err(_) if bytes.len() > MANIFEST_BYTES_MAX => Err(too_large(name)),
         Err(error) => {
             // What comes before the first bad byte is shown; nothing behind it can be.
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned();
@@ -214,8 +214,9 @@ fn name(reader: &mut Reader, what: &str, text: Spanned<&str>) -> Option<Spanned<
     }
 }
 
-fn too_large(name: &str, bytes: usize) -> Diagnostics {
-    let message = format!("{name} has {bytes} bytes, and a manifest at most {MANIFEST_BYTES_MAX}");
+/// How large it is nobody knows: it is not read to its end.
+fn too_large(name: &str) -> Diagnostics {
+    let message = format!("{name} has more than the {MANIFEST_BYTES_MAX} bytes that a manifest can have");
     let help = "is this the right file? data belongs into files that the stages read";
     Diagnostics::new(
         SourceText::new(name, ""),

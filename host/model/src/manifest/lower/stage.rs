@@ -1,5 +1,7 @@
 //! One stage: its role, its reference, its inputs, and which keys may stand beside them.
 
+use std::collections::HashMap;
+
 use super::super::names::Name;
 use super::super::pipeline::{Role, StageRef};
 use super::super::reference;
@@ -220,9 +222,11 @@ fn from_entry(reader: &mut Reader, fields: &Fields<'_>, node: &Node) -> Option<F
 }
 
 fn given_twice(reader: &mut Reader, fields: &Fields<'_>, inputs: &[From]) {
-    for (nth, input) in inputs.iter().enumerate() {
-        let same = |other: &&From| other.stage == input.stage && other.port == input.port;
-        if let Some(first) = inputs[..nth].iter().find(same) {
+    let mut given: HashMap<(&str, Option<&str>), &From> = HashMap::new();
+    for input in inputs {
+        let port = input.port.as_ref().map(|port| port.as_str());
+        let first = *given.entry((&input.stage, port)).or_insert(input);
+        if !std::ptr::eq(first, input) {
             let port = input.port.as_ref().map_or(String::new(), |port: &Name| format!(".{port}"));
             let message = format!("{} reads `{}{port}` twice", fields.of, input.stage);
             reader.report(

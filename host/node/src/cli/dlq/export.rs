@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use flow::letters::{Entry, Outcome};
+use model::plain;
 
 use super::{Store, Which, data, for_each, tell_damage};
 use crate::exit::{Failure, Result};
@@ -33,7 +34,7 @@ impl Export {
         let (_, reading) = self.store.read()?;
         let filter = self.which.filter(self.all);
         let Some(path) = &self.out else {
-            for_each(&reading, &filter, |entries| terminal::print(&lines(&entries)?))?;
+            for_each(&reading, &filter, |entries| terminal::print_data(&lines(&entries)?))?;
             return tell_damage(&reading);
         };
         let name = path.display();
@@ -48,7 +49,7 @@ impl Export {
             file.write_all(lines(&entries)?.as_bytes()).map_err(failed)
         })?;
         file.flush().and_then(|()| file.get_ref().sync_all()).map_err(failed)?;
-        terminal::say(&format!("{name} has them: {}", number(count)));
+        terminal::say(format!("{name} has them: {}", number(count)));
         tell_damage(&reading)
     }
 }
@@ -56,7 +57,7 @@ impl Export {
 fn lines(entries: &[(Entry, Option<Outcome>)]) -> Result<String> {
     let mut lines = String::new();
     for (entry, outcome) in entries {
-        lines.push_str(&data(entry, *outcome)?.to_string());
+        lines.push_str(&plain::json(&data(entry, *outcome)?.to_string()));
         lines.push('\n');
     }
     Ok(lines)

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::Output;
 use super::{Reading, Store, Which, data, entries, tell_damage, time};
 use crate::exit::Result;
-use crate::report::{number, plain_table, printable};
+use crate::report::{number, plain_table};
 use crate::terminal;
 
 /// How much of a text one column of the table shows.
@@ -68,12 +68,9 @@ impl List {
         }
         let header = ["entry", "refused at", "stage", "code", "record", "message"];
         let rows = listed.iter().map(|(entry, outcome)| row(entry, *outcome));
-        terminal::print(&format!("{}\n", plain_table(&header, rows, &[0])))?;
+        terminal::print(plain_table(&header, rows, &[0]))?;
         if more > 0 {
-            terminal::say(&format!(
-                "and {} more; `--limit` shows more, `--counts` counts them",
-                number(more)
-            ));
+            terminal::say(format!("and {} more; `--limit` shows more, `--counts` counts them", number(more)));
         }
         Ok(())
     }
@@ -104,7 +101,7 @@ impl List {
         }
         let rows =
             counts.iter().map(|((stage, code), entries)| vec![number(*entries), stage.clone(), cell(code)]);
-        terminal::print(&format!("{}\n", plain_table(&["entries", "stage", "code"], rows, &[0])))
+        terminal::print(plain_table(&["entries", "stage", "code"], rows, &[0]))
     }
 }
 
@@ -126,5 +123,5 @@ fn cell(text: &str) -> String {
     if cell.len() < text.len() {
         cell.push_str("...");
     }
-    printable(&cell)
+    cell
 }

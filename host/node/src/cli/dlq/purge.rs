@@ -1,6 +1,6 @@
 //! `conveyor dlq purge [DIR]`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal as _;
 
 use anyhow::anyhow;
 use clap::Args;
@@ -62,7 +62,7 @@ impl Purge {
         store.mark(&entries)?;
         let bytes = store.reclaim()?;
         store.close()?;
-        terminal::say(&format!("thrown away: {count}; freed: {} bytes", number(bytes)));
+        terminal::say(format!("thrown away: {count}; freed: {} bytes", number(bytes)));
         Ok(())
     }
 }
@@ -82,9 +82,7 @@ fn agree(what: &str) -> Result {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::Input(anyhow!("{what} Say `--yes` if that is meant")));
     }
-    let mut stderr = std::io::stderr().lock();
-    let asked = write!(stderr, "{what} Type `yes` if that is meant: ").and_then(|()| stderr.flush());
-    asked.map_err(Failure::ran)?;
+    terminal::ask(&format!("{what} Type `yes` if that is meant:")).map_err(Failure::ran)?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(Failure::ran)?;
     match answer.trim() {

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::super::Output;
 use super::{EntryName, Store, data, for_each, not_default, tell_damage, time};
 use crate::exit::{Failure, Result};
-use crate::report::{excerpt, printable, replay_command};
+use crate::report::{excerpt, replay_command};
 use crate::terminal;
+use crate::words::Words;
 
 /// Shows all that is known of an entry, and how to send it in again
 #[derive(Debug, Args)]
@@ -49,21 +50,21 @@ impl Show {
         for (entry, outcome) in &found {
             let dir = not_default(&dir, &entry.pipeline);
             let command = replay_command(&entry.manifest, &entry.stage, entry.entry, dir);
-            terminal::print(&text(entry, *outcome, &command))?;
+            terminal::print(text(entry, *outcome, &command))?;
         }
         Ok(())
     }
 }
 
-fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> String {
+fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> Words {
     let origin = &entry.origin;
     let mut lines = vec![
         ("entry", entry.entry.to_string()),
         ("pipeline", entry.pipeline.clone()),
         ("stage", entry.stage.clone()),
-        ("code", printable(&entry.code)),
-        ("message", printable(&entry.message)),
-        ("record", format!("{} of {} (source {})", origin.offset, printable(&origin.split), origin.source)),
+        ("code", entry.code.clone()),
+        ("message", entry.message.clone()),
+        ("record", format!("{} of {} (source {})", origin.offset, origin.split, origin.source)),
         ("record id", entry.id.clone()),
         ("refused at", time(entry.refused_at_us)),
         ("attempts", entry.attempts.to_string()),
@@ -76,32 +77,28 @@ fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> String {
     also("time", entry.time_us.map(time));
     also("key", entry.key.as_ref().map(|key| excerpt(&key.bytes(), DEAD_LETTER_SHOWN_BYTES)));
     for (name, value) in &entry.headers {
-        also(
-            "header",
-            Some(format!("{}: {}", printable(name), excerpt(&value.bytes(), DEAD_LETTER_SHOWN_BYTES))),
-        );
+        also("header", Some(format!("{name}: {}", excerpt(&value.bytes(), DEAD_LETTER_SHOWN_BYTES))));
     }
-    let mut text: String = lines.iter().map(|(name, value)| format!("{name:<11} {value}\n")).collect();
+    let mut words: Words = lines.iter().map(|(name, value)| format!("{name:<11} {value}")).collect();
+    words.push("");
     match entry.record.bytes() {
         Some(bytes) => {
-            text.push_str(&format!(
-                "\n{} bytes:\n  {}\n",
-                bytes.len(),
-                excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES)
-            ));
+            words.push(format!("{} bytes:", bytes.len()));
+            words.push(format!("  {}", excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES)));
         }
-        None => text.push_str("\nit has no value: a deletion\n"),
+        None => words.push("it has no value: a deletion"),
     }
     if let Some(backtrace) = &entry.backtrace {
-        text.push_str("\nwhere the stage was, the innermost first:\n");
-        for line in backtrace.lines() {
-            text.push_str(&format!("{}\n", printable(line)));
-        }
+        words.push("");
+        words.push("where the stage was, the innermost first:");
+        backtrace.lines().for_each(|line| words.push(line));
     }
     if outcome.is_none() && entry.stage == origin.source {
-        text.push_str("\na source refused it: mend the data and run the pipeline again\n");
+        words.push("");
+        words.push("a source refused it: mend the data and run the pipeline again");
     } else if outcome.is_none() {
-        text.push_str(&format!("\nto send it in again: {command}\n"));
+        words.push("");
+        words.push(format!("to send it in again: {command}"));
     }
-    text
+    words
 }
