@@ -1,7 +1,12 @@
 // What the stages of tables here have in common: each forwards what comes and sets one column, `x`, about which it
-// lies. A stage says with KIND and NULLABLE what its plan promises, and answers something else in `lie`.
+// lies. A stage says with KIND and NULLABLE what its plan promises, and answers something else in `lie`; with NAME, it
+// calls the column something else.
 #include "memory.h"
 #include "table_transform_stage.h"
+
+#ifndef NAME
+#define NAME "x"
+#endif
 
 typedef conveyor_stage_outcomes_table_emission_t emission_t;
 typedef conveyor_stage_columns_column_t column_t;
@@ -33,7 +38,7 @@ bool exports_conveyor_stage_table_transform_plan(table_transform_stage_string_t 
   output->set.len = 1;
   output->set.ptr = grown(NULL, 1, sizeof *output->set.ptr);
   output->set.ptr[0] = (conveyor_stage_columns_field_t){.kind = KIND, .nullable = NULLABLE};
-  dup(&output->set.ptr[0].name, "x");
+  dup(&output->set.ptr[0].name, NAME);
   return true;
 }
 
@@ -88,4 +93,37 @@ __attribute__((unused)) static varlen_t texts(size_t rows, const char *text) {
   for (size_t i = 0; i <= rows; i++) list.offsets.ptr[i] = (uint32_t)(i * length);
   for (size_t i = 0; i < rows; i++) memcpy(list.bytes.ptr + i * length, text, length);
   return list;
+}
+
+// Rows in place of what came, all made of the first that did. Gives the one column that they set.
+__attribute__((unused)) static column_t *made(emission_t *emission, size_t rows) {
+  emission->forwarded.tag = CONVEYOR_STAGE_OUTCOMES_FORWARDED_NOTHING;
+  emission->made.is_some = true;
+  emission->made.val.origins.tag = CONVEYOR_STAGE_OUTCOMES_ORIGINS_THESE;
+  emission->made.val.origins.val.these.len = rows;
+  emission->made.val.origins.val.these.ptr = grown(NULL, rows, sizeof(uint32_t));
+  memset(emission->made.val.origins.val.these.ptr, 0, rows * sizeof(uint32_t));
+  emission->made.val.set.len = 1;
+  emission->made.val.set.ptr = grown(NULL, 1, sizeof(column_t));
+  memset(emission->made.val.set.ptr, 0, sizeof(column_t));
+  return emission->made.val.set.ptr;
+}
+
+// One text of `bytes` bytes, for all `rows`.
+__attribute__((unused)) static void one_text(column_t *column, size_t rows, size_t bytes) {
+  char *text = grown(NULL, bytes + 1, 1);
+  memset(text, 'w', bytes);
+  text[bytes] = 0;
+  column->data.tag = CONVEYOR_STAGE_COLUMNS_DATA_DICTIONARIES;
+  column->data.val.dictionaries.texts = texts(1, text);
+  free(text);
+  column->data.val.dictionaries.indices.len = rows;
+  column->data.val.dictionaries.indices.ptr = grown(NULL, rows, sizeof(uint32_t));
+  memset(column->data.val.dictionaries.indices.ptr, 0, rows * sizeof(uint32_t));
+}
+
+// The same text of JSON for all rows.
+__attribute__((unused)) static void json(column_t *column, size_t rows, const char *text) {
+  column->data.tag = CONVEYOR_STAGE_COLUMNS_DATA_JSONS;
+  column->data.val.jsons = texts(rows, text);
 }

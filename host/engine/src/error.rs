@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::manifest::NameError;
 use model::{limits, plain};
 
 use crate::compile::Symbols;
@@ -282,6 +283,8 @@ pub enum AnswerError {
     OffsetsEnd { what: String, end: u32, bytes: usize },
     #[error("value {row} of {what} is not UTF-8")]
     Utf8 { what: String, row: usize },
+    #[error("value {row} of {what} is not one JSON value: `{text}`")]
+    Json { what: String, row: usize, text: String },
     #[error("value {row} of {what} is text {index} of {texts}")]
     Dictionary { what: String, row: usize, index: u32, texts: usize },
     #[error("{what} is {found}, the plan says {expected}")]
@@ -308,12 +311,22 @@ pub enum AnswerError {
     Split { split: u32, splits: usize },
     #[error("offset {at} of what it pulled is {offset} after {before}: they must ascend")]
     Places { at: usize, offset: u64, before: u64 },
+    #[error("it refuses offset {offset} after {before} was pulled of the same split: they must ascend")]
+    RefusedPlace { offset: u64, before: u64 },
+    #[error("it pulled offset {offset} twice: an offset names one record")]
+    PlaceTwice { offset: u64 },
     #[error("{what}: {found} of them, at most {max} are taken")]
     TooMany { what: String, found: usize, max: usize },
     #[error("its {what} has {bytes} bytes of text, at most {max} are taken")]
     TooLong { what: String, bytes: usize, max: usize },
     #[error("{what}: name {at} is empty")]
     Unnamed { what: String, at: usize },
+    #[error("{what}: name {at} has {bytes} bytes, at most {max} are taken")]
+    LongName { what: String, at: usize, bytes: usize, max: usize },
+    #[error("{what}: name {at}, `{name}`: {error}")]
+    PortName { what: String, at: usize, name: String, error: NameError },
+    #[error("the names of {what} have {bytes} bytes together, at most {max} are taken")]
+    HeaderNames { what: String, bytes: usize, max: usize },
     #[error("{what}: `{name}` is there twice")]
     Twice { what: String, name: String },
     #[error("{what}: `{name}` is opaque, which a stage can neither get nor make")]

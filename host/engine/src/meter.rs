@@ -28,6 +28,8 @@ pub struct StageLimits {
     pub output_bytes: usize,
     /// Bytes of one answer for each byte that came in; `limits::OUTPUT_BYTES_LEAST` are granted in any case.
     pub output_ratio: u64,
+    /// Bytes of one record of a source.
+    pub record_bytes: u64,
     /// Bytes that the guest may hand over in one call into the host.
     pub host_call_bytes: usize,
     /// Log lines in a second.
@@ -51,6 +53,7 @@ impl Default for StageLimits {
             batch_time: limits::BATCH_TIME,
             output_bytes: limits::OUTPUT_BYTES,
             output_ratio: limits::OUTPUT_RATIO,
+            record_bytes: limits::RECORD_BYTES_MAX as u64,
             host_call_bytes: limits::HOST_CALL_BYTES,
             log_lines: limits::LOG_LINES_PER_SECOND,
             resources: limits::RESOURCES_MAX,

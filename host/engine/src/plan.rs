@@ -5,8 +5,10 @@
 
 use std::collections::HashSet;
 
+use model::convert::shown;
 use model::fields::{FieldSpec, Kind as ModelKind};
 use model::limits;
+use model::manifest::Name;
 use model::stage::{About, PortPlan, SinkPlan, SourcePlan, StageKind, StagePlan, TransformPlan};
 
 use crate::access::Access;
@@ -140,10 +142,11 @@ async fn plan_table(
 
 fn port(output: OutputOut) -> Result<PortPlan, AnswerError> {
     let OutputOut { name, select, set } = output;
-    let set = fields_out(&format!("port `{name}` sets"), set)?;
+    let named = shown(name.as_bytes());
+    let set = fields_out(&format!("port `{named}` sets"), set)?;
     if let Some(select) = &select {
-        let what = format!("port `{name}` selects");
-        check_names(&what, select.iter().map(|one| &one.name), limits::COLUMNS_MAX)?;
+        let what = format!("port `{named}` selects");
+        check_columns(&what, select.iter().map(|one| &one.name))?;
         check_bytes("plan", select.iter().map(|one| one.name.len() + one.column.len()).sum())?;
     }
     let pair = |SelectionOut { name, column }| (name, column);
@@ -195,7 +198,29 @@ fn check_ports(outputs: &[PortPlan]) -> Result<(), AnswerError> {
     if outputs.is_empty() {
         return Err(AnswerError::NoPort);
     }
-    check_names("output ports", outputs.iter().map(|port| &port.name), limits::PORTS_MAX)
+    const WHAT: &str = "output ports";
+    check_names(WHAT, outputs.iter().map(|port| &port.name), limits::PORTS_MAX)?;
+    for (at, port) in outputs.iter().enumerate() {
+        Name::parse(&port.name).map_err(|error| AnswerError::PortName {
+            what: WHAT.to_owned(),
+            at,
+            name: shown(port.name.as_bytes()),
+            error,
+        })?;
+    }
+    Ok(())
+}
+
+fn check_columns<'a>(
+    what: &str,
+    names: impl ExactSizeIterator<Item = &'a String> + Clone,
+) -> Result<(), AnswerError> {
+    check_names(what, names.clone(), limits::COLUMNS_MAX)?;
+    let max = limits::COLUMN_NAME_BYTES_MAX;
+    match names.enumerate().find(|(_, name)| name.len() > max) {
+        None => Ok(()),
+        Some((at, name)) => Err(AnswerError::LongName { what: what.to_owned(), at, bytes: name.len(), max }),
+    }
 }
 
 /// Names are there, unique, not empty, and within bounds.
@@ -215,7 +240,7 @@ fn check_names<'a>(
             return Err(AnswerError::Unnamed { what: what_text(), at: i });
         }
         if !seen.insert(name.as_str()) {
-            return Err(AnswerError::Twice { what: what_text(), name: name.clone() });
+            return Err(AnswerError::Twice { what: what_text(), name: shown(name.as_bytes()) });
         }
         bytes += name.len();
     }
@@ -223,9 +248,9 @@ fn check_names<'a>(
 }
 
 fn fields_out(what: &str, fields: Vec<Field>) -> Result<Vec<FieldSpec>, AnswerError> {
-    check_names(what, fields.iter().map(|field| &field.name), limits::COLUMNS_MAX)?;
+    check_columns(what, fields.iter().map(|field| &field.name))?;
     if let Some(field) = fields.iter().find(|field| field.kind == contract::Kind::Opaque) {
-        return Err(AnswerError::Opaque { what: what.to_owned(), name: field.name.clone() });
+        return Err(AnswerError::Opaque { what: what.to_owned(), name: shown(field.name.as_bytes()) });
     }
     check_bytes(what, fields.iter().map(|field| field.logical.len()).sum())?;
     Ok(fields.into_iter().map(FieldSpec::from).collect())
@@ -288,6 +313,31 @@ mod tests {
                 Some(text) => assert!(found.expect_err("refused").to_string().contains(text), "{text}"),
             }
         }
+    }
+
+    #[test]
+    fn names_of_ports_and_columns_have_a_form_and_a_length() {
+        let port = |name: &str| PortPlan { name: name.to_owned(), select: None, set: vec![] };
+        for (name, expected) in [
+            ("main", None),
+            ("late-2", None),
+            ("a\nb", Some("output ports: name 1, `a b`: '\\n' cannot stand in a name")),
+            ("Main", Some("'M' cannot stand in a name")),
+            (&"x".repeat(900_000), Some("at most 63 characters, this one has 900000")),
+        ] {
+            let found = check_ports(&[port("first"), port(name)]);
+            match expected {
+                None => assert!(found.is_ok(), "{found:?}"),
+                Some(text) => {
+                    let error = found.expect_err("refused").to_string();
+                    assert!(error.contains(text) && error.len() < 300, "{error}");
+                }
+            }
+        }
+        let columns = |bytes: usize| check_columns("it sets", ["a".to_owned(), "é".repeat(bytes / 2)].iter());
+        assert!(columns(limits::COLUMN_NAME_BYTES_MAX).is_ok());
+        let error = columns(900_000).expect_err("refused").to_string();
+        assert_eq!(error, "it sets: name 1 has 900000 bytes, at most 1024 are taken");
     }
 
     #[test]

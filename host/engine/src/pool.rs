@@ -125,6 +125,11 @@ impl Pool {
         self.shared.log.hits().clone()
     }
 
+    /// Bytes that rows which the stage makes may stand for, for each that came in.
+    pub fn output_ratio(&self) -> u64 {
+        self.shared.limits.output_ratio
+    }
+
     /// Instances that wait for a lease.
     pub fn idle(&self) -> usize {
         self.shared.idle().len()

@@ -102,8 +102,8 @@ pub struct SourceDriver {
     /// The fields of the columns that come.
     fields: Vec<FieldSpec>,
     config: String,
-    /// That were assigned.
-    assigned: usize,
+    /// For each split that was assigned, the highest offset that was pulled of it.
+    reached: Vec<Option<u64>>,
     splits: Func<Splits<'static>>,
     assign: Func<Assign<'static>>,
     pull: PullFn,
@@ -145,8 +145,8 @@ impl SourceDriver {
         let splits = instance.func(compiled, "splits")?;
         let assign = instance.func(compiled, "assign")?;
         let committed = instance.func(compiled, "committed")?;
-        let (alive, assigned) = (true, 0);
-        Ok(Self { instance, alive, limits, fields, config, assigned, splits, assign, pull, committed })
+        let (alive, reached) = (true, Vec::new());
+        Ok(Self { instance, alive, limits, fields, config, reached, splits, assign, pull, committed })
     }
 
     /// Whom to tell that a call could have gone on, and nobody looked after it.
@@ -168,7 +168,7 @@ impl SourceDriver {
         let (func, budget) = (self.assign, self.enter(0)?);
         let answer = self.instance.ask(&func, (&given,), budget).await;
         self.leave(answer)?;
-        self.assigned += splits.len();
+        self.reached.resize(self.reached.len() + splits.len(), None);
         Ok(())
     }
 
@@ -183,19 +183,27 @@ impl SourceDriver {
             }
             error => error,
         };
-        let (out, place) = match func {
+        let pulled = match func {
             PullFn::Records(func) => {
                 let answer = self.instance.ask(&func, params, budget).await.map_err(late);
-                let Some((batch, place)) = self.leave(answer)? else { return Ok(None) };
-                (pulled_records(batch)?, place)
+                answer.and_then(|answer| {
+                    answer.map(|(batch, place)| Ok((pulled_records(batch)?, place))).transpose()
+                })
             }
             PullFn::Table(func) => {
                 let answer = self.instance.ask(&func, params, budget).await.map_err(late);
-                let Some((table, place)) = self.leave(answer)? else { return Ok(None) };
-                (pulled_table(table, &self.fields)?, place)
+                let fields = &self.fields;
+                answer.and_then(|answer| {
+                    answer.map(|(table, place)| Ok((pulled_table(table, fields)?, place))).transpose()
+                })
             }
         };
-        Ok(Some(placed(out, place, self.assigned, bounds.records_max as usize)?))
+        let records_max = bounds.records_max as usize;
+        let pulled = pulled.and_then(|pulled| {
+            let placed = pulled.map(|(out, place)| placed(out, place, &mut self.reached, records_max));
+            Ok(placed.transpose()?)
+        });
+        self.leave(pulled)
     }
 
     /// All of `split` up to `cursor` is durable downstream.
@@ -203,6 +211,11 @@ impl SourceDriver {
         let (func, budget) = (self.committed, self.enter(0)?);
         let answer = self.instance.ask(&func, (split, cursor), budget).await;
         self.leave(answer)
+    }
+
+    /// How large a record of it may be.
+    pub fn record_bytes_max(&self) -> u64 {
+        self.limits.record_bytes
     }
 
     /// How often it ran into its limits.
@@ -231,10 +244,11 @@ impl SourceDriver {
     }
 }
 
+/// `reached`: for each split that is assigned, the highest offset of it so far.
 fn placed(
     out: PulledOut,
     place: PlaceOut,
-    splits: usize,
+    reached: &mut [Option<u64>],
     records_max: usize,
 ) -> Result<PulledBatch, AnswerError> {
     let PulledOut { rows, times, keys, headers, columns } = out;
@@ -244,16 +258,15 @@ fn placed(
         let what = "records and refused ones of one pull".to_owned();
         return Err(AnswerError::TooMany { what, found: all, max: records_max });
     }
-    if split as usize >= splits {
+    let splits = reached.len();
+    let Some(reached) = reached.get_mut(split as usize) else {
         return Err(AnswerError::Split { split, splits });
-    }
+    };
     if offsets.len() != rows {
         let what = "the list of offsets".to_owned();
         return Err(AnswerError::Length { what, found: offsets.len(), rows });
     }
-    if let Some(at) = offsets.windows(2).position(|w| w[0] >= w[1]) {
-        return Err(AnswerError::Places { at: at + 1, offset: offsets[at + 1], before: offsets[at] });
-    }
+    *reached = reach(*reached, &offsets, &refused)?;
     let refused = refused.into_iter().map(|RefusedOut { offset, code, message, mut raw }| {
         raw.truncate(limits::RECORD_BYTES_MAX);
         let code = instance::code(code);
@@ -261,6 +274,32 @@ fn placed(
     });
     let (split, refused) = (split as usize, refused.collect());
     Ok(PulledBatch { rows, times, keys, headers, columns, split, offsets, refused, cursor, ended })
+}
+
+/// The highest offset of a split after a pull, of which each offset names one record, and none that came before.
+fn reach(before: Option<u64>, offsets: &[u64], refused: &[RefusedOut]) -> Result<Option<u64>, AnswerError> {
+    if let (Some(before), Some(&first)) = (before, offsets.first())
+        && first <= before
+    {
+        return Err(AnswerError::Places { at: 0, offset: first, before });
+    }
+    if let Some(at) = offsets.windows(2).position(|w| w[0] >= w[1]) {
+        return Err(AnswerError::Places { at: at + 1, offset: offsets[at + 1], before: offsets[at] });
+    }
+    let mut apart: Vec<u64> = refused.iter().map(|refused| refused.offset).collect();
+    apart.sort_unstable();
+    if let (Some(before), Some(&offset)) = (before, apart.first())
+        && offset <= before
+    {
+        return Err(AnswerError::RefusedPlace { offset, before });
+    }
+    let is_twice = |(at, offset): (usize, &u64)| {
+        apart.get(at + 1) == Some(offset) || offsets.binary_search(offset).is_ok()
+    };
+    if let Some((_, &offset)) = apart.iter().enumerate().find(|&entry| is_twice(entry)) {
+        return Err(AnswerError::PlaceTwice { offset });
+    }
+    Ok(before.max(offsets.last().copied()).max(apart.last().copied()))
 }
 
 #[cfg(test)]
@@ -285,7 +324,7 @@ mod tests {
             (out(2), place(0, &[3, 9], 2), Some("4 of them, at most 3")),
         ];
         for (out, place, expected) in cases {
-            match (placed(out, place, 1, 3), expected) {
+            match (placed(out, place, &mut [None], 3), expected) {
                 (Ok(batch), None) => {
                     assert_eq!(batch.refused[0].code.len(), limits::REJECTION_CODE_BYTES_MAX + 3)
                 }
@@ -297,5 +336,45 @@ mod tests {
 
     fn refused_at(offset: usize) -> RefusedOut {
         RefusedOut { offset: offset as u64, code: "x".repeat(1000), message: "m".into(), raw: vec![] }
+    }
+
+    #[test]
+    fn an_offset_names_one_record_from_pull_to_pull() {
+        /// What was reached, offsets of records and of refused ones, and what is reached then.
+        type Case = (Option<u64>, &'static [u64], &'static [usize], Result<Option<u64>, &'static str>);
+        let cases: [Case; 10] = [
+            (None, &[], &[], Ok(None)),
+            (Some(7), &[], &[], Ok(Some(7))),
+            (None, &[0, 5], &[9, 2], Ok(Some(9))),
+            (Some(5), &[6], &[7], Ok(Some(7))),
+            (Some(5), &[5, 6], &[], Err("offset 0 of what it pulled is 5 after 5")),
+            (Some(5), &[0], &[], Err("offset 0 of what it pulled is 0 after 5")),
+            (Some(5), &[9], &[8, 5], Err("it refuses offset 5 after 5")),
+            (Some(5), &[7, 9], &[6, 9], Err("it pulled offset 9 twice")),
+            (Some(5), &[9], &[8, 7, 8], Err("it pulled offset 8 twice")),
+            (Some(5), &[7, 7], &[], Err("offset 1 of what it pulled is 7 after 7")),
+        ];
+        for (before, offsets, refused, expected) in cases {
+            let refused: Vec<RefusedOut> = refused.iter().map(|&offset| refused_at(offset)).collect();
+            match (reach(before, offsets, &refused), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, expected),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (found, expected) => panic!("{before:?} {offsets:?}: {found:?}, {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_reached_of_a_split_is_kept_for_the_next_pull() {
+        let mut reached = [None, None];
+        let mut pull = |split, offset| {
+            let out = PulledOut { rows: 1, times: None, keys: None, headers: None, columns: vec![] };
+            let offsets = vec![offset];
+            let place = PlaceOut { split, offsets, refused: vec![], cursor: vec![], ended: false };
+            placed(out, place, &mut reached, 10)
+        };
+        assert!(pull(0, 5).is_ok() && pull(1, 3).is_ok() && pull(0, 6).is_ok());
+        assert_eq!(pull(0, 6).expect_err("old"), AnswerError::Places { at: 0, offset: 6, before: 6 });
+        assert_eq!(pull(1, 2).expect_err("old"), AnswerError::Places { at: 0, offset: 2, before: 3 });
     }
 }

@@ -13,16 +13,18 @@ use std::time::Instant;
 use engine::Lease;
 use model::batch::Batch;
 use model::ids::RecordId;
+use model::limits;
 use model::manifest::{OnFailure, Retry};
 use model::outcome::{Applied, Outcome, OutcomeError, OutputShape, Rejection, Tally, apply};
 use model::plan::{Plan, TransformWork, Work};
 
-use crate::connector::{Pulled, Sink};
+use crate::connector::Sink;
 use crate::edge::Sender;
 use crate::error::{Records, RunError};
-use crate::feed::{Crossing, Fed, as_it_is, feed, rows_without, set_key};
+use crate::feed::{Crossing, Fed, as_it_is, feed};
 use crate::letters::Letters;
 use crate::meters::{BatchCount, Meters};
+use crate::parts;
 use crate::quota::Quota;
 use crate::refuse::Refusing;
 use crate::run::{Rules, Transform};
@@ -41,6 +43,8 @@ pub(crate) struct Context {
     pub refusing: Refusing,
     /// By stage of the plan.
     pub retry: Arc<[Retry]>,
+    /// By stage of the plan: how large a record may be that comes from it.
+    pub record_bytes: Arc<[u64]>,
     pub on_failure: OnFailure,
     pub cuts: Cuts,
     pub quota: Quota,
@@ -53,15 +57,27 @@ pub(crate) struct Context {
 
 impl Context {
     pub fn new(plan: &Arc<Plan>, rules: Rules, meters: &Meters, letters: Box<dyn Letters>) -> Self {
-        let Rules { on_error, retry, on_failure, fuel_per_second } = rules;
+        let Rules { on_error, retry, record_bytes, on_failure, fuel_per_second } = rules;
         let (plan, meters) = (plan.clone(), meters.clone());
         let letters = Arc::new(Mutex::new(letters));
         let refusing =
             Refusing { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
         let (cuts, quota) = (Cuts::default(), Quota::new(fuel_per_second));
         let (suspects, goes_back, epoch) = (Suspects::default(), false, 0);
-        let retry = retry.into();
-        Self { plan, meters, refusing, retry, on_failure, cuts, quota, suspects, goes_back, epoch }
+        let (retry, record_bytes) = (retry.into(), parts::record_bytes(&plan, record_bytes));
+        Self {
+            plan,
+            meters,
+            refusing,
+            retry,
+            record_bytes,
+            on_failure,
+            cuts,
+            quota,
+            suspects,
+            goes_back,
+            epoch,
+        }
     }
 }
 
@@ -98,6 +114,8 @@ pub(crate) enum Station {
 /// Where a batch goes next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Way {
+    /// Out of a source, its key to be set.
+    Source(usize),
     Edge(usize),
     /// Into a stage, in the form of the stage's input.
     Stage(usize),
@@ -141,7 +159,9 @@ impl Belt {
                 continue;
             }
             let from = &plan.stages[edge.from].ports[edge.port].stream;
-            let crossing = Crossing::new(edge, from, &plan.stages[edge.to].input);
+            let to = &plan.stages[edge.to];
+            let is_written = matches!(&to.work, Work::Sink(sink) if sink.component.is_none());
+            let crossing = Crossing::new(edge, from, &to.input, is_written);
             let broke = |why: crate::feed::FeedError| RunError::Broke {
                 stage: plan.stages[edge.to].name.to_string(),
                 why: why.to_string(),
@@ -157,27 +177,6 @@ impl Belt {
         let careful = (0..plan.stages.len()).map(|stage| suspected.contains(&stage)).collect();
         let waiting = Vec::new();
         Ok(Self { context, stations, states, troubles, crossings, outboxes, tap, careful, waiting })
-    }
-
-    /// What a source has read is to go on its way with the next `work`.
-    pub fn take_from_source(&mut self, source: usize, pulled: Pulled) -> Result<(), RunError> {
-        let Pulled { batch, refused, cursor: _ } = pulled;
-        let refusals = refused.len() as u64;
-        let rows = batch.as_ref().map_or(0, |batch| batch.rows() as u64);
-        let mut count = BatchCount { records_in: rows + refusals, ..BatchCount::default() };
-        count.tally.rejected = refusals;
-        self.context.refusing.raw(source, refused)?;
-        let batch = match batch {
-            Some(batch) => self.key_of_source(source, batch, &mut count)?,
-            None => None,
-        };
-        let rows = batch.as_ref().map_or(0, |batch| batch.rows() as u64);
-        (count.records_out, count.tally.forwarded) = (rows, rows);
-        self.context.meters.stages[source].count(&count);
-        if let Some(batch) = batch {
-            self.leave(source, 0, batch);
-        }
-        Ok(())
     }
 
     /// A batch that came by an edge is to go through its stage with the next `work`.
@@ -272,12 +271,22 @@ impl Belt {
     fn cross(&mut self, plan: &Plan, way: Way, batch: Batch) -> Result<Option<(usize, Batch)>, RunError> {
         let index = match way {
             Way::Stage(stage) | Way::Part(stage) => return Ok(Some((stage, batch))),
+            Way::Source(source) => {
+                let mut count = BatchCount::default();
+                self.leave_source(source, batch, &mut count)?;
+                self.context.meters.stages[source].count(&count);
+                return Ok(None);
+            }
             Way::Killers(stage) => return self.refuse_suspects(stage, &batch).map(|()| None),
             Way::Edge(index) => index,
         };
         let stage = plan.edges[index].to;
         // What lies behind an edge without a crossing was once here and has ended.
         let Some(crossing) = &mut self.crossings[index] else { return Ok(None) };
+        let record_bytes_max = self.context.record_bytes[plan.edges[index].from];
+        if let Some(cut) = crossing.cut(&batch, record_bytes_max) {
+            return self.hand_on_in_parts(index, &batch, cut).map(|()| None);
+        }
         if crossing.is_plain() {
             return Ok(Some((stage, batch)));
         }
@@ -353,7 +362,9 @@ impl Belt {
         started: Instant,
     ) -> Result<Option<(Batch, Vec<Rejection>)>, Box<Failed>> {
         let Answered { batch, outcome, fuel } = answered;
-        let Applied { batches, rejections, tally } = match apply(&batch, outputs(plan, stage), outcome) {
+        let ratio = output_ratio(&self.stations[stage]);
+        let Applied { batches, rejections, tally } = match apply(&batch, outputs(plan, stage), outcome, ratio)
+        {
             Ok(applied) => applied,
             Err(error) => return Err(self.bad_answer(plan, stage, batch, error)),
         };
@@ -370,19 +381,18 @@ impl Belt {
 
     #[cold]
     fn bad_answer(&mut self, plan: &Plan, stage: usize, batch: Batch, error: OutcomeError) -> Box<Failed> {
-        const CODE: &str = "bad-answer";
+        let (code, message) = (error.code(), error.told());
         if let Station::Transform { lease, transform } = &mut self.stations[stage] {
             *lease = None;
-            transform.pool.hits().count(CODE);
+            transform.pool.hits().count(code);
         }
-        let message = format!("its answer breaks the contract: {error}");
         let error = RunError::Outcome {
             stage: plan.stages[stage].name.to_string(),
             records: Records::of(&batch),
             error: Box::new(error),
         };
         let kind = FailedKind::Death;
-        Box::new(Failed { batch, error, code: CODE, message, kind })
+        Box::new(Failed { batch, error, code, message, kind })
     }
 
     fn written(
@@ -447,27 +457,6 @@ impl Belt {
         }
     }
 
-    /// The key of a source's records. None where no record is left.
-    fn key_of_source(
-        &mut self,
-        source: usize,
-        batch: Batch,
-        count: &mut BatchCount,
-    ) -> Result<Option<Batch>, RunError> {
-        let plan = &*self.context.plan;
-        let Work::Source(work) = &plan.stages[source].work else { return Ok(Some(batch)) };
-        let Some(key) = &work.key else { return Ok(Some(batch)) };
-        let (keyed, rejections) =
-            set_key(batch.clone(), key).map_err(|error| feed_error(plan, source, &batch, error))?;
-        if rejections.is_empty() {
-            return Ok(Some(keyed));
-        }
-        count.tally.rejected += rejections.len() as u64;
-        let kept = keyed.pick(&rows_without(keyed.rows(), &rejections));
-        self.context.refusing.rows(source, &batch, rejections)?;
-        Ok((!kept.is_empty()).then_some(kept))
-    }
-
     /// What sinks have buffered becomes visible.
     pub async fn flush(&mut self) -> Result<(), RunError> {
         let mut failed = Vec::new();
@@ -503,8 +492,15 @@ pub(crate) struct Answered {
 
 impl Answered {
     /// Whether the answer keeps to the contract. Nothing is done with it.
-    pub fn keeps_contract(self, plan: &Plan, stage: usize) -> bool {
-        apply(&self.batch, outputs(plan, stage), self.outcome).is_ok()
+    pub fn keeps_contract(self, plan: &Plan, stage: usize, station: &Station) -> bool {
+        apply(&self.batch, outputs(plan, stage), self.outcome, output_ratio(station)).is_ok()
+    }
+}
+
+fn output_ratio(station: &Station) -> u64 {
+    match station {
+        Station::Transform { transform, .. } => transform.pool.output_ratio(),
+        _ => limits::OUTPUT_RATIO,
     }
 }
 
@@ -539,7 +535,12 @@ fn not_a(plan: &Plan, stage: usize, role: &str) -> RunError {
     RunError::Broke { stage: plan.stages[stage].name.to_string(), why: format!("it is no {role}") }
 }
 
-fn feed_error(plan: &Plan, stage: usize, batch: &Batch, error: crate::feed::FeedError) -> RunError {
+pub(crate) fn feed_error(
+    plan: &Plan,
+    stage: usize,
+    batch: &Batch,
+    error: crate::feed::FeedError,
+) -> RunError {
     let stage = plan.stages[stage].name.to_string();
     RunError::Feed { stage, records: Records::of(batch), error: Box::new(error) }
 }

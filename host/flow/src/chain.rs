@@ -180,7 +180,7 @@ async fn drive_source(
             belt.context.meters.stages[head.stage].comes_again();
         }
         let rows = pulled.batch.as_ref().map_or(0, Batch::rows);
-        belt.take_from_source(head.stage, pulled)?;
+        belt.take_from_source(head.stage, pulled, head.source.record_bytes_max())?;
         let begun = Instant::now();
         belt.work().await?;
         head.worked_off(rows, begun.elapsed());

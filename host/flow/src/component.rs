@@ -159,6 +159,7 @@ pub struct ComponentSource {
     alarm: Arc<Alarm>,
     absence: Absence,
     hits: Arc<Hits>,
+    record_bytes_max: u64,
     /// Of a turn that ended while nobody waited for it.
     brought: Option<Brought>,
     pipeline: Arc<str>,
@@ -204,7 +205,8 @@ impl ComponentSource {
     ) -> Result<Self, CallError> {
         let starts: Vec<SplitStart> = splits.iter().filter_map(|name| start(name, from)).collect();
         driver.assign(&starts).await?;
-        let (hits, absence, instance) = (driver.hits(), driver.absence(), Instance::Waits(Box::new(driver)));
+        let (hits, absence, record_bytes_max) = (driver.hits(), driver.absence(), driver.record_bytes_max());
+        let instance = Instance::Waits(Box::new(driver));
         let (ended, open) = (vec![false; starts.len()], starts.len());
         let splits = starts.into_iter().map(|start| start.name.into()).collect();
         Ok(Self {
@@ -212,6 +214,7 @@ impl ComponentSource {
             alarm: Arc::default(),
             absence,
             hits,
+            record_bytes_max,
             brought: None,
             pipeline,
             stage,
@@ -357,6 +360,10 @@ impl Source for ComponentSource {
             }
         }
         Ok(())
+    }
+
+    fn record_bytes_max(&self) -> u64 {
+        self.record_bytes_max
     }
 
     fn hits(&self) -> Option<Arc<Hits>> {

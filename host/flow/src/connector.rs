@@ -160,6 +160,11 @@ pub trait Source: Send {
         Ok(())
     }
 
+    /// How large a record may be, for the host to look after: what is built in does so where it reads.
+    fn record_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
+
     /// How often it ran into its limits; none for what is built in.
     fn hits(&self) -> Option<Arc<Hits>> {
         None

@@ -19,7 +19,7 @@ pub enum RunError {
     Call { stage: String, records: Records, error: Box<CallError> },
     #[error("stage `{stage}` cannot be started: {error}")]
     Start { stage: String, error: Box<CallError> },
-    #[error("stage `{stage}` answered {records} against the contract: {error}; its author has to mend it")]
+    #[error("stage `{stage}` failed on {records}: {}", error.told())]
     Outcome { stage: String, records: Records, error: Box<OutcomeError> },
     #[error(
         "stage `{stage}` refused {records} as `{code}`: {message}; with `on-error: dead-letter` the run would go on"

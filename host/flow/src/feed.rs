@@ -14,6 +14,7 @@ use model::convert::{
     BAD_CAST, CastError, JsonReader, JsonReaderError, JsonWriter, PointerError, cast_column, from_json,
     keys_of_column, keys_of_pointer, to_json,
 };
+use model::expand::{Cut, cut};
 use model::fields::{Kind, places};
 use model::outcome::Rejection;
 use model::plan::{Conversion, Edge, Feed, FeedColumn, Key, Stream};
@@ -43,6 +44,8 @@ pub struct Crossing {
     project: Option<Vec<usize>>,
     conversion: Converter,
     meets: Option<Arc<str>>,
+    /// What a row takes over there beside its values.
+    beside_bytes: u64,
 }
 
 #[derive(Debug)]
@@ -53,8 +56,9 @@ enum Converter {
 }
 
 impl Crossing {
-    /// `from` and `input`: what leaves the port, and what comes into the stage.
-    pub fn new(edge: &Edge, from: &Stream, input: &Stream) -> Result<Self, FeedError> {
+    /// `from` and `input`: what leaves the port, and what comes into the stage. `is_written`: whether the stage puts
+    /// rows into a format by itself.
+    pub fn new(edge: &Edge, from: &Stream, input: &Stream, is_written: bool) -> Result<Self, FeedError> {
         let conversion = match &edge.conversion {
             Conversion::None => Converter::None,
             Conversion::RowsToJson => Converter::ToJson(JsonWriter::new(&from.batch_schema())),
@@ -68,8 +72,20 @@ impl Crossing {
                 Converter::FromJson(Box::new(JsonReader::new(declared, &wanted, *unknown)?))
             }
         };
+        let beside_bytes = match &conversion {
+            Converter::ToJson(_) => written_bytes(from),
+            Converter::FromJson(_) => typed_bytes(input),
+            Converter::None if is_written => written_bytes(input),
+            Converter::None => 0,
+        };
         let meets = edge.meets.then(|| edge.name.clone());
-        Ok(Self { input: input.clone(), project: edge.project.clone(), conversion, meets })
+        Ok(Self { input: input.clone(), project: edge.project.clone(), conversion, meets, beside_bytes })
+    }
+
+    /// Whether a batch has to be cut before it crosses.
+    pub fn cut(&self, batch: &Batch, record_bytes_max: u64) -> Option<Cut> {
+        let columns = self.project.as_deref().filter(|_| matches!(self.conversion, Converter::None));
+        cut(batch, columns, self.beside_bytes, record_bytes_max)
     }
 
     /// Whether a batch comes in as it went out.
@@ -101,6 +117,19 @@ impl Crossing {
             Converter::FromJson(reader) => Ok(from_json(&batch, reader)?),
         }
     }
+}
+
+/// What a row takes as text beside the bytes of its values: names, and what numbers and times take there.
+fn written_bytes(stream: &Stream) -> u64 {
+    const VALUE_BYTES: usize = 32;
+    let fields = stream.schema().into_iter().flat_map(|schema| schema.fields());
+    fields.map(|field| (field.name().len() + VALUE_BYTES) as u64).sum()
+}
+
+/// What a row takes in columns, of which its text may have said nothing.
+fn typed_bytes(stream: &Stream) -> u64 {
+    const VALUE_BYTES: usize = 8;
+    stream.schema().map_or(0, |schema| (schema.fields().len() * VALUE_BYTES) as u64)
 }
 
 /// A batch as a stage gets it.

@@ -18,6 +18,7 @@ mod frame;
 pub mod letters;
 pub mod meters;
 pub mod pacing;
+mod parts;
 mod passing;
 mod quota;
 mod refuse;

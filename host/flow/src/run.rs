@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::{Hits, Pool};
+use model::limits::RECORD_BYTES_MAX;
 use model::manifest::{OnError, OnFailure, Retry};
 use model::plan::Plan;
 use tokio::task::JoinSet;
@@ -84,6 +85,8 @@ pub struct Rules {
     pub on_error: Vec<OnError>,
     /// By stage of the plan.
     pub retry: Vec<Retry>,
+    /// By stage of the plan: how large a record may be that it makes.
+    pub record_bytes: Vec<u64>,
     pub on_failure: OnFailure,
     /// What all stages together may burn.
     pub fuel_per_second: Option<u64>,
@@ -96,6 +99,7 @@ impl Rules {
         Self {
             on_error: vec![OnError::default(); stages],
             retry: vec![Retry::default(); stages],
+            record_bytes: vec![RECORD_BYTES_MAX as u64; stages],
             on_failure: OnFailure::default(),
             fuel_per_second: None,
         }

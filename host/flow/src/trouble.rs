@@ -236,7 +236,7 @@ impl Belt {
             let Some(came) = self.fit(plan, stage, single)? else { continue };
             match self.call(plan, stage, came).await? {
                 Ok(answered) => {
-                    if answered.keeps_contract(plan, stage) {
+                    if answered.keeps_contract(plan, stage, &self.stations[stage]) {
                         return Ok(true);
                     }
                 }

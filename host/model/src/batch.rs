@@ -115,6 +115,7 @@ pub struct Batch {
     columns: Vec<Column>,
     parts: Parts,
     lineage: Lineage,
+    repeats: u32,
 }
 
 /// What a record has beside its columns. None where no record of the batch has it.
@@ -166,7 +167,7 @@ impl Batch {
                 check_length(name, column, rows)?;
             }
         }
-        Ok(Self { schema, rows, columns, parts, lineage })
+        Ok(Self { schema, rows, columns, parts, lineage, repeats: 1 })
     }
 
     /// A batch straight from an Arrow record batch, as sources make it.
@@ -210,8 +211,17 @@ impl Batch {
         (0..self.rows).map(|row| self.lineage.id(row)).collect()
     }
 
-    /// The rows `picks` of this batch, in that order; nothing is copied. Selections that columns share stay
-    /// shared.
+    /// How often a selection names one value at most: rows can stand for so many times what is held.
+    pub fn repeats(&self) -> u32 {
+        self.repeats
+    }
+
+    pub(crate) fn repeating(self, repeats: u32) -> Self {
+        Self { repeats, ..self }
+    }
+
+    /// The rows `picks` of this batch, each at most once, in that order; nothing is copied. Selections that columns
+    /// share stay shared.
     pub fn pick(&self, picks: &Arc<[u32]>) -> Self {
         let mut picker = Picker::new(picks);
         Self {
@@ -220,17 +230,19 @@ impl Batch {
             columns: self.columns.iter().map(|column| picker.column(column)).collect(),
             parts: picker.parts(&self.parts),
             lineage: picker.lineage(&self.lineage),
+            repeats: self.repeats,
         }
     }
 
     /// The same rows with other columns.
     pub fn with_columns(&self, schema: SchemaRef, columns: Vec<Column>) -> Result<Self, BatchError> {
-        Self::new(schema, self.rows, columns, self.parts.clone(), self.lineage.clone())
+        let batch = Self::new(schema, self.rows, columns, self.parts.clone(), self.lineage.clone())?;
+        Ok(batch.repeating(self.repeats))
     }
 
-    pub fn with_parts(mut self, parts: Parts) -> Result<Self, BatchError> {
-        self.parts = Parts::default();
-        Self::new(self.schema, self.rows, self.columns, parts, self.lineage)
+    pub fn with_parts(self, parts: Parts) -> Result<Self, BatchError> {
+        let batch = Self::new(self.schema, self.rows, self.columns, parts, self.lineage)?;
+        Ok(batch.repeating(self.repeats))
     }
 
     pub fn with_lineage(mut self, lineage: Lineage) -> Self {

@@ -14,6 +14,7 @@
 //! does not fit as `bad-row`.
 
 mod cast;
+mod json_check;
 mod json_read;
 mod json_scan;
 mod json_write;
@@ -21,6 +22,7 @@ mod keys;
 pub mod text;
 
 pub use cast::{CastError, can_cast, cast_array, cast_column};
+pub use json_check::is_json_text;
 pub use json_read::{JsonReader, JsonReaderError, REST, RowError, from_json};
 pub use json_scan::{Scalar, is_json, members};
 pub use json_write::{JsonWriter, to_json};

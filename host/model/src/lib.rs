@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod convert;
 pub mod diagnostics;
+pub mod expand;
 pub mod fields;
 pub mod grants;
 pub mod groups;

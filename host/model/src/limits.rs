@@ -17,7 +17,7 @@ pub const BATCH_DELAY: Duration = Duration::from_millis(5);
 /// The longest wait that a manifest may ask for.
 pub const BATCH_DELAY_MAX: Duration = Duration::from_secs(60);
 
-/// The longest single record. A longer one is rejected, and the rest goes on.
+/// The longest single record, unless the manifest says otherwise. A longer one is rejected, and the rest goes on.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of a refused record that travel with the refusal, and that a dead letter holds of it.
@@ -32,6 +32,8 @@ pub const READ_AHEAD: usize = 2;
 pub const WRITE_BYTES: usize = 256 << 10;
 /// Pieces of output that were handed over and are not written yet.
 pub const WRITE_BEHIND: usize = 4;
+/// Bytes of them, the piece that is being written included: one piece has the rows of a batch, and may be large.
+pub const WRITE_BEHIND_BYTES_MAX: usize = 16 << 20;
 /// In which time all of them are to be written: pieces for a slow reader are smaller.
 pub const WRITE_TIME: Duration = Duration::from_millis(50);
 /// What a Parquet sink gathers of a row group before it is written.
@@ -103,6 +105,11 @@ pub const OUTPUT_RATIO: u64 = 1000;
 pub const OUTPUT_RATIO_MAX: u64 = 1_000_000;
 /// Bytes of one answer that are granted whatever came in.
 pub const OUTPUT_BYTES_LEAST: usize = 1 << 20;
+/// What the rows of one batch may take where they stand side by side, as the next stage or a format needs them: where
+/// they take more, and more than they came as, they are handed on in smaller batches. A few of these are written at once.
+pub const EXPANDED_BYTES_MAX: usize = 8 << 20;
+/// The names of all headers that one answer has: they cross once, and each header of the host has its own.
+pub const HEADER_NAMES_BYTES_MAX: usize = 8 << 20;
 /// Bytes that a guest may hand over in one call into the host: a log line, a body, a message.
 pub const HOST_CALL_BYTES: usize = 4 << 20;
 /// The most of these that a manifest may grant.
@@ -196,6 +203,10 @@ pub const SCHEMA_STEPS_MAX: u64 = 100_000;
 pub const SCHEMA_DEPTH_MAX: usize = 64;
 /// Columns of one stream.
 pub const COLUMNS_MAX: usize = 4096;
+/// The name of a column: it stands in every row that is written as JSON.
+pub const COLUMN_NAME_BYTES_MAX: usize = 1 << 10;
+/// Lists and objects inside one another in a text of JSON: serde_json reads no deeper, nor do most others.
+pub const JSON_DEPTH_MAX: usize = 127;
 /// Output ports of one stage.
 pub const PORTS_MAX: usize = 64;
 /// Rejections that a dead letter file gets for one batch is every one of them; a code is cut to this.

@@ -165,16 +165,15 @@ impl Descent {
     }
 
     /// The index of a made row among those that this port made from the same origin; none where the row was
-    /// passed on. Rows of one origin stand side by side, so this looks back no further than that origin's
-    /// own rows.
+    /// passed on. Rows of one origin stand side by side, the one that was passed on first.
     fn nth(&self, row: usize) -> Option<u32> {
-        let of_one = |origins: &[u32]| (0..row).rev().take_while(|&i| origins[i] == origins[row]).count();
+        let first_of = |origins: &[u32]| origins[..row].partition_point(|&origin| origin < origins[row]);
         match self {
             Self::Each => Some(0),
-            Self::Made { origins } => Some(of_one(origins) as u32),
+            Self::Made { origins } => Some((row - first_of(origins)) as u32),
             Self::Mixed { origins, made } => made[row].then(|| {
-                let first = row - of_one(origins);
-                made[first..row].iter().filter(|&&made| made).count() as u32
+                let first = first_of(origins);
+                (row - first - usize::from(!made[first])) as u32
             }),
         }
     }

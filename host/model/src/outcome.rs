@@ -4,6 +4,8 @@
 //! forwarded keeps its buffers and gets a selection; what is made brings columns of its own; where a port
 //! gets both, they are merged in the order of their origins.
 
+mod made;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
@@ -142,10 +144,33 @@ pub enum OutcomeError {
     Type { what: String, found: DataType, expected: DataType },
     #[error("it holds {held} of {rows} rows")]
     Held { held: u32, rows: usize },
+    #[error(
+        "its answer is too large: the rows that it made stand for {bytes} bytes, more than the {allowed} that what came in \
+         allows; raise `limits.output-ratio`"
+    )]
+    TooLarge { bytes: u64, allowed: u64 },
     #[error("its columns do not make a batch: {0}")]
     Batch(#[from] BatchError),
     #[error("its columns cannot be put together: {0}")]
     Arrow(#[from] ArrowError),
+}
+
+impl OutcomeError {
+    /// The short, stable code under which this is counted.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "output-too-large",
+            _ => "bad-answer",
+        }
+    }
+
+    /// As it is told of the stage.
+    pub fn told(&self) -> String {
+        match self {
+            Self::TooLarge { .. } => self.to_string(),
+            _ => format!("its answer breaks the contract: {self}"),
+        }
+    }
 }
 
 /// What follows from an answer.
@@ -157,10 +182,16 @@ pub struct Applied {
     pub tally: Tally,
 }
 
-/// Checks an answer and does what it says.
-pub fn apply(input: &Batch, outputs: &[OutputShape], outcome: Outcome) -> Result<Applied, OutcomeError> {
+/// Checks an answer and does what it says. `ratio`: how many bytes its made rows may stand for, for each that came in.
+pub fn apply(
+    input: &Batch,
+    outputs: &[OutputShape],
+    outcome: Outcome,
+    ratio: u64,
+) -> Result<Applied, OutcomeError> {
     let rows = input.rows();
     check(input, outputs, &outcome)?;
+    made::check(input, outputs, &outcome, ratio)?;
     let tally = tally(rows, &outcome)?;
     let mut batches = Vec::with_capacity(outcome.emissions.len());
     for emission in outcome.emissions {
@@ -386,7 +417,8 @@ fn map(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch, 
         headers: part(headers, &old.headers),
     };
     let lineage = input.lineage().through(&shape.stage, emission.port, Descent::Each);
-    Ok(Batch::new(shape.schema.clone(), input.rows(), columns, parts, lineage)?)
+    let batch = Batch::new(shape.schema.clone(), input.rows(), columns, parts, lineage)?;
+    Ok(batch.repeating(input.repeats()))
 }
 
 /// Forwarded and made rows together, in the order of their origins, a forwarded one before those made
@@ -432,8 +464,9 @@ fn merge(input: &Batch, shape: &OutputShape, emission: Emission) -> Result<Batch
         headers: part(&made.headers, &old.headers, from_input.headers)?,
     };
     let rows = order.origins.len();
+    let repeats = input.repeats().saturating_mul(order.repeats());
     let lineage = input.lineage().through(&shape.stage, emission.port, order.descent());
-    Ok(Batch::new(shape.schema.clone(), rows, columns, parts, lineage)?)
+    Ok(Batch::new(shape.schema.clone(), rows, columns, parts, lineage)?.repeating(repeats))
 }
 
 /// The order of forwarded and made rows of one emission.
@@ -470,6 +503,12 @@ impl Order {
             made.push(!take_forwarded);
         }
         Self { origins: from.into(), made: Some(made.into()), places: Some(places.into()) }
+    }
+
+    /// How many rows have one origin at most. They stand side by side.
+    fn repeats(&self) -> u32 {
+        let runs = self.origins.chunk_by(|a, b| a == b);
+        runs.map(|run| run.len() as u32).max().unwrap_or(1)
     }
 
     fn descent(self) -> Descent {

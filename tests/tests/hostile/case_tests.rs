@@ -93,3 +93,15 @@ cases! {
     dictionary_outside: Case::instant("dictionary-outside", "bad-answer", "is text 2 of 2");
     dictionary_offsets_backwards: Case::instant("dictionary-offsets-backwards", "bad-answer", "is 4 after 9");
 }
+
+// What stands for more than crosses, and what is slipped between the columns of a row.
+cases! {
+    dictionary_made: Case::instant("dictionary-made", "output-too-large", "the rows that it made stand for 2500");
+    rows_made: Case::instant("rows-made", "output-too-large", "the rows that it made stand for 300").padded(12_000);
+    header_names: Case::instant("header-names", "bad-answer", "the names of the made headers of port 0 have 3600000000 bytes");
+    json_smuggles: Case::instant("json-smuggles", "bad-answer", "is not one JSON value: `1,\"at\":666`");
+    json_none: Case::instant("json-none", "bad-answer", "is not one JSON value: `{not json`");
+    json_empty: Case::instant("json-empty", "bad-answer", "value 0 of set column 0 of port 0 is not one JSON value: ``");
+    json_made: Case::instant("json-made", "bad-answer", "value 0 of made column 0 of port 0 is not one JSON value");
+    json_deep: Case::instant("json-deep", "bad-answer", "is not one JSON value: `[[[[");
+}

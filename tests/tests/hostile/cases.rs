@@ -33,13 +33,15 @@ pub struct Case {
     pub deaths: usize,
     /// Records in a second; without end if 0.
     pub rate: u32,
+    /// What each record has beside the time at which it was made.
+    pub pad_bytes: usize,
 }
 
 impl Case {
     /// One that dies at once.
     pub fn instant(component: &'static str, code: &'static str, says: &'static str) -> Self {
-        let (memory_bytes, limits, deaths, rate) = (MEMORY_BYTES, "", 10, 40);
-        Self { component, code, says, deadline_ms: 0, memory_bytes, limits, deaths, rate }
+        let (deadline_ms, memory_bytes, limits, deaths, rate) = (0, MEMORY_BYTES, "", 10, 40);
+        Self { component, code, says, deadline_ms, memory_bytes, limits, deaths, rate, pad_bytes: 0 }
     }
 
     /// One that goes on until its time is over.
@@ -56,13 +58,24 @@ impl Case {
         Self { limits, ..self }
     }
 
+    pub fn padded(self, pad_bytes: usize) -> Self {
+        Self { pad_bytes, ..self }
+    }
+
     pub fn memory(self, memory_bytes: u64) -> Self {
         Self { memory_bytes, ..self }
     }
 
     fn manifest(&self) -> String {
         let Self { component, memory_bytes, limits, deaths, rate, .. } = self;
-        let record = if is_of_tables(component) { "{\"at\":\"{{now}}\"}" } else { "{{now}}" };
+        let pad = match self.pad_bytes {
+            0 => String::new(),
+            bytes => format!(",\"pad\":\"{}\"", "p".repeat(bytes)),
+        };
+        let record = match is_of_tables(component) {
+            true => format!("{{\"at\":\"{{{{now}}}}\"{pad}}}"),
+            false => "{{now}}".to_owned(),
+        };
         let format = if is_of_tables(component) { "jsonl" } else { "lines" };
         let rate = if *rate == 0 { String::new() } else { format!(", rate: {rate}") };
         let usual = format!(

@@ -2,6 +2,7 @@
 //! threads. It is stopped by the limit that is there for it and says so; the healthy pipeline loses nothing, hardly
 //! waits, and goes on.
 
+mod answers;
 mod beside;
 mod case_tests;
 mod cases;

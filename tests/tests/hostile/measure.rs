@@ -1,6 +1,7 @@
 //! Measuring on a machine that others use too: what misses its bound is measured again, with its own baseline, before
 //! it counts.
 
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -109,6 +110,19 @@ pub fn peak_bytes(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Runs a process to its end. What it left, and the most memory that it ever held.
+pub fn watched(mut command: Command) -> (Output, u64) {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let process = child.id();
+    let ends = std::thread::spawn(move || child.wait_with_output().expect("it ends"));
+    let mut peak = 0;
+    while !ends.is_finished() {
+        peak = peak_bytes(process).unwrap_or(peak);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    (ends.join().expect("its output is read"), peak)
 }
 
 /// The memory that this process holds now.

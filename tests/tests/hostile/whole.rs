@@ -21,6 +21,7 @@ fn components() -> BTreeSet<String> {
 #[test]
 fn every_component_has_a_test_and_stands_in_the_readme() {
     let tests = [
+        include_str!("answers.rs"),
         include_str!("case_tests.rs"),
         include_str!("ends.rs"),
         include_str!("loading.rs"),
@@ -31,7 +32,8 @@ fn every_component_has_a_test_and_stands_in_the_readme() {
     let components = components();
     assert!(components.len() >= 30, "{} components", components.len());
     for name in components {
-        assert!(tests.contains(&format!("\"{name}\"")), "{name} has no test");
+        let is_tested = [format!("\"{name}\""), format!("GUEST(hostile/{name})")];
+        assert!(is_tested.iter().any(|text| tests.contains(text)), "{name} has no test");
         assert!(readme.contains(&format!("| {name} |")), "{name} does not stand in guests/hostile/README.md");
     }
 }

@@ -8,6 +8,7 @@ use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
 use engine::{Call, CallError, StageLimits};
 use model::batch::{Batch, Column, Parts, Rows, opaque_schema};
+use model::limits::OUTPUT_RATIO;
 use model::lineage::{Lineage, Offsets, SourceRows};
 use model::outcome::{Forwarded, Origins, Outcome, OutputColumn, OutputShape, Rejection, apply};
 use model::stage::header_fields;
@@ -52,7 +53,7 @@ async fn one_made_of_each_is_what_its_list_says() {
     let (batch, shapes) = as_batch();
     let of_origins = |outcome: Outcome, expected: Origins| {
         assert_eq!(outcome.emissions[0].origins, expected);
-        apply(&batch, &shapes, outcome).expect("a good answer").batches.remove(0).1
+        apply(&batch, &shapes, outcome, OUTPUT_RATIO).expect("a good answer").batches.remove(0).1
     };
     let columns = [Column::new(values())];
     let each = process("wrap", 5, &columns).await.expect("an answer");
@@ -188,7 +189,7 @@ async fn indices_of_an_answer_are_left_to_who_knows_the_batch() {
 
 fn refused(outcome: Outcome) -> bool {
     let (batch, shapes) = as_batch();
-    apply(&batch, &shapes, outcome).is_err()
+    apply(&batch, &shapes, outcome, OUTPUT_RATIO).is_err()
 }
 
 /// The five values as the host has them, and what its two ports are.

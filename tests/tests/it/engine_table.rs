@@ -28,6 +28,7 @@ fn every_kind() -> Vec<(FieldSpec, ArrayRef)> {
         DictionaryArray::<UInt32Type>::try_new(keys, texts).expect("a dictionary")
     };
     let texts = StringArray::from(vec![Some("zéro"), None, Some(""), Some("three")]);
+    let json = StringArray::from(vec![Some("{\"zéro\": [0]}"), None, Some("\"\""), Some("3")]);
     let times = TimestampMicrosecondArray::from(vec![Some(1), None, Some(-3), Some(4)]);
     let column = |kind: Kind, array: ArrayRef| (field(kind.name(), kind), array);
     vec![
@@ -39,13 +40,13 @@ fn every_kind() -> Vec<(FieldSpec, ArrayRef)> {
         column(Kind::F64s, Arc::new(Float64Array::from(vec![Some(-0.5), None, Some(2.0), Some(3.0)]))),
         column(Kind::Times, Arc::new(times)),
         column(Kind::Days, Arc::new(Date32Array::from(vec![Some(1), None, Some(-2), Some(3)]))),
-        column(Kind::Texts, Arc::new(texts.clone())),
+        column(Kind::Texts, Arc::new(texts)),
         column(Kind::Dictionaries, Arc::new(dictionary)),
         column(
             Kind::Blobs,
             Arc::new(BinaryArray::from(vec![Some(&b"\xff"[..]), None, Some(b""), Some(b"x")])),
         ),
-        column(Kind::Jsons, Arc::new(texts)),
+        column(Kind::Jsons, Arc::new(json)),
     ]
 }
 

@@ -22,8 +22,8 @@ use std::time::Instant;
 use arrow::record_batch::RecordBatch;
 use flow::connector::{Barrier, ConnectError};
 use flow::pacing::Drain;
-use model::limits::{WRITE_BEHIND, WRITE_BYTES, WRITE_TIME};
-use tokio::sync::{mpsc, oneshot};
+use model::limits::{WRITE_BEHIND, WRITE_BEHIND_BYTES_MAX, WRITE_BYTES, WRITE_TIME};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub(crate) use csv::{CsvEncoder, CsvStyle};
 pub(crate) use encode::{EncodedSink, Encoder};
@@ -88,7 +88,8 @@ impl<T: Output + ?Sized> Output for Box<T> {
 }
 
 enum Command {
-    Write(Block),
+    /// With its room, which is free when it is written.
+    Write(Block, OwnedSemaphorePermit),
     Flush(oneshot::Sender<()>),
     Prepare(Barrier, oneshot::Sender<Vec<u8>>),
     Commit(Vec<u8>, oneshot::Sender<()>),
@@ -97,6 +98,8 @@ enum Command {
 /// The near end of a writing thread. When it is dropped, what was not prepared may be lost.
 pub(crate) struct Writer {
     commands: mpsc::Sender<Command>,
+    /// In bytes. One block that is larger than all of it has it for itself.
+    room: Arc<Semaphore>,
     /// To be waited for, of outputs that want it.
     thread: Option<thread::JoinHandle<()>>,
     /// What may be on its way to the thread, which finds out how quick the output is.
@@ -179,12 +182,13 @@ impl Writer {
                     break;
                 }
                 let done = match command {
-                    Command::Write(block) => {
+                    Command::Write(block, room) => {
                         let begun = Instant::now();
                         let written = output.write(&block);
                         let now = Instant::now();
                         drain.worked_off(block.bytes(), now - begun, WRITE_TIME, now);
                         open.store(drain.window(), Ordering::Relaxed);
+                        drop((block, room));
                         written
                     }
                     Command::Flush(reply) => output.flush().map(|()| {
@@ -207,11 +211,15 @@ impl Writer {
         let thread = spawned.map_err(|error| {
             ConnectError::failed("the writing thread", error, "free some memory or threads")
         })?;
-        Ok(Self { commands, thread: Some(thread).filter(|_| is_waited_for), window, abandoned, failed })
+        let (room, thread) =
+            (Arc::new(Semaphore::new(WRITE_BEHIND_BYTES_MAX)), Some(thread).filter(|_| is_waited_for));
+        Ok(Self { commands, room, thread, window, abandoned, failed })
     }
 
     async fn write(&mut self, block: Block) -> Result<(), ConnectError> {
-        self.commands.send(Command::Write(block)).await.map_err(|_| self.error())
+        let bytes = block.bytes().clamp(1, WRITE_BEHIND_BYTES_MAX) as u32;
+        let room = self.room.clone().acquire_many_owned(bytes).await.map_err(|_| self.error())?;
+        self.commands.send(Command::Write(block, room)).await.map_err(|_| self.error())
     }
 
     async fn flush(&mut self) -> Result<(), ConnectError> {

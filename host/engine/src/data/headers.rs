@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, MapArray, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use model::batch::{Column, Rows};
+use model::limits;
 use model::stage::header_fields;
 
 use super::gather::{VarlenScratch, varlen};
@@ -80,6 +81,7 @@ pub(crate) fn lift_headers(headers: HeadersOut, rows: usize, place: Place) -> Re
     }
     let mut offsets = Vec::with_capacity(rows + 1);
     let mut texts = Vec::with_capacity(count);
+    let mut name_bytes = 0usize;
     for (at, (&of, &name)) in of.iter().zip(&name).enumerate() {
         let text = names.get(name as usize);
         // `offsets` has an entry for every record begun so far.
@@ -89,7 +91,13 @@ pub(crate) fn lift_headers(headers: HeadersOut, rows: usize, place: Place) -> Re
             return Err(AnswerError::Header { what, at, of, name, rows, names });
         };
         offsets.resize(of as usize + 1, at as i32);
+        name_bytes = name_bytes.saturating_add(text.len());
         texts.push(text.as_str());
+    }
+    // Here each header has its name in full.
+    if name_bytes > limits::HEADER_NAMES_BYTES_MAX {
+        let (what, max) = (place.to_string(), limits::HEADER_NAMES_BYTES_MAX);
+        return Err(AnswerError::HeaderNames { what, bytes: name_bytes, max });
     }
     offsets.resize(rows + 1, count as i32);
     let values: BinaryArray = blob_values(values, count, None, place)?;
@@ -128,6 +136,18 @@ mod tests {
         assert_eq!((found.of, found.name), (&[0, 2, 2][..], &[0, 1, 0][..]));
         assert_eq!(*found.names, ["b", "a"]);
         assert_eq!(texts_of(found.values), ["zz", "x", ""]);
+    }
+
+    #[test]
+    fn a_name_that_crossed_once_is_not_written_out_without_end() {
+        let long = |bytes: usize| {
+            let mut given = headers(&[0, 1, 2, 3], &[0; 4], &["x"; 4]);
+            given.names[0] = "n".repeat(bytes);
+            lift_headers(given, 5, Place::new("headers"))
+        };
+        assert!(long(limits::HEADER_NAMES_BYTES_MAX / 4).is_ok());
+        let error = long(limits::HEADER_NAMES_BYTES_MAX / 4 + 1).expect_err("too much");
+        assert!(error.to_string().starts_with("the names of headers have 8388612 bytes"), "{error}");
     }
 
     #[test]

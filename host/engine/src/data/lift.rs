@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BooleanArray, DictionaryArray, PrimitiveArray, StringArray, UInt32Array,
+    Array as _, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, PrimitiveArray, StringArray,
+    UInt32Array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, Date32Type, Float32Type, Float64Type, Int32Type, Int64Type,
     TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
+use model::convert::{is_json_text, shown};
 use model::fields::{FieldSpec, Kind};
 use model::limits;
 use model::outcome::{Emission, Forwarded, Made, Origins, Outcome, Rejection};
@@ -276,8 +278,11 @@ fn column(out: ColumnOut, spec: &FieldSpec, rows: usize, place: Place) -> Result
             primitive::<TimestampMicrosecondType>(list, rows, nulls, place)
         }
         (DataOut::Days(list), Kind::Days) => primitive::<Date32Type>(list, rows, nulls, place),
-        (DataOut::Texts(list), Kind::Texts) | (DataOut::Jsons(list), Kind::Jsons) => {
-            Ok(Arc::new(text_values(list, rows, nulls, place)?))
+        (DataOut::Texts(list), Kind::Texts) => Ok(Arc::new(text_values(list, rows, nulls, place)?)),
+        (DataOut::Jsons(list), Kind::Jsons) => {
+            let texts = text_values(list, rows, nulls, place)?;
+            check_json(&texts, place)?;
+            Ok(Arc::new(texts))
         }
         (DataOut::Blobs(list), Kind::Blobs) => Ok(Arc::new(blob_values(list, rows, nulls, place)?)),
         (DataOut::Dictionaries(list), Kind::Dictionaries) => dictionary(list, rows, nulls, place),
@@ -373,6 +378,18 @@ fn text_values(
             None => AnswerError::Abi(error.to_string()),
         }
     })
+}
+
+/// Each text that is there is one JSON value: it is written as it is, between the names of its row.
+fn check_json(texts: &StringArray, place: Place) -> Result<(), AnswerError> {
+    let is_json = |row: usize| texts.is_null(row) || is_json_text(texts.value(row));
+    match (0..texts.len()).find(|&row| !is_json(row)) {
+        None => Ok(()),
+        Some(row) => {
+            let text = shown(texts.value(row).as_bytes());
+            Err(AnswerError::Json { what: place.to_string(), row, text })
+        }
+    }
 }
 
 fn dictionary(

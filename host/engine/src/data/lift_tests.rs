@@ -46,6 +46,10 @@ fn what_breaks_the_contract_is_named() {
         valid: None,
         data: DataOut::Texts(texts(offsets, bytes)),
     };
+    let json = |offsets: &[u32], bytes: &[u8]| ColumnOut {
+        valid: None,
+        data: DataOut::Jsons(texts(offsets, bytes)),
+    };
     let dict = |valid: Option<&[u8]>, indices: &[u32]| {
         let texts = texts(&[0, 1, 2], b"ab");
         ColumnOut {
@@ -72,6 +76,18 @@ fn what_breaks_the_contract_is_named() {
         (Kind::Texts, text(&[0, 1, u32::MAX], b"ab"), "end at 4294967295"),
         (Kind::Texts, text(&[0, 1, 2], b"a\xff"), "value 1 of set column 3 of port 1 is not UTF-8"),
         (Kind::Jsons, text(&[0, 1, 2], b"ab"), "is texts, the plan says jsons"),
+        (
+            Kind::Jsons,
+            json(&[0, 1, 11], b"11,\"id\":666"),
+            "value 1 of set column 3 of port 1 is not one JSON value",
+        ),
+        (
+            Kind::Jsons,
+            json(&[0, 9, 10], b"{not json1"),
+            "value 0 of set column 3 of port 1 is not one JSON value: `{not json`",
+        ),
+        (Kind::Jsons, json(&[0, 0, 1], b"1"), "is not one JSON value: ``"),
+        (Kind::Jsons, json(&[0, 1, 4], b"1NaN"), "is not one JSON value: `NaN`"),
         (Kind::Dictionaries, dict(None, &[0, 2]), "value 1 of set column 3 of port 1 is text 2 of 2"),
         (Kind::Dictionaries, dict(None, &[0]), "has 1 values for 2 rows"),
     ];

@@ -1,7 +1,7 @@
 //! A column as the kind that a stage wants it in.
 //!
-//! A value that has no counterpart there fails its row, and no other. Text becomes numbers, booleans, dates
-//! and timestamps by the same rules as in a CSV file; nested values become JSON text; timestamps become
+//! A value that has no counterpart there fails its row, and no other. Text becomes numbers, booleans, dates,
+//! timestamps and JSON by the same rules as in a CSV file; nested values become JSON text; timestamps become
 //! microseconds in UTC; a float loses its fraction where an integer is wanted.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use arrow::datatypes::{
 };
 use arrow::error::ArrowError;
 
+use super::json_check::is_json_text;
 use super::json_write::array_to_json;
 use super::text;
 use crate::batch::Column;
@@ -38,6 +39,9 @@ pub fn cast_array(values: &ArrayRef, to: Kind) -> Result<(ArrayRef, Vec<u32>), C
     let from = values.data_type();
     let never = || CastError::Never { from: from.clone(), to };
     let target = to.data_type().ok_or_else(never)?;
+    if to == Kind::Jsons && *from == DataType::Utf8 {
+        return Ok(json_of_texts(values));
+    }
     if *from == target {
         return Ok((values.clone(), Vec::new()));
     }
@@ -96,6 +100,21 @@ fn cast_texts(texts: &StringArray, to: Kind) -> Option<ArrayRef> {
     }
 }
 
+/// Texts that are JSON, as they are.
+fn json_of_texts(values: &ArrayRef) -> (ArrayRef, Vec<u32>) {
+    let texts: &StringArray = values.as_string();
+    let is_none = |row: &u32| {
+        let row = *row as usize;
+        texts.is_valid(row) && !is_json_text(texts.value(row))
+    };
+    let failed: Vec<u32> = (0..texts.len() as u32).filter(is_none).collect();
+    if failed.is_empty() {
+        return (values.clone(), failed);
+    }
+    let json = texts.iter().map(|text| text.filter(|text| is_json_text(text)));
+    (Arc::new(json.collect::<StringArray>()), failed)
+}
+
 /// Whether a column of `from` can be cast to `to` at all.
 pub fn can_cast(from: &DataType, to: Kind) -> bool {
     match to.data_type() {
@@ -137,6 +156,12 @@ mod tests {
                 texts(vec![Some("2020-01-01T01:00+01:00"), Some("?")]),
                 Kind::Times,
                 "\"2020-01-01T00:00:00Z\" null",
+                &[1],
+            ),
+            (
+                texts(vec![Some("{\"a\":1}"), Some("{a"), None]),
+                Kind::Jsons,
+                "\"{\\\"a\\\":1}\" null null",
                 &[1],
             ),
             (texts(vec![Some("a"), None]), Kind::Blobs, "\"YQ==\" null", &[]),

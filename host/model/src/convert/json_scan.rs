@@ -1,11 +1,11 @@
 //! Walking JSON text without building values: where a string ends, what kind of value comes next.
 //!
-//! Only what a caller looks at is taken apart; the inside of nested values is checked and skipped by
-//! serde_json, which also bounds their depth.
+//! Only what a caller looks at is taken apart; the inside of nested values is checked, their depth included, and
+//! skipped.
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
+use super::json_check::{is_json_text, value_end};
 
 /// A value of JSON, as far as it is of interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct Malformed {
 
 /// Whether the bytes are one JSON document and nothing else.
 pub fn is_json(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+    std::str::from_utf8(bytes).is_ok_and(is_json_text)
 }
 
 /// Calls `each` with every name and value of the one object that `text` is, until it says `false`.
@@ -227,16 +227,10 @@ impl<'a> Scanner<'a> {
     }
 
     fn nested(&mut self) -> Result<&'a str, Malformed> {
-        let rest = &self.text[self.at..];
-        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
-        match values.next() {
-            Some(Ok(_)) => {
-                let end = values.byte_offset();
-                self.at += end;
-                Ok(&rest[..end])
-            }
-            _ => Err(self.expected("a well-formed list or object")),
-        }
+        let start = self.at;
+        self.at = value_end(self.text.as_bytes(), start)
+            .map_err(|_| self.expected("a well-formed list or object"))?;
+        Ok(&self.text[start..self.at])
     }
 
     #[inline]

@@ -116,7 +116,7 @@ struct Limits {
     instances: Option<Count>,
     /// Transforms that keep state: all of it, `16GiB` unless set; without `--state` it is in memory, `256MiB` at most.
     state_bytes: Option<Size>,
-    /// Sources: the longest single record; a longer one is rejected.
+    /// Sources and transforms: the longest single record that they make; a longer one is refused.
     record_bytes: Option<Size>,
 }
 

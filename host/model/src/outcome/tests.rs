@@ -6,6 +6,8 @@ use arrow::datatypes::{Field, Schema};
 use super::*;
 use crate::lineage::{Lineage, Offsets, SourceRows};
 
+const RATIO: u64 = 1000;
+
 fn lineage() -> Lineage {
     Lineage::of_source(SourceRows {
         pipeline: "p".into(),
@@ -63,7 +65,7 @@ fn forwarded_rows_keep_their_buffers() {
     let (input, outputs) = opaque();
     let emission = Emission { forwarded: Forwarded::These(vec![1, 3]), ..Emission::default() };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let Applied { batches, tally, .. } = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, tally, .. } = apply(&input, &outputs, outcome, RATIO).expect("a good answer");
     let (port, batch) = &batches[0];
     assert_eq!((*port, values(batch)), (0, vec!["b".to_owned(), "d".to_owned()]));
     assert!(Arc::ptr_eq(batch.columns()[0].values(), input.columns()[0].values()), "the values were copied");
@@ -81,7 +83,7 @@ fn forwarded_and_made_rows_leave_in_the_order_of_their_origins() {
         ..Emission::default()
     };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let Applied { batches, tally, .. } = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, tally, .. } = apply(&input, &outputs, outcome, RATIO).expect("a good answer");
     assert_eq!(values(&batches[0].1), ["a", "A1", "A2", "B", "c", "D"]);
     let keys = batches[0].1.parts().keys.as_ref().expect("keys").flat().expect("flat");
     assert_eq!(*keys, *blobs(&["0", "0", "0", "1", "2", "3"]), "a made record has its origin's key");
@@ -101,7 +103,7 @@ fn a_map_keeps_what_is_the_inputs_and_has_the_ids_of_its_list() {
             let made = Made { set: vec![blobs(&values)], ..Made::default() };
             let emission = Emission { port: 1, origins, made, ..Emission::default() };
             let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-            apply(&input, &outputs, outcome).expect("a good answer")
+            apply(&input, &outputs, outcome, RATIO).expect("a good answer")
         };
         let (each, listed) = (applied(Origins::Each), applied(Origins::These((0..rows).collect())));
         let n = u64::from(rows);
@@ -140,7 +142,8 @@ fn one_made_of_each_joins_what_is_forwarded() {
     ];
     for (forwarded, expected) in cases {
         let shown = format!("{forwarded:?}");
-        let Applied { batches, tally, .. } = apply(&input, &outputs, outcome(forwarded)).expect("good");
+        let Applied { batches, tally, .. } =
+            apply(&input, &outputs, outcome(forwarded), RATIO).expect("good");
         assert_eq!(values(&batches[0].1).join(" "), expected, "{shown}");
         assert_eq!(tally, Tally { forwarded: 4, made: 4, ..Tally::default() }, "{shown}");
     }
@@ -153,7 +156,7 @@ fn a_map_of_a_table_sets_its_columns_beside_those_of_the_input() {
     let made = Made { set: vec![texts(&["x", "y", "z"])], times: Some(times.clone()), ..Made::default() };
     let emission = Emission { origins: Origins::Each, made, ..Emission::default() };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let Applied { batches, .. } = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, .. } = apply(&input, &outputs, outcome, RATIO).expect("a good answer");
     let flat = batches[0].1.to_arrow().expect("flat");
     assert_eq!(**flat.column(0), *texts(&["x", "y", "z"]));
     assert!(Arc::ptr_eq(batches[0].1.columns()[1].values(), input.columns()[0].values()), "copied");
@@ -170,7 +173,7 @@ fn made_rows_may_bring_keys_of_their_own() {
         ..Emission::default()
     };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let Applied { batches, .. } = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, .. } = apply(&input, &outputs, outcome, RATIO).expect("a good answer");
     let keys = batches[0].1.parts().keys.as_ref().expect("keys").flat().expect("flat");
     assert_eq!(*keys, *blobs(&["own", "3"]));
 }
@@ -186,7 +189,7 @@ fn a_table_joins_selected_and_set_columns() {
         ..Emission::default()
     };
     let outcome = Outcome { emissions: vec![emission], ..Outcome::default() };
-    let Applied { batches, .. } = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { batches, .. } = apply(&input, &outputs, outcome, RATIO).expect("a good answer");
     let flat = batches[0].1.to_arrow().expect("flat");
     assert_eq!(**flat.column(0), *texts(&["one", "three", "3 again"]));
     assert_eq!(**flat.column(1), Int64Array::from(vec![1, 3, 3]));
@@ -199,7 +202,7 @@ fn rejected_rows_are_counted_once_and_not_as_filtered() {
     let emission = Emission { forwarded: Forwarded::These(vec![0]), ..Emission::default() };
     let outcome =
         Outcome { emissions: vec![emission], rejections: vec![rejection(1), rejection(1)], held: 1 };
-    let Applied { rejections, tally, .. } = apply(&input, &outputs, outcome).expect("a good answer");
+    let Applied { rejections, tally, .. } = apply(&input, &outputs, outcome, RATIO).expect("a good answer");
     assert_eq!(rejections.len(), 2);
     assert_eq!(tally, Tally { forwarded: 1, rejected: 1, held: 1, filtered: 1, ..Tally::default() });
 }
@@ -257,12 +260,14 @@ fn answers_that_break_the_contract_are_refused() {
         ),
     ];
     for (expected, emissions) in cases {
-        let error = apply(&input, &outputs, Outcome { emissions, ..Outcome::default() }).expect_err(expected);
+        let error =
+            apply(&input, &outputs, Outcome { emissions, ..Outcome::default() }, RATIO).expect_err(expected);
         assert!(error.to_string().contains(expected), "expected `{expected}`, got `{error}`");
     }
-    let error = apply(&input, &outputs, Outcome { held: 4, ..Outcome::default() }).expect_err("held");
+    let error = apply(&input, &outputs, Outcome { held: 4, ..Outcome::default() }, RATIO).expect_err("held");
     assert_eq!(error.to_string(), "it holds 4 of 3 rows");
     let rejections = vec![Rejection { row: 3, code: "c".into(), message: String::new() }];
-    let error = apply(&input, &outputs, Outcome { rejections, ..Outcome::default() }).expect_err("rejection");
+    let error =
+        apply(&input, &outputs, Outcome { rejections, ..Outcome::default() }, RATIO).expect_err("rejection");
     assert_eq!(error.to_string(), "rejections[0] names row 3 of a batch of 3");
 }

@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use super::backward::{Draft, DraftEdge, DraftPort, DraftStage};
 use super::{Conversion, Form, Plan, Stream, declared_schema};
-use crate::convert::can_cast;
+use crate::convert::{can_cast, shown};
 use crate::diagnostics::{Diagnostic, Diagnostics, Span};
 use crate::fields::{FieldSpec, Kind, places};
 use crate::limits;
@@ -253,6 +253,20 @@ impl<'p> Planner<'p> {
                 self.problems.push(
                     Diagnostic::new("plan::columns", message).label(stage.reference.span, "this source"),
                 );
+            }
+            if let Some(field) =
+                schema.fields().iter().find(|field| field.name().len() > limits::COLUMN_NAME_BYTES_MAX)
+            {
+                let message = format!(
+                    "`{}` has a column of which the name has {} bytes, the most is {}: {}",
+                    *stage.name,
+                    field.name().len(),
+                    limits::COLUMN_NAME_BYTES_MAX,
+                    shown(field.name().as_bytes())
+                );
+                let problem =
+                    Diagnostic::new("plan::column-name", message).label(stage.reference.span, "this source");
+                self.problems.push(problem.help("give it a shorter name in the data"));
             }
             if let Some(twice) = duplicate(schema.fields().iter().map(|field| field.name().as_str())) {
                 let message = format!("`{}` has two columns of the name `{twice}`", *stage.name);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use connect::{PlannedSink, PlannedSource, SinkSpec, SourceSpec, SpecError, Wanted};
 use flow::connector::{Committed, ConnectError, ConnectErrorKind, Places, Sink, Source};
 use model::diagnostics::Diagnostic;
+use model::limits::RECORD_BYTES_MAX;
 use model::manifest::{Pipeline, Role, Stage};
 use model::plan::{Answer, Form, SourceWork, Stream};
 use serde_json::{Map, Value};
@@ -75,6 +76,13 @@ pub(super) fn plan(
         }
     };
     planned.map_err(|error| cannot_plan(stage, error))
+}
+
+/// How large a record of a stage may be: under `with`, it is the connector's own.
+pub(super) fn record_bytes(stage: &Stage) -> u64 {
+    let own = stage.with.value.get(RECORD_BYTES).and_then(Value::as_u64);
+    let given = own.or(stage.limits.record_bytes.map(|bytes| bytes.value.0));
+    given.unwrap_or(RECORD_BYTES_MAX as u64)
 }
 
 /// `limits.record-bytes` bounds the records of a source that reads them from somewhere.

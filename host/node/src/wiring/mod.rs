@@ -169,6 +169,7 @@ pub fn stage_limits(stage: &Stage) -> StageLimits {
             .map_or(default.host_call_bytes, |bytes| bytes.value.0 as usize),
         output_bytes: given.output_bytes.map_or(default.output_bytes, |bytes| bytes.value.0 as usize),
         output_ratio: given.output_ratio.map_or(default.output_ratio, |ratio| ratio.value.0),
+        record_bytes: given.record_bytes.map_or(default.record_bytes, |bytes| bytes.value.0),
         log_lines: given.log_lines.map_or(default.log_lines, |lines| lines.value.0 as u32),
         resources: given.resources.map_or(default.resources, |count| count.value.0 as usize),
         instances: given.instances.map_or(default.instances, |count| count.value.0 as u32),

@@ -20,6 +20,7 @@ use model::manifest::{Role, Stage};
 use model::plan::{SinkWork, SourceWork, TransformWork, Work};
 use serde_json::Value;
 
+use super::builtin::record_bytes;
 use super::{Code, Wired, stage_limits};
 use crate::exit::Result;
 use crate::report::frames;
@@ -58,6 +59,7 @@ impl Wired {
         Rules {
             on_error: pipeline.stages.iter().map(|stage| stage.on_error.value).collect(),
             retry: pipeline.stages.iter().map(|stage| stage.retry).collect(),
+            record_bytes: pipeline.stages.iter().map(record_bytes).collect(),
             on_failure: pipeline.on_failure,
             fuel_per_second: pipeline.quota.fuel_per_second.map(|fuel| fuel.0),
         }

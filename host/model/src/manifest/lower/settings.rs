@@ -324,9 +324,9 @@ fn limits(
 /// Why a limit has no meaning for a stage.
 fn misplaced(key: &str, role: Option<Spanned<Role>>, built_in: bool) -> Option<&'static str> {
     match key {
-        "record-bytes" => role
-            .is_some_and(|role| role.value != Role::Source)
-            .then_some("belongs to a source: no longer record gets past it"),
+        "record-bytes" => {
+            role.is_some_and(|role| role.value == Role::Sink).then_some("belongs to a source or a transform")
+        }
         "state-bytes" if role.is_some_and(|role| role.value != Role::Transform) => {
             Some("belongs to a transform: sources keep their places, and sinks what they commit")
         }
