@@ -10,5 +10,6 @@ mod engine_load;
 mod engine_state;
 mod engine_table;
 mod guests;
+mod older_stores;
 mod state_runs;
 mod state_store;
