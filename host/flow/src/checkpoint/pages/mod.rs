@@ -229,8 +229,12 @@ fn asked(offset: u64, bytes: usize) -> Result<Asked> {
         page if page > 0 && offset.is_multiple_of(page_bytes) && bytes.is_multiple_of(PAGE_BYTES) => {
             Ok(Asked::Pages(page))
         }
-        _ => Err(Error::new(ErrorKind::InvalidInput, format!("{bytes} bytes at {offset} are no pages"))),
+        _ => Err(no_pages(offset, bytes)),
     }
+}
+
+fn no_pages(offset: u64, bytes: usize) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("{bytes} bytes at {offset} are no pages"))
 }
 
 /// Pages from `page` on in parts that lie together: the first page of each, and the range of its bytes.
@@ -269,6 +273,9 @@ impl StorageBackend for Pages {
     }
 
     fn set_len(&self, len: u64) -> Result<()> {
+        if !len.is_multiple_of(PAGE_BYTES as u64) {
+            return Err(no_pages(0, len as usize));
+        }
         let (mut header, pages) = (self.header(), len / PAGE_BYTES as u64);
         // What is cut off is not missed later: the record that says so stands before.
         if pages < header.record.pages {
@@ -287,12 +294,10 @@ impl StorageBackend for Pages {
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
         match asked(offset, data.len())? {
-            Asked::Header(range) => {
-                let used = range.start..range.end.min(HEADER_BYTES);
-                let data = data.get(..used.len()).filter(|_| range.end <= HEADER_BYTES);
-                let Some(data) = data else { return Err(ErrorKind::InvalidInput.into()) };
-                self.write_header(&mut self.header(), |record| record.header[used].copy_from_slice(data))
+            Asked::Header(range) if range.end <= HEADER_BYTES => {
+                self.write_header(&mut self.header(), |record| record.header[range].copy_from_slice(data))
             }
+            Asked::Header(_) => Err(no_pages(offset, data.len())),
             Asked::Pages(page) => {
                 runs(page, data.len()).try_for_each(|(page, range)| self.write_run(page, &data[range]))
             }
