@@ -11,9 +11,11 @@ mod layout;
 mod overlay;
 pub(super) mod takeover;
 
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use model::limits::CHECKPOINT_CHECKSUMS_MAX;
 use redb::StorageBackend;
 
 use crate::disk::{DiskFile, read_exact_at};
@@ -39,6 +41,9 @@ impl Damage {
 pub struct Pages {
     file: Box<dyn DiskFile>,
     header: Mutex<Header>,
+    /// Of pages that were written, by their numbers, and are not in the file yet: most of what is written before a sync
+    /// lies one behind the other.
+    checksums: Mutex<BTreeMap<u64, u32>>,
     damage: Damage,
 }
 
@@ -84,7 +89,7 @@ impl Pages {
             write_record(&*file, index, &record)?;
         }
         let header = Header { record, index: 0, stands: Stands::No, pages: 0 };
-        Ok(Self { file, header: Mutex::new(header), damage: Damage::default() })
+        Ok(Self::of(file, header, Damage::default()))
     }
 
     /// Opens one that is there.
@@ -114,7 +119,11 @@ impl Pages {
             _ => return Err(ends(format!("had {} bytes", layout::file_bytes(record.pages))).into()),
         };
         let header = Header { record, index, stands: Stands::Unknown, pages };
-        Ok(Self { file, header: Mutex::new(header), damage })
+        Ok(Self::of(file, header, damage))
+    }
+
+    fn of(file: Box<dyn DiskFile>, header: Header, damage: Damage) -> Self {
+        Self { file, header: Mutex::new(header), checksums: Mutex::default(), damage }
     }
 
     /// What is found to be wrong while the database has it.
@@ -124,6 +133,30 @@ impl Pages {
 
     fn header(&self) -> MutexGuard<'_, Header> {
         self.header.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn checksums(&self) -> MutexGuard<'_, BTreeMap<u64, u32>> {
+        self.checksums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts checksums into the file, those that lie together at once. Whoever looks for one waits until all are there.
+    fn write_checksums(&self, checksums: &mut BTreeMap<u64, u32>) -> Result<()> {
+        let mut run = Vec::new();
+        let mut next = None;
+        for (page, checksum) in std::mem::take(checksums) {
+            let (_, at) = layout::place(page);
+            match &mut next {
+                Some((from, behind)) if *behind == at => *behind += CHECKSUM_BYTES as u64,
+                next => {
+                    if let Some((from, _)) = next.replace((at, at + CHECKSUM_BYTES as u64)) {
+                        self.file.write_at(&run, from)?;
+                        run.clear();
+                    }
+                }
+            }
+            run.extend(checksum.to_le_bytes());
+        }
+        next.map_or(Ok(()), |(from, _)| self.file.write_at(&run, from))
     }
 
     /// Writes what the header is now, beside the last one that stands.
@@ -143,6 +176,7 @@ impl Pages {
     }
 
     fn sync(&self, header: &mut Header) -> Result<()> {
+        self.write_checksums(&mut self.checksums())?;
         self.file.sync()?;
         header.stands = Stands::Yes;
         Ok(())
@@ -150,66 +184,53 @@ impl Pages {
 
     /// Reads pages that lie one behind the other.
     fn read_run(&self, page: u64, out: &mut [u8]) -> Result<()> {
-        let (at, checksums_at) = layout::place(page);
-        let mut checksums = Checksums::of(out.len() / PAGE_BYTES);
-        let checksums = checksums.bytes();
-        let ended = |error: Error| match error.kind() {
-            ErrorKind::UnexpectedEof => {
-                self.damage.tell(format!("it ends before page {page}, which is in use"))
-            }
-            _ => error,
-        };
-        read_exact_at(&*self.file, out, at).map_err(ended)?;
-        read_exact_at(&*self.file, checksums, checksums_at).map_err(ended)?;
-        for (page, (bytes, checksum)) in
-            (page..).zip(out.chunks(PAGE_BYTES).zip(checksums.chunks(CHECKSUM_BYTES)))
-        {
-            if layout::checksum(page, bytes).to_le_bytes() != checksum {
+        let at = layout::place(page).0;
+        read_exact_at(&*self.file, out, at).map_err(|error| self.ended(page, error))?;
+        for (page, bytes) in (page..).zip(out.chunks(PAGE_BYTES)) {
+            if layout::checksum(page, bytes) != self.checksum_of(page)? {
                 let at = layout::place(page).0;
-                return Err(self
-                    .damage
-                    .tell(format!("page {page}, at byte {at}, is not what was written there")));
+                let why = format!("page {page}, at byte {at}, is not what was written there");
+                return Err(self.damage.tell(why));
             }
         }
         Ok(())
     }
 
-    fn write_run(&self, page: u64, bytes: &[u8]) -> Result<()> {
-        let (at, checksums_at) = layout::place(page);
-        let mut checksums = Checksums::of(bytes.len() / PAGE_BYTES);
-        let checksums = checksums.bytes();
-        for (page, (bytes, checksum)) in
-            (page..).zip(bytes.chunks(PAGE_BYTES).zip(checksums.chunks_mut(CHECKSUM_BYTES)))
-        {
-            checksum.copy_from_slice(&layout::checksum(page, bytes).to_le_bytes());
+    /// What is not waiting to be written is in the file, and stays there while it is read.
+    fn checksum_of(&self, page: u64) -> Result<u32> {
+        let waiting = self.checksums().get(&page).copied();
+        if let Some(checksum) = waiting {
+            return Ok(checksum);
         }
-        self.file.write_at(bytes, at)?;
-        self.file.write_at(checksums, checksums_at)
+        let mut checksum = [0; CHECKSUM_BYTES];
+        let read = read_exact_at(&*self.file, &mut checksum, layout::place(page).1);
+        read.map_err(|error| self.ended(page, error))?;
+        Ok(u32::from_le_bytes(checksum))
+    }
+
+    fn ended(&self, page: u64, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::UnexpectedEof => {
+                self.damage.tell(format!("it ends before page {page}, which is in use"))
+            }
+            _ => error,
+        }
+    }
+
+    fn write_run(&self, page: u64, bytes: &[u8]) -> Result<()> {
+        self.file.write_at(bytes, layout::place(page).0)?;
+        for (page, bytes) in (page..).zip(bytes.chunks(PAGE_BYTES)) {
+            let checksum = layout::checksum(page, bytes);
+            self.checksums().insert(page, checksum);
+        }
+        let mut checksums = self.checksums();
+        if checksums.len() > CHECKPOINT_CHECKSUMS_MAX { self.write_checksums(&mut checksums) } else { Ok(()) }
     }
 }
 
 fn write_record(file: &dyn DiskFile, index: usize, record: &Record) -> Result<()> {
     let bytes = record.encode();
     layout::record_places(index).into_iter().try_for_each(|at| file.write_at(&bytes, at))
-}
-
-/// Room for the checksums of a run of pages. Nearly all runs are of one page.
-enum Checksums {
-    One([u8; CHECKSUM_BYTES]),
-    Many(Vec<u8>),
-}
-
-impl Checksums {
-    fn of(pages: usize) -> Self {
-        if pages == 1 { Self::One([0; CHECKSUM_BYTES]) } else { Self::Many(vec![0; pages * CHECKSUM_BYTES]) }
-    }
-
-    fn bytes(&mut self) -> &mut [u8] {
-        match self {
-            Self::One(one) => one,
-            Self::Many(many) => many,
-        }
-    }
 }
 
 /// What is asked for, as the database is known to ask.
@@ -283,6 +304,8 @@ impl StorageBackend for Pages {
             self.write_header(&mut header, |_| {})?;
             self.sync(&mut header)?;
         }
+        // Nor is what was written there.
+        self.checksums().split_off(&pages);
         self.file.set_bytes(layout::file_bytes(pages))?;
         header.pages = pages;
         Ok(())

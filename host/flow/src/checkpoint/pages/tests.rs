@@ -173,6 +173,26 @@ fn what_is_cut_off_by_the_database_is_not_missed() {
     assert_eq!(&read, b"redb\x07\x07\x07\x07\x07");
 }
 
+/// Its checksum waits, and is not written where nothing is any more.
+#[test]
+fn a_page_that_is_cut_off_before_it_was_synced_leaves_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("pages");
+    let pages = Pages::create(file(&path)).expect("made");
+    pages.set_len(5 * 4096).expect("longer");
+    pages.write(4 * 4096, &[4; PAGE_BYTES]).expect("written");
+    pages.sync_data().expect("synced");
+    pages.set_len(3000 * 4096).expect("longer");
+    pages.write(2999 * 4096, &[7; PAGE_BYTES]).expect("written");
+    let mut page = [0; PAGE_BYTES];
+    pages.read(2999 * 4096, &mut page).expect("read before it is synced");
+    pages.set_len(5 * 4096).expect("shorter");
+    pages.sync_data().expect("synced");
+    assert_eq!(file(&path).bytes().expect("a length"), layout::file_bytes(5));
+    pages.read(4 * 4096, &mut page).expect("read");
+    assert_eq!(page, [4; PAGE_BYTES]);
+}
+
 #[test]
 fn above_an_overlay_nothing_is_changed() {
     for is_closed in [true, false] {
