@@ -2,6 +2,7 @@
 //! step, and ends with an exit code other than 0 at the first step that fails.
 
 mod checks;
+mod damage;
 mod demo;
 mod faults;
 mod guests;
@@ -25,6 +26,7 @@ cargo xtask VERB
   install  put the conveyor binary into ~/.cargo/bin
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
   faults   200 kills, 50 power cuts, a full disk, and a slow reader, against the binary
+  damage   files that Conveyor keeps, damaged at random: --count COUNT times each, from --seed N on
   guests   build every guest to a component
   pairs    whether this tree is as fast as an earlier one: REVISION [WORD...], rows that have a word in their name
   hostile  build the guests of guests/hostile alone
@@ -67,6 +69,10 @@ fn main() -> ExitCode {
 /// What a verb and the words behind it ask for.
 fn read(verb: &str, rest: &[String]) -> anyhow::Result<Verb> {
     let run: Verb = match verb {
+        "damage" => {
+            let asked = damage::Asked::read(rest)?;
+            return Ok(Box::new(move |places| damage::run(places, &asked)));
+        }
         "pairs" => {
             let asked = pairs::Asked::read(rest)?;
             return Ok(Box::new(move |places| pairs::run(places, &asked)));

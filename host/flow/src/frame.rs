@@ -50,7 +50,7 @@ pub(crate) fn parse_file_head<const N: usize>(
 
 /// Why the head of a file is not one.
 #[derive(thiserror::Error, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeadError {
+pub enum HeadError {
     #[error("it does not begin as one does")]
     Foreign,
     #[error("it is of version {found}, known is {known}")]

@@ -4,6 +4,7 @@ mod bad_components;
 mod bad_data;
 mod bad_manifests;
 mod compiling;
+mod damage;
 mod dead_letters;
 mod failures;
 mod fairness;

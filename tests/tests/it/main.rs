@@ -1,6 +1,7 @@
 //! What only shows when the parts are together: one binary, one file for each part and property.
 
 mod contract;
+mod damage;
 mod engine_bytes;
 mod engine_ends;
 mod engine_grants;
@@ -11,5 +12,6 @@ mod engine_state;
 mod engine_table;
 mod growth;
 mod guests;
+mod older_stores;
 mod state_runs;
 mod state_store;

@@ -163,3 +163,37 @@ async fn names_are_scanned_over_what_is_on_disk_and_what_is_not_yet() {
     let expected: Vec<_> = (900..1100).map(|name| (format!("{name:04}"), value(name).to_owned())).collect();
     assert_eq!(found, expected);
 }
+
+/// A page is looked at when it is read, which may be long after the store was opened.
+#[tokio::test]
+async fn a_state_that_is_damaged_while_it_is_used_is_told_by_name_and_nothing_more_is_stored() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut store, _) = open(dir.path());
+    let state_here = state(&mut store, "a");
+    let keys: Vec<String> = (0..20_000).map(|n| format!("key {n}")).collect();
+    let value = "v".repeat(1000);
+    for (number, chunk) in keys.chunks(5_000).enumerate() {
+        let writes: Vec<_> = chunk.iter().map(|key| (key.as_str(), Some(value.as_str()))).collect();
+        write(&state_here, &writes);
+        store_all(&mut store, number as u64 + 1, &[("a", &state_here)]);
+    }
+    drop((state_here, store));
+    let (mut store, standing) = open(dir.path());
+    let state = state(&mut store, "a");
+    assert_eq!(read(&state, &["key 7"]).await, [Some(value.clone())]);
+    let path = dir.path().join("checkpoints.redb");
+    let mut bytes = std::fs::read(&path).expect("the file");
+    bytes[33 * 4096..].iter_mut().step_by(512).for_each(|byte| *byte ^= 4);
+    // In place: the store has the file open.
+    std::io::Write::write_all(&mut std::fs::File::options().write(true).open(&path).expect("open"), &bytes)
+        .expect("written");
+    let asked: Vec<&str> = keys.iter().map(String::as_str).step_by(997).collect();
+    let error = state.get(&entries(&asked, "")).await.map(|_| ()).expect_err("it is damaged").to_string();
+    for part in ["checkpoints.redb is damaged", "page", "--reset"] {
+        assert!(error.contains(part), "{error}");
+    }
+    let next = Checkpoint { number: 9, ..standing.expect("it stands").checkpoint };
+    let stored =
+        store.put(&next, Duration::ZERO).map(|_| ()).expect_err("nothing more is stored").to_string();
+    assert!(stored.contains("checkpoints.redb is damaged"), "{stored}");
+}

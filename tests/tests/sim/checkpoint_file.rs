@@ -1,13 +1,15 @@
 //! The database that checkpoints are kept in, on the simulated disk: what was committed stands after a crash at any
-//! operation, whole, and what was being committed stands or does not. The rest of the simulation has a store of its own,
-//! because this one orders what it writes as it likes, and a seed has to be the same each time.
+//! operation, whole, and what was being committed stands or does not; nothing that a crash tears is taken for damage.
+//! The rest of the simulation has a store of its own, because this one orders what it writes as it likes, and a seed has
+//! to be the same each time.
 
-use std::io::{Error, ErrorKind, Result};
+use std::io::Error;
 use std::path::Path;
 
 use fastrand::Rng;
-use flow::disk::{Disk, DiskFile, Mode};
-use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition};
+use flow::checkpoint::pages::{OpenError, Pages};
+use flow::disk::{Disk, Mode};
+use redb::{Database, ReadableDatabase, TableDefinition};
 
 use super::disk::{Crash, SimDisk};
 
@@ -18,54 +20,26 @@ const MAKING: &str = "/checkpoints.making";
 /// Written anew with each commit.
 const SPLITS: u64 = 12;
 
-struct Backend(Box<dyn DiskFile>);
-
-impl std::fmt::Debug for Backend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(FILE)
-    }
-}
-
-impl StorageBackend for Backend {
-    fn len(&self) -> Result<u64> {
-        self.0.bytes()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        match self.0.read_at(out, offset)? {
-            count if count == out.len() => Ok(()),
-            _ => Err(Error::from(ErrorKind::UnexpectedEof)),
-        }
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.0.set_bytes(len)
-    }
-
-    fn sync_data(&self) -> Result<()> {
-        self.0.sync()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.0.write_at(data, offset)
-    }
-}
-
 fn open(disk: &SimDisk) -> std::result::Result<Database, redb::Error> {
     let (path, making) = (Path::new(FILE), Path::new(MAKING));
-    let is_there = disk.stat(path)?.is_some();
-    let file = if is_there { disk.open(path, Mode::Change) } else { disk.open(making, Mode::Create) }?;
-    let database = Database::builder().create_with_backend(Backend(file))?;
-    if !is_there {
+    if disk.stat(path)?.is_none() {
+        drop(Pages::create(disk.open(making, Mode::Create)?)?);
+        disk.open(making, Mode::Change)?.sync()?;
         disk.rename(making, path)?;
     }
+    let pages = Pages::open(disk.open(path, Mode::Change)?).map_err(|error| match error {
+        OpenError::Io(error) => error,
+        other => Error::other(other),
+    })?;
+    let database = Database::builder().create_with_backend(pages)?;
     disk.sync_dir(Path::new("/"))?;
     Ok(database)
 }
 
-fn commit(database: &Database, number: u64, is_quick: bool) -> std::result::Result<(), redb::Error> {
+/// In two phases, as every commit of the product is: a page is read only where it was synced before.
+fn commit(database: &Database, number: u64) -> std::result::Result<(), redb::Error> {
     let mut change = database.begin_write()?;
-    change.set_quick_repair(is_quick);
+    change.set_quick_repair(true);
     {
         let mut places = change.open_table(PLACES)?;
         for split in 0..SPLITS {
@@ -101,7 +75,6 @@ fn what_was_committed_stands_after_a_crash_at_any_operation() {
     for seed in 0..40 {
         let mut random = Rng::with_seed(seed);
         let disk = SimDisk::new(random.fork());
-        let is_quick = random.bool();
         let (mut sure, mut tried) = (0, 0);
         for _ in 0..8 {
             disk.set_fuse(Some(random.u64(0..120)));
@@ -115,7 +88,7 @@ fn what_was_committed_stands_after_a_crash_at_any_operation() {
                 (sure, tried) = (found, found);
                 loop {
                     tried = sure + 1;
-                    commit(&database, tried, is_quick)?;
+                    commit(&database, tried)?;
                     sure = tried;
                 }
             };

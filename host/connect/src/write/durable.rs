@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 pub(super) use flow::disk::dir_of as directory_of;
 use flow::disk::{Disk, DiskFile, Mode};
 use flow::fault::{self, Point};
+use model::limits::READ_BYTES;
 
 /// A file that is gone already is as good.
 pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<()> {
@@ -27,6 +28,22 @@ pub(super) fn open_cut(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<Box<d
     }
     file.sync()?;
     Ok(file)
+}
+
+/// The CRC32C of the first `bytes` of a file; none where it has fewer.
+pub(super) fn checksum(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<Option<u32>> {
+    let file = disk.open(path, Mode::Read)?;
+    let (mut at, mut crc, mut piece) = (0, 0, vec![0; READ_BYTES]);
+    while at < bytes {
+        let some = piece.len().min(usize::try_from(bytes - at).unwrap_or(READ_BYTES));
+        let read = file.read_at(&mut piece[..some], at)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        crc = crc32c::crc32c_append(crc, &piece[..read]);
+        at += read as u64;
+    }
+    Ok(Some(crc))
 }
 
 /// The length of a file; none if there is no such file.

@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind};
@@ -17,7 +16,7 @@ use serde::Deserialize;
 
 use super::durable::{directory_of, open_cut, resolved};
 use super::one::OneFile;
-use super::packed::{Packed, Packing, Place};
+use super::packed::{Packed, Packing, Place, Written};
 use super::rotate::{Names, Rotation, name_end};
 use super::row::FileRow;
 use super::token::{InPlace, Lost, Token, Wrote};
@@ -108,7 +107,7 @@ struct Current {
     path: PathBuf,
     /// For what has to be done to it around its contents.
     file: File,
-    written: Arc<AtomicU64>,
+    written: Arc<Written>,
     begun: Instant,
     /// What is there stays.
     append: bool,
@@ -198,7 +197,7 @@ impl InPlaceOutput {
             }
         };
         let file = options.open(&path).map_err(|error| failed(&path, &error))?;
-        let written = Arc::new(AtomicU64::new(0));
+        let written = Arc::default();
         let append = self.if_exists == IfExists::Append;
         self.current = Some(Current { path, file, written, begun: Instant::now(), append, packed: None });
         Ok(())
@@ -227,7 +226,7 @@ impl InPlaceOutput {
     fn rotate(&mut self) -> Result<(), ConnectError> {
         let Some((rotation, _)) = &self.rotation else { return Ok(()) };
         let Some(current) = &self.current else { return Ok(()) };
-        let written = current.written.load(Ordering::Relaxed);
+        let written = current.written.bytes();
         let is_empty = written == 0 && current.packed.is_none();
         if is_empty || !rotation.is_due(written, current.begun.elapsed()) {
             return Ok(());

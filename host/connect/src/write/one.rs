@@ -8,15 +8,14 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use flow::connector::{Barrier, Committed, ConnectError};
 use flow::disk::{Disk, DiskFile, Mode};
 use flow::fault::{self, Point};
 
-use super::durable::{check_writable, directory_of, length, open_cut, remove, remove_leftovers};
+use super::durable::{check_writable, checksum, directory_of, length, open_cut, remove, remove_leftovers};
 use super::file::{FileOptions, IfExists, failed};
-use super::packed::{Packed, Packing, Place};
+use super::packed::{Packed, Packing, Place, Written};
 use super::token::{Lost, One, Part, Token, Wrote};
 use super::{Block, Output};
 
@@ -30,7 +29,13 @@ pub(crate) struct OneFile {
     header: Vec<u8>,
     state: One,
     /// The part that is being written.
-    current: Option<(Arc<dyn DiskFile>, Packed)>,
+    current: Option<Current>,
+}
+
+struct Current {
+    file: Arc<dyn DiskFile>,
+    written: Arc<Written>,
+    packed: Packed,
 }
 
 impl OneFile {
@@ -65,6 +70,7 @@ impl OneFile {
     /// Commits what the token says once more, and undoes what came behind it.
     fn resume(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         let state = self.read(token)?;
+        state.parts.iter().try_for_each(|part| self.check(part))?;
         self.put_parts(&state.parts)?;
         let fail = |error| failed(&self.target, &error);
         let found = length(&*self.disk, &self.target).map_err(fail)?;
@@ -93,6 +99,19 @@ impl OneFile {
         directory_of(&self.target).join(format!(".{name}.{number}.part"))
     }
 
+    /// Whether a part that an earlier run wrote is still what it was. One that is not there is in the file already.
+    fn check(&self, part: &Part) -> Result<(), ConnectError> {
+        let path = self.part(part.number);
+        let fail = |error| failed(&path, &error);
+        if part.crc.is_none() || length(&*self.disk, &path).map_err(fail)?.is_none() {
+            return Ok(());
+        }
+        match checksum(&*self.disk, &path, part.bytes).map_err(fail)? == part.crc {
+            true => Ok(()),
+            false => Err(Lost::Damaged(path.display().to_string()).of(&self.target)),
+        }
+    }
+
     /// Parts that a crash has left.
     fn remove_unknown(&self) -> std::io::Result<()> {
         let start = format!(".{}.", self.target.file_name().unwrap_or_default().to_string_lossy());
@@ -117,19 +136,20 @@ impl OneFile {
             let path = self.part(self.state.next);
             let file: Arc<dyn DiskFile> = self.disk.open(&path, Mode::Create)?.into();
             let place = Place::At(file.clone(), 0);
-            let mut packed = Packed::begin(place, &self.packing, &Arc::new(AtomicU64::new(0)))?;
+            let written = Arc::default();
+            let mut packed = Packed::begin(place, &self.packing, &written)?;
             if !self.state.begun {
                 packed.put_bytes(&self.header)?;
             }
-            self.current = Some((file, packed));
+            self.current = Some(Current { file, written, packed });
             fault::pass(Point::PartBegun);
         }
-        Ok(&mut self.current.as_mut().expect("it was begun above").1)
+        Ok(&mut self.current.as_mut().expect("it was begun above").packed)
     }
 
     /// Ends the part that is being written, and makes it durable.
     fn finish_part(&mut self) -> std::io::Result<()> {
-        let Some((file, packed)) = self.current.take() else { return Ok(()) };
+        let Some(Current { file, written, packed }) = self.current.take() else { return Ok(()) };
         packed.finish()?;
         let replaces = !self.state.begun;
         if replaces {
@@ -140,7 +160,7 @@ impl OneFile {
         self.disk.sync_dir(directory_of(&self.target))?;
         fault::pass(Point::PartNamed);
         let (number, at, bytes) = (self.state.next, self.state.end, file.bytes()?);
-        self.state.parts.push(Part { number, at, bytes, replaces });
+        self.state.parts.push(Part { number, at, bytes, replaces, crc: Some(written.crc()) });
         self.state.next += 1;
         self.state.end += bytes;
         self.state.begun = true;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Result, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use flate2::write::GzEncoder;
@@ -47,10 +47,34 @@ pub(super) enum Place {
     At(Arc<dyn DiskFile>, u64),
 }
 
+/// What has reached the disk of a file, from its first byte on.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    bytes: AtomicU64,
+    /// CRC32C, of a file that is committed to.
+    crc: AtomicU32,
+}
+
+impl Written {
+    /// Of a file that is gone on with.
+    pub fn of(bytes: u64, crc: u32) -> Self {
+        Self { bytes: bytes.into(), crc: crc.into() }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn crc(&self) -> u32 {
+        self.crc.load(Ordering::Relaxed)
+    }
+}
+
 /// Counts what reaches the disk.
 pub(super) struct Counted {
     place: Place,
-    written: Arc<AtomicU64>,
+    /// Nobody else writes to it.
+    written: Arc<Written>,
 }
 
 impl Write for Counted {
@@ -60,10 +84,12 @@ impl Write for Counted {
             Place::At(file, at) => {
                 file.write_at(bytes, *at)?;
                 *at += bytes.len() as u64;
+                let crc = crc32c::crc32c_append(self.written.crc(), bytes);
+                self.written.crc.store(crc, Ordering::Relaxed);
                 bytes.len()
             }
         };
-        self.written.fetch_add(count as u64, Ordering::Relaxed);
+        self.written.bytes.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 
@@ -76,7 +102,7 @@ impl Write for Counted {
 }
 
 impl Packed {
-    pub(super) fn begin(place: Place, packing: &Packing, written: &Arc<AtomicU64>) -> Result<Self> {
+    pub(super) fn begin(place: Place, packing: &Packing, written: &Arc<Written>) -> Result<Self> {
         let counted = Counted { place, written: written.clone() };
         Ok(match packing {
             Packing::None => Self::Plain(counted),

@@ -5,22 +5,21 @@
 //! what stands behind that is cut off when a run goes on from there. Where it is packed, each checkpoint ends a member
 //! or a frame; a file of Parquet ends with each checkpoint.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flow::connector::{Barrier, Committed, ConnectError};
 use flow::disk::{Disk, DiskFile, Mode};
 use flow::fault::{self, Point};
 
-use super::durable::{check_writable, directory_of, length, open_cut, remove_leftovers};
+use super::durable::{check_writable, checksum, directory_of, length, open_cut, remove_leftovers};
 use super::file::{FileOptions, IfExists, failed};
-use super::packed::{Packed, Packing, Place};
+use super::packed::{Packed, Packing, Place, Written};
 use super::rotate::{Names, Rotation, name_end};
-use super::token::{Lost, Row, Token, Working, Wrote};
+use super::token::{Lost, Row, Sum, Token, Working, Wrote};
 use super::{Block, Output};
 
 pub(crate) struct FileRow {
@@ -34,8 +33,8 @@ pub(crate) struct FileRow {
     rotation: Rotation,
     names: Names,
     current: Option<Current>,
-    /// Files that are full and not committed.
-    full: Vec<String>,
+    /// Files that are full and not committed, with what is in them.
+    full: BTreeMap<String, Sum>,
     /// Whether there has been a file.
     begun: bool,
     /// Whether names have come or gone since the directory was synced.
@@ -46,7 +45,7 @@ struct Current {
     /// What it is called when it is full.
     name: String,
     file: Arc<dyn DiskFile>,
-    written: Arc<AtomicU64>,
+    written: Arc<Written>,
     /// Microseconds since the Unix epoch.
     begun: i64,
     /// None where a member or a frame has ended and none has begun.
@@ -65,7 +64,7 @@ impl FileRow {
         if committed.0.is_none() && if_exists == IfExists::Fail && names.is_taken() {
             return Err(failed(&path, &ErrorKind::AlreadyExists.into()));
         }
-        let (current, full, begun, renamed) = (None, Vec::new(), false, false);
+        let (current, full, begun, renamed) = (None, BTreeMap::new(), false, false);
         let mut output =
             Self { name, disk, path, packing, header, rotation, names, current, full, begun, renamed };
         let open = match &committed.0 {
@@ -80,10 +79,11 @@ impl FileRow {
     /// Commits what the token says once more, and cuts the file that was being written back to it. Its hidden name.
     fn resume(&mut self, token: &[u8]) -> Result<Option<String>, ConnectError> {
         let row = self.read(token)?;
+        row.sums.iter().try_for_each(|(name, sum)| self.check(name, *sum))?;
         self.give_names(&row.full)?;
         self.names.skip_to(row.next);
         self.begun = row.begun;
-        let Some(Working { name, bytes, begun }) = row.open else { return Ok(None) };
+        let Some(Working { name, bytes, crc, begun }) = row.open else { return Ok(None) };
         let (hidden, full) = (self.hidden(&name), self.directory().join(&name));
         let fail = |error| failed(&hidden, &error);
         match length(&*self.disk, &hidden).map_err(fail)? {
@@ -92,10 +92,28 @@ impl FileRow {
             None if length(&*self.disk, &full).map_err(fail)?.is_some() => return Err(Lost::Later.of(&full)),
             None => return Err(Lost::NoPart(hidden.display().to_string()).of(&full)),
         }
+        let found = checksum(&*self.disk, &hidden, bytes).map_err(fail)?;
+        let crc = crc.or(found).filter(|_| crc.is_none() || found == crc);
+        let crc = crc.ok_or_else(|| Lost::Damaged(hidden.display().to_string()).of(&full))?;
         let file = open_cut(&*self.disk, &hidden, bytes).map_err(fail)?.into();
-        let written = Arc::new(AtomicU64::new(bytes));
+        let written = Arc::new(Written::of(bytes, crc));
         self.current = Some(Current { name: name.clone(), file, written, begun, packed: None });
         Ok(Some(hidden_name(&name)))
+    }
+
+    /// Whether a full file of an earlier run is still what it was. One whose hidden name is gone has its own already.
+    fn check(&self, name: &str, sum: Sum) -> Result<(), ConnectError> {
+        let hidden = self.hidden(name);
+        let fail = |error| failed(&hidden, &error);
+        match length(&*self.disk, &hidden).map_err(fail)? {
+            None => return Ok(()),
+            Some(found) if found != sum.bytes => {}
+            Some(_) if checksum(&*self.disk, &hidden, sum.bytes).map_err(fail)? == Some(sum.crc) => {
+                return Ok(());
+            }
+            Some(_) => {}
+        }
+        Err(Lost::Damaged(hidden.display().to_string()).of(&self.directory().join(name)))
     }
 
     fn read(&self, token: &[u8]) -> Result<Row, ConnectError> {
@@ -136,13 +154,13 @@ impl FileRow {
             let path = self.names.next(begun);
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let file = self.disk.open(&self.hidden(&name), Mode::Create)?.into();
-            let written = Arc::new(AtomicU64::new(0));
+            let written = Arc::default();
             self.current = Some(Current { name, file, written, begun, packed: None });
             (self.begun, self.renamed) = (true, true);
         }
         let current = self.current.as_mut().expect("it was begun above");
         if current.packed.is_none() {
-            let at = current.written.load(Ordering::Relaxed);
+            let at = current.written.bytes();
             let place = Place::At(current.file.clone(), at);
             let mut packed = Packed::begin(place, &self.packing, &current.written)?;
             if at == 0 {
@@ -157,7 +175,7 @@ impl FileRow {
     fn rotate(&mut self) -> std::io::Result<()> {
         let Some(current) = &self.current else { return Ok(()) };
         let age = Duration::from_micros(u64::try_from(now() - current.begun).unwrap_or(0));
-        let written = current.written.load(Ordering::Relaxed);
+        let written = current.written.bytes();
         let is_empty = written == 0 && current.packed.is_none();
         if is_empty || !self.rotation.is_due(written, age) { Ok(()) } else { self.finish_file() }
     }
@@ -165,7 +183,8 @@ impl FileRow {
     fn finish_file(&mut self) -> std::io::Result<()> {
         let Some(mut current) = self.current.take() else { return Ok(()) };
         current.settle()?;
-        self.full.push(current.name);
+        let sum = Sum { bytes: current.written.bytes(), crc: current.written.crc() };
+        self.full.insert(current.name, sum);
         Ok(())
     }
 
@@ -248,18 +267,21 @@ impl Output for FileRow {
         self.prepare_files(barrier).map_err(|error| failed(&self.path, &error))?;
         let open = self.current.as_ref().map(|current| Working {
             name: current.name.clone(),
-            bytes: current.written.load(Ordering::Relaxed),
+            bytes: current.written.bytes(),
+            crc: Some(current.written.crc()),
             begun: current.begun,
         });
-        let row = Row { next: self.names.next_number(), full: self.full.clone(), open, begun: self.begun };
+        let (full, sums) = (self.full.keys().cloned().collect(), self.full.clone());
+        let row = Row { next: self.names.next_number(), full, sums, open, begun: self.begun };
         Ok(Token::write(&self.name, Wrote::Row(row)))
     }
 
     fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         let committed = self.read(token)?;
         self.give_names(&committed.full)?;
-        let committed: HashSet<&str> = committed.full.iter().map(String::as_str).collect();
-        self.full.retain(|name| !committed.contains(name.as_str()));
+        for name in &committed.full {
+            self.full.remove(name);
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! What a file sink remembers with a checkpoint.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use flow::connector::ConnectError;
@@ -52,6 +53,9 @@ pub(super) struct Part {
     pub(super) bytes: u64,
     /// It becomes the file, in place of what has the name now.
     pub(super) replaces: bool,
+    /// CRC32C of it; none in a token of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) crc: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,9 +64,19 @@ pub(super) struct Row {
     pub(super) next: u64,
     /// Names of files that are full, and get them when the checkpoint is committed.
     pub(super) full: Vec<String>,
+    /// What is in those, by their names; nothing of those of an older version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) sums: BTreeMap<String, Sum>,
     pub(super) open: Option<Working>,
     /// Whether there has been a file.
     pub(super) begun: bool,
+}
+
+/// How many bytes a file has, and their CRC32C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sum {
+    pub(super) bytes: u64,
+    pub(super) crc: u32,
 }
 
 /// A file that is being written.
@@ -72,6 +86,9 @@ pub(super) struct Working {
     pub(super) name: String,
     /// How much of it belongs to the checkpoint.
     pub(super) bytes: u64,
+    /// CRC32C of that; none in a token of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) crc: Option<u32>,
     /// Microseconds since the Unix epoch.
     pub(super) begun: i64,
 }
@@ -100,6 +117,8 @@ pub(super) enum Lost {
     Shorter { known: u64, found: u64 },
     #[error("what was prepared for it is gone: there is no {0}")]
     NoPart(String),
+    #[error("what was prepared for it is damaged: {0} is not what was written")]
+    Damaged(String),
     #[error("it was finished by a later checkpoint than the one to go on from")]
     Later,
     #[error("something else has that name now")]
@@ -140,16 +159,21 @@ mod tests {
 
     #[test]
     fn tokens_come_back_as_they_were_and_others_are_told() {
-        let part = Part { number: 3, at: 10, bytes: 5, replaces: false };
+        let part = Part { number: 3, at: 10, bytes: 5, replaces: false, crc: Some(9) };
         let one = Wrote::One(One { next: 4, end: 15, begun: true, parts: vec![part] });
-        let working = Working { name: "o-000002.csv".into(), bytes: 9, begun: -1 };
-        let row =
-            Wrote::Row(Row { next: 3, full: vec!["o-000001.csv".into()], open: Some(working), begun: true });
+        let working = Working { name: "o-000002.csv".into(), bytes: 9, crc: Some(7), begun: -1 };
+        let full = "o-000001.csv".to_owned();
+        let sums = [(full.clone(), Sum { bytes: 8, crc: 6 })].into();
+        let row = Wrote::Row(Row { next: 3, full: vec![full], sums, open: Some(working), begun: true });
         for wrote in [one, row, Wrote::Place(InPlace { file: "o.csv".into(), bytes: 1, begun: true })] {
             let token = Token::write("o.csv", wrote.clone());
             assert_eq!(Token::read("o.csv", &token), Ok(wrote));
             assert_eq!(Token::read("p.csv", &token), Err(Lost::OtherPath("o.csv".into())));
         }
+        let older = br#"{"v":1,"path":"o.csv","row":{"next":3,"full":["a"],"open":{"name":"b","bytes":9,"begun":-1},"begun":true}}"#;
+        let open = Working { name: "b".into(), bytes: 9, crc: None, begun: -1 };
+        let row = Row { next: 3, full: vec!["a".into()], open: Some(open), begun: true, ..Row::default() };
+        assert_eq!(Token::read("o.csv", older), Ok(Wrote::Row(row)));
         assert_eq!(Token::read("o.csv", b"{\"v\":7}"), Err(Lost::Version(7)));
         assert!(matches!(Token::read("o.csv", b"{\"v\":1}"), Err(Lost::Unreadable(_))));
         assert!(matches!(Token::read("o.csv", b""), Err(Lost::Unreadable(_))));

@@ -1,8 +1,8 @@
 //! Compiled code on disk, so that a component is compiled once per digest and engine.
 //!
 //! `<digest>-<engine>.cwasm` holds the code, `.dwarf` beside it what is looked up after a death, and a JSON file of
-//! the same name what the component said of itself. The last names the length and the hash of the first: code that
-//! was cut short or damaged is compiled again, never run. The hash is XXH3 with 128 bits, because it reads ten gigabytes a second and cold
+//! the same name what the component said of itself, behind a line with its own hash. It names the length and the hash of
+//! the first: what was cut short or damaged is compiled again, never run or believed. The hash is XXH3 with 128 bits, because it reads ten gigabytes a second and cold
 //! starts wait for it; it finds damage, not an attacker. Against those the directory is its owner's alone:
 //! who can write there can run code as this user anyway.
 
@@ -22,7 +22,7 @@ use super::translate::Translated;
 use super::{Digest, child};
 
 /// The shape of the JSON file; another one is as good as none.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What is kept beside the code.
 #[derive(Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl Entry {
             tracing::warn!(dir = %self.dir.display(), "others can write to the cache of compiled code: not used");
             return None;
         }
-        let sidecar: Sidecar = serde_json::from_slice(&fs::read(self.path("json")).ok()?).ok()?;
+        let sidecar: Sidecar = serde_json::from_slice(unhashed(&fs::read(self.path("json")).ok()?)?).ok()?;
         if sidecar.format != FORMAT {
             return None;
         }
@@ -126,7 +126,7 @@ impl Entry {
         if !debug.is_empty() {
             self.write("dwarf", debug)?;
         }
-        self.write("json", &serde_json::to_vec_pretty(&sidecar)?)?;
+        self.write("json", &hashed(&serde_json::to_vec_pretty(&sidecar)?))?;
         File::open(&self.dir)?.sync_all()
     }
 
@@ -137,6 +137,18 @@ impl Entry {
         file.persist(self.path(extension)).map_err(|e| e.error)?;
         Ok(())
     }
+}
+
+/// Text behind a line with its hash.
+fn hashed(text: &[u8]) -> Vec<u8> {
+    [hash_text(text).as_bytes(), b"\n", text].concat()
+}
+
+/// The text, where its hash is right.
+fn unhashed(bytes: &[u8]) -> Option<&[u8]> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let (hash, text) = (&bytes[..end], &bytes[end + 1..]);
+    (hash == hash_text(text).as_bytes()).then_some(text)
 }
 
 pub(super) fn hash_text(code: &[u8]) -> String {
@@ -214,11 +226,15 @@ mod tests {
     #[test]
     fn damaged_code_is_not_loaded() {
         type Damage = fn(&mut Vec<u8>);
-        let damages: [(&str, &str, Damage); 5] = [
+        let damages: [(&str, &str, Damage); 6] = [
             ("a bit of the code", "cwasm", |bytes| bytes[1000] ^= 1),
             ("the last byte of the code", "cwasm", |bytes| *bytes.last_mut().expect("bytes") ^= 0x80),
             ("the end of the code", "cwasm", |bytes| bytes.truncate(bytes.len() - 1)),
             ("all of the code", "cwasm", |bytes| bytes.clear()),
+            ("a letter in the sidecar", "json", |bytes| {
+                let at = bytes.windows(3).position(|three| three == b"\"n\"").expect("the name");
+                bytes[at + 1] = b'm';
+            }),
             ("the end of the sidecar", "json", |bytes| bytes.truncate(bytes.len() / 2)),
         ];
         for (what, extension, damage) in damages {

@@ -9,8 +9,10 @@
 
 mod align;
 mod coordinator;
+mod file;
 mod keeper;
-mod making;
+mod kept;
+pub mod pages;
 mod participant;
 mod state_tables;
 mod store;
@@ -95,6 +97,13 @@ pub enum CheckpointError {
     Locked { path: PathBuf },
     #[error("{} is not of this version: {why}; use the version that wrote it, or begin anew with `--reset`", path.display())]
     Foreign { path: PathBuf, why: String },
+    #[error("{} is damaged: {why}; nothing of it is used. Put it back from a copy of its directory, or begin anew with `--reset`: \
+         then sources are read from their beginning, what stages remember is gone, and what sinks have may come again", path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("the database in {} broke: {why}; nothing more is stored in it, and what was stands. Run again to go on from there; \
+         if it breaks again, put the file back from a copy of its directory, or begin anew with `--reset`: then sources are read \
+         from their beginning, what stages remember is gone, and what sinks have may come again", path.display())]
+    Broke { path: PathBuf, why: String },
     #[error("there are no checkpoints in {}; name the directory that `run --state` was given", path.display())]
     None { path: PathBuf },
     #[error("these checkpoints have no room for the state of stage `{stage}`")]
@@ -104,7 +113,7 @@ pub enum CheckpointError {
 impl CheckpointError {
     /// Whether somebody has to change what they typed, rather than the disk.
     pub fn is_input(&self) -> bool {
-        !matches!(self, Self::Io { .. } | Self::Full { .. })
+        !matches!(self, Self::Io { .. } | Self::Full { .. } | Self::Damaged { .. } | Self::Broke { .. })
     }
 }
 

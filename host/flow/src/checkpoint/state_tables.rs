@@ -1,17 +1,17 @@
 //! The states of stages in the file of the checkpoints: a table for each, in the order of places, and how much is in it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Packed;
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageError, TableDefinition, TableError, WriteTransaction,
 };
 
 use super::CheckpointError;
-use super::store::io;
-use crate::state::{PlaceValue, StateBase, StateDelta, StateGauge, StateSize};
+use super::kept::Kept;
+use crate::state::{PlaceValue, StateBase, StateDelta, StateGauge, StateSize, read_place};
 
 type Places<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
 type ReadOnly = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -51,7 +51,9 @@ pub(super) fn write(
                 None => table.remove(place)?,
             };
             if let Some(before) = before {
-                (keys, bytes) = (keys - 1, bytes - named - before.value().len() as u64);
+                let gone = named + before.value().len() as u64;
+                let left = keys.checked_sub(1).zip(bytes.checked_sub(gone));
+                (keys, bytes) = left.ok_or_else(|| wrong_size(stage))?;
             }
             Ok::<_, redb::StorageError>(())
         })?;
@@ -84,9 +86,8 @@ pub(super) fn adopt(
     Ok(())
 }
 
-/// How much state each stage has.
-pub(super) fn sizes(database: &impl ReadableDatabase) -> Result<BTreeMap<String, StateSize>, redb::Error> {
-    let read = database.begin_read()?;
+/// How much state each stage has, which is as much as is there.
+pub(super) fn sizes(read: &ReadTransaction) -> Result<BTreeMap<String, StateSize>, redb::Error> {
     let table = match read.open_table(SIZES) {
         Ok(table) => table,
         Err(TableError::TableDoesNotExist(_)) => return Ok(BTreeMap::new()),
@@ -95,20 +96,34 @@ pub(super) fn sizes(database: &impl ReadableDatabase) -> Result<BTreeMap<String,
     let mut sizes = BTreeMap::new();
     for entry in table.iter()? {
         let (stage, size) = entry?;
-        let (keys, bytes) = size.value();
-        sizes.insert(stage.value().to_owned(), StateSize { keys, bytes });
+        let (stage, (keys, bytes)) = (stage.value(), size.value());
+        let there = match read.open_table(Places::new(&name_of(stage))) {
+            Ok(table) => table.len()?,
+            Err(TableError::TableDoesNotExist(_)) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if there != keys {
+            return Err(wrong_size(stage).into());
+        }
+        sizes.insert(stage.to_owned(), StateSize { keys, bytes });
     }
     Ok(sizes)
 }
 
+fn wrong_size(stage: &str) -> StorageError {
+    StorageError::Corrupted(format!("the state of stage `{stage}` is not as large as it says"))
+}
+
+/// An entry as it is on disk, whose place is one.
+fn checked<'a>(place: &'a [u8], value: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), redb::Error> {
+    let why = || redb::Error::Corrupted("the state of a stage has an entry without a key".to_owned());
+    read_place(place).map(|_| (place, value)).ok_or_else(why)
+}
+
 /// The states of stages that have any.
-pub(super) fn of(
-    database: &Arc<Database>,
-    path: &Path,
-    sizes: BTreeMap<String, StateSize>,
-) -> BTreeMap<String, StateTable> {
+pub(super) fn of(database: &Arc<Kept>, sizes: BTreeMap<String, StateSize>) -> BTreeMap<String, StateTable> {
     let table = |(stage, size): (String, StateSize)| {
-        let table = StateTable::new(database.clone(), path, &stage, size);
+        let table = StateTable::new(database.clone(), &stage, size);
         (stage, table)
     };
     sizes.into_iter().map(table).collect()
@@ -117,8 +132,7 @@ pub(super) fn of(
 /// The state of one stage, read as the last write left it.
 #[derive(Clone)]
 pub(super) struct StateTable {
-    database: Arc<Database>,
-    path: PathBuf,
+    database: Arc<Kept>,
     name: String,
     pub gauge: StateGauge,
 }
@@ -126,22 +140,22 @@ pub(super) struct StateTable {
 impl std::fmt::Debug for StateTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StateTable")
-            .field("path", &self.path)
+            .field("path", &self.database.path())
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
 }
 
 impl StateTable {
-    pub fn new(database: Arc<Database>, path: &Path, stage: &str, size: StateSize) -> Self {
+    pub fn new(database: Arc<Kept>, stage: &str, size: StateSize) -> Self {
         let gauge = StateGauge::default();
         gauge.set(size);
-        Self { database, path: path.to_owned(), name: name_of(stage), gauge }
+        Self { database, name: name_of(stage), gauge }
     }
 
     /// None where nothing was ever written.
-    fn table(&self) -> Result<Option<ReadOnly>, redb::Error> {
-        match self.database.begin_read()?.open_table(Places::new(&self.name)) {
+    fn table(&self, database: &Database) -> Result<Option<ReadOnly>, redb::Error> {
+        match database.begin_read()?.open_table(Places::new(&self.name)) {
             Ok(table) => Ok(Some(table)),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(error.into()),
@@ -153,8 +167,7 @@ impl StateTable {
         none: T,
         read: impl FnOnce(ReadOnly) -> Result<T, redb::Error>,
     ) -> Result<T, CheckpointError> {
-        let found = self.table().and_then(|table| table.map_or(Ok(none), read));
-        found.map_err(|error| io(&self.path, error))
+        self.database.with(|database| self.table(database)?.map_or(Ok(none), read))
     }
 }
 
@@ -189,7 +202,8 @@ impl StateBase for StateTable {
             };
             let entries = range.take(most).map(|entry| {
                 let (place, value) = entry?;
-                Ok((place.value().into(), value.value().into()))
+                let (place, value) = checked(place.value(), value.value())?;
+                Ok((place.into(), value.into()))
             });
             entries.collect()
         })
@@ -199,7 +213,8 @@ impl StateBase for StateTable {
         self.read((), |table| {
             for entry in table.iter()? {
                 let (place, value) = entry?;
-                see(place.value(), value.value());
+                let (place, value) = checked(place.value(), value.value())?;
+                see(place, value);
             }
             Ok(())
         })

@@ -1,25 +1,26 @@
 //! Checkpoints of one pipeline in one file, written with one synced commit each.
 //!
 //! Only what changed since the checkpoint before is written, so that a source of ten thousand files costs what it
-//! read and not what it has. What is in the file is whole after a crash at any instant: that is redb's promise.
+//! read and not what it has. What is in the file is whole after a crash at any instant: that is redb's promise. What is
+//! read of it is what was written: that is `pages`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::limits::{CHECKPOINT_CACHE_BYTES, CHECKPOINTS_LISTED_MAX};
+use model::limits::CHECKPOINTS_LISTED_MAX;
 use redb::{
-    Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition, TableError, WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    TableError, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 
-use super::making::open_or_make;
+use super::file::{look, open_or_make};
+use super::kept::{Kept, io};
 use super::state_tables::{self, StateTable};
 use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
 use crate::connector::Places;
-use crate::disk::is_full;
 use crate::letters::wall_clock;
 use crate::state::{StateBase, StateSize};
 
@@ -64,6 +65,12 @@ struct Head {
     summary: Summary,
 }
 
+/// What every layout of [`Head`] has.
+#[derive(Deserialize)]
+struct Layout {
+    format: u64,
+}
+
 /// The checkpoint that stands, with what is needed to tell whether a run may go on from it.
 #[derive(Clone, Debug)]
 pub struct Standing {
@@ -79,8 +86,7 @@ pub struct Standing {
 
 /// The store of one pipeline.
 pub struct RedbStore {
-    path: PathBuf,
-    database: Arc<Database>,
+    database: Arc<Kept>,
     /// By stage. Whoever reads one is told through it how much there is.
     states: BTreeMap<String, StateTable>,
     stages: BTreeMap<String, StageMark>,
@@ -97,18 +103,13 @@ pub struct Opened {
 impl RedbStore {
     /// Opens the store in `dir`, which is made where it is missing. One process has it at a time.
     pub fn open(dir: &Path) -> Result<Opened, CheckpointError> {
-        let path = dir.join(FILE);
-        std::fs::create_dir_all(dir).map_err(|error| of_disk(dir, error))?;
-        let mut options = Database::builder();
-        options.set_cache_size(CHECKPOINT_CACHE_BYTES);
-        let database = open_or_make(&path, |path| options.create(path));
-        let database = Arc::new(database.map_err(|error| opening(&path, error))?);
-        let standing = standing(&*database, &path)?;
+        std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
+        let database = Arc::new(open_or_make(&dir.join(FILE))?);
+        let standing = standing(&database)?;
         let last = standing.as_ref().map(|standing| standing.checkpoint.clone()).unwrap_or_default();
         sync_directory(dir)?;
-        let sizes = state_tables::sizes(&*database).map_err(|error| io(&path, error))?;
-        let states = state_tables::of(&database, &path, sizes);
-        let store = Self { states, path, database, stages: BTreeMap::new(), revision: String::new(), last };
+        let states = state_tables::of(&database, sizes(&database)?);
+        let store = Self { states, database, stages: BTreeMap::new(), revision: String::new(), last };
         Ok(Opened { store, standing })
     }
 
@@ -120,21 +121,20 @@ impl RedbStore {
         renames: &[(String, String)],
         forgotten: &[String],
     ) -> Result<(), CheckpointError> {
-        self.write_adopted(standing, renames, forgotten).map_err(|error| not_stored(&self.path, error))?;
+        self.database.with(|database| self.write_adopted(database, standing, renames, forgotten))?;
         self.last = standing.checkpoint.clone();
-        let sizes = state_tables::sizes(&*self.database).map_err(|error| io(&self.path, error))?;
-        self.states = state_tables::of(&self.database, &self.path, sizes);
+        self.states = state_tables::of(&self.database, sizes(&self.database)?);
         Ok(())
     }
 
     fn write_adopted(
         &self,
+        database: &Database,
         standing: &Standing,
         renames: &[(String, String)],
         forgotten: &[String],
     ) -> Result<(), redb::Error> {
-        let mut change = self.database.begin_write()?;
-        change.set_quick_repair(true);
+        let change = begin(database)?;
         {
             self.write_places(&change, &standing.checkpoint)?;
             state_tables::adopt(&change, renames, forgotten)?;
@@ -149,16 +149,19 @@ impl RedbStore {
     /// The epoch of a new owner, higher than that of any earlier one: of those who have it from here, and, as far as
     /// the clock goes, of those who had no store and took the time itself, in microseconds since the Unix epoch.
     pub fn next_epoch(&mut self, now_us: u64) -> Result<u64, CheckpointError> {
-        self.write_epoch(now_us).map_err(|error| not_stored(&self.path, error))
+        self.database.with(|database| Self::write_epoch(database, now_us))
     }
 
-    fn write_epoch(&self, now_us: u64) -> Result<u64, redb::Error> {
-        let mut change = self.database.begin_write()?;
-        change.set_quick_repair(true);
+    fn write_epoch(database: &Database, now_us: u64) -> Result<u64, redb::Error> {
+        let change = begin(database)?;
         let epoch = {
             let mut meta = change.open_table(META)?;
-            let last = meta.get(EPOCH)?.and_then(|last| last.value().try_into().ok().map(u64::from_be_bytes));
-            let epoch = last.unwrap_or(0).saturating_add(1).max(now_us);
+            let last = match meta.get(EPOCH)?.map(|last| last.value().try_into().map(u64::from_be_bytes)) {
+                None => 0,
+                Some(Ok(last)) => last,
+                Some(Err(_)) => return Err(redb::Error::Corrupted("its epoch is no number".to_owned())),
+            };
+            let epoch = last.saturating_add(1).max(now_us);
             meta.insert(EPOCH, epoch.to_be_bytes().as_slice())?;
             epoch
         };
@@ -175,38 +178,8 @@ impl RedbStore {
     /// What stands in `dir`, and the last checkpoints that were stored there, oldest first. Nothing is changed.
     pub fn look(dir: &Path) -> Result<(Option<Standing>, Vec<Summary>), CheckpointError> {
         let path = dir.join(FILE);
-        if !path.is_file() {
-            return Err(CheckpointError::None { path: dir.to_owned() });
-        }
-        match ReadOnlyDatabase::open(&path) {
-            Ok(database) => Self::look_into(&database, &path),
-            // Whoever wrote it died. Nothing that stands is changed by putting it in order.
-            Err(DatabaseError::RepairAborted) => {
-                let database = Database::open(&path).map_err(|error| opening(&path, error))?;
-                Self::look_into(&database, &path)
-            }
-            Err(error) => Err(opening(&path, error)),
-        }
-    }
-
-    fn look_into(
-        database: &impl ReadableDatabase,
-        path: &Path,
-    ) -> Result<(Option<Standing>, Vec<Summary>), CheckpointError> {
-        let standing = standing(database, path)?;
-        let read = database.begin_read().map_err(|error| io(path, error))?;
-        let mut summaries = Vec::new();
-        match read.open_table(HISTORY) {
-            Ok(table) => {
-                for entry in table.iter().map_err(|error| io(path, error))? {
-                    let (_, summary) = entry.map_err(|error| io(path, error))?;
-                    summaries.push(decode(summary.value(), path)?);
-                }
-            }
-            Err(TableError::TableDoesNotExist(_)) => {}
-            Err(error) => return Err(io(path, error)),
-        }
-        Ok((standing, summaries))
+        let database = look(&path)?.ok_or_else(|| CheckpointError::None { path: dir.to_owned() })?;
+        Ok((standing(&database)?, database.with(summaries)?))
     }
 
     fn head(&self, letters: u64, summary: Summary, is_settled: bool) -> Vec<u8> {
@@ -249,8 +222,13 @@ impl RedbStore {
         Ok(bytes)
     }
 
-    fn write(&self, checkpoint: &Checkpoint, took: Duration) -> Result<Written, redb::Error> {
-        let mut change = self.database.begin_write()?;
+    fn write(
+        &self,
+        database: &Database,
+        checkpoint: &Checkpoint,
+        took: Duration,
+    ) -> Result<Written, redb::Error> {
+        let change = begin(database)?;
         let (sizes, state_bytes) = state_tables::write(&change, &checkpoint.states)?;
         let bytes = self.write_places(&change, checkpoint)? + state_bytes;
         {
@@ -274,15 +252,12 @@ impl RedbStore {
             let head = self.head(checkpoint.letters, summary, false);
             meta.insert(HEAD, head.as_slice())?;
         }
-        // Without it, everything is read when it is opened after a crash.
-        change.set_quick_repair(true);
         change.commit()?;
         Ok(Written { bytes, sizes })
     }
 
-    fn settle(&self, standing: Standing) -> Result<(), redb::Error> {
-        let mut change = self.database.begin_write()?;
-        change.set_quick_repair(true);
+    fn settle(&self, database: &Database, standing: Standing) -> Result<(), redb::Error> {
+        let change = begin(database)?;
         {
             let mut meta = change.open_table(META)?;
             let head = self.head(standing.checkpoint.letters, standing.summary, true);
@@ -294,7 +269,7 @@ impl RedbStore {
 
 impl CheckpointStore for RedbStore {
     fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
-        let written = self.write(checkpoint, took).map_err(|error| not_stored(&self.path, error))?;
+        let written = self.database.with(|database| self.write(database, checkpoint, took))?;
         self.last = Checkpoint { states: BTreeMap::new(), ..checkpoint.clone() };
         for (stage, size) in written.sizes {
             if let Some(table) = self.states.get(&*stage) {
@@ -305,16 +280,17 @@ impl CheckpointStore for RedbStore {
     }
 
     fn settled(&mut self) -> Result<(), CheckpointError> {
-        match standing(&*self.database, &self.path)? {
-            Some(standing) => self.settle(standing).map_err(|error| not_stored(&self.path, error)),
+        match standing(&self.database)? {
+            Some(standing) => self.database.with(|database| self.settle(database, standing)),
             None => Ok(()),
         }
     }
 
     fn state(&mut self, stage: &str) -> Result<Arc<dyn StateBase>, CheckpointError> {
-        let table = self.states.entry(stage.to_owned()).or_insert_with(|| {
-            StateTable::new(self.database.clone(), &self.path, stage, StateSize::default())
-        });
+        let table = self
+            .states
+            .entry(stage.to_owned())
+            .or_insert_with(|| StateTable::new(self.database.clone(), stage, StateSize::default()));
         Ok(Arc::new(table.clone()))
     }
 }
@@ -326,85 +302,76 @@ struct Written {
     sizes: BTreeMap<Arc<str>, StateSize>,
 }
 
-fn standing(database: &impl ReadableDatabase, path: &Path) -> Result<Option<Standing>, CheckpointError> {
-    let read = database.begin_read().map_err(|error| io(path, error))?;
+/// Begins a change. Every one is committed in two phases, on which the checksums of pages rest, and with what is needed
+/// to go on after a crash without reading everything.
+fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut change = database.begin_write()?;
+    change.set_quick_repair(true);
+    Ok(change)
+}
+
+fn sizes(database: &Kept) -> Result<BTreeMap<String, StateSize>, CheckpointError> {
+    database.with(|database| state_tables::sizes(&database.begin_read()?))
+}
+
+fn standing(database: &Kept) -> Result<Option<Standing>, CheckpointError> {
+    let found = database.with(|database| read_standing(&database.begin_read()?))?;
+    let foreign = |format| {
+        let why = format!("its layout is number {format}, this version writes {FORMAT}");
+        CheckpointError::Foreign { path: database.path().to_owned(), why }
+    };
+    found.map(|found| found.map_err(foreign)).transpose()
+}
+
+/// None where nothing stands; the number of its layout where that is another one.
+fn read_standing(read: &ReadTransaction) -> Result<Option<Result<Standing, u64>>, redb::Error> {
     let meta = match read.open_table(META) {
         Ok(meta) => meta,
         Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(error) => return Err(io(path, error)),
+        Err(error) => return Err(error.into()),
     };
-    let Some(head) = meta.get(HEAD).map_err(|error| io(path, error))? else { return Ok(None) };
-    let Head { format, is_settled, stages, letters, summary } = decode(head.value(), path)?;
+    let Some(head) = meta.get(HEAD)? else { return Ok(None) };
+    let Layout { format } = decode(head.value())?;
     if format != FORMAT {
-        let why = format!("its layout is number {format}, this version writes {FORMAT}");
-        return Err(CheckpointError::Foreign { path: path.to_owned(), why });
+        return Ok(Some(Err(format)));
     }
+    let Head { is_settled, stages, letters, summary, .. } = decode(head.value())?;
     let mut checkpoint = Checkpoint { number: summary.number, letters, ..Checkpoint::default() };
-    let places = read.open_table(PLACES).map_err(|error| io(path, error))?;
-    for entry in places.iter().map_err(|error| io(path, error))? {
-        let (key, place) = entry.map_err(|error| io(path, error))?;
+    for entry in read.open_table(PLACES)?.iter()? {
+        let (key, place) = entry?;
         let (stage, split) = key.value();
         let splits: &mut Places = checkpoint.places.entry(Arc::from(stage)).or_default();
         splits.insert(Arc::from(split), place.value().to_vec());
     }
-    let tokens = read.open_table(TOKENS).map_err(|error| io(path, error))?;
-    for entry in tokens.iter().map_err(|error| io(path, error))? {
-        let (stage, token) = entry.map_err(|error| io(path, error))?;
+    for entry in read.open_table(TOKENS)?.iter()? {
+        let (stage, token) = entry?;
         checkpoint.tokens.insert(Arc::from(stage.value()), token.value().to_vec());
     }
-    let states = state_tables::sizes(database).map_err(|error| io(path, error))?;
-    Ok(Some(Standing { checkpoint, summary, is_settled, stages, states }))
+    let states = state_tables::sizes(read)?;
+    Ok(Some(Ok(Standing { checkpoint, summary, is_settled, stages, states })))
 }
 
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8], path: &Path) -> Result<T, CheckpointError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| CheckpointError::Foreign { path: path.to_owned(), why: error.to_string() })
+/// The last checkpoints, oldest first.
+fn summaries(database: &Database) -> Result<Vec<Summary>, redb::Error> {
+    let table = match database.begin_read()?.open_table(HISTORY) {
+        Ok(table) => table,
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    table.iter()?.map(|entry| decode(entry?.1.value())).collect()
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, redb::Error> {
+    serde_json::from_slice(bytes).map_err(|error| redb::Error::Corrupted(error.to_string()))
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("texts, numbers and maps with texts as keys")
 }
 
-pub(super) fn io(path: &Path, error: impl ToString) -> CheckpointError {
-    CheckpointError::Io { path: path.to_owned(), why: error.to_string() }
-}
-
-fn of_disk(path: &Path, error: std::io::Error) -> CheckpointError {
-    if is_full(error.kind()) { CheckpointError::Full { path: path.to_owned() } } else { io(path, error) }
-}
-
-fn not_stored(path: &Path, error: redb::Error) -> CheckpointError {
-    match error {
-        redb::Error::Io(error) if is_full(error.kind()) => CheckpointError::Full { path: path.to_owned() },
-        error => io(path, error),
-    }
-}
-
-fn opening(path: &Path, error: DatabaseError) -> CheckpointError {
-    match error {
-        DatabaseError::Storage(redb::StorageError::Io(error)) if is_full(error.kind()) => {
-            CheckpointError::Full { path: path.to_owned() }
-        }
-        DatabaseError::DatabaseAlreadyOpen => CheckpointError::Locked { path: path.to_owned() },
-        DatabaseError::UpgradeRequired(version) => {
-            let why = format!("its file format is number {version}");
-            CheckpointError::Foreign { path: path.to_owned(), why }
-        }
-        DatabaseError::Storage(redb::StorageError::Corrupted(why)) => {
-            CheckpointError::Foreign { path: path.to_owned(), why }
-        }
-        DatabaseError::Storage(redb::StorageError::Io(error))
-            if error.kind() == std::io::ErrorKind::InvalidData =>
-        {
-            CheckpointError::Foreign { path: path.to_owned(), why: error.to_string() }
-        }
-        error => io(path, error),
-    }
-}
-
 /// So that the name of the file is durable, too.
 fn sync_directory(dir: &Path) -> Result<(), CheckpointError> {
-    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| of_disk(dir, error))
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| io(dir, error))
 }
 
 #[cfg(test)]

@@ -26,7 +26,8 @@ use crate::checkpoint::CheckpointError;
 pub use base::{PlaceValue, StateBase, StateGauge, StateSize};
 use cache::Cache;
 use memtable::{EntryRef, Journal, Known, Memtable};
-use place::{end_of, place, read_place, write_place};
+pub(crate) use place::read_place;
+use place::{end_of, place, write_place};
 pub(crate) use stages::of_stations;
 
 /// The state of one stage, in one replica of it.

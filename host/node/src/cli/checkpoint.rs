@@ -1,6 +1,6 @@
 //! `conveyor checkpoint ...`: where pipelines would go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use flow::checkpoint::{CheckpointError, RedbStore, Standing, Summary};
@@ -9,7 +9,7 @@ use model::plain;
 use serde_json::{Value, json};
 
 use super::Output;
-use crate::exit::{Failure, Result};
+use crate::exit::{Code, Failure, Result};
 use crate::report::{number, plain_table};
 use crate::terminal;
 use crate::words::Words;
@@ -65,25 +65,37 @@ struct Found {
     summaries: Vec<Summary>,
 }
 
-/// All pipelines of a directory, by their names.
-fn find(dir: &PathBuf) -> Result<Vec<Found>> {
-    let none = || Failure::from(CheckpointError::None { path: dir.clone() });
+/// What there is in a directory, and how it ends when that was shown.
+struct Looked {
+    all: Vec<Found>,
+    ended: Result,
+}
+
+/// All pipelines of a directory, by their names, or one of them. What cannot be read of one is said, and the others are
+/// looked at.
+fn look(dir: &Path, only: Option<&str>) -> Result<Looked> {
+    let none = || Failure::from(CheckpointError::None { path: dir.join(only.unwrap_or_default()) });
     let mut names: Vec<String> = std::fs::read_dir(dir)
         .map_err(|_| none())?
         .flatten()
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| only.is_none_or(|only| only == name))
         .collect();
     names.sort();
-    let mut all = Vec::with_capacity(names.len());
+    let mut looked = Looked { all: Vec::with_capacity(names.len()), ended: Ok(()) };
     for pipeline in names {
         match RedbStore::look(&dir.join(&pipeline)) {
-            Ok((standing, summaries)) => all.push(Found { pipeline, standing, summaries }),
+            Ok((standing, summaries)) => looked.all.push(Found { pipeline, standing, summaries }),
             Err(CheckpointError::None { .. }) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let code = if error.is_input() { Code::Wrong } else { Code::Failed };
+                terminal::error(error.to_string());
+                looked.ended = looked.ended.and(Err(Failure::Told(code)));
+            }
         }
     }
-    if all.is_empty() { Err(none()) } else { Ok(all) }
+    if looked.all.is_empty() && looked.ended.is_ok() { Err(none()) } else { Ok(looked) }
 }
 
 fn when(micros: i64) -> String {
@@ -94,10 +106,10 @@ fn when(micros: i64) -> String {
 
 impl List {
     fn execute(self) -> Result {
-        let all = find(&self.dir)?;
+        let Looked { all, ended } = look(&self.dir, None)?;
         if self.output == Output::Json {
             let data = |found: &Found| json!({ "pipeline": found.pipeline, "checkpoints": found.summaries });
-            return terminal::print_json(&Value::Array(all.iter().map(data).collect()));
+            return terminal::print_json(&Value::Array(all.iter().map(data).collect())).and(ended);
         }
         let header = ["pipeline", "checkpoint", "taken at", "took ms", "new bytes", "revision"];
         let rows = all.iter().flat_map(|found| {
@@ -112,26 +124,20 @@ impl List {
                 ]
             })
         });
-        terminal::print(plain_table(&header, rows, &[1, 3, 4]))
+        terminal::print(plain_table(&header, rows, &[1, 3, 4])).and(ended)
     }
 }
 
 impl Inspect {
     fn execute(self) -> Result {
-        let mut all = find(&self.dir)?;
-        if let Some(name) = &self.pipeline {
-            all.retain(|found| found.pipeline == *name);
-            if all.is_empty() {
-                return Err(CheckpointError::None { path: self.dir.join(name) }.into());
-            }
-        }
+        let Looked { all, ended } = look(&self.dir, self.pipeline.as_deref())?;
         if self.output == Output::Json {
-            return terminal::print_json(&Value::Array(all.iter().map(inspected).collect()));
+            return terminal::print_json(&Value::Array(all.iter().map(inspected).collect())).and(ended);
         }
         for found in &all {
             terminal::print(told(found))?;
         }
-        Ok(())
+        ended
     }
 }
 
