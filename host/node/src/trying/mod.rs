@@ -116,7 +116,7 @@ fn compared(test: &Test, places: &[Option<usize>], seen: &Seen) -> Vec<Words> {
         let mut found = Vec::new();
         for (_, _, batch) in left {
             if expand::cut(batch, None, 0, u64::MAX).is_some() {
-                problems.push("what left takes more than 8 MiB in full: make the test smaller".to_owned());
+                problems.push("what left takes more than 8 MiB in full: make the test smaller".into());
                 continue;
             }
             match records::values(batch) {
