@@ -1,6 +1,6 @@
 //! What wit-bindgen makes of `wit/`: the types of the contract once, and one module of export glue per
-//! kind of stage. A stage exports `about` and the interface of its kind; each is a world of its own here, so
-//! that a stage takes the two that it needs, and the tool that makes the component joins them.
+//! kind of stage. A stage exports `about`, `fingerprint` and the interface of its kind; each is a world of its own here,
+//! so that a stage takes those that it needs, and the tool that makes the component joins them.
 //!
 //! Nothing in here is part of the public interface of this crate, apart from the types that the crate root
 //! names again.
@@ -50,6 +50,17 @@ exported!(
     "conveyor:sdk/describe",
     "conveyor_sdk::bindings::about",
     {}
+);
+exported!(
+    fingerprint,
+    "package conveyor:sdk; world fingerprints { export conveyor:stage/fingerprint@0.1.0; }",
+    "conveyor:sdk/fingerprints",
+    "conveyor_sdk::bindings::fingerprint",
+    {
+        "conveyor:stage/columns@0.1.0": columns,
+        "conveyor:stage/records@0.1.0": records,
+        "conveyor:stage/outcomes@0.1.0": outcomes
+    }
 );
 exported!(
     transform,

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use crate::bindings::about::exports::conveyor::stage::about as wit;
 use crate::bindings::types::outcomes;
 use crate::config::{self, Config};
-use crate::{Failure, Result, log};
+use crate::{Failure, Fingerprint, Result, log};
 
 /// Where an exported stage keeps its one instance. Implemented by the export macros.
 pub trait Slot: 'static {
@@ -17,10 +17,12 @@ pub trait Slot: 'static {
     fn with<R>(visit: impl FnOnce(&mut Option<Self::Open>) -> R) -> R;
 }
 
-/// What `about` says of a stage, beside what Cargo knows.
+/// What a stage says of itself, beside what Cargo knows.
 pub trait Described {
     const NEEDS: &'static [&'static str];
     type Config: Config;
+
+    fn fingerprint(config: &Self::Config) -> Option<Fingerprint>;
 }
 
 /// What implements the generated traits for the stage of a slot.
@@ -92,6 +94,7 @@ macro_rules! __export_stage {
 
             type Exported = $crate::glue::Exported<Here>;
     $crate::bindings::about::export!(Exported with_types_in $crate::bindings::about);
+    $crate::bindings::fingerprint::export!(Exported with_types_in $crate::bindings::fingerprint);
     $crate::bindings::$interface::export!(Exported with_types_in $crate::bindings::$interface);
         };
     };

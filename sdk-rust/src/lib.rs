@@ -9,6 +9,7 @@ pub mod config;
 mod emitter;
 mod failure;
 mod fields;
+mod fingerprint;
 #[doc(hidden)]
 pub mod glue;
 pub mod log;
@@ -37,6 +38,7 @@ pub use conveyor_sdk_macros::{Row, config};
 pub use emitter::Emitter;
 pub use failure::{Failure, Result};
 pub use fields::{Field, Fields, Kind};
+pub use fingerprint::Fingerprint;
 pub use made::MakeRecord;
 pub use plan::{Output, Parts, Port, RecordPlan, TablePlan};
 pub use pull::{Pull, PullRecord, PullRow, Room, Split, TablePull};

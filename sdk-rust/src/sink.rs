@@ -9,7 +9,7 @@ use crate::fields::{Field, Fields};
 use crate::glue::{self, Exported, Slot};
 use crate::plan::Parts;
 use crate::table::{At, Table};
-use crate::{Failure, Result};
+use crate::{Failure, Fingerprint, Result};
 use table_sink::exports::conveyor::stage::table_sink as table_wit;
 
 pub use crate::bindings::types::commits::Context;
@@ -26,6 +26,13 @@ pub trait Sink: Sized + 'static {
     fn plan(config: &Self::Config) -> Result<SinkPlan> {
         let _ = config;
         Ok(SinkPlan::new())
+    }
+
+    /// Which parts of the config its place rests on: where one of them is another, a run does not go on from a checkpoint.
+    /// None stands for nothing.
+    fn fingerprint(config: &Self::Config) -> Option<Fingerprint> {
+        let _ = config;
+        None
     }
 
     /// Called once per instance.
@@ -59,6 +66,13 @@ pub trait TableSink: Sized + 'static {
 
     /// Which of the columns that come it takes, and as what.
     fn plan(config: &Self::Config, input: &Fields) -> Result<TableSinkPlan>;
+
+    /// Which parts of the config its place rests on: where one of them is another, a run does not go on from a checkpoint.
+    /// None stands for nothing.
+    fn fingerprint(config: &Self::Config) -> Option<Fingerprint> {
+        let _ = config;
+        None
+    }
 
     /// Called once per instance.
     fn open(config: Self::Config, input: &Fields, context: Context) -> Result<Self>;
@@ -328,11 +342,19 @@ fn checked(ids: Option<&[u8]>, rows: usize) -> Result<Ids<'_>> {
 impl<S: Sink> glue::Described for OpenSink<S> {
     const NEEDS: &'static [&'static str] = S::NEEDS;
     type Config = S::Config;
+
+    fn fingerprint(config: &S::Config) -> Option<Fingerprint> {
+        S::fingerprint(config)
+    }
 }
 
 impl<S: TableSink> glue::Described for OpenTableSink<S> {
     const NEEDS: &'static [&'static str] = S::NEEDS;
     type Config = S::Config;
+
+    fn fingerprint(config: &S::Config) -> Option<Fingerprint> {
+        S::fingerprint(config)
+    }
 }
 
 impl<G, S> wit::Guest for Exported<G>

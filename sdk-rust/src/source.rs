@@ -1,12 +1,12 @@
 //! Sources: stages that records come from.
 
-use crate::Result;
 use crate::bindings::types::{outcomes, records, splits, tables};
 use crate::bindings::{source::exports::conveyor::stage::source as wit, table_source};
 use crate::config::{self, Config};
 use crate::fields::{Field, Fields};
 use crate::glue::{self, Exported, Slot};
 use crate::pull::{Pull, Room, Split, TablePull};
+use crate::{Fingerprint, Result};
 use table_source::exports::conveyor::stage::table_source as table_wit;
 
 /// A source of records that the host does not look into. It is exported with [`source!`](crate::source!).
@@ -20,6 +20,13 @@ pub trait Source: Sized + 'static {
     /// The names of the splits that there are now: parts that are each read in order. Asked again from time
     /// to time.
     fn splits(config: &Self::Config) -> Result<Vec<String>>;
+
+    /// Which parts of the config its place rests on: where one of them is another, a run does not go on from a checkpoint.
+    /// None stands for nothing.
+    fn fingerprint(config: &Self::Config) -> Option<Fingerprint> {
+        let _ = config;
+        None
+    }
 
     /// Called once per instance.
     fn open(config: Self::Config) -> Result<Self>;
@@ -51,6 +58,13 @@ pub trait TableSource: Sized + 'static {
     /// The names of the splits that there are now: parts that are each read in order. Asked again from time
     /// to time.
     fn splits(config: &Self::Config) -> Result<Vec<String>>;
+
+    /// Which parts of the config its place rests on: where one of them is another, a run does not go on from a checkpoint.
+    /// None stands for nothing.
+    fn fingerprint(config: &Self::Config) -> Option<Fingerprint> {
+        let _ = config;
+        None
+    }
 
     /// Called once per instance. What is not among the `wanted` columns nobody reads: a source need not decode
     /// it, and may add any value in its place.
@@ -131,11 +145,19 @@ impl<S: TableSource> OpenTableSource<S> {
 impl<S: Source> glue::Described for OpenSource<S> {
     const NEEDS: &'static [&'static str] = S::NEEDS;
     type Config = S::Config;
+
+    fn fingerprint(config: &S::Config) -> Option<Fingerprint> {
+        S::fingerprint(config)
+    }
 }
 
 impl<S: TableSource> glue::Described for OpenTableSource<S> {
     const NEEDS: &'static [&'static str] = S::NEEDS;
     type Config = S::Config;
+
+    fn fingerprint(config: &S::Config) -> Option<Fingerprint> {
+        S::fingerprint(config)
+    }
 }
 
 impl<G, S> wit::Guest for Exported<G>

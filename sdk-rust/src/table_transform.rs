@@ -1,6 +1,5 @@
 //! Stages of typed columns in, typed columns out.
 
-use crate::Result;
 use crate::bindings::table_transform::exports::conveyor::stage::table_transform as wit;
 use crate::bindings::types::{columns, outcomes, tables};
 use crate::config::{self, Config};
@@ -9,6 +8,7 @@ use crate::glue::{self, Exported, Slot};
 use crate::plan::TablePlan;
 use crate::table::Table;
 use crate::table_emitter::TableEmitter;
+use crate::{Fingerprint, Result};
 
 /// A stage that looks at typed columns. It is exported with [`table_transform!`](crate::table_transform!).
 ///
@@ -23,6 +23,13 @@ pub trait TableTransform: Sized + 'static {
     /// Which columns it wants, and which go on and are set on which output. `input` has every column that
     /// comes. Asked when a pipeline is planned, and once more for each instance: the same has to give the same.
     fn plan(config: &Self::Config, input: &Fields) -> Result<TablePlan>;
+
+    /// Which parts of the config its state rests on: where one of them is another, a run does not go on from a checkpoint.
+    /// None stands for all of the config for a stage that keeps state.
+    fn fingerprint(config: &Self::Config) -> Option<Fingerprint> {
+        let _ = config;
+        None
+    }
 
     /// Called once per instance.
     fn open(config: Self::Config, input: &Fields) -> Result<Self>;
@@ -74,6 +81,10 @@ fn apart<S: TableTransform>(stage: &mut S, table: &Table, out: &mut TableEmitter
 impl<S: TableTransform> glue::Described for OpenTableTransform<S> {
     const NEEDS: &'static [&'static str] = S::NEEDS;
     type Config = S::Config;
+
+    fn fingerprint(config: &S::Config) -> Option<Fingerprint> {
+        S::fingerprint(config)
+    }
 }
 
 impl<G, S> wit::Guest for Exported<G>

@@ -1,6 +1,5 @@
 //! Stages of bytes in, bytes out.
 
-use crate::Result;
 use crate::batch::Batch;
 use crate::bindings::transform::exports::conveyor::stage::transform as wit;
 use crate::bindings::types::{outcomes, records};
@@ -8,6 +7,7 @@ use crate::config::{self, Config};
 use crate::emitter::Emitter;
 use crate::glue::{self, Exported, Slot};
 use crate::plan::{Parts, RecordPlan};
+use crate::{Fingerprint, Result};
 
 /// A stage that looks at records as bytes. It is exported with [`transform!`](crate::transform!).
 ///
@@ -24,6 +24,13 @@ pub trait Transform: Sized + 'static {
     fn plan(config: &Self::Config) -> Result<RecordPlan> {
         let _ = config;
         Ok(RecordPlan::new())
+    }
+
+    /// Which parts of the config its state rests on: where one of them is another, a run does not go on from a checkpoint.
+    /// None stands for all of the config for a stage that keeps state.
+    fn fingerprint(config: &Self::Config) -> Option<Fingerprint> {
+        let _ = config;
+        None
     }
 
     /// Called once per instance.
@@ -75,6 +82,10 @@ fn apart<S: Transform>(stage: &mut S, batch: &Batch, out: &mut Emitter) -> Resul
 impl<S: Transform> glue::Described for OpenTransform<S> {
     const NEEDS: &'static [&'static str] = S::NEEDS;
     type Config = S::Config;
+
+    fn fingerprint(config: &S::Config) -> Option<Fingerprint> {
+        S::fingerprint(config)
+    }
 }
 
 impl<G, S> wit::Guest for Exported<G>

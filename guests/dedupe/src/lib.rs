@@ -2,7 +2,8 @@
 //! the instance, the process or the machine, as long as its state is kept.
 
 use conveyor_sdk::{
-    Field, Fields, Port, Result, Table, TableEmitter, TablePlan, TableTransform, state, table_transform,
+    Field, Fields, Fingerprint, Port, Result, Table, TableEmitter, TablePlan, TableTransform, state,
+    table_transform,
 };
 use expr::{Input, TableScope, stage};
 use row_key::KeyBy;
@@ -39,6 +40,10 @@ impl TableTransform for Dedupe {
     fn plan(config: &Config, input: &Fields) -> Result<TablePlan> {
         let Dedupe { by, wanted } = Dedupe::new(config, input)?;
         Ok(by.plan(wanted))
+    }
+
+    fn fingerprint(config: &Config) -> Option<Fingerprint> {
+        Some(Fingerprint::new().part("columns", &config.columns).part("key", &config.key))
     }
 
     fn open(config: Config, input: &Fields) -> Result<Self> {

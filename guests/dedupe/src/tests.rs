@@ -61,6 +61,15 @@ fn the_key_of_the_record_decides_and_a_row_without_one_is_rejected() {
 }
 
 #[test]
+fn its_fingerprint_is_what_its_keys_are_made_of() {
+    let fingerprint = |config: Value| stage(config).fingerprint().unwrap().unwrap();
+    let said = fingerprint(json!({ "columns": ["user"] }));
+    assert_eq!(fingerprint(json!({ "columns": ["user"], "key": false })), said);
+    assert_ne!(fingerprint(json!({ "columns": ["user", "n"] })), said);
+    assert_ne!(fingerprint(json!({ "key": true })), said);
+}
+
+#[test]
 fn a_config_that_is_wrong_is_refused_in_words() {
     for (config, wanted) in [
         (json!({}), "say by what, `columns: [...]` or `key: true`"),

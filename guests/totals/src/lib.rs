@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use conveyor_sdk::state::{KeyedState, StateValue};
 use conveyor_sdk::{
-    At, Failure, Field, Fields, Kind, Port, Result, Table, TableEmitter, TablePlan, TableTransform,
-    table_transform,
+    At, Failure, Field, Fields, Fingerprint, Kind, Port, Result, Table, TableEmitter, TablePlan,
+    TableTransform, table_transform,
 };
 use expr::{Input, Scope as _, TableScope, Type, Vector, stage};
 use row_key::KeyBy;
@@ -182,6 +182,12 @@ impl TableTransform for RunningTotals {
     fn plan(config: &Config, input: &Fields) -> Result<TablePlan> {
         let RunningTotals { by, wanted, set, .. } = RunningTotals::new(config, input)?;
         Ok(set.into_iter().fold(by.plan(wanted), TablePlan::set))
+    }
+
+    /// What the columns that it sets are called is no part of it.
+    fn fingerprint(config: &Config) -> Option<Fingerprint> {
+        let summed: Vec<&String> = config.sum.values().collect();
+        Some(Fingerprint::new().part("by", &config.by).part("key", &config.key).part("sum", &summed))
     }
 
     fn open(config: Config, input: &Fields) -> Result<Self> {

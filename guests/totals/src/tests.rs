@@ -59,6 +59,23 @@ fn a_call_that_fails_leaves_the_totals_as_they_were() {
 }
 
 #[test]
+fn its_fingerprint_is_what_its_totals_are_of() {
+    let fingerprint = |config: Value| stage(config).fingerprint().unwrap().unwrap();
+    let said = fingerprint(json!({ "by": ["user"], "sum": { "bought": "n" } }));
+    for (config, is_same) in [
+        (json!({ "sum": { "bought": "n" }, "by": ["user"], "key": false, "count": "count" }), true),
+        (json!({ "by": ["user"], "sum": { "b": "n" }, "count": "orders" }), true),
+        (json!({ "by": ["n"], "sum": { "bought": "n" } }), false),
+        (json!({ "by": ["user", "n"], "sum": { "bought": "n" } }), false),
+        (json!({ "key": true, "sum": { "bought": "n" } }), false),
+        (json!({ "by": ["user"], "sum": { "bought": "price" } }), false),
+        (json!({ "by": ["user"] }), false),
+    ] {
+        assert_eq!(fingerprint(config.clone()) == said, is_same, "{config}");
+    }
+}
+
+#[test]
 fn a_config_that_is_wrong_is_refused_in_words() {
     let fields = || vec![Field::new("user", Kind::Texts), Field::new("n", Kind::S64s)];
     for (config, wanted) in [

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::FieldRef;
+use flow::checkpoint::{MarkPart, MarkParts};
 use flow::connector::{Committed, ConnectError, Sink};
 use flow::disk::{Disk, SystemDisk};
 use model::convert::JsonWriter;
@@ -16,7 +18,8 @@ use crate::format::Format;
 use crate::input::Compression;
 use crate::options::{self, OptionsError};
 use crate::write::{
-    CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Packing, Rotation, Writing,
+    CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Next, Packing, Rotation,
+    SetAside, Writing, path_of, set_file_aside,
 };
 use crate::{Beside, OpenSink, PlannedSink, SinkSpec, SpecError};
 
@@ -66,6 +69,11 @@ struct RotateOptions {
 
 struct FileSink {
     spec: SinkSpec,
+    said: Said,
+}
+
+/// What the options say, with what they leave open filled in.
+struct Said {
     path: String,
     shape: Shape,
     compression: Compression,
@@ -75,8 +83,8 @@ struct FileSink {
 }
 
 pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
-    let sink = read(spec)?;
-    let (form, commits) = (sink.shape.form(), sink.delivery == Delivery::ExactlyOnce);
+    let sink = FileSink { spec: spec.clone(), said: read(&spec.with)? };
+    let (form, commits) = (sink.said.shape.form(), sink.said.delivery == Delivery::ExactlyOnce);
     let planned = PlannedSink::new(form, sink);
     Ok(if commits { planned.committing() } else { planned })
 }
@@ -88,14 +96,15 @@ pub(crate) fn open_on(
     input: &Stream,
     committed: Option<Committed>,
 ) -> Result<Box<dyn Sink>, SpecError> {
-    let (encoder, options) = read(spec)?.options(input, disk)?;
+    let sink = FileSink { spec: spec.clone(), said: read(&spec.with)? };
+    let (encoder, options) = sink.options(input, disk)?;
     let eager = options.rotation.is_some();
     let writing = Writing::Here(options.open(committed.as_ref())?);
     Ok(Box::new(EncodedSink::new(encoder, writing, eager)))
 }
 
-fn read(spec: &SinkSpec) -> Result<FileSink, SpecError> {
-    let options: Options = options::read(&spec.with, "file")?;
+fn read(with: &Map<String, Value>) -> Result<Said, OptionsError> {
+    let options: Options = options::read(with, "file")?;
     let path = options.path;
     let format = options.format.or_else(|| Format::of_name(&path)).ok_or_else(|| {
         let message = format!("the name `{path}` does not say what to write");
@@ -109,7 +118,7 @@ fn read(spec: &SinkSpec) -> Result<FileSink, SpecError> {
     };
     if format == Format::Parquet && compression != Compression::None {
         let message = "Parquet packs its own pages and is not packed again";
-        return Err(OptionsError::new("/path", message, "let the name end with .parquet").into());
+        return Err(OptionsError::new("/path", message, "let the name end with .parquet"));
     }
     let rotation = options.rotate.map(|rotate| Rotation { size: rotate.size, every: rotate.every });
     if let Some(Rotation { size: None | Some(0), every: None | Some(Duration::ZERO) }) = rotation {
@@ -118,41 +127,80 @@ fn read(spec: &SinkSpec) -> Result<FileSink, SpecError> {
             "/rotate",
             message,
             "set `size`, such as 64MiB, or `every`, such as 1h",
-        )
-        .into());
+        ));
     }
     if options.if_exists == Some(IfExists::Append) && matches!(format, Format::Parquet | Format::Csv) {
         let message = format!("nothing can be appended to a file of format {}", format.as_str());
-        return Err(
-            OptionsError::new("/if-exists", message, "set `if-exists: replace`, or use `rotate`").into()
-        );
+        return Err(OptionsError::new("/if-exists", message, "set `if-exists: replace`, or use `rotate`"));
     }
     if options.if_exists == Some(IfExists::Replace) && rotation.is_some() {
         let message = "with `rotate` no file is ever replaced: each has a number of its own";
-        return Err(OptionsError::new("/if-exists", message, "remove it, or set `if-exists: fail`").into());
+        return Err(OptionsError::new("/if-exists", message, "remove it, or set `if-exists: fail`"));
     }
     let if_exists = options.if_exists.unwrap_or_default();
     let delivery = options.delivery;
-    Ok(FileSink { spec: spec.clone(), path, shape, compression, if_exists, rotation, delivery })
+    Ok(Said { path, shape, compression, if_exists, rotation, delivery })
+}
+
+/// What a file that has been begun rests on.
+pub(crate) fn mark(with: &Map<String, Value>, input: &Stream) -> Option<MarkParts> {
+    let Said { path, shape, compression, rotation, delivery, .. } = read(with).ok()?;
+    let mut parts = MarkParts::new();
+    let mut add = |name: &str, value: String| parts.insert(name.to_owned(), MarkPart::shown(value));
+    add("path", path);
+    add("format", shape.format.as_str().to_owned());
+    add("compression", compression.as_str().to_owned());
+    add("rotate", if rotation.is_some() { "yes" } else { "no" }.to_owned());
+    add("delivery", delivery.as_str().to_owned());
+    if shape.format == Format::Csv {
+        add("delimiter", char::from(shape.style.delimiter).to_string());
+        add("null", shape.style.null);
+    }
+    // Objects of JSON say themselves what is in them.
+    let schema = input.batch_schema();
+    let column = |field: &FieldRef| match shape.format {
+        Format::Parquet => Some(format!("{} {}", field.name(), field.data_type())),
+        Format::Csv => Some(field.name().clone()),
+        _ => None,
+    };
+    let columns: Option<Vec<String>> = schema.fields().iter().map(column).collect();
+    if let Some(columns) = columns {
+        add("columns", Value::from(columns).to_string());
+    }
+    Some(parts)
+}
+
+/// See [`crate::set_file_aside`].
+pub(crate) fn set_aside(disk: Arc<dyn Disk>, spec: &SinkSpec, token: &[u8]) -> Result<SetAside, SpecError> {
+    let said = read(&spec.with)?;
+    let path = spec.base.join(path_of(token).unwrap_or_else(|| said.path.clone()));
+    spec.roots.check(&path).map_err(|error| {
+        let next = "run with the `--allow-root` that it was written with";
+        ConnectError::failed(path.to_string_lossy(), error.to_string(), next)
+    })?;
+    let is_row = said.rotation.is_some() && said.delivery == Delivery::ExactlyOnce;
+    let next = Next { name: &said.path, path: &spec.base.join(&said.path), is_row };
+    Ok(set_file_aside(disk, path, token, &next)?)
 }
 
 impl FileSink {
     /// What encodes `input`, and what is written to.
     fn options(self, input: &Stream, disk: Arc<dyn Disk>) -> Result<(Encoder, FileOptions), ConnectError> {
-        let (encoder, header) = self.shape.encoder(input);
+        let Self { spec, said: Said { path: name, shape, compression, if_exists, rotation, delivery } } =
+            self;
+        let (encoder, header) = shape.encoder(input);
         let lines = matches!(encoder, Encoder::Lines | Encoder::JsonText | Encoder::JsonRows(_));
-        let packing = match (&encoder, self.compression) {
+        let packing = match (&encoder, compression) {
             (Encoder::Rows, _) => Packing::Parquet(input.batch_schema()),
             (_, Compression::Gzip) => Packing::Gzip,
             (_, Compression::Zstd) => Packing::Zstd,
             _ => Packing::None,
         };
-        let path = self.spec.base.join(&self.path);
-        self.spec.roots.check(&path).map_err(|error| {
+        let path = spec.base.join(&name);
+        spec.roots.check(&path).map_err(|error| {
             let next = "write elsewhere, or run with another `--allow-root`";
-            ConnectError::failed(&self.path, error.to_string(), next)
+            ConnectError::failed(&name, error.to_string(), next)
         })?;
-        let Self { path: name, if_exists, rotation, delivery, .. } = self;
         let options = FileOptions { name, path, if_exists, packing, header, rotation, delivery, lines, disk };
         Ok((encoder, options))
     }

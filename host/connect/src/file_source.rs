@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use flow::checkpoint::{MarkPart, MarkParts};
 use flow::connector::{ConnectError, Places, Source};
 use model::limits::FOLLOW_POLL;
 use model::manifest::TimeFrom;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::format::Format;
 use crate::infer::sample_files;
@@ -66,30 +68,9 @@ struct FileSource {
 
 pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     let options: Options = options::read(&spec.with, "file")?;
-    let paths = options.path.to_vec();
-    let Some(first) = paths.first() else {
-        let message = "`path` names no file";
-        return Err(
-            OptionsError::new("/path", message, "name a file or a pattern such as `data/*.csv`").into()
-        );
-    };
-    let format = options.format.or_else(|| Format::of_name(first)).ok_or_else(|| {
-        let message = format!("the name `{first}` does not say what is in the file");
-        let help = "set `format` to lines, bytes, jsonl, csv or parquet";
-        OptionsError::new("/path", message, help)
-    })?;
+    let reading = reading(&options)?;
+    let (format, compression, paths) = (reading.format, options.compression, options.path.to_vec());
     let (follow, poll) = (options.follow, options.poll.unwrap_or(FOLLOW_POLL));
-    let compression = options.compression;
-    let read = ReadOptions {
-        header: options.header,
-        columns: options.columns,
-        delimiter: options.delimiter,
-        quote: options.quote,
-        null: options.null,
-        record_bytes_max: options.record_bytes_max,
-    };
-    let tabs = first.to_ascii_lowercase().contains(".tsv");
-    let reading = read.check(format, tabs)?;
     if follow {
         check_follow(format, compression, &paths, poll)?;
     } else if options.poll.is_some() {
@@ -128,6 +109,48 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     // What is read from a pipe or a device is gone.
     let replays = files.iter().all(|file| !file.path.exists() || file.path.is_file());
     Ok(if replays { planned } else { planned.not_replaying() })
+}
+
+/// How the files are read, with what the options leave open filled in.
+fn reading(options: &Options) -> Result<Reading, OptionsError> {
+    let paths = options.path.to_vec();
+    let Some(first) = paths.first() else {
+        let message = "`path` names no file";
+        return Err(OptionsError::new("/path", message, "name a file or a pattern such as `data/*.csv`"));
+    };
+    let format = options.format.or_else(|| Format::of_name(first)).ok_or_else(|| {
+        let message = format!("the name `{first}` does not say what is in the file");
+        let help = "set `format` to lines, bytes, jsonl, csv or parquet";
+        OptionsError::new("/path", message, help)
+    })?;
+    let read = ReadOptions {
+        header: options.header,
+        columns: options.columns.clone(),
+        delimiter: options.delimiter.clone(),
+        quote: options.quote.clone(),
+        null: options.null.clone(),
+        record_bytes_max: options.record_bytes_max,
+    };
+    read.check(format, first.to_ascii_lowercase().contains(".tsv"))
+}
+
+/// What the places of its files rest on.
+pub(crate) fn mark(with: &Map<String, Value>) -> Option<MarkParts> {
+    let options: Options = options::read(with, "file").ok()?;
+    let Reading { format, header, columns, dialect, .. } = reading(&options).ok()?;
+    let mut parts = MarkParts::new();
+    let mut add = |name: &str, value: String| parts.insert(name.to_owned(), MarkPart::shown(value));
+    add("format", format.as_str().to_owned());
+    add("compression", options.compression.as_str().to_owned());
+    if format == Format::Csv {
+        add("header", header.to_string());
+        add("delimiter", char::from(dialect.delimiter).to_string());
+        add("quote", dialect.quote.map(|quote| char::from(quote).to_string()).unwrap_or_default());
+        if let Some(columns) = columns {
+            add("columns", Value::from(columns).to_string());
+        }
+    }
+    Some(parts)
 }
 
 fn check_follow(

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arrow::array::{Array as _, BinaryArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use async_trait::async_trait;
+use flow::checkpoint::{MarkPart, MarkParts};
 use flow::connector::{ConnectError, Places, PullLimits, Pulled, Source};
 use model::convert::JsonReader;
 use model::lineage::Offsets;
@@ -13,6 +14,7 @@ use model::manifest::TimeFrom;
 use model::plan::Stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until};
 
 use crate::decode::{JsonLines, LineRows as _, Refusal, Taken};
@@ -100,6 +102,16 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     let (rate, seed) = (options.rate, options.seed);
     let planned = Generate { spec: spec.clone(), template, stream: stream.clone(), rate, count, seed };
     Ok(PlannedSource::new(stream, planned))
+}
+
+/// What the records behind a place rest on.
+pub(crate) fn mark(with: &Map<String, Value>) -> Option<MarkParts> {
+    let options: Options = options::read(with, "generate").ok()?;
+    let format = options.format.unwrap_or(Format::Lines).as_str();
+    let parts = [("template", MarkPart::hidden(&options.template)), ("format", MarkPart::shown(format))];
+    // Without one, the seed of the first run is in the place.
+    let seed = options.seed.map(|seed| ("seed", MarkPart::shown(seed.to_string())));
+    Some(parts.into_iter().chain(seed).map(|(name, part)| (name.to_owned(), part)).collect())
 }
 
 fn sample(template: &Template, seed: u64) -> Sample {

@@ -31,8 +31,9 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flow::checkpoint::MarkParts;
 use flow::connector::{Committed, ConnectError, Places, Sink, Source};
-use flow::disk::Disk;
+use flow::disk::{Disk, SystemDisk};
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Form, Stream};
 use schemars::Schema;
@@ -42,6 +43,7 @@ pub use discard::{Discard, Totals};
 pub use options::OptionsError;
 pub use roots::{Roots, RootsError};
 pub use secrets::Secrets;
+pub use write::SetAside;
 
 /// The sources that there are, by the names that a manifest uses.
 pub const SOURCES: [&str; 4] = ["file", "generate", "http", "stdin"];
@@ -247,13 +249,35 @@ pub fn keep_earlier_output(connector: &str, with: &mut Map<String, Value>, base:
     }
 }
 
-/// The options of a source on which its cursors rest: with another value, they say nothing.
-pub fn place_keys(connector: &str) -> &'static [&'static str] {
+/// What the places of a source rest on under this config, with what it leaves open filled in. None of a source that has
+/// nothing such.
+pub fn source_mark(connector: &str, with: &Map<String, Value>) -> Option<MarkParts> {
     match connector {
-        "file" => &["format", "compression", "header", "columns", "delimiter", "quote"],
-        "generate" => &["template", "format", "seed"],
-        _ => &[],
+        "file" => file_source::mark(with),
+        "generate" => generate::mark(with),
+        _ => None,
     }
+}
+
+/// What the output of a sink so far rests on under this config: with other values, what follows does not go behind it.
+/// None of a sink that has nothing such.
+pub fn sink_mark(connector: &str, with: &Map<String, Value>, input: &Stream) -> Option<MarkParts> {
+    match connector {
+        "file" => file_sink::mark(with, input),
+        _ => None,
+    }
+}
+
+/// Whether a sink `file` has a file to go on in, by the token of a checkpoint. Nobody knows what another token says.
+pub fn has_file(token: &[u8]) -> bool {
+    write::has_file(token)
+}
+
+/// Finishes the file of a sink `file` as the token says, and moves it out of the way where its name is needed, so that
+/// the sink begins a new one when it is opened with the token that comes back. Doing it again, after a crash, is the same
+/// as once.
+pub fn set_file_aside(spec: &SinkSpec, token: &[u8]) -> Result<SetAside, SpecError> {
+    file_sink::set_aside(Arc::new(SystemDisk), spec, token)
 }
 
 /// The JSON Schema of what a source takes under `with:`.

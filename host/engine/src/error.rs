@@ -333,6 +333,8 @@ pub enum AnswerError {
     Opaque { what: String, name: String },
     #[error("its plan has no output port, at least one is needed")]
     NoPort,
+    #[error("the name of part {at} of its fingerprint has control characters, or more than {max} bytes")]
+    PartName { at: usize, max: usize },
 }
 
 /// The stage says itself that the call failed.

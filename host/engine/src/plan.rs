@@ -3,7 +3,7 @@
 //! Each question goes to a fresh instance within limits, and each answer is bounded before anybody uses it.
 //! Whether the answers fit a pipeline is decided in `model`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use model::convert::shown;
 use model::fields::{FieldSpec, Kind as ModelKind};
@@ -13,9 +13,10 @@ use model::stage::{About, PortPlan, SinkPlan, SourcePlan, StageKind, StagePlan, 
 
 use crate::access::Access;
 use crate::compile::{
-    Compiled, Component, Describe, Plan, PlanSink, PlanTable, PlanTableSink, Schema, Signature, Splits,
+    Compiled, Component, Describe, FINGERPRINT, Fingerprint, Plan, PlanSink, PlanTable, PlanTableSink,
+    Schema, Signature, Splits,
 };
-use crate::contract::{self, AboutOut, Field, OutputOut, SelectionOut};
+use crate::contract::{self, AboutOut, Field, OutputOut, PartOut, SelectionOut};
 use crate::error::{AnswerError, CallError};
 use crate::instance::{Answer, Budget, Instance, cut};
 use crate::link::log::StageLog;
@@ -108,6 +109,35 @@ impl Component {
             StageKind::Sink => StagePlan::Sink(plan_sink(&mut asked, &config).await?),
             StageKind::TableSink => StagePlan::Sink(plan_table_sink(&mut asked, &config, input).await?),
         })
+    }
+
+    /// What the state of this stage, or its place, rests on under `config`: values by name. None where it does not say.
+    pub async fn fingerprint(
+        &self,
+        config: &serde_json::Value,
+        limits: &StageLimits,
+        access: &Access,
+    ) -> Result<Option<BTreeMap<String, String>>, CallError> {
+        if self.inner.compiled.function(FINGERPRINT).is_none() {
+            return Ok(None);
+        }
+        let config = config.to_string();
+        let params: <Fingerprint<'_> as Signature>::Params = (&config,);
+        let mut asked = Asked::of(self, limits, access).await?;
+        let parts: Option<Vec<PartOut>> = asked.ask(FINGERPRINT, params).await?;
+        Ok(parts.map(fingerprint_of).transpose()?)
+    }
+}
+
+fn fingerprint_of(parts: Vec<PartOut>) -> Result<BTreeMap<String, String>, AnswerError> {
+    check_names(FINGERPRINT, parts.iter().map(|part| &part.name), limits::FINGERPRINT_PARTS_MAX)?;
+    check_bytes(FINGERPRINT, parts.iter().map(|part| part.name.len() + part.value.len()).sum())?;
+    let is_name = |part: &PartOut| {
+        part.name.len() <= limits::FINGERPRINT_NAME_BYTES_MAX && !part.name.chars().any(char::is_control)
+    };
+    match parts.iter().position(|part| !is_name(part)) {
+        Some(at) => Err(AnswerError::PartName { at, max: limits::FINGERPRINT_NAME_BYTES_MAX }),
+        None => Ok(parts.into_iter().map(|part| (part.name, part.value)).collect()),
     }
 }
 
@@ -338,6 +368,26 @@ mod tests {
         assert!(columns(limits::COLUMN_NAME_BYTES_MAX).is_ok());
         let error = columns(900_000).expect_err("refused").to_string();
         assert_eq!(error, "it sets: name 1 has 900000 bytes, at most 1024 are taken");
+    }
+
+    #[test]
+    fn a_fingerprint_has_few_parts_with_short_names() {
+        let part = |name: &str| PartOut { name: name.to_owned(), value: "v".repeat(1000) };
+        let parts = |names: &[&str]| names.iter().map(|name| part(name)).collect::<Vec<_>>();
+        let many = || (0..=limits::FINGERPRINT_PARTS_MAX).map(|n| part(&n.to_string())).collect();
+        let long = PartOut { value: "v".repeat(limits::ANSWER_BYTES_MAX), ..part("a") };
+        assert_eq!(fingerprint_of(parts(&["b", "a"])).expect("a fingerprint").len(), 2);
+        for (parts, expected) in [
+            (parts(&["a", "a"]), "`a` is there twice"),
+            (parts(&["a", ""]), "name 1 is empty"),
+            (many(), "65 of them, at most 64"),
+            (parts(&["a", "b\u{1b}[2J"]), "name of part 1"),
+            (parts(&[&"n".repeat(129)]), "name of part 0"),
+            (vec![long], "bytes of text"),
+        ] {
+            let error = fingerprint_of(parts).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

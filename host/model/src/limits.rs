@@ -196,6 +196,12 @@ pub const BACKTRACE_FRAMES_MAX: usize = 64;
 pub const FRAME_NAME_BYTES_MAX: usize = 512;
 /// What `about` or a `plan` may answer: names, schemas and texts together.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Parts that the fingerprint of a stage may have. They are written with every checkpoint, as a name and a hash each.
+pub const FINGERPRINT_PARTS_MAX: usize = 64;
+/// The name of one of them.
+pub const FINGERPRINT_NAME_BYTES_MAX: usize = 128;
+/// A value that is kept beside its hash, so that it can be told what it was; of a longer one the hash alone is kept.
+pub const FINGERPRINT_SHOWN_BYTES_MAX: usize = 256;
 /// Schemas that a config may have to be held against, with what references stand for: a thousand times what a large
 /// stage has.
 pub const SCHEMA_STEPS_MAX: u64 = 100_000;

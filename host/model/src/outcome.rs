@@ -142,8 +142,8 @@ pub enum OutcomeError {
     Columns { port: u32, found: usize, expected: usize },
     #[error("{what} is {found}, the plan says {expected}")]
     Type { what: String, found: DataType, expected: DataType },
-    #[error("it holds {held} of {rows} rows")]
-    Held { held: u32, rows: usize },
+    #[error("it holds {held} rows, and of {rows} that came {left} are in no list of its answer")]
+    Held { held: u32, rows: usize, left: u64 },
     #[error(
         "its answer is too large: the rows that it made stand for {bytes} bytes, more than the {allowed} that what came in \
          allows; raise `limits.output-ratio`"
@@ -308,10 +308,6 @@ fn check_set(
 }
 
 fn tally(rows: usize, outcome: &Outcome) -> Result<Tally, OutcomeError> {
-    let held = outcome.held;
-    if held as usize > rows {
-        return Err(OutcomeError::Held { held, rows });
-    }
     let made = outcome.emissions.iter().map(|emission| emission.origins.len(rows) as u64).sum();
     // What is usual needs no look at single rows.
     let (forwarded, rejected) = match (&*outcome.emissions, &*outcome.rejections) {
@@ -323,8 +319,12 @@ fn tally(rows: usize, outcome: &Outcome) -> Result<Tally, OutcomeError> {
         },
         _ => count_distinct(rows, outcome),
     };
-    let filtered = (rows as u64).saturating_sub(forwarded + rejected + u64::from(held));
-    Ok(Tally { forwarded, made, filtered, rejected, held: u64::from(held) })
+    let left = (rows as u64).saturating_sub(forwarded + rejected);
+    let held = u64::from(outcome.held);
+    match left.checked_sub(held) {
+        Some(filtered) => Ok(Tally { forwarded, made, filtered, rejected, held }),
+        None => Err(OutcomeError::Held { held: outcome.held, rows, left }),
+    }
 }
 
 impl Emission {

@@ -9,7 +9,7 @@ use crate::source::{OpenSource, OpenTableSource};
 use crate::testing::records::{TestRecord, batch, unpack as unpack_records};
 use crate::testing::tables::{TestRow, fits, table, unpack as unpack_rows};
 use crate::testing::{Rejection, Value};
-use crate::{Failure, Result, Sink, Source, TableSink, TableSource, config};
+use crate::{Failure, Fingerprint, Result, Sink, Source, TableSink, TableSource, config, fingerprint};
 
 /// How often a source may be pulled before a test gives up on its end.
 const PULLS_MAX: usize = 100_000;
@@ -107,6 +107,11 @@ macro_rules! source_test {
             pub fn committed(&mut self, split: u32, cursor: &[u8]) -> Result {
                 self.source.stage.committed(split, cursor)
             }
+
+            /// What the stage says that its place rests on, as the host asks it.
+            pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+                fingerprint::asked::<$open<S>>(&self.config)
+            }
         }
     };
 }
@@ -158,6 +163,7 @@ source_test!(TableSourceTest, OpenTableSource, TableSource, TestRow, PulledRow, 
 /// An open sink. Records get the ids 0, 1, 2, and on, as numbers of 16 bytes with the most significant first.
 pub struct SinkTest<S> {
     sink: OpenSink<S>,
+    config: String,
     parts: Parts,
     ids: Numbered,
 }
@@ -165,6 +171,7 @@ pub struct SinkTest<S> {
 /// An open table sink, as [`SinkTest`] for rows.
 pub struct TableSinkTest<S> {
     sink: OpenTableSink<S>,
+    config: String,
     plan: TableSinkPlan,
     ids: Numbered,
 }
@@ -180,7 +187,7 @@ pub fn sink<S: Sink>(config: Value) -> Result<SinkTest<S>> {
     let config = config.to_string();
     let plan = OpenSink::<S>::plan(&config)?;
     let (parts, ids) = (plan.parts(), Numbered { wanted: plan.wants_ids(), next: 0 });
-    Ok(SinkTest { sink: OpenSink::open(&config, alone())?, parts, ids })
+    Ok(SinkTest { sink: OpenSink::open(&config, alone())?, config, parts, ids })
 }
 
 /// Opens a table sink with this config for a stream with these columns, as [`sink`] does.
@@ -189,7 +196,8 @@ pub fn table_sink<S: TableSink>(config: Value, input: impl Into<Fields>) -> Resu
     let plan = OpenTableSink::<S>::plan(&config, input.to_vec())?;
     plan.wanted().iter().try_for_each(|wanted| input.require(&wanted.name).map(drop))?;
     let ids = Numbered { wanted: plan.records().wants_ids(), next: 0 };
-    Ok(TableSinkTest { sink: OpenTableSink::open(&config, input.to_vec(), alone())?, plan, ids })
+    let sink = OpenTableSink::open(&config, input.to_vec(), alone())?;
+    Ok(TableSinkTest { sink, config, plan, ids })
 }
 
 impl<S: Sink> SinkTest<S> {
@@ -209,6 +217,11 @@ impl<S: Sink> SinkTest<S> {
         let token = self.sink.stage.prepare(checkpoint)?;
         self.sink.stage.commit(&token)?;
         Ok(token)
+    }
+
+    /// What the stage says that its place rests on, as the host asks it.
+    pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+        fingerprint::asked::<OpenSink<S>>(&self.config)
     }
 
     pub fn stage(&mut self) -> &mut S {
@@ -236,6 +249,11 @@ impl<S: TableSink> TableSinkTest<S> {
         let token = self.sink.stage.prepare(checkpoint)?;
         self.sink.stage.commit(&token)?;
         Ok(token)
+    }
+
+    /// What the stage says that its place rests on, as the host asks it.
+    pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+        fingerprint::asked::<OpenTableSink<S>>(&self.config)
     }
 
     pub fn stage(&mut self) -> &mut S {

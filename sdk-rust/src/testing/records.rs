@@ -7,7 +7,7 @@ use crate::plan::Parts;
 use crate::testing::{Rejection, TestState, Value, leaving, origins, port};
 use crate::transform::OpenTransform;
 use crate::varlen::BlobBuilder;
-use crate::{Result, Transform};
+use crate::{Fingerprint, Result, Transform, fingerprint};
 
 /// A record to feed to a stage, or one that came out of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -160,6 +160,11 @@ impl<S: Transform> TransformTest<S> {
     pub fn recycle(&mut self) -> Result<()> {
         self.open = OpenTransform::open(&self.config)?;
         Ok(())
+    }
+
+    /// What the stage says that its state rests on, as the host asks it.
+    pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+        fingerprint::asked::<OpenTransform<S>>(&self.config)
     }
 }
 

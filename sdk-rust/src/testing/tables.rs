@@ -8,7 +8,7 @@ use crate::plan::{Output, TablePlan};
 use crate::table_transform::OpenTableTransform;
 use crate::testing::{Rejection, TestState, Value, cells, leaving, origins, port};
 use crate::varlen::BlobBuilder;
-use crate::{Result, TableTransform};
+use crate::{Fingerprint, Result, TableTransform, fingerprint};
 
 /// A row to feed to a stage, or one that came out of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -177,6 +177,11 @@ impl<S: TableTransform> TableTransformTest<S> {
     pub fn recycle(&mut self) -> Result<()> {
         self.open = OpenTableTransform::open(&self.config, self.input.to_vec())?;
         Ok(())
+    }
+
+    /// What the stage says that its state rests on, as the host asks it.
+    pub fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+        fingerprint::asked::<OpenTableTransform<S>>(&self.config)
     }
 
     pub fn plan(&self) -> &TablePlan {

@@ -14,6 +14,7 @@ mod grants;
 mod http;
 mod keyed;
 mod limits;
+mod manifest_changes;
 mod metrics;
 mod places;
 mod running;

@@ -162,7 +162,12 @@ fn a_manifest_that_cannot_go_on_is_refused_with_what_to_do() {
     };
     run(&[]).code(0);
     scene.write("pipeline.yaml", manifest("in", ", format: bytes"));
-    run(&[]).code(2).says(&["cannot go on from checkpoint 1", "`format` changed", "--reset"]);
+    run(&[]).code(2).says(&[
+        "cannot go on from checkpoint 1",
+        "`format` was `lines` and is `bytes`",
+        "--forget in",
+        "--reset",
+    ]);
     scene.write("pipeline.yaml", manifest("lines", ""));
     run(&[]).code(2).says(&["there is no source `in` any more", "--rename in=NEW"]);
     run(&["--rename", "in"]).code(2).says(&["write OLD=NEW"]);

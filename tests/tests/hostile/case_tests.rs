@@ -71,7 +71,7 @@ cases! {
     origin_nowhere: Case::instant("origin-nowhere", "bad-answer", "origins[0] names row 70000");
     port_twice: Case::instant("port-twice", "bad-answer", "it emits twice by port 0");
     port_nowhere: Case::instant("port-nowhere", "bad-answer", "it emits by port 2, its plan has 2");
-    held_too_many: Case::instant("held-too-many", "bad-answer", "it holds 3000000000 of 1 rows");
+    held_too_many: Case::instant("held-too-many", "bad-answer", "it holds 3000000000 rows, and of 1 that came");
     rejected_nowhere: Case::instant("rejected-nowhere", "bad-answer", "it rejects record 2 of a batch of 1");
     message_no_utf8: Case::instant("message-no-utf8", "bad-answer", "invalid utf-8 sequence");
     realloc_liar: Case::instant("realloc-liar", "bad-answer", "realloc return: beyond end of memory");

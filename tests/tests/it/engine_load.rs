@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::BinaryArray;
-use engine::{Call, CallError, Digest, Engine, EngineOptions, StageLimits};
+use engine::{Access, Call, CallError, Digest, Engine, EngineOptions, Failure, StageLimits};
 use model::batch::Column;
 use model::stage::{StageKind, StagePlan};
 use serde_json::json;
@@ -32,6 +32,23 @@ async fn config_is_checked_against_the_schema_of_the_component() {
     let problems = component.check_config(&json!({ "do": 7 }));
     assert_eq!(problems.len(), 1, "{problems:?}");
     assert_eq!(problems[0].pointer, "/do");
+}
+
+#[tokio::test]
+async fn a_component_says_what_its_state_rests_on_or_leaves_it_to_the_host() {
+    let (limits, access) = (StageLimits::default(), Access::default());
+    let config = json!({ "by": ["user"], "sum": { "spent": "amount" } });
+    let said = load("totals").await.fingerprint(&config, &limits, &access).await.expect("an answer");
+    let said = said.expect("it says something");
+    let said: Vec<(&str, &str)> = said.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(said, [("by", r#"["user"]"#), ("key", "false"), ("sum", r#"["amount"]"#)]);
+    let wrong = load("totals").await.fingerprint(&json!({ "bye": 1 }), &limits, &access).await;
+    assert!(matches!(wrong, Err(CallError::Failure(Failure::Invalid(_)))), "{wrong:?}");
+    // One that exports the interface and says nothing, and one that does not know it.
+    for name in ["probe-state", "contract/rust-bytes"] {
+        let said = load(name).await.fingerprint(&json!({}), &limits, &access).await;
+        assert_eq!(said.expect("an answer"), None, "{name}");
+    }
 }
 
 #[tokio::test]

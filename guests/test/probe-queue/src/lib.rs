@@ -1,7 +1,7 @@
 //! A source like a client of a queue, in a directory that it was granted: it reads the files `queue...`, waits for more
 //! inside the host, and writes down in `released-...` up to where it was told that it may forget. For tests of whole runs.
 
-use conveyor_sdk::{Failure, Pull, Result, Source, Split};
+use conveyor_sdk::{Failure, Fingerprint, Pull, Result, Source, Split};
 use wasip2::clocks::monotonic_clock::subscribe_duration;
 use wasip2::filesystem::preopens;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
@@ -15,9 +15,12 @@ pub struct Config {
     wait_ms: Option<u64>,
     /// Whether it takes what comes later at the second try.
     shy: bool,
+    /// Of each line, the field that is its record, from 0 on; by default all of it. Its fingerprint.
+    field: Option<usize>,
 }
 
 pub struct Queue {
+    field: Option<usize>,
     wait_ms: Option<u64>,
     shy: bool,
     parts: Vec<Part>,
@@ -52,8 +55,8 @@ fn place(cursor: &[u8]) -> Result<u64> {
 }
 
 impl Part {
-    /// Gives lines, as far as there is room.
-    fn pull(&mut self, out: &mut Pull) -> Result {
+    /// Gives lines, or a field of them, as far as there is room.
+    fn pull(&mut self, field: Option<usize>, out: &mut Pull) -> Result {
         let (bytes, _) = file(&self.name, OpenFlags::empty(), DescriptorFlags::READ)?
             .read(BYTES_MAX, self.read)
             .map_err(failed)?;
@@ -61,7 +64,9 @@ impl Part {
             if out.is_full() {
                 break;
             }
-            out.push(self.read, &line[..line.len() - 1]);
+            let line_bytes = &line[..line.len() - 1];
+            let nth = |nth| line_bytes.split(|&byte| byte == b' ').nth(nth).unwrap_or_default();
+            out.push(self.read, field.map_or(line_bytes, nth));
             self.read += line.len() as u64;
         }
         Ok(())
@@ -84,8 +89,13 @@ impl Source for Queue {
         Ok(names)
     }
 
+    fn fingerprint(config: &Config) -> Option<Fingerprint> {
+        Some(Fingerprint::new().part("field", &config.field))
+    }
+
     fn open(config: Config) -> Result<Self> {
-        Ok(Queue { wait_ms: config.wait_ms, shy: config.shy, parts: Vec::new() })
+        let Config { wait_ms, shy, field } = config;
+        Ok(Queue { field, wait_ms, shy, parts: Vec::new() })
     }
 
     fn assign(&mut self, splits: Vec<Split>) -> Result {
@@ -101,7 +111,7 @@ impl Source for Queue {
 
     fn pull(&mut self, out: &mut Pull) -> Result {
         for (split, part) in (0..).zip(&mut self.parts) {
-            part.pull(out)?;
+            part.pull(self.field, out)?;
             if !out.is_empty() {
                 out.of(split).cursor(part.read.to_le_bytes());
                 return Ok(());

@@ -1,7 +1,7 @@
 //! A sink that commits files into a directory that it was granted, and dies as it is told: for tests of whole runs.
 //! Each checkpoint is a file of its own, hidden until it stands.
 
-use conveyor_sdk::{Batch, Context, Failure, Ids, Rejected, Result, Sink, SinkPlan};
+use conveyor_sdk::{Batch, Context, Failure, Fingerprint, Ids, Rejected, Result, Sink, SinkPlan};
 use wasip2::filesystem::preopens;
 use wasip2::filesystem::types::{Descriptor, DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 
@@ -20,6 +20,8 @@ pub struct Config {
     dies_in_commit: bool,
     /// Whether it dies on whatever comes.
     hopeless: bool,
+    /// What each line ends with, before its line break. Its fingerprint.
+    suffix: String,
 }
 
 pub struct Store {
@@ -58,6 +60,10 @@ impl Sink for Store {
         Ok(SinkPlan::new().commits())
     }
 
+    fn fingerprint(config: &Config) -> Option<Fingerprint> {
+        Some(Fingerprint::new().part("suffix", &config.suffix))
+    }
+
     fn open(config: Config, context: Context) -> Result<Self> {
         for token in &context.committed {
             commit(token)?;
@@ -86,6 +92,7 @@ impl Sink for Store {
                 die_once("startled")?;
             }
             self.lines.extend_from_slice(record.bytes());
+            self.lines.extend_from_slice(self.config.suffix.as_bytes());
             self.lines.push(b'\n');
         }
         Ok(())

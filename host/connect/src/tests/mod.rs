@@ -1,5 +1,6 @@
 //! Connectors as a pipeline uses them: planned from options, opened, and driven through their traits.
 
+mod aside;
 mod commits;
 mod csv;
 mod errors;

@@ -41,6 +41,15 @@ pub(crate) enum Delivery {
     AtLeastOnce,
 }
 
+impl Delivery {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::ExactlyOnce => "exactly-once",
+            Self::AtLeastOnce => "at-least-once",
+        }
+    }
+}
+
 /// What is to be written where.
 #[derive(Clone, Debug)]
 pub(crate) struct FileOptions {

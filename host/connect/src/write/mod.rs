@@ -3,6 +3,7 @@
 //! Encoding happens where the batch is; writing and packing block, and have a thread of their own. Between
 //! the two stand a few blocks at most, so that a slow disk stops the belt and memory stays flat.
 
+mod aside;
 mod csv;
 mod durable;
 mod encode;
@@ -25,6 +26,8 @@ use flow::pacing::Drain;
 use model::limits::{WRITE_BEHIND, WRITE_BEHIND_BYTES_MAX, WRITE_BYTES, WRITE_TIME};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+pub use aside::SetAside;
+pub(crate) use aside::{Next, has_file, path_of, set_file_aside};
 pub(crate) use csv::{CsvEncoder, CsvStyle};
 pub(crate) use encode::{EncodedSink, Encoder};
 pub(crate) use file::{Delivery, FileOptions, IfExists};

@@ -56,6 +56,23 @@ impl OneFile {
         Ok(output)
     }
 
+    /// Puts everything that the token says in its place, and undoes what came behind it. Whether there is a file then:
+    /// one that is gone, with nothing left to put there, was taken away by whoever did this before.
+    pub(super) fn settle(options: FileOptions, token: &[u8], one: &One) -> Result<bool, ConnectError> {
+        let FileOptions { name, path: target, packing, header, disk, .. } = options;
+        let mut output = Self { name, disk, target, packing, header, state: One::default(), current: None };
+        let has_left = || {
+            let part = |part: &Part| Ok(length(&*output.disk, &output.part(part.number))?.is_some());
+            let parts = one.parts.iter().map(part).collect::<std::io::Result<Vec<_>>>()?;
+            Ok(parts.contains(&true) || length(&*output.disk, &output.target)?.is_some())
+        };
+        if !has_left().map_err(|error| failed(&output.target, &error))? {
+            return Ok(false);
+        }
+        output.resume(token)?;
+        Ok(one.begun)
+    }
+
     fn start(&mut self, if_exists: IfExists) -> Result<(), ConnectError> {
         let fail = |error| failed(&self.target, &error);
         let there = length(&*self.disk, &self.target).map_err(fail)?;

@@ -76,6 +76,33 @@ impl FileRow {
         Ok(output)
     }
 
+    /// Commits what the token says, and ends the file that was being written: it gets its name. That one, or none where
+    /// none was being written, or where it has its name already.
+    pub(super) fn finish(
+        options: FileOptions,
+        rotation: Rotation,
+        committed: &Committed,
+        row: Row,
+    ) -> Result<Option<PathBuf>, ConnectError> {
+        let disk = options.disk.clone();
+        let Some(Working { name, .. }) = &row.open else {
+            Self::open(options, rotation, committed)?;
+            return Ok(None);
+        };
+        let full = directory_of(&options.path).join(name);
+        let hidden = full.with_file_name(hidden_name(name));
+        let is_there =
+            |path: &Path| Ok(length(&*disk, path).map_err(|error| failed(path, &error))?.is_some());
+        if !is_there(&hidden)? && is_there(&full)? {
+            return Ok(None);
+        }
+        let mut output = Self::open(options, rotation, committed)?;
+        output.finish_file().map_err(|error| failed(&full, &error))?;
+        let all: Vec<String> = output.full.keys().cloned().collect();
+        output.give_names(&all)?;
+        Ok(Some(full))
+    }
+
     /// Commits what the token says once more, and cuts the file that was being written back to it. Its hidden name.
     fn resume(&mut self, token: &[u8]) -> Result<Option<String>, ConnectError> {
         let row = self.read(token)?;

@@ -139,6 +139,12 @@ impl Token {
     }
 
     pub(super) fn read(path: &str, token: &[u8]) -> Result<Wrote, Lost> {
+        let (of, wrote) = Self::parse(token)?;
+        if of != path { Err(Lost::OtherPath(of)) } else { Ok(wrote) }
+    }
+
+    /// The path that it is of, and what was written there.
+    pub(super) fn parse(token: &[u8]) -> Result<(String, Wrote), Lost> {
         #[derive(Deserialize)]
         struct Version {
             v: u32,
@@ -148,8 +154,8 @@ impl Token {
         if v != VERSION {
             return Err(Lost::Version(v));
         }
-        let token: Self = serde_json::from_slice(token).map_err(broken)?;
-        if token.path != path { Err(Lost::OtherPath(token.path)) } else { Ok(token.wrote) }
+        let Self { path, wrote, .. } = serde_json::from_slice(token).map_err(broken)?;
+        Ok((path, wrote))
     }
 }
 

@@ -13,6 +13,9 @@ const PACKAGE: &str = "conveyor:stage/";
 /// The released versions of the contract that this host speaks.
 const VERSION: &str = "@0.1.0";
 
+/// An interface that a stage may have beside that of its kind, and its one function.
+pub(crate) const FINGERPRINT: &str = "fingerprint";
+
 /// What a component exports and imports, by name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
@@ -63,6 +66,9 @@ pub(crate) fn fit(component: &Component, names: &Names) -> Result<(StageKind, Fu
     for name in functions_of(kind) {
         find(kind.interface(), &exports, name)?;
     }
+    if let Some(exports) = interface(FINGERPRINT) {
+        find(FINGERPRINT, &exports, FINGERPRINT)?;
+    }
     Ok((kind, functions))
 }
 
@@ -98,11 +104,15 @@ pub(crate) type Write<'a> = ((BatchIn<'a>, Option<&'a [u8]>), Answer<Vec<Rejecti
 pub(crate) type WriteTable<'a> = ((TableIn<'a>, Option<&'a [u8]>), Answer<Vec<RejectionOut>>);
 pub(crate) type Prepare = ((u64,), Answer<Vec<u8>>);
 pub(crate) type Commit<'a> = ((&'a [u8],), Answer<()>);
+pub(crate) type Fingerprint<'a> = ((&'a str,), Answer<Option<Vec<PartOut>>>);
 
 /// Refuses a component that has the right names with other types, before anything runs.
 pub(crate) fn check_signatures(compiled: &Compiled, instance: &mut Instance) -> Result<(), LoadError> {
     let mut check = Check { compiled, instance };
     check.of::<Describe>("describe")?;
+    if compiled.function(FINGERPRINT).is_some() {
+        check.of::<Fingerprint<'_>>(FINGERPRINT)?;
+    }
     match compiled.kind {
         StageKind::Transform => {
             check.of::<Plan<'_>>("plan")?;
@@ -159,8 +169,13 @@ impl<P: ComponentNamedList + Lower, R: ComponentNamedList + Lift> Signature for 
 impl Check<'_> {
     fn of<S: Signature>(&mut self, function: &'static str) -> Result<(), LoadError> {
         let found = self.instance.func::<S::Params, S::Results>(self.compiled, function);
+        let interface = match function {
+            "describe" => "about",
+            FINGERPRINT => FINGERPRINT,
+            _ => self.compiled.kind.interface(),
+        };
         found.map(|_| ()).map_err(|error| LoadError::Signature {
-            interface: self.compiled.kind.interface().to_owned(),
+            interface: interface.to_owned(),
             function,
             why: error.to_string(),
         })

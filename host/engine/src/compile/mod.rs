@@ -39,9 +39,9 @@ use schema::ConfigSchema;
 use translate::{Translated, Untranslated, translate};
 
 pub(crate) use fit::{
-    Assign, Commit, Committed, Describe, Open, OpenSink, OpenTable, OpenTableSink, OpenTableSource, Plan,
-    PlanSink, PlanTable, PlanTableSink, Prepare, Process, ProcessTable, Pull, PullTable, Schema, Signature,
-    Splits, Write, WriteTable,
+    Assign, Commit, Committed, Describe, FINGERPRINT, Fingerprint, Open, OpenSink, OpenTable, OpenTableSink,
+    OpenTableSource, Plan, PlanSink, PlanTable, PlanTableSink, Prepare, Process, ProcessTable, Pull,
+    PullTable, Schema, Signature, Splits, Write, WriteTable,
 };
 
 /// The SHA-256 of a component's bytes as they were given: before a core module is wrapped.
@@ -317,6 +317,21 @@ mod tests {
             Err(other) => panic!("{other}"),
             Ok(_) => panic!("it was taken for a stage"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_fingerprint_without_its_function_is_refused() {
+        let text = r#"(component
+            (core module $m (func (export "f")))
+            (core instance $i (instantiate $m))
+            (func $f (canon lift (core func $i "f")))
+            (instance $about (export "describe" (func $f)))
+            (instance $transform (export "plan" (func $f)) (export "open" (func $f)) (export "process" (func $f)))
+            (export "conveyor:stage/about@0.1.0" (instance $about))
+            (export "conveyor:stage/transform@0.1.0" (instance $transform))
+            (export "conveyor:stage/fingerprint@0.1.0" (instance $about)))"#;
+        let Err(error) = load(text).await else { panic!("it was taken for a stage") };
+        assert!(error.to_string().starts_with("`fingerprint` of `fingerprint`"), "{error}");
     }
 
     #[tokio::test]

@@ -220,6 +220,14 @@ pub(crate) struct AboutOut {
     pub hints: Vec<(String, String)>,
 }
 
+/// `fingerprint.part`.
+#[derive(Debug, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct PartOut {
+    pub name: String,
+    pub value: String,
+}
+
 /// `transform.record-plan`.
 #[derive(Debug, ComponentType, Lift)]
 #[component(record)]

@@ -12,6 +12,7 @@ mod coordinator;
 mod file;
 mod keeper;
 mod kept;
+mod mark;
 pub mod pages;
 mod participant;
 mod state_tables;
@@ -22,14 +23,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::connector::Places;
 use crate::state::{StateBase, StateDelta};
 
 pub use align::{Alignment, Signal, Step};
 pub use coordinator::{Coordinator, Move};
 pub(crate) use keeper::{Keeper, KeptSource};
+pub use mark::{Change, MarkPart, MarkParts, StageMark, config_parts};
 pub use participant::{PASSING, Participant, Passing};
 pub use store::{Opened, RedbStore, Standing, Summary};
 pub use watch::Pace;
@@ -57,15 +57,6 @@ pub struct Share {
     pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
     /// Only of stages whose state changed.
     pub states: BTreeMap<Arc<str>, StateDelta>,
-}
-
-/// What a stage was when a checkpoint was taken, to tell whether the next run may go on from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StageMark {
-    /// The connector or component, as the manifest names it.
-    pub uses: String,
-    /// What stands under `with:`.
-    pub with: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Keeps checkpoints. A `put` that came back is durable; one that failed may be or not, and nothing is put after it.

@@ -406,7 +406,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let Opened { store, standing } = RedbStore::open(dir.path()).expect("a store");
         assert!(standing.is_none());
-        let mark = StageMark { uses: "file".into(), with: serde_json::Map::new() };
+        let mark = StageMark { uses: "file".into(), ..StageMark::default() };
         let mut store = store.running("r1".into(), [("in".to_owned(), mark)].into());
         let first = checkpoint(1, &[("in", "a", 1), ("in", "b", 1), ("x", "a", 1)], 1);
         let second = checkpoint(2, &[("in", "a", 2), ("in", "b", 1)], 2);

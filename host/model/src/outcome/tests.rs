@@ -264,8 +264,16 @@ fn answers_that_break_the_contract_are_refused() {
             apply(&input, &outputs, Outcome { emissions, ..Outcome::default() }, RATIO).expect_err(expected);
         assert!(error.to_string().contains(expected), "expected `{expected}`, got `{error}`");
     }
-    let error = apply(&input, &outputs, Outcome { held: 4, ..Outcome::default() }, RATIO).expect_err("held");
-    assert_eq!(error.to_string(), "it holds 4 of 3 rows");
+    // What is held is in no list: else a record would be counted twice.
+    let all =
+        || Emission { set: vec![texts(&["x", "y", "z"])], forwarded: Forwarded::All, ..Emission::default() };
+    for (emissions, held, left) in [(vec![], 4, 3), (vec![good()], 2, 1), (vec![all()], 1, 0)] {
+        let error = apply(&input, &outputs, Outcome { emissions, held, ..Outcome::default() }, RATIO)
+            .expect_err("held");
+        let expected =
+            format!("it holds {held} rows, and of 3 that came {left} are in no list of its answer");
+        assert_eq!(error.to_string(), expected);
+    }
     let rejections = vec![Rejection { row: 3, code: "c".into(), message: String::new() }];
     let error =
         apply(&input, &outputs, Outcome { rejections, ..Outcome::default() }, RATIO).expect_err("rejection");

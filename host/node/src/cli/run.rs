@@ -40,9 +40,12 @@ pub(super) struct Run {
     /// source's name
     #[arg(long, requires = "state", value_name = "OLD=NEW")]
     rename: Vec<String>,
-    /// Throw away what a stage remembers, and go on without it
+    /// Throw away what a stage remembers, and go on without it; a source reads from its beginning again
     #[arg(long, requires = "state", value_name = "STAGE")]
     forget: Vec<String>,
+    /// Let a sink `file` begin a new file; the one that it has is kept, under a name with a number
+    #[arg(long, requires = "state", value_name = "STAGE")]
+    new_file: Vec<String>,
     /// Serve /metrics, /livez and /readyz on this address, for example 127.0.0.1:9100
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
@@ -75,11 +78,11 @@ impl Run {
             })?;
             renames.push((old.to_owned(), new.to_owned()));
         }
-        let (reset, forgotten) = (self.reset, self.forget);
+        let (reset, forgotten, new_files) = (self.reset, self.forget, self.new_file);
         let options = Options {
             builds: self.build,
             metrics: self.metrics,
-            state: self.state.map(|dir| State { dir, reset, renames, forgotten }),
+            state: self.state.map(|dir| State { dir, reset, renames, forgotten, new_files }),
             dead_letters: DeadLetters {
                 dir: self.dead_letters,
                 bytes_max: self.dead_letters_max_bytes,

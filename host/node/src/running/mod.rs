@@ -4,6 +4,7 @@
 //! them ever waits behind a stage.
 
 mod lives;
+mod misfits;
 mod prepare;
 mod resuming;
 mod stopping;

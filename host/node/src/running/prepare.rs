@@ -1,6 +1,6 @@
 //! Everything that can be wrong before anything flows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +43,7 @@ impl Session {
         policy.state = options.state.as_ref().map(|state| state.dir.clone());
         let workshop = Arc::new(Workshop::under(policy, options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
+        check_new_files(&wired, options.state.as_ref())?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let stop = CancellationToken::new();
         let opening = open_all(wired, options.dead_letters, options.state, stop.clone());
@@ -140,6 +141,19 @@ async fn wire_all(workshop: Arc<Workshop>, drafts: Vec<Draft>, stages: &Runtime)
     }
     all.sort_by_key(|(index, _)| *index);
     Ok(all.into_iter().map(|(_, wired)| wired).collect())
+}
+
+/// A stage that is to begin a new file writes one, in a pipeline at least.
+fn check_new_files(all: &[Wired], state: Option<&State>) -> Result {
+    let writers: HashSet<&str> = all.iter().flat_map(|wired| wired.sinks_of("file")).collect();
+    for stage in state.into_iter().flat_map(|state| &state.new_files) {
+        if !writers.contains(stage.as_str()) {
+            return Err(Failure::Input(anyhow!(
+                "`--new-file {stage}`: there is no sink `file` of that name; name one that the manifest has"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// stdin has one reader, and stdout is for records or for the summary. Says whether records go to stdout.

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::anyhow;
-use engine::Component;
+use connect::{SetAside, SpecError};
 use flow::checkpoint::{
     Checkpoint, CheckpointError, CheckpointStore as _, Opened, Pace, RedbStore, StageMark, Standing,
 };
+use flow::connector::ConnectErrorKind;
 use flow::run::{Checkpoints, Setbacks};
-use model::manifest::{Pipeline, Stage, StageRef};
-use model::stage::Role;
+use model::manifest::Role;
 
+use super::misfits::{begins_anew, misfits};
 use crate::exit::{Failure, Result};
 use crate::terminal;
 use crate::wiring::{Wired, epoch_now, spools_in};
@@ -27,14 +28,22 @@ pub struct State {
     pub reset: bool,
     /// Stages that had another name: the old one, and the new one.
     pub renames: Vec<(String, String)>,
-    /// Stages whose state is thrown away.
+    /// Stages of which what the checkpoint has is thrown away.
     pub forgotten: Vec<String>,
+    /// Sinks `file` that keep the file that they have under another name and begin a new one.
+    pub new_files: Vec<String>,
 }
 
 impl State {
     /// For lives after the first: what was asked for once is not done again.
     pub(super) fn again(self) -> Self {
-        Self { reset: false, renames: Vec::new(), forgotten: Vec::new(), ..self }
+        Self {
+            dir: self.dir,
+            reset: false,
+            renames: Vec::new(),
+            forgotten: Vec::new(),
+            new_files: Vec::new(),
+        }
     }
 }
 
@@ -61,6 +70,7 @@ pub(super) fn open(
             wired.name()
         ));
     }
+    let mut marks = wired.marks();
     let checkpoint = match standing {
         None => Checkpoint { letters: next_letter, ..Checkpoint::default() },
         Some(mut standing) => {
@@ -69,14 +79,18 @@ pub(super) fn open(
                 rename_spool(&dir, old, new)?;
             }
             for stage in &state.forgotten {
-                standing.states.remove(stage);
+                forget(&mut standing, wired, stage)?;
             }
-            let mut misfits = misfits(&standing, pipeline);
-            misfits.extend(state_misfits(&standing, wired));
+            let misfits = misfits(&standing, wired, &state.new_files);
             if !misfits.is_empty() {
                 return Err(Failure::input(cannot_go_on(wired, standing.checkpoint.number, &dir, &misfits)));
             }
-            if !state.renames.is_empty() || !state.forgotten.is_empty() {
+            let begins = begin_files(&mut standing, wired, &state.new_files)?;
+            marks = marks_beside(&standing, &marks);
+            let is_changed = begins || !state.renames.is_empty() || !state.forgotten.is_empty();
+            // A checkpoint of a version without marks has them from now on, also where nothing more is stored.
+            if is_changed || standing.stages != marks {
+                standing.stages.clone_from(&marks);
                 store.adopt(&standing, &state.renames, &state.forgotten)?;
             }
             if standing.checkpoint.number > 0 && is_first {
@@ -90,7 +104,7 @@ pub(super) fn open(
         }
     };
     let epoch = store.next_epoch(epoch_now().max(least))?;
-    let mut store = store.running(wired.identity().revision, marks(wired));
+    let mut store = store.running(wired.identity().revision, marks);
     if checkpoint.number == 0 {
         store.put(&checkpoint, Duration::ZERO)?;
     }
@@ -161,112 +175,74 @@ fn rename(standing: &mut Standing, old: &str, new: &str) {
     }
 }
 
-/// What sources, sinks and stages with state are, for the run that goes on from a checkpoint of this one.
-fn marks(wired: &Wired) -> BTreeMap<String, StageMark> {
-    let mark = |(index, stage): (usize, &Stage)| {
-        let mark = match component_with_state(wired, index) {
-            Some(component) => StageMark { uses: component.about().name.clone(), with: Default::default() },
-            None if *stage.role == Role::Transform => return None,
-            None => StageMark { uses: stage.reference.value.to_string(), with: stage.with.value.clone() },
-        };
-        Some((stage.name.to_string(), mark))
+/// Throws away what the checkpoint has of a stage.
+fn forget(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
+    standing.states.remove(stage);
+    let Some(index) = wired.pipeline.index_of(stage) else { return Ok(()) };
+    let checkpoint = &mut standing.checkpoint;
+    match *wired.pipeline.stages[index].role {
+        Role::Source => drop(checkpoint.places.remove(stage)),
+        Role::Transform => {}
+        Role::Sink if !checkpoint.tokens.contains_key(stage) => {}
+        Role::Sink if wired.component(index).is_none() => {
+            return Err(Failure::Input(anyhow!(
+                "`--forget {stage}`: nothing is remembered for `{stage}` but what it has written; where that is a file, \
+                 `--new-file {stage}` begins a new one"
+            )));
+        }
+        Role::Sink if !standing.is_settled => {
+            return Err(Failure::Input(anyhow!(
+                "`--forget {stage}` would lose what `{stage}` has prepared and not committed yet: run the manifest that \
+                 checkpoint {} was taken with once more",
+                checkpoint.number
+            )));
+        }
+        Role::Sink => drop(checkpoint.tokens.remove(stage)),
+    }
+    Ok(())
+}
+
+/// Sets aside the files of sinks that begin new ones: those that were asked for, and those that have changed before they
+/// had any. Says whether there was one.
+fn begin_files(standing: &mut Standing, wired: &Wired, asked: &[String]) -> Result<bool> {
+    let begins = |(name, was): (&String, &StageMark)| {
+        let is_new = asked.contains(name) || begins_anew(standing, wired, name, was);
+        is_new.then(|| name.clone())
     };
-    wired.pipeline.stages.iter().enumerate().filter_map(mark).collect()
-}
-
-fn component_with_state(wired: &Wired, index: usize) -> Option<&Component> {
-    wired.component(index).filter(|_| wired.keeps_state(index))
-}
-
-/// State that nobody is left for, or that is somebody else's. Another version of a component has what the one before
-/// had; which it is, its own name says, and not that of its file.
-fn state_misfits(standing: &Standing, wired: &Wired) -> Vec<String> {
-    let mut misfits = Vec::new();
-    for (name, size) in standing.states.iter().filter(|(_, size)| size.keys > 0) {
-        let index = wired.pipeline.index_of(name);
-        let has = format!("the checkpoint has state of `{name}` ({} keys)", size.keys);
-        match index.and_then(|index| component_with_state(wired, index)) {
-            None => {
-                let why = if index.is_some() {
-                    "which keeps none now"
-                } else {
-                    "and there is no such stage any more"
-                };
-                misfits.push(format!(
-                    "{has}, {why}; if the stage has another name now, say `--rename {name}=NEW`; to throw its state away, \
-                     `--forget {name}`"
-                ));
-            }
-            Some(component) => {
-                let (is, was) = (&component.about().name, standing.stages.get(name));
-                if let Some(was) = was.filter(|was| was.uses != *is) {
-                    misfits.push(format!(
-                        "{has}, which was a `{}` and is a `{is}`; to throw its state away, say `--forget {name}`",
-                        was.uses
-                    ));
-                }
-            }
-        }
-    }
-    misfits
-}
-
-/// Why a manifest cannot go on from a checkpoint. Sources have to read what they read; a sink may change once all
-/// that it prepared is committed.
-fn misfits(standing: &Standing, pipeline: &Pipeline) -> Vec<String> {
-    let mut misfits = Vec::new();
-    for name in standing.checkpoint.places.keys() {
-        let Some(stage) = pipeline.stage(name).filter(|stage| *stage.role == Role::Source) else {
-            misfits.push(format!(
-                "there is no source `{name}` any more; if it has another name now, say `--rename {name}=NEW`"
+    let names: Vec<String> = standing.stages.iter().filter_map(begins).collect();
+    let mut any = false;
+    for name in names {
+        let index = wired.pipeline.index_of(&name);
+        let built_in = index.and_then(|index| wired.built_in(index));
+        let Some(token) = standing.checkpoint.tokens.get(&*name) else { continue };
+        let Some(aside) = built_in.and_then(|built_in| built_in.set_file_aside(token)) else { continue };
+        let SetAside { kept, token } = aside.map_err(|error| match error {
+            SpecError::Connect(error) if error.kind == ConnectErrorKind::Full => Failure::Full(error.into()),
+            error => Failure::input(error),
+        })?;
+        if let Some(kept) = kept {
+            terminal::say(&format!(
+                "`{name}` of `{}` begins a new file; what it has written so far is in {}",
+                wired.name(),
+                kept.display()
             ));
-            continue;
+        }
+        match token {
+            Some(token) => standing.checkpoint.tokens.insert(name.as_str().into(), token),
+            None => standing.checkpoint.tokens.remove(&*name),
         };
-        if let Some(mark) = standing.stages.get(&**name) {
-            misfits.extend(source_misfit(stage, mark));
-        }
+        any = true;
     }
-    if standing.is_settled {
-        return misfits;
-    }
-    for name in standing.checkpoint.tokens.keys() {
-        let stage = pipeline.stage(name).filter(|stage| *stage.role == Role::Sink);
-        let was = standing.stages.get(&**name);
-        match (stage, was) {
-            (None, _) => misfits.push(format!(
-                "there is no sink `{name}` any more, and what it has prepared is not committed yet; if it has another \
-                 name now, say `--rename {name}=NEW`"
-            )),
-            (Some(stage), Some(was)) if stage.reference.value.to_string() != was.uses && is_built_in(stage) => {
-                misfits.push(format!(
-                    "sink `{name}` was `{}` and is `{}`, and what it has prepared is not committed yet",
-                    was.uses, stage.reference.value
-                ));
-            }
-            _ => {}
-        }
-    }
-    misfits
+    Ok(any)
 }
 
-fn is_built_in(stage: &Stage) -> bool {
-    matches!(stage.reference.value, StageRef::BuiltIn(_))
-}
-
-/// A component may be another version of itself: what is in its cursors is its own. What a built-in source reads rests
-/// on some of its options.
-fn source_misfit(stage: &Stage, was: &StageMark) -> Option<String> {
-    let (name, uses) = (&stage.name, stage.reference.value.to_string());
-    if !is_built_in(stage) {
-        return None;
-    }
-    if uses != was.uses {
-        return Some(format!("source `{name}` was `{}` and is `{uses}`", was.uses));
-    }
-    let changed = |key: &&&str| stage.with.value.get(**key) != was.with.get(**key);
-    let keys: Vec<String> =
-        connect::place_keys(&uses).iter().filter(changed).map(|key| format!("`{key}`")).collect();
-    (!keys.is_empty()).then(|| format!("source `{name}` reads in another way: {} changed", keys.join(", ")))
+/// The marks that go on with a checkpoint: those of the stages that run, and of sinks that do not, as long as the
+/// checkpoint has what they committed.
+fn marks_beside(standing: &Standing, marks: &BTreeMap<String, StageMark>) -> BTreeMap<String, StageMark> {
+    let has_token = |name: &str| standing.checkpoint.tokens.contains_key(name);
+    let others = standing.stages.iter().filter(|(name, _)| has_token(name));
+    let others = others.map(|(name, mark)| (name.clone(), mark.clone()));
+    others.chain(marks.iter().map(|(name, mark)| (name.clone(), mark.clone()))).collect()
 }
 
 /// What somebody typed, or what is the matter with a disk.

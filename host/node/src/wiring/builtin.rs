@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use connect::{PlannedSink, PlannedSource, SinkSpec, SourceSpec, SpecError, Wanted};
+use connect::{PlannedSink, PlannedSource, SetAside, SinkSpec, SourceSpec, SpecError, Wanted};
+use flow::checkpoint::MarkParts;
 use flow::connector::{Committed, ConnectError, ConnectErrorKind, Places, Sink, Source};
 use model::diagnostics::Diagnostic;
 use model::limits::RECORD_BYTES_MAX;
@@ -137,6 +138,22 @@ impl BuiltIn {
     /// Whether its records can be read again.
     pub(super) fn replays(&self) -> bool {
         !matches!(self, Self::Source { replays: false, .. })
+    }
+
+    /// What a checkpoint of it rests on, under the config `with` or else its own. `input`: what comes into a sink.
+    pub fn mark(&self, with: Option<&Map<String, Value>>, input: &Stream) -> Option<MarkParts> {
+        match self {
+            Self::Source { spec, .. } => connect::source_mark(&spec.connector, with.unwrap_or(&spec.with)),
+            Self::Sink { spec, .. } => connect::sink_mark(&spec.connector, with.unwrap_or(&spec.with), input),
+        }
+    }
+
+    /// Sets aside the file that a sink `file` wrote; none of anything else.
+    pub fn set_file_aside(&self, token: &[u8]) -> Option<Result<SetAside, SpecError>> {
+        match self {
+            Self::Sink { spec, .. } if spec.connector == "file" => Some(connect::set_file_aside(spec, token)),
+            _ => None,
+        }
     }
 
     pub(super) fn open_source(

@@ -9,6 +9,7 @@ mod builtin;
 mod compiling;
 mod components;
 mod manifest;
+mod marks;
 mod opening;
 mod policy;
 mod reach;
@@ -20,11 +21,12 @@ use engine::{Access, Component, Engine, EngineOptions, StageLimits};
 use flow::letters::Identity;
 use model::diagnostics::Diagnostics;
 use model::ids::Revision;
-use model::manifest::{Isolation, Pipeline, Stage};
+use model::manifest::{Isolation, Pipeline, Role, Stage};
 use model::plan::Plan;
 
 use crate::exit::{Failure, Result};
 use crate::places;
+use asking::Asked;
 
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
@@ -57,6 +59,8 @@ pub struct Wired {
     pub codes: Vec<Code>,
     /// By stage; the splits of sources that are components.
     splits: Vec<Vec<String>>,
+    /// By stage; what components say that their state or their places rest on.
+    fingerprints: Vec<Option<asking::Fingerprint>>,
     /// By stage; what it reaches.
     access: Vec<Access>,
     pub plan: Arc<Plan>,
@@ -101,7 +105,8 @@ impl Workshop {
         problems.extend(more);
         let asked = asking::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
         let codes = codes.into_iter().flatten().collect();
-        Ok(Wired { codes, splits: asked.splits, access, plan: Arc::new(asked.plan), pipeline, home })
+        let Asked { plan, splits, fingerprints } = asked;
+        Ok(Wired { codes, splits, fingerprints, access, plan: Arc::new(plan), pipeline, home })
     }
 }
 
@@ -131,6 +136,14 @@ impl Wired {
         }
     }
 
+    /// The connector behind a stage, where there is one.
+    pub fn built_in(&self, stage: usize) -> Option<&BuiltIn> {
+        match self.codes.get(stage)? {
+            Code::BuiltIn(built_in) => Some(built_in),
+            Code::Component(_) => None,
+        }
+    }
+
     /// What dead letters say of what ran.
     pub fn identity(&self) -> Identity {
         let component = |(index, stage): (usize, &Stage)| {
@@ -145,6 +158,13 @@ impl Wired {
             revision: Revision::of(&self.pipeline.text.text, named).to_string(),
             components: components.into_iter().collect(),
         }
+    }
+
+    /// Names of the sinks that are the built-in connector `name`.
+    pub fn sinks_of(&self, name: &str) -> Vec<&str> {
+        let is_sink =
+            |stage: &&str| self.pipeline.stage(stage).is_some_and(|stage| *stage.role == Role::Sink);
+        self.stages_of(name).into_iter().filter(is_sink).collect()
     }
 
     /// Names of the stages that are the built-in connector `name`.

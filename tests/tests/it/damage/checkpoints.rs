@@ -37,7 +37,7 @@ fn checkpoint(number: u64) -> Checkpoint {
 /// Writes checkpoints into `dir`, and what is there while the store is open into `killed`.
 fn make(dir: &Path, killed: &Path) {
     let Opened { store, .. } = RedbStore::open(dir).expect("a store");
-    let mark = StageMark { uses: "file".into(), with: serde_json::Map::new() };
+    let mark = StageMark { uses: "file".into(), ..StageMark::default() };
     let mut store = store.running("r1".into(), [("in".to_owned(), mark)].into());
     store.next_epoch(7).expect("an epoch");
     let states = STAGES.map(|(stage, keys, value_bytes)| {

@@ -1,0 +1,137 @@
+//! Why a manifest cannot go on from a checkpoint: what it has of each stage is held against what the stage is now.
+
+use connect::has_file;
+use flow::checkpoint::{Change, StageMark, Standing};
+use model::manifest::{Role, Stage, StageRef};
+
+use crate::wiring::Wired;
+
+/// What does not fit, each with what to do about it. `renewed`: sinks that begin a new file.
+pub(super) fn misfits(standing: &Standing, wired: &Wired, renewed: &[String]) -> Vec<String> {
+    let mut misfits = Vec::new();
+    misfits.extend(standing.checkpoint.places.keys().filter_map(|name| source_misfit(standing, wired, name)));
+    misfits.extend(standing.checkpoint.tokens.keys().filter_map(|name| {
+        let is_renewed = renewed.iter().any(|renewed| **renewed == **name);
+        sink_misfit(standing, wired, name, is_renewed)
+    }));
+    let states = standing.states.iter().filter(|(_, size)| size.keys > 0);
+    misfits.extend(states.filter_map(|(name, size)| state_misfit(standing, wired, name, size.keys)));
+    misfits
+}
+
+/// The stage of this name and role, by its index.
+fn find<'a>(wired: &'a Wired, name: &str, role: Role) -> Option<(usize, &'a Stage)> {
+    let index = wired.pipeline.index_of(name)?;
+    let stage = &wired.pipeline.stages[index];
+    (*stage.role == role).then_some((index, stage))
+}
+
+fn is_built_in(stage: &Stage) -> bool {
+    matches!(stage.reference.value, StageRef::BuiltIn(_))
+}
+
+/// With another format other options come and go, which says nothing more.
+fn listed(changes: &[Change]) -> String {
+    let has_format = changes.iter().any(|change| change.name() == "format");
+    let told = changes.iter().filter(|change| change.is_of_value() || !has_format);
+    told.map(Change::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A source has to read what it read before. A component may be another version of itself: what is in its cursors is
+/// its own.
+fn source_misfit(standing: &Standing, wired: &Wired, name: &str) -> Option<String> {
+    let Some((index, stage)) = find(wired, name, Role::Source) else {
+        return Some(format!(
+            "there is no source `{name}` any more; if it has another name now, say `--rename {name}=NEW`"
+        ));
+    };
+    let was = standing.stages.get(name)?;
+    let uses = stage.reference.value.to_string();
+    let what = if is_built_in(stage) && uses != was.uses {
+        format!("source `{name}` was `{}` and is `{uses}`", was.uses)
+    } else {
+        let changes = wired.changes_since(index, was);
+        if changes.is_empty() {
+            return None;
+        }
+        format!("source `{name}` reads in another way: {}", listed(&changes))
+    };
+    Some(format!("{what}; to read all that it has from the beginning, say `--forget {name}`"))
+}
+
+/// A sink may change once all that it prepared is committed, but for what its output so far rests on.
+fn sink_misfit(standing: &Standing, wired: &Wired, name: &str, is_renewed: bool) -> Option<String> {
+    let found = find(wired, name, Role::Sink);
+    let Some((index, stage)) = found else {
+        return (!standing.is_settled).then(|| {
+            format!(
+                "there is no sink `{name}` any more, and what it has prepared is not committed yet; if it has another \
+                 name now, say `--rename {name}=NEW`"
+            )
+        });
+    };
+    let was = standing.stages.get(name)?;
+    let uses = stage.reference.value.to_string();
+    if is_built_in(stage) && uses != was.uses {
+        return (!standing.is_settled).then(|| {
+            format!(
+                "sink `{name}` was `{}` and is `{uses}`, and what it has prepared is not committed yet",
+                was.uses
+            )
+        });
+    }
+    let changes = if is_renewed { Vec::new() } else { wired.changes_since(index, was) };
+    if changes.is_empty() || begins_anew(standing, wired, name, was) {
+        return None;
+    }
+    let what = format!("sink `{name}` writes in another way: {}", listed(&changes));
+    Some(if is_built_in(stage) {
+        format!(
+            "{what}; to begin a new file, say `--new-file {name}`, which keeps the one that is there under a name \
+             of its own"
+        )
+    } else if standing.is_settled {
+        format!("{what}; to write as if it had written nothing yet, say `--forget {name}`")
+    } else {
+        format!("{what}, and what it has prepared is not committed yet")
+    })
+}
+
+/// Whether a sink `file` writes in another way, and has no file yet.
+pub(super) fn begins_anew(standing: &Standing, wired: &Wired, name: &str, was: &StageMark) -> bool {
+    let Some((index, stage)) = find(wired, name, Role::Sink) else { return false };
+    let token = standing.checkpoint.tokens.get(name);
+    is_built_in(stage)
+        && was.uses == "file"
+        && token.is_some_and(|token| !has_file(token))
+        && !wired.changes_since(index, was).is_empty()
+}
+
+/// State that nobody is left for, or that is somebody else's, or of another config. Another version of a component has
+/// what the one before had; which it is, its own name says, and not that of its file.
+fn state_misfit(standing: &Standing, wired: &Wired, name: &str, keys: u64) -> Option<String> {
+    let index = wired.pipeline.index_of(name);
+    let has = format!("the checkpoint has state of `{name}` ({keys} keys)");
+    let Some((index, component)) = index
+        .filter(|&index| wired.keeps_state(index))
+        .and_then(|index| Some((index, wired.component(index)?)))
+    else {
+        let why =
+            if index.is_some() { "which keeps none now" } else { "and there is no such stage any more" };
+        return Some(format!(
+            "{has}, {why}; if the stage has another name now, say `--rename {name}=NEW`; to throw its state away, \
+             `--forget {name}`"
+        ));
+    };
+    let (is, was) = (&component.about().name, standing.stages.get(name)?);
+    let why = if was.uses == *is {
+        let changes = wired.changes_since(index, was);
+        if changes.is_empty() {
+            return None;
+        }
+        format!("which rests on another config: {}", listed(&changes))
+    } else {
+        format!("which was a `{}` and is a `{is}`", was.uses)
+    };
+    Some(format!("{has}, {why}; to throw its state away, say `--forget {name}`"))
+}

@@ -1,0 +1,76 @@
+//! What the stages of a pipeline are, for the run that goes on from a checkpoint of this one.
+
+use std::collections::BTreeMap;
+
+use flow::checkpoint::{Change, MarkPart, MarkParts, StageMark, config_parts};
+use model::manifest::Role;
+use serde_json::{Map, Value};
+
+use super::{BuiltIn, Wired};
+
+impl Wired {
+    /// By name: sources, sinks and stages with state.
+    pub fn marks(&self) -> BTreeMap<String, StageMark> {
+        let stages = self.pipeline.stages.iter().enumerate();
+        stages.filter_map(|(index, stage)| Some((stage.name.to_string(), self.mark(index)?))).collect()
+    }
+
+    fn mark(&self, index: usize) -> Option<StageMark> {
+        let (stage, input) = (&self.pipeline.stages[index], &self.plan.stages[index].input);
+        let keeps_state = self.keeps_state(index);
+        let uses = match self.component(index) {
+            Some(component) if keeps_state => component.about().name.clone(),
+            _ if *stage.role == Role::Transform => return None,
+            _ => stage.reference.value.to_string(),
+        };
+        let said = match self.built_in(index) {
+            Some(built_in) => built_in.mark(None, input),
+            None => self.fingerprints[index].as_ref().map(|said| {
+                said.iter().map(|(name, value)| (name.clone(), MarkPart::hidden(value))).collect()
+            }),
+        };
+        let config = keeps_state.then(|| config_parts(&stage.with.value));
+        Some(StageMark { uses, with: None, said, config })
+    }
+
+    /// What a stage rests on that it did not when it had the mark `was`.
+    pub fn changes_since(&self, index: usize, was: &StageMark) -> Vec<Change> {
+        let Some(mark) = self.mark(index) else { return Vec::new() };
+        let input = &self.plan.stages[index].input;
+        let of_old = |built_in: &BuiltIn| built_in.mark(was.with.as_ref(), input);
+        let was = match (&was.with, self.built_in(index)) {
+            (Some(_), Some(built_in)) => StageMark { said: of_old(built_in), ..was.clone() },
+            _ => was.clone(),
+        };
+        let defaults = self.component(index).map(|component| defaults(&component.about().config_schema));
+        mark.changed_from(&was, &defaults.unwrap_or_default())
+    }
+}
+
+/// The values that keys of a config have where they are left out, as far as its schema says.
+fn defaults(schema: &str) -> MarkParts {
+    let Ok(Value::Object(schema)) = serde_json::from_str(schema) else { return MarkParts::new() };
+    let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+    let default = |(name, property): (&String, &Value)| {
+        Some((name.clone(), property.as_object()?.get("default")?.clone()))
+    };
+    config_parts(&properties.filter_map(default).collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_a_schema_says_of_defaults_is_found() {
+        let schema =
+            json!({ "properties": { "count": { "default": "n", "type": "string" }, "by": {}, "all": true } });
+        let expected = config_parts(json!({ "count": "n" }).as_object().expect("an object"));
+        assert_eq!(defaults(&schema.to_string()), expected);
+        for schema in ["", "[]", "{}", r#"{"properties":[]}"#] {
+            assert_eq!(defaults(schema), MarkParts::new(), "{schema}");
+        }
+    }
+}
