@@ -6,24 +6,30 @@ use serde_json::{Value, json};
 
 /// For people: the cause with the guest's frames below it and the next step last.
 pub fn explain(pipeline: &str, error: &RunError) -> String {
-    let mut text = format!("pipeline `{pipeline}` failed: {error}");
+    explained(&format!("pipeline `{pipeline}` failed"), error, next_step(error))
+}
+
+fn explained(head: &str, error: &RunError, next: &str) -> String {
+    let mut text = format!("{head}: {error}");
     if let Some(backtrace) = error.backtrace().filter(|backtrace| !backtrace.is_empty()) {
         text.push_str("\n  where the stage was, the innermost first:\n");
         text.push_str(frames(backtrace).trim_end());
     }
     text.push_str("\n  next: ");
-    text.push_str(next_step(error));
+    text.push_str(next);
     text
 }
 
-/// As [`explain`], where the rest of the pipeline went on.
-pub fn explain_cut(pipeline: &str, error: &RunError) -> String {
-    let text = explain(pipeline, error);
-    match text.strip_prefix(&format!("pipeline `{pipeline}` failed: ")) {
-        Some(rest) => format!("pipeline `{pipeline}` went on without a branch: {rest}"),
-        None => text,
-    }
+/// As [`explain`], where the rest of the pipeline went on. `keeps_state`: whether the next run goes on behind what the
+/// branch did not take.
+pub fn explain_cut(pipeline: &str, error: &RunError, keeps_state: bool) -> String {
+    let head = format!("pipeline `{pipeline}` went on without a branch");
+    explained(&head, error, if keeps_state { MEND_AND_REPLAY } else { next_step(error) })
 }
+
+/// Where what a branch did not take has become dead letters.
+const MEND_AND_REPLAY: &str =
+    "mend it; what it did not take is in the dead letters as `branch-cut`, and a replay sends it in";
 
 /// The frames of the stage's own code, without the type arguments that make names long. What the standard
 /// library and the SDK do in between is counted; `--output json` has all of it.

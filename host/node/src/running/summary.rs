@@ -16,7 +16,8 @@ pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
         match &pipeline.end {
             End::Failed(error) => terminal::error(&explain(&pipeline.name, error)),
             End::Cut(cuts) => {
-                cuts.iter().for_each(|error| terminal::error(&explain_cut(&pipeline.name, error)))
+                let explain = |error| explain_cut(&pipeline.name, error, pipeline.keeps_state);
+                cuts.iter().for_each(|error| terminal::error(&explain(error)))
             }
             End::CutOff => terminal::error(&format!(
                 "pipeline `{}` did not drain in time and was cut off: what the sinks had not committed may be \
@@ -29,12 +30,27 @@ pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
         if let Some(lines) = pipeline.letters.lines() {
             terminal::say(&lines);
         }
+        if let Some(error) = left_open(pipeline) {
+            terminal::error(&error);
+        }
     }
     if as_data {
         let all: Vec<Value> = pipelines.iter().map(data).collect();
         terminal::print_json(&json!({ "pipelines": all }))?;
     }
     Ok(())
+}
+
+/// What only a replay delivers.
+fn left_open(pipeline: &Pipeline) -> Option<String> {
+    let records = match &pipeline.open_cut {
+        Ok(0) => return None,
+        Ok(1) => "1 record that a cut branch did not take is an open dead letter".to_owned(),
+        Ok(open) => format!("{} records that cut branches did not take are open dead letters", number(*open)),
+        Err(error) => return Some(format!("pipeline `{}`: {error}", pipeline.name)),
+    };
+    let (name, replay) = (&pipeline.name, pipeline.letters.replay_cut());
+    Some(format!("pipeline `{name}`: {records}\n  next: mend the branch, and send them in: {replay}"))
 }
 
 fn text(pipeline: &Pipeline) -> String {
@@ -123,6 +139,9 @@ fn data(pipeline: &Pipeline) -> Value {
     let checkpoints = pipeline.meters.checkpoints.report();
     if checkpoints.from > 0 || checkpoints.stored > 0 || checkpoints.restarts > 0 {
         data["checkpoints"] = json!(checkpoints);
+    }
+    if let Ok(open @ 1..) = &pipeline.open_cut {
+        data["dead_letters"]["open_branch_cut"] = json!(open);
     }
     if let End::Failed(error) = &pipeline.end {
         data["error"] = failure_json(error);
