@@ -14,6 +14,7 @@ use crate::{demo, guests, setup, step, tidy};
 pub fn test(places: &Places) -> Result<()> {
     let start = Instant::now();
     setup::host()?;
+    setup::clock();
     for (name, workspace) in [("the host", &places.root), ("guests", &places.guests_source())] {
         step::run(
             &format!("format of {name} (mend it by `cargo xtask fmt`)"),

@@ -1,29 +1,84 @@
-//! `faults`: more kills, power cuts and a longer slow reader than `test` has, against the binary itself.
+//! `faults`: more kills, power cuts and a longer slow reader than `test` has, against the binary itself. And `faults
+//! commits`: more runs that have to end with a commit.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::checks::at;
 use crate::places::Places;
 use crate::{demo, guests, setup, step};
 
+pub const USAGE: &str = "cargo xtask faults [commits]";
+
+const COMMITS: &str = "10000";
+
+/// Which faults are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Those that strike the binary.
+    Binary,
+    /// Loops that are late when their last checkpoint is to be committed.
+    Commits,
+}
+
+impl Of {
+    pub fn read(args: &[String]) -> Result<Self> {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        match args[..] {
+            [] => Ok(Self::Binary),
+            ["commits"] => Ok(Self::Commits),
+            _ => bail!("there are no such faults: {}; {USAGE}", args.join(" ")),
+        }
+    }
+}
+
 /// What `test` has a few of, by the names that the tests look for.
-const COUNTS: [(&str, &str); 3] = [
+const COUNTS: [(&str, &str); 4] = [
     ("CONVEYOR_FAULTS_KILLS", "200"),
     ("CONVEYOR_FAULTS_POWER_CUTS", "50"),
+    ("CONVEYOR_FAULTS_PIPELINE_KILLS", "20"),
     ("CONVEYOR_FAULTS_SLOW_SECONDS", "60"),
 ];
 
-pub fn run(places: &Places) -> Result<()> {
+pub fn run(places: &Places, of: Of) -> Result<()> {
     setup::host()?;
     let components = guests::build(places)?;
+    if of == Of::Commits {
+        return step::run(
+            format!(
+                "{COMMITS} short runs beside busy cores, each of a sink that commits and of one that traps"
+            )
+            .as_str(),
+            at(&places.root, places)
+                .args(["test", "--release", "--workspace", "--test", "it", "--", "commits::", "--nocapture"])
+                .env(guests::DIRECTORY, &components)
+                .env("CONVEYOR_FAULTS_COMMITS", COMMITS),
+        );
+    }
+    setup::clock();
     let data = setup::data(places)?;
     demo::build_conveyor(places)?;
     step::run(
-        "200 kills, 50 power cuts, a full disk, and a slow reader for a minute",
+        "200 kills, 20 of each of the other pipelines, 50 power cuts, a full disk, and a slow reader for a minute",
         at(&places.root, places)
             .args(["test", "--release", "--workspace", "--test", "cli", "--", "faults::", "--nocapture"])
             .env(guests::DIRECTORY, &components)
             .env(demo::DATA, &data)
             .envs(COUNTS),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_asked_for_by_name() {
+        let read = |line: &str| {
+            let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+            Of::read(&args).map_err(|error| error.to_string())
+        };
+        assert_eq!((read(""), read("commits")), (Ok(Of::Binary), Ok(Of::Commits)));
+        assert!(read("commit").is_err_and(|error| error.contains("no such faults: commit")));
+        assert!(read("commits commits").is_err());
+    }
 }

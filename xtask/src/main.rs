@@ -25,7 +25,8 @@ cargo xtask VERB
   demo     install what is missing, build, and run a real pipeline over real data
   install  put the conveyor binary into ~/.cargo/bin
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
-  faults   200 kills, 50 power cuts, a full disk, and a slow reader, against the binary
+  faults   200 kills, 50 power cuts, a full disk, and a slow reader, against the binary; `faults commits`: 10,000 short
+           runs beside busy cores, with a sink that commits and with one that does not
   damage   files that Conveyor keeps, damaged at random: --count COUNT times each, from --seed N on
   guests   build every guest to a component
   pairs    whether this tree is as fast as an earlier one: REVISION [WORD...], rows that have a word in their name
@@ -77,6 +78,10 @@ fn read(verb: &str, rest: &[String]) -> anyhow::Result<Verb> {
             let asked = pairs::Asked::read(rest)?;
             return Ok(Box::new(move |places| pairs::run(places, &asked)));
         }
+        "faults" => {
+            let of = faults::Of::read(rest)?;
+            return Ok(Box::new(move |places| faults::run(places, of)));
+        }
         "sim" => {
             let asked = sim::Asked::read(rest)?;
             return Ok(Box::new(move |places| sim::run(places, &asked)));
@@ -84,7 +89,6 @@ fn read(verb: &str, rest: &[String]) -> anyhow::Result<Verb> {
         "demo" => Box::new(demo::run),
         "install" => Box::new(install::run),
         "test" => Box::new(checks::test),
-        "faults" => Box::new(faults::run),
         "guests" => Box::new(|places| guests::build(places).map(|_| ())),
         "hostile" => Box::new(guests::build_hostile),
         "setup" => Box::new(setup::everything),

@@ -25,7 +25,7 @@ use parquet::arrow::arrow_reader::{
 use tokio::sync::mpsc;
 
 use crate::decode::{Refusal, Taken};
-use crate::input::{FilePlaces, InputFile, check_places, failed};
+use crate::input::{FilePlaces, InputFile, broken_off, check_places, failed};
 use crate::place::{Changed, Mark, Place, cursor, read_places};
 use crate::read::{output, time_column};
 use crate::stream::Output;
@@ -137,6 +137,8 @@ enum Piece {
     Rows(Rows),
     /// A file without rows.
     Empty(Arc<Split>),
+    /// All files have been read. A thread that is gone without having said so has broken off.
+    Done,
     Failed(ConnectError),
 }
 
@@ -208,6 +210,8 @@ impl OpenSource for ParquetFiles {
                     return;
                 }
             }
+            // Nobody who does not listen any more waits for the end.
+            let _ = sender.blocking_send(Piece::Done);
         };
         thread::Builder::new().name("source-parquet".to_owned()).spawn(read).map_err(|error| {
             ConnectError::failed("the reading thread", error, "free some memory or threads")
@@ -289,7 +293,8 @@ impl Source for ParquetSource {
             let Rows { split, offset, rows } = match self.current.take() {
                 Some(rows) => rows,
                 None => match self.pieces.recv().await {
-                    None => return Ok(None),
+                    None => return Err(broken_off()),
+                    Some(Piece::Done) => return Ok(None),
                     Some(Piece::Failed(error)) => return Err(error),
                     Some(Piece::Empty(split)) => {
                         return Ok(Some(Pulled { cursor: Some(split.cursor(0)), ..Pulled::default() }));
@@ -356,5 +361,30 @@ impl ParquetSource {
             columns.map_err(|error| ConnectError::failed("the rows", error, "declare other types"))?;
         let refusal = |(row, message)| Refusal::new(offset + u64::from(row), BAD_CAST, message, &[]);
         Ok(Taken { rows, columns, offsets, refused: refused.into_iter().map(refusal).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{LIMITS, runtime, spec};
+
+    #[test]
+    fn a_reading_thread_that_is_gone_is_not_the_end_of_the_input() {
+        let rows = Stream::Rows(Arc::new(arrow::datatypes::Schema::empty()));
+        let spec = spec(std::path::Path::new("/"), "file", serde_json::json!({ "path": "x.parquet" }));
+        for (last, expected) in
+            [(Some(Piece::Done), None), (None, Some("it broke off before the end of its input"))]
+        {
+            let (sender, pieces) = mpsc::channel(1);
+            let (_, output) = output(&spec, &rows, &Wanted::default()).expect("an output");
+            let mut source = ParquetSource { pieces, current: None, casts: Vec::new(), output };
+            if let Some(last) = last {
+                assert!(sender.try_send(last).is_ok());
+            }
+            drop(sender);
+            let pulled = runtime().block_on(source.pull(LIMITS));
+            assert_eq!(pulled.err().map(|error| error.why), expected.map(str::to_owned));
+        }
     }
 }

@@ -17,7 +17,7 @@ use model::lineage::{Lineage, Offsets, SourceRows};
 use tokio::time::{Instant, timeout_at};
 
 use crate::decode::{Decoder, HEADROOM, Progress, Refusal, Taken, Window};
-use crate::input::{Input, Origin, Piece, Pieces};
+use crate::input::{Input, Origin, Piece, Pieces, broken_off};
 use crate::place::{Place, cursor};
 
 /// What of the decoded columns becomes a batch.
@@ -123,9 +123,13 @@ impl StreamSource {
     /// Takes in what the reading thread says. Everything happens here, between two waits.
     fn accept(&mut self, piece: Option<Piece>) -> Result<(), ConnectError> {
         match piece {
-            None => self.ended = true,
+            Some(Piece::Done) => self.ended = true,
             Some(Piece::Failed(error)) => {
                 self.failed = Some(error);
+                self.ended = true;
+            }
+            None => {
+                self.failed = Some(broken_off());
                 self.ended = true;
             }
             Some(Piece::Open { lane, split, origin }) => {
@@ -300,5 +304,39 @@ impl Output {
 
     fn broken(&self, error: impl ToString) -> ConnectError {
         ConnectError::failed(&*self.stage, error, "this is a defect of the connector: please report it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::Wanted;
+    use crate::format::Format;
+    use crate::read::ReadOptions;
+    use crate::tests::{LIMITS, drain, spec};
+
+    /// Two lines, and then the thread that reads them is gone.
+    struct BreaksOff(&'static [u8]);
+
+    impl Read for BreaksOff {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            assert!(!self.0.is_empty(), "the decompressor met what it had not thought of");
+            self.0.read(into)
+        }
+    }
+
+    #[test]
+    fn a_reading_thread_that_is_gone_is_not_the_end_of_the_input() {
+        let spec = spec(std::path::Path::new("/"), "stdin", serde_json::json!({}));
+        let reading = ReadOptions::default().check(Format::Lines, false).expect("options");
+        let described = reading.describe(&spec, &[]).expect("lines");
+        let (make, output) = reading.decoders(&spec, &described, &Wanted::default()).expect("decoders");
+        let input = Input::Stream(Box::new(BreaksOff(b"one\ntwo\n")));
+        let mut source = StreamSource::open(input, output, make).expect("a thread");
+        let (output, error) = drain(&mut source, LIMITS);
+        assert_eq!(output.records, ["one", "two"], "what came before it is delivered first");
+        assert_eq!(error.expect("no end").why, "it broke off before the end of its input");
     }
 }

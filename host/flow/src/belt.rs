@@ -51,6 +51,11 @@ pub(crate) struct Context {
     pub suspects: Suspects,
     /// Whether the pipeline may go back to its last checkpoint when something fails.
     pub goes_back: bool,
+    /// Whether it does so to cut off a sink that has failed for good.
+    pub goes_back_to_cut: bool,
+    /// Whether what a stage does not take because it has failed becomes dead letters: where sources do not give it again
+    /// to the next run.
+    pub keeps_cut: bool,
     /// Of this run.
     pub epoch: u64,
 }
@@ -63,7 +68,6 @@ impl Context {
         let refusing =
             Refusing { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
         let (cuts, quota) = (Cuts::default(), Quota::new(fuel_per_second));
-        let (suspects, goes_back, epoch) = (Suspects::default(), false, 0);
         let (retry, record_bytes) = (retry.into(), parts::record_bytes(&plan, record_bytes));
         Self {
             plan,
@@ -74,9 +78,11 @@ impl Context {
             on_failure,
             cuts,
             quota,
-            suspects,
-            goes_back,
-            epoch,
+            suspects: Suspects::default(),
+            goes_back: false,
+            goes_back_to_cut: false,
+            keeps_cut: false,
+            epoch: 0,
         }
     }
 }
@@ -105,8 +111,10 @@ pub(crate) enum Station {
     Sink(Box<dyn Sink>),
     /// A sink of which only the tap is watched.
     Nowhere,
-    /// It has failed, and the rest goes on without it.
-    Cut,
+    /// It has failed, for the reason `why`, and the rest goes on without it.
+    Cut {
+        why: Arc<str>,
+    },
     /// It runs on another belt.
     Elsewhere,
 }
@@ -140,6 +148,12 @@ pub(crate) struct Belt {
     tap: Option<Tap>,
     /// By stage: whether records may come on which it died.
     pub(crate) careful: Vec<bool>,
+    /// By stage: whether records may come that are kept as dead letters because it had failed.
+    pub(crate) keeps_cut: Vec<bool>,
+    /// By sink: the records that it had taken when it prepared last.
+    pub(crate) prepared_out: Vec<u64>,
+    /// A sink has not committed a token that a checkpoint has, and has been cut off.
+    pub(crate) has_uncommitted: bool,
     /// Batches on their way, the next one last.
     pub(crate) waiting: Vec<(Way, Batch)>,
 }
@@ -170,13 +184,33 @@ impl Belt {
         }
         let states = state::of_stations(&stations);
         let station = |stage| stations.remove(&stage).unwrap_or(Station::Elsewhere);
-        let stations = (0..plan.stages.len()).map(station).collect();
+        let stations: Vec<Station> = (0..plan.stages.len()).map(station).collect();
         let troubles = plan.stages.iter().map(|_| None).collect();
         let outboxes = (0..plan.edges.len()).map(|edge| outboxes.remove(&edge)).collect();
         let suspected = context.suspects.stages();
-        let careful = (0..plan.stages.len()).map(|stage| suspected.contains(&stage)).collect();
+        let is_alive = |stage: usize| matches!(stations[stage], Station::Transform { .. } | Station::Sink(_));
+        let of = |holds: &dyn Fn(usize) -> bool| -> Vec<bool> {
+            (0..stations.len()).map(|stage| is_alive(stage) && holds(stage)).collect()
+        };
+        let careful = of(&|stage| suspected.contains(&stage));
+        let keeps_cut = of(&|stage| context.refusing.keeps_cut(stage));
+        let prepared_out = context.meters.stages.iter().map(|meter| meter.taken()).collect();
         let waiting = Vec::new();
-        Ok(Self { context, stations, states, troubles, crossings, outboxes, tap, careful, waiting })
+        let has_uncommitted = false;
+        Ok(Self {
+            context,
+            stations,
+            states,
+            troubles,
+            crossings,
+            outboxes,
+            tap,
+            careful,
+            keeps_cut,
+            prepared_out,
+            has_uncommitted,
+            waiting,
+        })
     }
 
     /// A batch that came by an edge is to go through its stage with the next `work`.
@@ -220,10 +254,7 @@ impl Belt {
                 }
                 continue;
             };
-            if self.careful[stage] && !matches!(way, Way::Part(_)) {
-                self.take_apart(stage, &batch);
-                continue;
-            }
+            let Some(batch) = self.admit(stage, way, batch) else { continue };
             let started = Instant::now();
             match &mut self.stations[stage] {
                 Station::Transform { .. } => {
@@ -257,7 +288,10 @@ impl Belt {
                     }
                 }
                 Station::Nowhere => watch(&mut self.tap, stage, None, &batch),
-                Station::Cut => self.context.meters.stages[stage].count_cut(batch.rows() as u64),
+                Station::Cut { why } => {
+                    let why = why.clone();
+                    self.not_taken(stage, &batch, &why)?;
+                }
                 Station::Elsewhere => {
                     let why = "a batch came to a stage that does not run here".to_owned();
                     return Err(RunError::Broke { stage: plan.stages[stage].name.to_string(), why });
@@ -429,7 +463,7 @@ impl Belt {
     /// Whether what still comes to this belt is counted by somebody, here or behind another edge.
     pub fn counts(&self) -> bool {
         self.outboxes.iter().any(Option::is_some)
-            || self.stations.iter().any(|station| matches!(station, Station::Cut))
+            || self.stations.iter().any(|station| matches!(station, Station::Cut { .. }))
     }
 
     /// Whether records still come as far as into this stage: no stage before it on this belt was cut.
@@ -437,7 +471,7 @@ impl Belt {
         let plan = &self.context.plan;
         loop {
             match (&self.stations[stage], &*plan.stages[stage].inputs) {
-                (Station::Cut | Station::Nowhere, _) => return false,
+                (Station::Cut { .. } | Station::Nowhere, _) => return false,
                 (Station::Transform { .. } | Station::Sink(_), &[edge]) => stage = plan.edges[edge].from,
                 _ => return true,
             }

@@ -84,14 +84,14 @@ async fn close(
             belt.end().await;
             keeper.ended().await;
             loop {
-                let is_settled = keeper.settle(belt).await?;
+                let is_finished = keeper.finish(belt).await?;
                 if let Some(head) = &mut head
                     && let Err(error) = keeper.release(&mut *head.source).await
                 {
                     // Everything is delivered, and the next run tells it again.
                     tracing::warn!(stage = head.name, %error, "the source could not be told what it may release");
                 }
-                if is_settled {
+                if is_finished {
                     return Ok(());
                 }
                 keeper.changed().await;
@@ -168,7 +168,7 @@ async fn drive_source(
                     }
                     None => {
                         let error = head.failed(error);
-                        return belt.give_up(head.stage, error, 0);
+                        return belt.give_up(head.stage, error, None);
                     }
                 }
             }
@@ -239,7 +239,14 @@ async fn drive_meeting(
             Some(Step::End) => return Ok(()),
             None => match wait(belt, keeper, receiver.recv(), None).await? {
                 Waited::Ready(Some((edge, signal))) => alignment.accept(edge, signal),
-                Waited::Ready(None) | Waited::Release | Waited::Over => return Ok(()),
+                Waited::Ready(None) => {
+                    // Who feeds this loop is gone without having said that nothing follows: it has failed.
+                    if let Some(keeper) = keeper {
+                        keeper.until_over().await;
+                    }
+                    return Ok(());
+                }
+                Waited::Release | Waited::Over => return Ok(()),
             },
         }
     }

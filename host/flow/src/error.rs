@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use engine::CallError;
 use model::batch::Batch;
+use model::limits::CUT_REASON_CHARS_MAX;
 use model::lineage::Origin;
 use model::outcome::OutcomeError;
 
@@ -66,6 +67,16 @@ impl RunError {
             Self::Checkpoint(CheckpointError::Full { .. }) => Some(Setback::Full),
             Self::Letters(error) if error.is_no_room() => Some(Setback::Full),
             _ => None,
+        }
+    }
+
+    /// The cause without the guest's frames, which stand below it; cut to what stands in each dead letter of a branch.
+    pub fn in_one_line(&self) -> String {
+        let text = self.to_string();
+        let line = text.lines().next().unwrap_or_default();
+        match line.char_indices().nth(CUT_REASON_CHARS_MAX) {
+            Some((end, _)) => format!("{}...", &line[..end]),
+            None => line.to_owned(),
         }
     }
 

@@ -1,12 +1,15 @@
 //! Places at which a test has the process die, to show that a crash there loses nothing and repeats nothing.
 //!
 //! Each is where something has just become durable, has just been seen, or is about to. They lie on the way of a
-//! checkpoint, of a start, and of what a spool makes durable at once, never on that of a batch. With `CONVEYOR_FAULT=NAME@N` the process gets SIGKILL from
-//! itself when it comes to the place for the Nth time; otherwise nothing happens at them.
+//! checkpoint, of a start, and of what a spool makes durable at once, never on that of a batch. With
+//! `CONVEYOR_FAULT=NAME@N` the process gets SIGKILL from itself when it comes to the place for the Nth time. With
+//! `NAME@N+MS` the thread that comes there waits for so many milliseconds, so that all others get ahead of it.
+//! Otherwise nothing happens at these places.
 
 use std::str::FromStr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -38,8 +41,9 @@ points! {
     SinksCommitted "sinks-committed",
     SourceReleasing "source-releasing",
     SourceReleased "source-released",
-    LoopsEnded "loops-ended",
+    LastAwaited "last-awaited",
     StateSettled "state-settled",
+    LoopsEnded "loops-ended",
     LetterWritten "letter-written",
     LettersSynced "letters-synced",
     PartBegun "part-begun",
@@ -63,11 +67,13 @@ points! {
     SegmentRemoved "segment-removed",
 }
 
-/// Where to die, and at which time.
+/// Where to die, or to wait, and at which time.
 #[derive(Debug)]
 struct Fault {
     point: Point,
     left: AtomicU32,
+    /// None where it dies.
+    wait: Option<Duration>,
 }
 
 static FAULT: OnceLock<Fault> = OnceLock::new();
@@ -75,7 +81,8 @@ static FAULT: OnceLock<Fault> = OnceLock::new();
 /// What is not the name of a place.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
 #[error(
-    "{VARIABLE}={text} names no place to die at; write NAME@N, with a name of flow::fault::POINTS and N from 1 on"
+    "{VARIABLE}={text} names no place to die or wait at; write NAME@N or NAME@N+MS, with a name of \
+     flow::fault::POINTS and N from 1 on"
 )]
 pub struct UnknownPoint {
     text: String,
@@ -88,14 +95,18 @@ impl FromStr for Fault {
         let parsed = || {
             let (name, count) = text.split_once('@')?;
             let (_, point) = POINTS.iter().find(|(known, _)| *known == name)?;
+            let (count, wait) = match count.split_once('+') {
+                Some((count, ms)) => (count, Some(Duration::from_millis(ms.parse().ok()?))),
+                None => (count, None),
+            };
             let left = count.parse().ok().filter(|count| *count > 0)?;
-            Some(Self { point: *point, left: AtomicU32::new(left) })
+            Some(Self { point: *point, left: AtomicU32::new(left), wait })
         };
         parsed().ok_or_else(|| UnknownPoint { text: text.to_owned() })
     }
 }
 
-/// Has this process die as `text` says.
+/// Has this process die or wait as `text` says.
 pub fn arm(text: &str) -> Result<(), UnknownPoint> {
     let fault = text.parse()?;
     // Whoever arms twice gets the first one.
@@ -110,7 +121,64 @@ pub fn pass(point: Point) {
         && fault.point == point
         && fault.left.fetch_sub(1, Ordering::Relaxed) == 1
     {
-        die();
+        match fault.wait {
+            Some(wait) => std::thread::sleep(wait),
+            None => die(),
+        }
+    }
+    #[cfg(test)]
+    held::came(point);
+}
+
+/// As [`pass`], at a place where a test of this crate may hold the task that comes there.
+pub(crate) async fn hold(point: Point) {
+    pass(point);
+    #[cfg(test)]
+    held::wait(point).await;
+}
+
+/// Holds the task that comes to one place until another place was come to, on the thread of one test.
+#[cfg(test)]
+pub(crate) mod held {
+    use std::cell::Cell;
+
+    use super::Point;
+
+    thread_local!(static HELD: Cell<Option<Held>> = const { Cell::new(None) });
+
+    #[derive(Clone, Copy)]
+    struct Held {
+        at: Point,
+        until: Point,
+        has_come: bool,
+        struck: u32,
+    }
+
+    /// Turns that all others get once the other place was come to: enough for any of them to end.
+    const TURNS: u32 = 20;
+
+    pub fn set(at: Point, until: Point) {
+        HELD.set(Some(Held { at, until, has_come: false, struck: 0 }));
+    }
+
+    /// Holds nobody any more; says how often somebody was held.
+    pub fn lift() -> u32 {
+        HELD.take().map_or(0, |held| held.struck)
+    }
+
+    pub(super) fn came(point: Point) {
+        HELD.set(HELD.get().map(|held| Held { has_come: held.has_come || held.until == point, ..held }));
+    }
+
+    pub(super) async fn wait(point: Point) {
+        let Some(held) = HELD.get().filter(|held| held.at == point) else { return };
+        HELD.set(Some(Held { struck: held.struck + 1, ..held }));
+        while HELD.get().is_some_and(|held| !held.has_come) {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..TURNS {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
@@ -129,7 +197,18 @@ mod tests {
     fn a_place_is_named_with_the_time_at_which_to_die() {
         let fault: Fault = "sinks-committed@3".parse().expect("a place");
         assert_eq!((fault.point, fault.left.into_inner()), (Point::SinksCommitted, 3));
-        for text in ["", "sinks-committed", "sinks-committed@0", "sinks-committed@-1", "nowhere@1", "@1"] {
+        assert_eq!(fault.wait, None);
+        let fault: Fault = "last-awaited@1+300".parse().expect("a place");
+        assert_eq!((fault.point, fault.wait), (Point::LastAwaited, Some(Duration::from_millis(300))));
+        for text in [
+            "",
+            "sinks-committed",
+            "sinks-committed@0",
+            "sinks-committed@-1",
+            "nowhere@1",
+            "@1",
+            "last-awaited@1+",
+        ] {
             assert!(text.parse::<Fault>().is_err(), "`{text}` was taken");
         }
     }

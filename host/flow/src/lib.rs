@@ -32,4 +32,4 @@ mod trouble;
 pub mod turns;
 
 pub use error::{RunError, Setback};
-pub use run::{Ended, Job, Part, Rules, Run, Transform};
+pub use run::{CutOff, Ended, Job, Part, Rules, Run, Transform};

@@ -326,6 +326,11 @@ impl StageMeter {
         self.counts.cut.fetch_add(records, Ordering::Relaxed);
     }
 
+    /// Records that a sink took so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.counts.records_out.load(Ordering::Relaxed)
+    }
+
     /// Records that a source gave so far.
     pub(crate) fn given(&self) -> u64 {
         self.counts.records_in.load(Ordering::Relaxed)

@@ -20,7 +20,10 @@ impl Belt {
         for stage in 0..self.stations.len() {
             let Station::Sink(sink) = &mut self.stations[stage] else { continue };
             match sink.prepare(barrier).await {
-                Ok(token) => tokens.push((stage, token)),
+                Ok(token) => {
+                    self.prepared_out[stage] = self.context.meters.stages[stage].taken();
+                    tokens.push((stage, token));
+                }
                 Err(error) => first = first.and(self.sink_fails(stage, None, error)),
             }
         }
@@ -32,12 +35,24 @@ impl Belt {
     pub async fn commit(&mut self, tokens: &[(usize, Vec<u8>)]) -> Result<(), RunError> {
         let mut first = Ok(());
         for (stage, token) in tokens {
-            let Station::Sink(sink) = &mut self.stations[*stage] else { continue };
-            if let Err(error) = sink.commit(token).await {
-                first = first.and(self.sink_fails(*stage, None, error));
+            match &mut self.stations[*stage] {
+                Station::Sink(sink) => {
+                    if let Err(error) = sink.commit(token).await {
+                        self.has_uncommitted |= !error.is_closed();
+                        first = first.and(self.sink_fails(*stage, None, error));
+                    }
+                }
+                // It has failed since it prepared this.
+                Station::Cut { .. } => self.has_uncommitted = true,
+                _ => {}
             }
         }
         first
+    }
+
+    /// Whether no sink of this belt has a token left that it has not committed: one that was cut off may.
+    pub fn has_committed_all(&self) -> bool {
+        !self.has_uncommitted
     }
 
     /// Sends a barrier behind everything that has left this belt.

@@ -14,7 +14,7 @@ use crate::connector::Refused;
 use crate::error::{Records, RunError};
 use crate::fault::{self, Point};
 pub use crate::letters::Refusal;
-use crate::letters::{Form, Group, Letters};
+use crate::letters::{BRANCH_CUT, Form, Group, Letters};
 use crate::meters::Meters;
 
 /// Takes what the stages of one pipeline refuse; one for all its loops.
@@ -102,17 +102,42 @@ impl Refusing {
                     message: first.message,
                 }),
             },
-            OnError::DeadLetter => {
-                let rows: Arc<[u32]> = refusals.iter().map(|refusal| refusal.row).collect();
-                let rows = batch.pick(&rows);
-                let is_opaque = *rows.schema() == model::batch::opaque_schema();
-                let form = if is_opaque { Form::Opaque } else { Form::Rows };
-                let group = Group { stage: name.clone(), form, rows, refusals };
-                self.letters().put(&group)?;
-                fault::pass(Point::LetterWritten);
-                Ok(())
-            }
+            OnError::DeadLetter => self.keep(stage, batch, refusals),
         }
+    }
+
+    /// A batch that a stage does not take because it has failed, for the reason `why`. What `on-error` says of refused
+    /// records does not matter: nobody has looked at these.
+    pub fn cut(&self, stage: usize, batch: &Batch, why: &str) -> Result<(), RunError> {
+        let refusal = |row| Refusal {
+            row,
+            code: BRANCH_CUT.to_owned(),
+            message: why.to_owned(),
+            backtrace: None,
+            attempts: 0,
+        };
+        self.keep(stage, batch, (0..batch.rows() as u32).map(refusal).collect())
+    }
+
+    fn keep(&self, stage: usize, batch: &Batch, refusals: Vec<Refusal>) -> Result<(), RunError> {
+        let rows: Arc<[u32]> = refusals.iter().map(|refusal| refusal.row).collect();
+        let rows = batch.pick(&rows);
+        let is_opaque = *rows.schema() == model::batch::opaque_schema();
+        let form = if is_opaque { Form::Opaque } else { Form::Rows };
+        let group = Group { stage: self.plan.stages[stage].name.clone(), form, rows, refusals };
+        self.letters().put(&group)?;
+        fault::pass(Point::LetterWritten);
+        Ok(())
+    }
+
+    /// Whether records may come for a stage that a run before kept because it had failed.
+    pub fn keeps_cut(&self, stage: usize) -> bool {
+        self.letters().keeps_cut(&self.plan.stages[stage].name)
+    }
+
+    /// The rows of a batch that a run before kept because the stage had failed.
+    pub fn kept_as_cut(&self, stage: usize, batch: &Batch) -> Vec<u32> {
+        self.letters().kept_as_cut(&self.plan.stages[stage].name, batch)
     }
 
     /// Makes all dead letters durable.

@@ -1,7 +1,7 @@
 //! A plan with everything opened becomes running loops.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::{Hits, Pool};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::belt::{Belt, Context, Station};
 use crate::chain::{Chain, Head, SourceHead};
-use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, KeptSource, Pace, SharedStore};
+use crate::checkpoint::{Checkpoint, CheckpointStore, Desk, Finish, KeptSource, Pace};
 use crate::connector::{Figures, PullLimits, Sink, Source};
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
@@ -34,8 +34,19 @@ pub enum Part {
     },
     Transform(Transform),
     Sink(Box<dyn Sink>),
+    /// Nothing, since it has failed for good: what comes for it is kept, and the rest goes on.
+    Cut(CutOff),
     /// Nothing: the job runs what is behind other stages.
     Absent,
+}
+
+/// A sink that failed for good in an earlier life of its pipeline.
+#[derive(Clone, Debug)]
+pub struct CutOff {
+    /// The reason, in one line.
+    pub why: Arc<str>,
+    /// Whether its token of the checkpoint that stands is committed.
+    pub is_committed: bool,
 }
 
 /// What runs a transform.
@@ -73,6 +84,11 @@ pub struct Checkpoints {
 pub struct Setbacks {
     /// Whether it does. Otherwise any failure is for good.
     pub goes_back: bool,
+    /// Whether a sink that has failed for good is cut off in a life that begins at the last checkpoint, so that it lacks
+    /// no record that it took since. Otherwise it is cut off where it is.
+    pub goes_back_to_cut: bool,
+    /// Sinks that are cut off from the start, by stage of the plan, with the reason in one line.
+    pub cut: BTreeMap<usize, Arc<str>>,
     pub suspects: Suspects,
     /// That go on counting.
     pub meters: Option<Meters>,
@@ -112,7 +128,7 @@ impl Part {
             Self::Source { source, .. } => source.hits(),
             Self::Transform(transform) => Some(transform.pool.hits()),
             Self::Sink(sink) => sink.hits(),
-            Self::Absent => None,
+            Self::Cut(_) | Self::Absent => None,
         }
     }
 
@@ -123,11 +139,25 @@ impl Part {
         }
     }
 
+    fn is_uncommitted(&self) -> bool {
+        matches!(self, Self::Cut(CutOff { is_committed: false, .. }))
+    }
+
+    /// What stands on a belt; none of a source, which is at its head.
+    fn into_station(self) -> Option<Station> {
+        match self {
+            Self::Transform(transform) => Some(Station::Transform { transform, lease: None }),
+            Self::Sink(sink) => Some(Station::Sink(sink)),
+            Self::Cut(CutOff { why, .. }) => Some(Station::Cut { why }),
+            Self::Source { .. } | Self::Absent => None,
+        }
+    }
+
     fn figures(&self) -> Option<Arc<dyn Figures>> {
         match self {
             Self::Source { source, .. } => source.figures(),
             Self::Sink(sink) => sink.figures(),
-            Self::Transform(_) | Self::Absent => None,
+            Self::Transform(_) | Self::Cut(_) | Self::Absent => None,
         }
     }
 }
@@ -138,7 +168,18 @@ pub struct Run {
     meters: Meters,
     context: Context,
     seat: Option<Seat>,
-    desk: Option<(Desk, SharedStore)>,
+    desk: Option<Desk>,
+}
+
+/// What stands for a stage where the coordinator is meant.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// What a task of a run says when nothing went wrong in it.
+enum Told {
+    /// A loop: it has nothing left to do.
+    Loop,
+    /// The coordinator.
+    Checkpoints(Finish),
 }
 
 /// How a run ended.
@@ -188,6 +229,7 @@ impl Job {
             let mut head = None;
             let mut stations = HashMap::new();
             let mut outboxes = HashMap::new();
+            let mut has_uncommitted = false;
             for &stage in &chain.stages {
                 let name = plan.stages[stage].name.to_string();
                 match parts.get_mut(stage).and_then(Option::take) {
@@ -195,13 +237,11 @@ impl Job {
                         let pacing = within.map(Pacing::new);
                         head = Some(Head::Source(SourceHead { stage, name, source, limits, pacing }))
                     }
-                    Some(Part::Transform(transform)) => {
-                        stations.insert(stage, Station::Transform { transform, lease: None });
-                    }
-                    Some(Part::Sink(sink)) => {
-                        stations.insert(stage, Station::Sink(sink));
-                    }
                     Some(Part::Absent) => continue,
+                    Some(part) => {
+                        has_uncommitted |= part.is_uncommitted();
+                        stations.extend(part.into_station().map(|station| (stage, station)));
+                    }
                     None => {
                         return Err(RunError::Broke {
                             stage: name,
@@ -232,7 +272,8 @@ impl Job {
                 Some(head) => head,
                 None => return Err(RunError::Broke { stage: name, why: "nothing feeds it".to_owned() }),
             };
-            let belt = Belt::new(context.clone(), stations, outboxes, None)?;
+            let mut belt = Belt::new(context.clone(), stations, outboxes, None)?;
+            belt.has_uncommitted = has_uncommitted;
             chains.push((name, Chain { head, belt, keeper: None }));
         }
         let desk = checkpoints.map(|checkpoints| checkpoints.attend(&mut chains, &context));
@@ -242,27 +283,27 @@ impl Job {
 
 impl Checkpoints {
     /// Sets somebody beside each loop who heeds checkpoints.
-    fn attend(self, chains: &mut [(String, Chain)], context: &Context) -> (Desk, SharedStore) {
+    fn attend(self, chains: &mut [(String, Chain)], context: &Context) -> Desk {
         let Self { store, standing, pace, setbacks: _ } = self;
-        let store: SharedStore = Arc::new(Mutex::new(store));
         let places = standing.places.clone();
         let names = chains.iter().map(|(name, _)| name.clone()).collect();
-        let desk = Desk::new(names, standing, store.clone(), pace, context);
-        for (of, (_, chain)) in chains.iter_mut().enumerate() {
-            let source = match &chain.head {
-                Head::Source(head) => {
-                    let (stage, name) = (head.stage, context.plan.stages[head.stage].name.clone());
-                    let places = places.get(&name).cloned().unwrap_or_default();
-                    // What an earlier life read behind the last checkpoint comes again.
-                    let meter = &context.meters.stages[stage];
-                    meter.cover(meter.given());
-                    Some(KeptSource { name, stage, places })
-                }
-                _ => None,
-            };
-            chain.keeper = Some(desk.keeper(of, source));
+        let source = |(_, chain): &(String, Chain)| match &chain.head {
+            Head::Source(head) => {
+                let (stage, name) = (head.stage, context.plan.stages[head.stage].name.clone());
+                let places = places.get(&name).cloned().unwrap_or_default();
+                // What an earlier life read behind the last checkpoint comes again.
+                let meter = &context.meters.stages[stage];
+                meter.cover(meter.given());
+                Some(KeptSource { name, stage, places })
+            }
+            _ => None,
+        };
+        let sources = chains.iter().map(source).collect();
+        let desk = Desk::new(names, standing, Arc::new(Mutex::new(store)), pace, context);
+        for ((_, chain), keeper) in chains.iter_mut().zip(desk.keepers(sources)) {
+            chain.keeper = Some(keeper);
         }
-        (desk, store)
+        desk
     }
 }
 
@@ -282,6 +323,7 @@ fn context(
     let mut context = Context::new(plan, rules, &meters, letters);
     setbacks.suspects.begin(checkpoints.map_or(0, |checkpoints| checkpoints.standing.number));
     (context.suspects, context.goes_back) = (setbacks.suspects, setbacks.goes_back);
+    (context.keeps_cut, context.goes_back_to_cut) = (checkpoints.is_some(), setbacks.goes_back_to_cut);
     context
 }
 
@@ -321,26 +363,32 @@ impl Run {
     pub async fn run(self, stop: CancellationToken) -> Ended {
         let halt = stop.child_token();
         let broken = CancellationToken::new();
-        let mut loops = JoinSet::new();
+        let mut tasks = JoinSet::new();
         let mut names = HashMap::new();
-        let mut store = None;
-        if let Some((desk, shared)) = self.desk {
-            store = Some(shared);
-            let handle = loops.spawn(desk.run(broken.clone()));
-            names.insert(handle.id(), "checkpoints".to_owned());
+        let keeps_checkpoints = self.desk.is_some();
+        if let Some(desk) = self.desk {
+            let desk = desk.run(broken.clone());
+            let handle = tasks.spawn(async move { desk.await.map(Told::Checkpoints) });
+            names.insert(handle.id(), CHECKPOINTS.to_owned());
         }
         for (name, chain) in self.chains {
             let chain = chain.run(halt.clone());
+            let chain = async move { chain.await.map(|()| Told::Loop) };
             let handle = match &self.seat {
-                Some(seat) => loops.spawn(seat.clone().take_turns(chain)),
-                None => loops.spawn(chain),
+                Some(seat) => tasks.spawn(seat.clone().take_turns(chain)),
+                None => tasks.spawn(chain),
             };
             names.insert(handle.id(), name);
         }
         let mut failure: Option<RunError> = None;
-        while let Some(ended) = loops.join_next().await {
+        let mut is_finished = !keeps_checkpoints;
+        while let Some(ended) = tasks.join_next().await {
             let error = match ended {
-                Ok(Ok(())) => continue,
+                Ok(Ok(Told::Loop)) => continue,
+                Ok(Ok(Told::Checkpoints(finish))) => {
+                    is_finished = finish == Finish::Last;
+                    continue;
+                }
                 Ok(Err(error)) => error,
                 Err(broke) => {
                     let stage = names.get(&broke.id()).cloned().unwrap_or_default();
@@ -351,16 +399,11 @@ impl Run {
             broken.cancel();
             failure = failure.or(Some(error));
         }
-        if let (Some(store), None) = (store, &failure) {
-            // All loops have ended well, so that all tokens were committed.
-            fault::pass(Point::LoopsEnded);
-            let settled = tokio::task::spawn_blocking(move || {
-                store.lock().unwrap_or_else(PoisonError::into_inner).settled()
-            });
-            if let Ok(Err(error)) = settled.await {
-                failure = Some(error.into());
-            }
-            fault::pass(Point::StateSettled);
+        fault::pass(Point::LoopsEnded);
+        // Nothing is concluded from loops that ended: who has committed says so.
+        if failure.is_none() && !is_finished {
+            let why = "it ended before all sinks had committed the last checkpoint".to_owned();
+            failure = Some(RunError::Broke { stage: CHECKPOINTS.to_owned(), why });
         }
         Ended { failure, cuts: self.context.cuts.take() }
     }

@@ -147,10 +147,9 @@ impl Belt {
 
     /// Rows that a sink died on become dead letters.
     pub(crate) fn refuse_suspects(&mut self, stage: usize, batch: &Batch) -> Result<(), RunError> {
-        if matches!(self.stations[stage], Station::Cut) {
+        if let Station::Cut { why } = &self.stations[stage] {
             // It died on all that came: nobody knows whether these were to blame.
-            self.context.meters.stages[stage].count_cut(batch.rows() as u64);
-            return Ok(());
+            return self.not_taken(stage, batch, why);
         }
         let standing = self.context.meters.checkpoints.report().number;
         let mut refusals = Vec::with_capacity(batch.rows());

@@ -4,7 +4,8 @@
 //! are alone (`model::search` decides); those are refused, and the rest goes on in order, since the parts lie on top
 //! of all else that waits. A stage that asks for another try, or on which nothing goes through, is held: what comes
 //! for it waits, bounded in bytes, and the rest of the belt goes on. When its tries are used up it has failed: the run
-//! ends, or, with `on-failure: continue`, its branch is cut and what it would have got is counted.
+//! ends, or, with `on-failure: continue`, its branch is cut: what it would have got is counted, and becomes dead letters
+//! in a run with checkpoints, whose sources do not give it again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use model::limits::{self, SINK_KILLERS_MAX};
 use model::manifest::OnFailure;
 use model::plan::Plan;
 use model::search::{self, Search, Verdict};
+use model::stage::Role;
 use tokio::time::Instant;
 
-use crate::belt::{Belt, Station, Way};
+use crate::belt::{Belt, Context, Station, Way};
 use crate::connector::{ConnectError, ConnectErrorKind};
 use crate::error::{Records, RunError};
 use crate::refuse::Refusal;
@@ -87,7 +89,7 @@ impl Belt {
     /// A transform did not take a batch: what becomes of the batch and the stage.
     pub(crate) async fn fails(&mut self, plan: &Plan, stage: usize, failed: Failed) -> Result<(), RunError> {
         match failed.kind {
-            FailedKind::Final => self.give_up(stage, failed.error, failed.batch.rows()),
+            FailedKind::Final => self.give_up(stage, failed.error, Some(failed.batch)),
             FailedKind::Later(asked) => {
                 let way = self.way_again(stage);
                 self.hold(stage, way, failed.batch, asked, failed.error)
@@ -267,8 +269,7 @@ impl Belt {
         asked: Duration,
         error: RunError,
     ) -> Result<(), RunError> {
-        let rows = batch.rows();
-        let Some(wait) = self.next_wait(stage, asked) else { return self.give_up(stage, error, rows) };
+        let Some(wait) = self.next_wait(stage, asked) else { return self.give_up(stage, error, Some(batch)) };
         tracing::warn!(stage = &*self.context.plan.stages[stage].name, ?wait, "{error}; it is tried again");
         let bytes = batch.weight_bytes();
         self.begin_hold(stage, wait, [(way, batch)].into(), bytes);
@@ -278,7 +279,9 @@ impl Belt {
 
     /// As `hold`, with nothing that has to be tried again.
     fn pause(&mut self, stage: usize, error: RunError) -> Result<(), RunError> {
-        let Some(wait) = self.next_wait(stage, Duration::ZERO) else { return self.give_up(stage, error, 0) };
+        let Some(wait) = self.next_wait(stage, Duration::ZERO) else {
+            return self.give_up(stage, error, None);
+        };
         self.begin_hold(stage, wait, VecDeque::new(), 0);
         Ok(())
     }
@@ -348,19 +351,84 @@ impl Belt {
         Some(wait)
     }
 
-    /// A stage has failed for good, with `rows` records that it would have got.
-    pub(crate) fn give_up(&mut self, stage: usize, error: RunError, rows: usize) -> Result<(), RunError> {
-        let goes_back = self.context.goes_back && error.setback().is_some();
-        if goes_back || self.context.on_failure == OnFailure::Stop {
+    /// A stage has failed for good, with a batch that it did not take. Its branch is cut off, here or, where it is a sink
+    /// that may lack what it took since the last checkpoint, in a life that begins there.
+    pub(crate) fn give_up(
+        &mut self,
+        stage: usize,
+        error: RunError,
+        batch: Option<Batch>,
+    ) -> Result<(), RunError> {
+        let Context { on_failure, goes_back, goes_back_to_cut, .. } = self.context;
+        let goes_back = goes_back && error.setback().is_some();
+        let is_sink = self.context.plan.stages[stage].role == Role::Sink;
+        if on_failure == OnFailure::Stop || goes_back || (goes_back_to_cut && is_sink) {
             return Err(error);
         }
-        let held = self.troubles[stage].take().and_then(|trouble| trouble.hold);
-        let waited: usize = held.iter().flat_map(|hold| &hold.waiting).map(|(_, batch)| batch.rows()).sum();
+        let why: Arc<str> = error.in_one_line().into();
         tracing::error!(stage = &*self.context.plan.stages[stage].name, "{error}; its branch is cut");
-        self.stations[stage] = Station::Cut;
-        self.context.meters.stages[stage].count_cut((rows + waited) as u64);
+        let meter = &self.context.meters.stages[stage];
+        meter.count_cut(0);
+        if is_sink && self.context.keeps_cut {
+            let records = meter.taken().saturating_sub(self.prepared_out[stage]);
+            tracing::error!(
+                stage = &*self.context.plan.stages[stage].name,
+                records,
+                "what it took since the last checkpoint may be missing: the sources cannot be read again"
+            );
+        }
+        self.stations[stage] = Station::Cut { why: why.clone() };
+        (self.careful[stage], self.keeps_cut[stage]) = (false, false);
         self.context.cuts.put(error);
-        Ok(())
+        let Trouble { hunt, hold, .. } =
+            self.troubles[stage].take().map(|trouble| *trouble).unwrap_or_default();
+        // They killed it, whatever becomes of it.
+        self.refuse_killers(stage, hunt.map(|hunt| hunt.found).unwrap_or_default())?;
+        let waited = hold.into_iter().flat_map(|hold| hold.waiting).map(|(_, batch)| batch);
+        batch.into_iter().chain(waited).try_for_each(|batch| self.not_taken(stage, &batch, &why))
+    }
+
+    /// A batch comes for a stage that has failed: it is counted, and kept where its source does not give it again.
+    pub(crate) fn not_taken(&self, stage: usize, batch: &Batch, why: &str) -> Result<(), RunError> {
+        self.context.meters.stages[stage].count_cut(batch.rows() as u64);
+        match self.context.keeps_cut && !batch.is_empty() {
+            true => self.context.refusing.cut(stage, batch, why),
+            false => Ok(()),
+        }
+    }
+
+    /// The batch as it may go into its stage; none where it is to come in parts, or no row is left.
+    #[inline]
+    pub(crate) fn admit(&mut self, stage: usize, way: Way, batch: Batch) -> Option<Batch> {
+        // A part is of a batch that was looked at.
+        let is_looked_at = matches!(way, Way::Part(_));
+        if is_looked_at || !(self.careful[stage] || self.keeps_cut[stage]) {
+            Some(batch)
+        } else {
+            self.look_at(stage, batch)
+        }
+    }
+
+    #[cold]
+    fn look_at(&mut self, stage: usize, batch: Batch) -> Option<Batch> {
+        let mut batch = batch;
+        if self.keeps_cut[stage] {
+            let kept = self.context.refusing.kept_as_cut(stage, &batch);
+            if !kept.is_empty() {
+                // They count as what they are: dead letters of this stage.
+                self.context.meters.stages[stage].count_refused(kept.len());
+                let rest = (0..batch.rows() as u32).filter(|row| kept.binary_search(row).is_err());
+                batch = batch.pick(&rest.collect());
+            }
+        }
+        if batch.is_empty() {
+            return None;
+        }
+        if self.careful[stage] {
+            self.take_apart(stage, &batch);
+            return None;
+        }
+        Some(batch)
     }
 
     /// A sink did not take a batch. One that nobody reads any more ends well, and what comes for it goes nowhere.
@@ -377,7 +445,6 @@ impl Belt {
             error.next = format!("it dies on more than {SINK_KILLERS_MAX} records: mend the component");
         }
         let kind = error.kind.clone();
-        let rows = batch.as_ref().map_or(0, Batch::rows);
         let records = batch.as_ref().map(Records::of);
         let name = self.context.plan.stages[stage].name.to_string();
         let error = RunError::Connect { stage: name, records, error };
@@ -389,7 +456,7 @@ impl Belt {
             (ConnectErrorKind::Retry { after }, Some(batch)) => {
                 self.hold(stage, Way::Stage(stage), batch, after, error)
             }
-            _ => self.give_up(stage, error, rows),
+            (_, batch) => self.give_up(stage, error, batch),
         }
     }
 }

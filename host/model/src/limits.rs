@@ -219,6 +219,9 @@ pub const PORTS_MAX: usize = 64;
 pub const REJECTION_CODE_BYTES_MAX: usize = 64;
 /// A rejection's message is cut to this.
 pub const REJECTION_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Of the reason for which a branch was cut off, in characters: it stands in the dead letter of each record that the
+/// branch did not take.
+pub const CUT_REASON_CHARS_MAX: usize = 300;
 
 /// How long a pipeline has to drain after SIGINT or SIGTERM before it is cut off.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);

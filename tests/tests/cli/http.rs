@@ -48,7 +48,7 @@ fn stop(child: Child) -> Ran {
 }
 
 #[track_caller]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what} does not come");
@@ -224,18 +224,18 @@ fn without_a_directory_for_its_spool_the_source_says_what_to_add() {
 }
 
 /// A server that answers with a status, which may change, and keeps what it got.
-struct Receiver {
-    port: u16,
-    status: Arc<AtomicU16>,
+pub struct Receiver {
+    pub port: u16,
+    pub status: Arc<AtomicU16>,
     /// Lines that it answered with 200.
     taken: Arc<Mutex<Vec<String>>>,
     /// Those that came alone, with their ids.
-    named: Arc<Mutex<Vec<(String, String)>>>,
-    asked: Arc<AtomicUsize>,
+    pub named: Arc<Mutex<Vec<(String, String)>>>,
+    pub asked: Arc<AtomicUsize>,
 }
 
 impl Receiver {
-    fn start(status: u16) -> Self {
+    pub fn start(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let status = Arc::new(AtomicU16::new(status));
@@ -278,7 +278,7 @@ impl Receiver {
         receiver
     }
 
-    fn taken(&self) -> Vec<String> {
+    pub fn taken(&self) -> Vec<String> {
         self.taken.lock().expect("no panic").clone()
     }
 }

@@ -123,11 +123,15 @@ fn a_branch_that_cannot_go_on_is_cut_when_its_tries_are_used_up() {
     let pipeline = run(&scene, 1);
     let stages = pipeline["stages"].as_array().expect("stages");
     let store = stages.iter().find(|stage| stage["stage"] == "store").expect("a stage");
-    let lost = ["cut", "rejected"].map(|of| store[of].as_u64().expect("a number"));
-    // Those that were refused in one life are refused in the next one, too.
-    let blamed = pipeline["dead_letters"]["records"].as_u64().unwrap_or(0);
-    assert!(blamed <= 3 && store["is_cut"] == true, "{pipeline}");
-    assert!(lost[0] + blamed >= LINES as u64 && lost[0] <= LINES as u64, "{store}");
+    let letters = scene.letters("p.dead-letters");
+    let (blamed, cut): (Vec<_>, Vec<_>) = letters.iter().partition(|letter| letter["code"] == "trap");
+    assert!(blamed.len() <= 3 && store["is_cut"] == true, "{pipeline}");
+    assert!(cut.iter().all(|letter| letter["code"] == "branch-cut"), "{:?}", cut.first());
+    assert_eq!(pipeline["dead_letters"]["open_branch_cut"], cut.len(), "{}", pipeline["dead_letters"]);
+    let mut kept: Vec<u64> =
+        letters.iter().filter_map(|letter| letter["origin"]["offset"].as_u64()).collect();
+    kept.sort_unstable();
+    assert_eq!(kept, (0..LINES as u64).collect::<Vec<_>>(), "each record is kept once");
     let all: Vec<String> = scene.read("all.txt").lines().map(str::to_owned).collect();
     assert_same(&all, &all_but(&[]));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::beside::{self, Seen, Until};
 use crate::cases::{BATCH_MS, compile, ports};
 use crate::measure::{STOP_SLACK, alone, until_it_holds};
-use crate::scene::Scene;
+use crate::scene::{Ran, Scene};
 
 const LIMITS: &str = "memory: 32MiB, batch-time: 150ms, fuel-per-record: 1000G, fuel-per-batch: 1000G";
 
@@ -133,4 +133,39 @@ fn a_sink_that_loops_is_stopped() {
         assert!(seen.ran.stderr.contains("timed out: it ran for 150 ms"), "{}", seen.ran.stderr);
         in_time(seen, BATCH_MS)
     });
+}
+
+/// A sink that does not commit, in a run that keeps checkpoints. The loop is held where it has looked for the last
+/// checkpoint and found nothing, until everything else is over.
+#[track_caller]
+fn does_not_commit(component: &str, says: &str) {
+    let scene = Scene::with(&format!(
+        "pipeline: hostile\nstages:\n  in: {{ source: generate, with: {{ template: x, count: 3 }} }}\n  out: {{ sink: \
+         GUEST(hostile/{component}), from: in, retry: {{ attempts: 1, backoff: 1ms..1ms }} }}\n"
+    ));
+    for run in ["first", "second"] {
+        let mut command = scene.command(&["run", "pipeline.yaml", "--state", "state", "--threads", "2"]);
+        command.env("CONVEYOR_FAULT", "last-awaited@1+200");
+        let ran = Ran::of(command.output().expect("the binary starts"));
+        assert_eq!(ran.code, Some(1), "{run} run: {}", ran.stderr);
+        assert!(ran.stderr.contains(says), "{run} run: {}", ran.stderr);
+        let shown = scene.run(&["checkpoint", "inspect", "state"]).code(0).stdout;
+        assert!(!shown.contains("committed by all sinks"), "{run} run: {shown}");
+    }
+    scene.run(&["run", "pipeline.yaml"]).code(1);
+}
+
+#[test]
+fn a_sink_that_traps_in_its_commit_fails_its_pipeline() {
+    does_not_commit("commit-traps", "wasm `unreachable` instruction executed");
+}
+
+#[test]
+fn a_sink_whose_commit_fails_fails_its_pipeline() {
+    does_not_commit("commit-fails", "it gave up: no");
+}
+
+#[test]
+fn a_sink_that_asks_for_another_try_of_its_commit_for_ever_fails_its_pipeline() {
+    does_not_commit("commit-asks-again", "no; it is tried again");
 }

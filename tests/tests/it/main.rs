@@ -1,5 +1,6 @@
 //! What only shows when the parts are together: one binary, one file for each part and property.
 
+mod commits;
 mod contract;
 mod damage;
 mod engine_bytes;

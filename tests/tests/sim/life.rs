@@ -79,8 +79,16 @@ pub struct News {
 
 #[derive(Debug)]
 pub enum Report {
-    Answered { number: u64, share: Share, state: Counts },
+    Answered {
+        number: u64,
+        share: Share,
+        state: Counts,
+    },
     Ended,
+    /// All sinks of the loop have committed the last checkpoint.
+    Committed {
+        number: u64,
+    },
 }
 
 /// A way between two loops.
@@ -104,6 +112,8 @@ pub struct Life<'w> {
     pub news: News,
     store: SimStore,
     coordinator: Coordinator,
+    /// The coordinator says that all loops are done.
+    is_finished: bool,
     /// The next letter when the checkpoint that is under way began.
     letters_then: u64,
     to_put: Option<Checkpoint>,
@@ -189,6 +199,7 @@ impl<'w> Life<'w> {
             .collect();
         let mut life = Self {
             coordinator: Coordinator::new(tasks.len(), checkpoint),
+            is_finished: false,
             reports: tasks.iter().map(|_| (VecDeque::new(), 0)).collect(),
             ways: graph.edges.iter().map(|_| Way::default()).collect(),
             tasks,
@@ -261,7 +272,7 @@ impl<'w> Life<'w> {
                 }
                 _ => {}
             }
-            if self.tasks.iter().all(|task| task.is_done) {
+            if self.is_finished {
                 return Ok(());
             }
             let Some(Reverse((now, _, event))) = self.queue.pop() else { break };
@@ -308,6 +319,7 @@ impl<'w> Life<'w> {
                         self.coordinator.answered(of, number, share)
                     }
                     Some(Report::Ended) => self.coordinator.ended(of),
+                    Some(Report::Committed { number }) => self.coordinator.committed(of, number, true),
                     None => None,
                 };
                 self.heed(step);
@@ -352,6 +364,7 @@ impl<'w> Life<'w> {
                     self.news.stands = Some(barrier);
                     next = self.coordinator.announced();
                 }
+                Move::Finish { .. } => self.is_finished = true,
             }
         }
     }

@@ -69,9 +69,11 @@ impl Life<'_> {
             self.pass(index, barrier);
         }
         let task = &mut self.tasks[index];
-        if task.has_ended && task.participant.is_done(news.stands) && task.todo.is_empty() {
+        if task.has_ended && task.participant.is_done() && task.todo.is_empty() {
             task.is_done = true;
-        } else if task.has_ended && task.participant.is_done(news.stands) {
+            let number = news.stands.map_or(0, |stands| stands.number);
+            self.report(index, Report::Committed { number });
+        } else if task.has_ended && task.participant.is_done() {
             // It is looked at again when that is done.
             task.heard = 0;
         }
@@ -81,10 +83,8 @@ impl Life<'_> {
     fn commit(&mut self, index: usize) {
         let stands = self.news.stands;
         let task = &mut self.tasks[index];
-        if !task.participant.commits(stands) {
-            return;
-        }
-        let number = stands.map_or(0, |stands| stands.number);
+        let Some(stands) = task.participant.commits(stands) else { return };
+        let number = stands.number;
         for (node, token) in std::mem::take(&mut task.prepared) {
             task.todo.push_back(Todo::Commit(node, number, token));
         }

@@ -23,6 +23,7 @@ pub struct Toolchains {
 
 pub fn everything(places: &Places) -> Result<()> {
     host()?;
+    clock();
     toolchains(places)?;
     data(places).map(|_| ())
 }
@@ -40,6 +41,13 @@ pub fn host() -> Result<()> {
     debian::ensure("linker", &["cc"])?;
     rust::component("rustfmt", "fmt")?;
     rust::component("clippy", "clippy")
+}
+
+/// What has the clock jump in a test, which is left out where it cannot be had.
+pub fn clock() {
+    if let Err(error) = debian::ensure("clock", &["faketime"]) {
+        note(format!("the clock does not jump in the tests: {error:#}"));
+    }
 }
 
 pub fn toolchains(places: &Places) -> Result<Toolchains> {

@@ -22,6 +22,8 @@ pub struct Config {
     hopeless: bool,
     /// What each line ends with, before its line break. Its fingerprint.
     suffix: String,
+    /// Records at which it gives up.
+    gives_up: Vec<String>,
 }
 
 pub struct Store {
@@ -87,6 +89,9 @@ impl Sink for Store {
             let is_one_of = |these: &[String]| these.iter().any(|this| this.as_bytes() == record.bytes());
             if self.config.hopeless || is_one_of(&self.config.poison) {
                 die_of_poison();
+            }
+            if is_one_of(&self.config.gives_up) {
+                return Err(Failure::fatal("it has had enough"));
             }
             if is_one_of(&self.config.startles) {
                 die_once("startled")?;

@@ -1,7 +1,7 @@
 //! Where bytes come from: files, one after the other or followed as they grow, and standard input.
 //!
 //! Reading blocks, so that it has a thread of its own, which hands pieces over through a bounded channel. The
-//! thread ends when its input does, or when nobody takes its pieces any more.
+//! thread ends when its input does, which it says, or when nobody takes its pieces any more.
 
 mod compression;
 mod files;
@@ -53,6 +53,8 @@ pub(crate) enum Piece {
     End {
         lane: u64,
     },
+    /// All of it has been read. A thread that is gone without having said so has broken off.
+    Done,
     Failed(ConnectError),
 }
 
@@ -144,9 +146,13 @@ impl Feeder {
                 .and_then(|r| self.read_stream(r)),
             Input::Stream(reader) => self.read_stream(reader),
         };
-        if let Err(Stop::Failed(error)) = done {
-            let _ = self.send(Piece::Failed(error));
-        }
+        let last = match done {
+            Ok(()) => Piece::Done,
+            Err(Stop::Failed(error)) => Piece::Failed(error),
+            Err(Stop::Gone) => return,
+        };
+        // Nobody who does not listen any more waits for the end.
+        let _ = self.send(last);
     }
 
     fn read_files(
@@ -277,6 +283,15 @@ pub(crate) fn go_on_where_grown(
         }
     }
     Ok(())
+}
+
+/// A reading thread is gone, and has said neither that all was read nor what failed. What came before it is no whole.
+pub(crate) fn broken_off() -> ConnectError {
+    ConnectError::failed(
+        "the reading thread",
+        "it broke off before the end of its input",
+        "what it said last stands above; fetch the file again if it is damaged, else report this as a defect",
+    )
 }
 
 /// Why a reading thread ends early.

@@ -307,6 +307,25 @@ fn a_commit_that_was_cut_short_is_done_again() {
 }
 
 #[test]
+fn what_somebody_else_has_written_behind_the_last_checkpoint_stays() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path().join("o.txt");
+    let mut run = Run::begin(directory.path(), json!({ "path": "o.txt" }), "o.txt");
+    let round = [Step::Write(2), Step::Prepare, Step::Stand, Step::Commit];
+    round.iter().for_each(|step| run.step(step));
+    run.sink = None;
+    let mut replayed = fs::read(&at).expect("a file");
+    replayed.extend(b"replayed\n");
+    fs::write(&at, &replayed).expect("written");
+    run.open();
+    round.iter().for_each(|step| run.step(step));
+    // It knows of it by now.
+    run.crash();
+    let lines = [0, 1].map(record).into_iter().chain(["replayed".to_owned()]).chain([2, 3].map(record));
+    assert_eq!(run.visible(), lines.collect::<Vec<_>>());
+}
+
+#[test]
 fn a_row_of_files_goes_on_in_the_file_it_was_in() {
     let directory = tempdir().expect("a directory");
     let with = json!({ "path": "o.txt", "rotate": { "size": 1000 } });

@@ -13,7 +13,7 @@ use flow::connector::{Barrier, Committed, ConnectError};
 use flow::disk::{Disk, DiskFile, Mode};
 use flow::fault::{self, Point};
 
-use super::durable::{check_writable, checksum, directory_of, length, open_cut, remove, remove_leftovers};
+use super::durable::{check_writable, checksum, directory_of, length, remove, remove_leftovers};
 use super::file::{FileOptions, IfExists, failed};
 use super::packed::{Packed, Packing, Place, Written};
 use super::token::{Lost, One, Part, Token, Wrote};
@@ -84,7 +84,9 @@ impl OneFile {
         self.remove_unknown().map_err(|error| failed(&self.target, &error))
     }
 
-    /// Commits what the token says once more, and undoes what came behind it.
+    /// Commits what the token says once more, and undoes what was prepared behind it. Nothing of a run goes into the file
+    /// before its checkpoint stands: what is there behind the last one was written by somebody else, such as a replay of
+    /// dead letters, and stays.
     fn resume(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         let state = self.read(token)?;
         state.parts.iter().try_for_each(|part| self.check(part))?;
@@ -94,12 +96,11 @@ impl OneFile {
         if state.begun && found.unwrap_or(0) < state.end {
             return Err(Lost::Shorter { known: state.end, found: found.unwrap_or(0) }.of(&self.target));
         }
-        if state.begun && found > Some(state.end) {
-            let (file, known) = (self.target.display(), state.end);
-            tracing::warn!(%file, known, found, "cut back to what the last checkpoint knows of it");
-            open_cut(&*self.disk, &self.target, state.end).map_err(fail)?;
-        }
-        self.state = One { parts: Vec::new(), ..state };
+        let end = match found {
+            Some(found) if state.begun => found.max(state.end),
+            _ => state.end,
+        };
+        self.state = One { parts: Vec::new(), end, ..state };
         self.remove_unknown().map_err(|error| failed(&self.target, &error))
     }
 

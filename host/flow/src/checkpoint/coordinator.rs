@@ -1,6 +1,6 @@
-//! When a checkpoint begins, and when it stands.
+//! When a checkpoint begins, when it stands, and when the last one is committed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checkpoint, Share};
 use crate::connector::Barrier;
@@ -14,6 +14,9 @@ pub enum Move {
     Store(Checkpoint),
     /// Tell all loops that it stands. `stored`: whether it is a new one, or as the one before.
     Announce { barrier: Barrier, stored: bool },
+    /// Every loop has said that it is done with the last one: nothing follows. `all_sinks`: whether every sink has
+    /// committed, which is not so where one has failed and its branch was cut.
+    Finish { all_sinks: bool },
 }
 
 /// Decides over the checkpoints of one pipeline. One is under way at a time.
@@ -27,7 +30,10 @@ pub struct Coordinator {
     under_way: Option<UnderWay>,
     /// The highest number that was given away.
     begun: u64,
+    /// The last checkpoint stands.
     is_over: bool,
+    /// Loops whose sinks have committed the last one, and whether all of their sinks have.
+    committed: BTreeMap<usize, bool>,
 }
 
 #[derive(Debug)]
@@ -43,7 +49,8 @@ impl Coordinator {
     /// For `loops` loops, going on from what stands.
     pub fn new(loops: usize, standing: Checkpoint) -> Self {
         let begun = standing.number;
-        Self { loops, ended: BTreeSet::new(), standing, under_way: None, begun, is_over: false }
+        let (ended, committed) = (BTreeSet::new(), BTreeMap::new());
+        Self { loops, ended, standing, under_way: None, begun, is_over: false, committed }
     }
 
     /// The interval has gone by. None where one is under way, or the last one was.
@@ -118,10 +125,26 @@ impl Coordinator {
         (all_ended && self.under_way.is_none() && !self.is_over).then(|| self.begin(true))
     }
 
+    /// The sinks of a loop have committed checkpoint `number`; `all_sinks`: whether each of them has. Only of the last
+    /// one is it asked: before it, a loop answers no checkpoint before its sinks have committed the one before.
+    pub fn committed(&mut self, of: usize, number: u64, all_sinks: bool) -> Option<Move> {
+        if !self.is_over || number != self.begun {
+            return None;
+        }
+        self.committed.entry(of).or_insert(all_sinks);
+        let is_complete = self.committed.len() == self.loops;
+        is_complete.then(|| Move::Finish { all_sinks: self.committed.values().all(|all| *all) })
+    }
+
     /// Loops that have not answered yet, for whoever wonders why it takes so long.
     pub fn missing(&self) -> Vec<usize> {
         let Some(under_way) = &self.under_way else { return Vec::new() };
         (0..self.loops).filter(|of| !under_way.answered.contains(of)).collect()
+    }
+
+    /// Loops that have not said that their sinks have committed the last one, which stands.
+    pub fn uncommitted(&self) -> Vec<usize> {
+        (0..self.loops).filter(|of| self.is_over && !self.committed.contains_key(of)).collect()
     }
 
     /// The number of the one that is under way.
@@ -203,5 +226,29 @@ mod tests {
         assert_eq!(coordinator.answered(0, 2, Share::default()), None);
         assert_eq!(coordinator.answered(1, 2, Share::default()), announce(2, true, false));
         assert_eq!((coordinator.announced(), coordinator.due()), (None, None));
+    }
+    /// One of two loops, with the last checkpoint standing.
+    fn at_the_end() -> Coordinator {
+        let mut coordinator = Coordinator::new(2, Checkpoint::default());
+        assert_eq!((coordinator.ended(0), coordinator.ended(1)), (None, begin(1, true)));
+        coordinator.answered(0, 1, share("a", 1));
+        assert_eq!(coordinator.committed(0, 1, true), None, "nothing stands yet");
+        assert!(matches!(coordinator.answered(1, 1, share("b", 1)), Some(Move::Store(_))));
+        assert!(coordinator.uncommitted().is_empty());
+        assert_eq!(coordinator.stored(), announce(1, true, true));
+        coordinator
+    }
+
+    #[test]
+    fn it_is_finished_when_every_loop_has_said_that_its_sinks_have_committed_the_last_one() {
+        let mut coordinator = at_the_end();
+        assert_eq!(coordinator.uncommitted(), [0, 1], "what was said too early does not count");
+        assert_eq!(coordinator.committed(1, 1, true), None);
+        assert_eq!(coordinator.committed(1, 1, true), None, "it has said so");
+        assert_eq!((coordinator.committed(0, 0, true), coordinator.uncommitted()), (None, vec![0]));
+        assert_eq!(coordinator.committed(0, 1, true), Some(Move::Finish { all_sinks: true }));
+        let mut coordinator = at_the_end();
+        assert_eq!(coordinator.committed(0, 1, false), None);
+        assert_eq!(coordinator.committed(1, 1, true), Some(Move::Finish { all_sinks: false }));
     }
 }

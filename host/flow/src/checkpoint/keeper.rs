@@ -99,19 +99,25 @@ impl Keeper {
 
     /// Whether there is anything to heed. Cheap: it is asked for every batch.
     pub fn has_news(&self) -> bool {
-        // An error means that nobody coordinates any more, which is news.
+        // Once nobody coordinates any more, it is not told whether the last news was seen.
         self.participant.is_behind() || self.news.has_changed().unwrap_or(true)
     }
 
     /// Waits until there is something new to heed.
     pub async fn changed(&mut self) {
-        // Where nobody coordinates any more, `is_over` says it.
+        // The coordinator ends before this loop is done only where something has failed, and has said that by then.
         let _ = self.news.changed().await;
     }
 
-    /// Whether nothing will be committed any more: another loop or the store has failed.
+    /// Whether nothing will be committed any more: another loop or the store has failed. The coordinator says so; that
+    /// it is gone says nothing, least of all that something was committed.
     pub fn is_over(&self) -> bool {
-        self.news.borrow().is_over || self.news.has_changed().is_err()
+        self.news.borrow().is_over
+    }
+
+    /// Waits until nothing will be committed any more.
+    pub async fn until_over(&mut self) {
+        let _ = self.news.wait_for(|news| news.is_over).await;
     }
 
     /// Commits what stands by now, and answers where a checkpoint has begun. `answers`: whether it is this loop that
@@ -133,12 +139,16 @@ impl Keeper {
     }
 
     async fn commit(&mut self, belt: &mut Belt, news: News) -> Result<(), RunError> {
-        if self.participant.commits(news.stands) {
+        if let Some(stands) = self.participant.commits(news.stands) {
             let prepared = std::mem::take(&mut self.prepared);
             belt.states_stored();
             fault::pass(Point::SinksCommitting);
             belt.commit(&prepared).await?;
             fault::pass(Point::SinksCommitted);
+            if stands.last {
+                let (number, all_sinks) = (stands.number, belt.has_committed_all());
+                self.report(What::Committed { number, all_sinks }).await;
+            }
             let places = std::mem::take(&mut self.prepared_places);
             if let Some(source) = &self.source {
                 belt.context.meters.stages[source.stage].cover(self.prepared_given);
@@ -235,11 +245,14 @@ impl Keeper {
         self.report(What::Ended).await;
     }
 
-    /// Takes part in what checkpoints follow the end. Whether the last one stands.
-    pub async fn settle(&mut self, belt: &mut Belt) -> Result<bool, RunError> {
+    /// Takes part in what checkpoints follow the end. Whether nothing is left to do: the sinks of this loop have committed
+    /// the last one, or something has failed.
+    pub async fn finish(&mut self, belt: &mut Belt) -> Result<bool, RunError> {
         self.heed(belt, true).await?;
-        let news = *self.news.borrow();
-        Ok(self.participant.is_done(news.stands) || self.is_over())
+        if self.participant.awaits_last() {
+            fault::hold(Point::LastAwaited).await;
+        }
+        Ok(self.participant.is_done() || self.is_over())
     }
 
     async fn report(&self, what: What) {

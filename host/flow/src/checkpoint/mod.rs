@@ -1,8 +1,8 @@
 //! Checkpoints: cuts through everything that flows, from which a pipeline goes on after it died.
 //!
 //! Aligned barriers, as in asynchronous barrier snapshotting (Carbone et al., "Lightweight Asynchronous Snapshots for
-//! Distributed Dataflows", 2015). The [`Coordinator`] decides when a checkpoint begins and when it stands; each source
-//! notes where it is and lets a barrier follow its records; a loop at which streams meet waits until the barrier has
+//! Distributed Dataflows", 2015). The [`Coordinator`] decides when a checkpoint begins, when it stands, and when the last one is
+//! committed by all; each source notes where it is and lets a barrier follow its records; a loop at which streams meet waits until the barrier has
 //! come on all of them ([`Alignment`]); sinks prepare what came before it. When all have answered, the checkpoint is
 //! stored with one synced write, which is the moment of truth; then sinks commit and sources may release what they
 //! hold. Both deciders are values that are told what happened and say what to do, so that a simulation can drive them.
@@ -33,7 +33,7 @@ pub use mark::{Change, MarkPart, MarkParts, StageMark, config_parts};
 pub use participant::{PASSING, Participant, Passing};
 pub use store::{Opened, RedbStore, Standing, Summary};
 pub use watch::Pace;
-pub(crate) use watch::{Desk, SharedStore};
+pub(crate) use watch::{Desk, Finish};
 
 /// What stands: everything up to here was delivered, and nothing behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,5 +108,9 @@ impl CheckpointError {
     }
 }
 
+#[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
+mod last_tests;
 #[cfg(test)]
 mod tests;

@@ -21,23 +21,26 @@ pub const PASSING: [Passing; 4] = [Passing::Freeze, Passing::SendOn, Passing::Pr
 /// Where one loop stands in the checkpoints of its pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Participant {
-    /// The last checkpoint that this loop has answered.
+    /// The number of the last checkpoint that this loop has answered.
     answered: u64,
-    /// The last one that stood after this loop had answered it: its sinks were told.
+    /// Whether that was the last one of the run.
+    answered_last: bool,
+    /// The number of the last one that stood after this loop had answered it: its sinks were told.
     committed: u64,
     /// A checkpoint has begun that this loop could not answer yet.
     is_behind: bool,
 }
 
 impl Participant {
-    /// Whether the sinks are to commit what they prepared last, now that `stands` stands. Once for each.
-    pub fn commits(&mut self, stands: Option<Barrier>) -> bool {
-        let Some(stands) = stands else { return false };
+    /// The checkpoint whose tokens the sinks are to commit, now that `stands` stands: what they prepared last. Once for
+    /// each.
+    pub fn commits(&mut self, stands: Option<Barrier>) -> Option<Barrier> {
+        let stands = stands?;
         if stands.number <= self.committed || stands.number != self.answered {
-            return false;
+            return None;
         }
         self.committed = stands.number;
-        true
+        Some(stands)
     }
 
     /// The barrier that is to pass, for a loop that sees it first. A loop with a stage that is held is behind until
@@ -50,7 +53,7 @@ impl Participant {
 
     /// The loop has done all of [`PASSING`].
     pub fn passed(&mut self, barrier: Barrier) {
-        self.answered = barrier.number;
+        (self.answered, self.answered_last) = (barrier.number, barrier.last);
     }
 
     /// Whether this loop has done its part in the checkpoint that began last.
@@ -62,9 +65,14 @@ impl Participant {
         self.is_behind
     }
 
-    /// Whether nothing is left to do: the last checkpoint stands and is committed here.
-    pub fn is_done(&self, stands: Option<Barrier>) -> bool {
-        stands.is_some_and(|stands| stands.last && stands.number == self.committed)
+    /// Whether nothing is left to do: the last checkpoint stands, and the sinks of this loop have committed it.
+    pub fn is_done(&self) -> bool {
+        self.answered_last && self.committed == self.answered
+    }
+
+    /// Whether this loop has answered the last checkpoint, and its sinks have not committed it.
+    pub fn awaits_last(&self) -> bool {
+        self.answered_last && self.committed != self.answered
     }
 }
 
@@ -79,15 +87,15 @@ mod tests {
     #[test]
     fn a_loop_commits_what_it_answered_once_and_when_it_stands() {
         let mut participant = Participant::default();
-        assert!(!participant.commits(None));
-        assert!(!participant.commits(barrier(3)), "it has not answered that one");
+        assert_eq!(participant.commits(None), None);
+        assert_eq!(participant.commits(barrier(3)), None, "it has not answered that one");
         assert_eq!(participant.begins(barrier(4), false), barrier(4));
         participant.passed(Barrier { number: 4, last: false });
         assert_eq!(participant.begins(barrier(4), false), None, "it has answered it");
-        assert!(!participant.commits(barrier(3)), "that one stood before");
-        assert!(participant.commits(barrier(4)));
-        assert!(!participant.commits(barrier(4)), "once is enough");
-        assert!(!participant.is_done(barrier(4)), "others follow");
+        assert_eq!(participant.commits(barrier(3)), None, "that one stood before");
+        assert_eq!(participant.commits(barrier(4)), barrier(4));
+        assert_eq!(participant.commits(barrier(4)), None, "once is enough");
+        assert!(!participant.is_done() && !participant.awaits_last(), "others follow");
     }
 
     #[test]
@@ -98,7 +106,8 @@ mod tests {
         assert_eq!(participant.begins(barrier(9), false), barrier(9));
         assert!(!participant.is_behind());
         participant.passed(Barrier { number: 9, last: true });
-        assert!(!participant.is_done(barrier(9)), "its sinks have not committed");
-        assert!(participant.commits(barrier(9)) && participant.is_done(barrier(9)));
+        assert!(!participant.is_done() && participant.awaits_last(), "its sinks have not committed");
+        assert_eq!(participant.commits(barrier(9)), barrier(9));
+        assert!(participant.is_done() && !participant.awaits_last());
     }
 }

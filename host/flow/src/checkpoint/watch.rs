@@ -37,8 +37,25 @@ pub(crate) struct Report {
 
 #[derive(Debug)]
 pub(crate) enum What {
-    Answered { number: u64, share: Share },
+    Answered {
+        number: u64,
+        share: Share,
+    },
     Ended,
+    /// Its sinks have committed the last checkpoint, `number`. `all_sinks`: whether each of them has.
+    Committed {
+        number: u64,
+        all_sinks: bool,
+    },
+}
+
+/// How the checkpoints of a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// Every loop has said that it is done with the last checkpoint.
+    Last,
+    /// Something else has failed, or the loops are gone.
+    Broken,
 }
 
 /// How often, and how long one may take until somebody is told.
@@ -50,14 +67,16 @@ pub struct Pace {
 
 pub(crate) type SharedStore = Arc<Mutex<Box<dyn CheckpointStore>>>;
 
-/// Where loops report to.
+/// The coordinator task of one pipeline: where loops report to. It stays until every loop has said that its sinks have
+/// committed the last checkpoint, or something has failed; nobody concludes from its end that anything was committed.
 pub(crate) struct Desk {
     coordinator: Coordinator,
     store: SharedStore,
     pace: Pace,
     news: watch::Sender<News>,
     reports: mpsc::Receiver<Report>,
-    sender: mpsc::Sender<Report>,
+    /// From which the loops have theirs; none once it runs, so that it sees when they are all gone.
+    sender: Option<mpsc::Sender<Report>>,
     /// Some stage has written so much that it wants a checkpoint before its time.
     wanted: Arc<Notify>,
     /// Names of the loops.
@@ -66,6 +85,16 @@ pub(crate) struct Desk {
     refusing: Refusing,
     /// The next dead letter when the checkpoint that is under way began: those behind it may be repeated.
     letters: u64,
+    is_finished: bool,
+}
+
+impl Drop for Desk {
+    /// Also where it panics: no loop waits for what nobody will say.
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.news.send_modify(|news| news.is_over = true);
+        }
+    }
 }
 
 impl Desk {
@@ -77,31 +106,47 @@ impl Desk {
         pace: Pace,
         context: &Context,
     ) -> Self {
-        // A loop says at most that it has answered and that it has ended before it waits.
-        let (sender, reports) = mpsc::channel(names.len() * 2 + 1);
+        // A loop says at most that it has answered, that it has ended and that it has committed before it waits.
+        let (sender, reports) = mpsc::channel(names.len() * 3 + 1);
         let news = watch::Sender::new(News::default());
         let (meter, refusing) = (context.meters.checkpoints.clone(), context.refusing.clone());
         meter.goes_on(standing.number);
         let coordinator = Coordinator::new(names.len(), standing);
-        let wanted = Arc::default();
-        Self { coordinator, store, pace, news, reports, sender, wanted, names, meter, refusing, letters: 0 }
-    }
-
-    /// What stands beside loop `of`.
-    pub fn keeper(&self, of: usize, source: Option<KeptSource>) -> Keeper {
-        Keeper::new(of, self.news.subscribe(), self.sender.clone(), self.wanted.clone(), source)
-    }
-
-    /// Runs until the last checkpoint stands, the store fails, or `broken` is cancelled.
-    pub async fn run(mut self, broken: CancellationToken) -> Result<(), RunError> {
-        let ended = self.drive(&broken).await;
-        if broken.is_cancelled() || ended.is_err() {
-            self.news.send_modify(|news| news.is_over = true);
+        Self {
+            coordinator,
+            store,
+            pace,
+            news,
+            reports,
+            sender: Some(sender),
+            wanted: Arc::default(),
+            names,
+            meter,
+            refusing,
+            letters: 0,
+            is_finished: false,
         }
-        ended
     }
 
-    async fn drive(&mut self, broken: &CancellationToken) -> Result<(), RunError> {
+    /// What stands beside each loop, by whether there is a source at its head.
+    pub fn keepers(&self, sources: Vec<Option<KeptSource>>) -> Vec<Keeper> {
+        let Some(sender) = &self.sender else { return Vec::new() };
+        let keeper = |(of, source)| {
+            Keeper::new(of, self.news.subscribe(), sender.clone(), self.wanted.clone(), source)
+        };
+        sources.into_iter().enumerate().map(keeper).collect()
+    }
+
+    /// Runs until every loop has said that it is done with the last checkpoint, the store fails, or `broken` is
+    /// cancelled.
+    pub async fn run(mut self, broken: CancellationToken) -> Result<Finish, RunError> {
+        self.sender = None;
+        let finish = self.drive(&broken).await?;
+        self.is_finished = finish == Finish::Last;
+        Ok(finish)
+    }
+
+    async fn drive(&mut self, broken: &CancellationToken) -> Result<Finish, RunError> {
         let mut ticks = interval(self.pace.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
@@ -109,21 +154,19 @@ impl Desk {
         let mut was_late = false;
         loop {
             let left = self.pace.timeout.saturating_sub(began.elapsed());
-            let is_under_way = self.coordinator.under_way().is_some();
+            let is_waiting =
+                self.coordinator.under_way().is_some() || !self.coordinator.uncommitted().is_empty();
             let step = tokio::select! {
                 biased;
-                () = broken.cancelled() => return Ok(()),
+                () = broken.cancelled() => return Ok(Finish::Broken),
                 report = self.reports.recv() => match report {
-                    Some(Report { of, what: What::Answered { number, share } }) => {
-                        self.coordinator.answered(of, number, share)
-                    }
-                    Some(Report { of, what: What::Ended }) => self.coordinator.ended(of),
-                    // This one holds a sender itself, so that it does not come to this.
-                    None => return Ok(()),
+                    Some(Report { of, what }) => self.hear(of, what),
+                    // One of the loops has failed, and its own error says why.
+                    None => return Ok(Finish::Broken),
                 },
                 _ = ticks.tick() => self.coordinator.due(),
                 () = self.wanted.notified() => self.coordinator.due(),
-                () = sleep(left), if is_under_way && !was_late => {
+                () = sleep(left), if is_waiting && !was_late => {
                     was_late = true;
                     self.warn_late(began.elapsed());
                     None
@@ -154,34 +197,69 @@ impl Desk {
                         }
                         self.news.send_modify(|news| news.stands = Some(barrier));
                         fault::pass(Point::CheckpointAnnounced);
-                        if barrier.last {
-                            return Ok(());
-                        }
                         next = self.coordinator.announced();
+                    }
+                    Move::Finish { all_sinks } => {
+                        if all_sinks {
+                            self.sinks_committed().await?;
+                        }
+                        return Ok(Finish::Last);
                     }
                 }
             }
         }
     }
 
+    fn hear(&mut self, of: usize, what: What) -> Option<Move> {
+        match what {
+            What::Answered { number, share } => self.coordinator.answered(of, number, share),
+            What::Ended => self.coordinator.ended(of),
+            What::Committed { number, all_sinks } => self.coordinator.committed(of, number, all_sinks),
+        }
+    }
+
     async fn put(&self, checkpoint: Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
+        self.with_store(move |store| store.put(&checkpoint, took)).await
+    }
+
+    /// Makes durable that no token of the last checkpoint is left to be committed.
+    async fn sinks_committed(&self) -> Result<(), CheckpointError> {
+        self.with_store(|store| store.settled()).await?;
+        fault::pass(Point::StateSettled);
+        Ok(())
+    }
+
+    async fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn CheckpointStore) -> Result<T, CheckpointError> + Send + 'static,
+    ) -> Result<T, CheckpointError> {
         let store = self.store.clone();
-        let put = tokio::task::spawn_blocking(move || {
-            store.lock().unwrap_or_else(PoisonError::into_inner).put(&checkpoint, took)
+        let done = tokio::task::spawn_blocking(move || {
+            work(&mut **store.lock().unwrap_or_else(PoisonError::into_inner))
         });
-        put.await.unwrap_or_else(|broke| {
+        done.await.unwrap_or_else(|broke| {
             Err(CheckpointError::Io { path: "the checkpoint store".into(), why: broke.to_string() })
         })
     }
 
     fn warn_late(&self, after: Duration) {
-        let missing: Vec<&str> =
-            self.coordinator.missing().into_iter().map(|of| self.names[of].as_str()).collect();
-        tracing::warn!(
-            checkpoint = self.coordinator.under_way(),
-            ?after,
-            "a checkpoint takes long: it waits for the loops of {}; nothing is lost, a restart goes on from the one before",
-            missing.join(", ")
-        );
+        let names = |loops: Vec<usize>| -> String {
+            let names: Vec<&str> = loops.into_iter().map(|of| self.names[of].as_str()).collect();
+            names.join(", ")
+        };
+        match self.coordinator.under_way() {
+            Some(checkpoint) => tracing::warn!(
+                checkpoint,
+                ?after,
+                "a checkpoint takes long: it waits for the loops of {}; nothing is lost, a restart goes on from the one before",
+                names(self.coordinator.missing())
+            ),
+            None => tracing::warn!(
+                ?after,
+                "the last checkpoint stands, and the sinks of the loops of {} take long to commit it; nothing is lost, a \
+                 restart has them commit it again",
+                names(self.coordinator.uncommitted())
+            ),
+        }
     }
 }

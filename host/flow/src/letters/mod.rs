@@ -33,6 +33,9 @@ pub use segment::Damage;
 pub use shown::{Blob, Entry, EntryOrigin, RecordShown};
 pub use store::{Store, StoreOptions};
 
+/// The code of a record that a stage did not take because it had failed, with `on-failure: continue`.
+pub const BRANCH_CUT: &str = "branch-cut";
+
 /// A row that a stage refused, or died on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -76,6 +79,17 @@ pub trait Letters: Send {
     /// A checkpoint stands in which the splits of `source` are behind these offsets.
     fn passed(&mut self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
         let _ = (source, reached);
+    }
+    /// Whether records may come again that are kept as [`BRANCH_CUT`] of this stage.
+    fn keeps_cut(&self, stage: &str) -> bool {
+        let _ = stage;
+        false
+    }
+    /// The rows of a batch that comes for `stage` that are kept as [`BRANCH_CUT`]: a replay sends them in, so that the
+    /// stage is not to take them now.
+    fn kept_as_cut(&mut self, stage: &Arc<str>, batch: &Batch) -> Vec<u32> {
+        let _ = (stage, batch);
+        Vec::new()
     }
 }
 

@@ -129,6 +129,20 @@ impl Reading {
         Ok((!rows.is_empty()).then_some((kept, rows)))
     }
 
+    /// How many entries of a pipeline are open that have this code.
+    pub fn open_entries(&self, pipeline: &str, code: &str) -> Result<u64, LettersError> {
+        let filter = Filter { code: Some(code.to_owned()), ..Filter::default() };
+        let mut open = 0;
+        for frame in self.frames(&filter).filter(|frame| *frame.pipeline == *pipeline) {
+            open += match frame.codes.len() {
+                // Nothing has to be read where all of it has this code.
+                1 => frame.count - self.marks.closed_of(frame.first, frame.count),
+                _ => self.rows(frame, &filter)?.map_or(0, |(_, rows)| rows.len() as u64),
+            };
+        }
+        Ok(open)
+    }
+
     /// Frames with an entry of this number or a later one.
     pub(super) fn frames_from(&self, from: u64) -> impl Iterator<Item = &FrameAt> {
         self.frames.iter().filter(move |frame| frame.first + frame.count > from)

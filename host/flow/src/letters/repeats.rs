@@ -1,8 +1,10 @@
-//! Dead letters that a run before has kept and whose records may come again: those are not kept twice.
+//! Dead letters that a run before has kept and whose records may come again: those are not kept twice, and what a branch
+//! did not take because it was cut off is not taken by it later, when it is whole again: a replay sends it in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use model::batch::Batch;
 use model::ids::RecordId;
 use model::lineage::Origin;
 
@@ -21,14 +23,33 @@ pub struct Repeats {
 struct Known {
     letter: u64,
     origin: Origin,
+    /// Its branch was cut off, and did not take it.
+    is_cut: bool,
 }
 
 impl Repeats {
-    pub fn insert(&mut self, stage: &Arc<str>, record: RecordId, letter: u64, origin: Origin) {
+    /// `is_cut`: whether it was not refused, but its branch was cut off.
+    pub fn insert(&mut self, stage: &Arc<str>, record: RecordId, letter: u64, origin: Origin, is_cut: bool) {
         self.known.entry((stage.clone(), record)).or_insert_with(|| {
             self.letters.insert(letter);
-            Known { letter, origin }
+            Known { letter, origin, is_cut }
         });
+    }
+
+    /// Whether there are letters of this stage because its branch was cut off.
+    pub fn has_cut(&self, stage: &str) -> bool {
+        self.known.iter().any(|((of, _), known)| known.is_cut && **of == *stage)
+    }
+
+    /// The rows of a batch for `stage` that are kept because its branch was cut off. They have come again by that.
+    pub fn take_cut(&mut self, stage: &Arc<str>, batch: &Batch) -> Vec<u32> {
+        let Self { known, letters } = self;
+        let mut is_kept = |row: &u32| {
+            let key = (stage.clone(), batch.lineage().id(*row as usize));
+            let kept = known.get(&key).filter(|known| known.is_cut).map(|known| known.letter);
+            kept.is_some_and(|letter| known.remove(&key).is_some() && letters.remove(&letter))
+        };
+        (0..batch.rows() as u32).filter(&mut is_kept).collect()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -105,7 +126,9 @@ mod tests {
         let rows = group(offsets).rows;
         for row in 0..offsets.len() {
             let lineage = rows.lineage();
-            repeats.insert(&"s".into(), lineage.id(row), 10 + row as u64, lineage.origin(row));
+            // Every other one was not refused, but cut off.
+            let is_cut = row % 2 == 1;
+            repeats.insert(&"s".into(), lineage.id(row), 10 + row as u64, lineage.origin(row), is_cut);
         }
         repeats
     }
@@ -123,6 +146,21 @@ mod tests {
         assert!(repeats.unknown(&group(&[5])).is_none());
         assert!(repeats.is_empty() && repeats.first().is_none());
         assert_eq!(offsets(repeats.unknown(&group(&[5]))), [5], "once more is another letter");
+    }
+
+    #[test]
+    fn what_a_branch_did_not_take_when_it_was_cut_is_not_taken_when_it_comes_again() {
+        let mut repeats = known(&[3, 5, 9]);
+        assert!(repeats.has_cut("s") && !repeats.has_cut("other"));
+        let batch = group(&[3, 4, 5]).rows;
+        assert!(repeats.take_cut(&"other".into(), &batch).is_empty());
+        assert_eq!(
+            repeats.take_cut(&"s".into(), &batch),
+            [2],
+            "the record at 3 was refused, and may be taken now"
+        );
+        assert!(!repeats.has_cut("s"), "it came once");
+        assert_eq!((repeats.take_cut(&"s".into(), &batch), repeats.first()), (vec![], Some(10)));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::entry::{self, Head, Identity, Place};
 use super::mark::{Marks, Outcome, Range};
 use super::read::Reading;
 use super::segment::{self, Damage, FILE_HEAD_BYTES, MAKING, Scanned};
-use super::{Group, LettersError, Repeats, wall_clock};
+use super::{BRANCH_CUT, Group, LettersError, Repeats, wall_clock};
 use crate::disk::{Disk, DiskFile, Lock, Mode, SystemDisk, is_full, make_dirs};
 
 /// Where a store is, and how much goes into it.
@@ -131,7 +131,8 @@ impl Store {
         for frame in reading.frames_from(from).filter(|frame| *frame.pipeline == *pipeline) {
             let kept = frame.read()?;
             for row in (0..kept.len()).filter(|&row| kept.id(row) >= from) {
-                refused.insert(&frame.stage, kept.record_id(row), kept.id(row), kept.origin(row));
+                let is_cut = kept.code(row) == BRANCH_CUT;
+                refused.insert(&frame.stage, kept.record_id(row), kept.id(row), kept.origin(row), is_cut);
             }
         }
         Ok(refused)

@@ -8,23 +8,29 @@ use crate::words::Words;
 
 /// For people: the cause with the guest's frames below it and the next step last.
 pub fn explain(pipeline: &str, error: &RunError) -> Words {
-    told(format!("pipeline `{pipeline}` failed: {error}"), error)
+    explained(format!("pipeline `{pipeline}` failed: {error}"), error, next_step(error))
 }
 
-/// As [`explain`], where the rest of the pipeline went on.
-pub fn explain_cut(pipeline: &str, error: &RunError) -> Words {
-    told(format!("pipeline `{pipeline}` went on without a branch: {error}"), error)
-}
-
-fn told(cause: String, error: &RunError) -> Words {
+fn explained(cause: String, error: &RunError, next: &str) -> Words {
     let mut words = Words::from(cause);
     if let Some(backtrace) = error.backtrace().filter(|backtrace| !backtrace.is_empty()) {
         words.push("  where the stage was, the innermost first:");
         words.append(frames(backtrace));
     }
-    words.push(format!("  next: {}", next_step(error)));
+    words.push(format!("  next: {next}"));
     words
 }
+
+/// As [`explain`], where the rest of the pipeline went on. `keeps_state`: whether the next run goes on behind what the
+/// branch did not take.
+pub fn explain_cut(pipeline: &str, error: &RunError, keeps_state: bool) -> Words {
+    let cause = format!("pipeline `{pipeline}` went on without a branch: {error}");
+    explained(cause, error, if keeps_state { MEND_AND_REPLAY } else { next_step(error) })
+}
+
+/// Where what a branch did not take has become dead letters.
+const MEND_AND_REPLAY: &str =
+    "mend it; what it did not take is in the dead letters as `branch-cut`, and a replay sends it in";
 
 /// The frames of the stage's own code, without the type arguments that make names long. What the standard
 /// library and the SDK do in between is counted; `--output json` has all of it.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flow::letters::{Group, Identity, Letters, LettersError, Repeats, Store, StoreOptions};
+use flow::letters::{
+    BRANCH_CUT, Group, Identity, Letters, LettersError, Reading, Repeats, Store, StoreOptions,
+};
+use model::batch::Batch;
 use model::{limits, plain};
 use serde_json::{Value, json};
 
@@ -68,6 +71,7 @@ pub fn default_dir(pipeline: &str) -> PathBuf {
 #[derive(Clone, Debug)]
 pub struct Tally {
     dir: PathBuf,
+    pipeline: String,
     manifest: String,
     /// Whether the directory is the one that commands take by themselves.
     is_default: bool,
@@ -97,7 +101,8 @@ impl Counted {
     pub fn new(store: Written, identity: Identity) -> Self {
         let dir = store.store().dir().to_owned();
         let is_default = dir == default_dir(&identity.pipeline);
-        let tally = Tally { dir, manifest: identity.manifest.clone(), is_default, seen: Arc::default() };
+        let (pipeline, manifest) = (identity.pipeline.clone(), identity.manifest.clone());
+        let tally = Tally { dir, pipeline, manifest, is_default, seen: Arc::default() };
         Self::counting_on(store, identity, tally)
     }
 
@@ -163,11 +168,42 @@ impl Letters for Counted {
             self.repeats.passed(source, reached);
         }
     }
+
+    fn keeps_cut(&self, stage: &str) -> bool {
+        self.repeats.has_cut(stage)
+    }
+
+    fn kept_as_cut(&mut self, stage: &Arc<str>, batch: &Batch) -> Vec<u32> {
+        match self.repeats.is_empty() {
+            true => Vec::new(),
+            false => self.repeats.take_cut(stage, batch),
+        }
+    }
 }
 
 impl Tally {
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many entries of the pipeline are open, of this run and of earlier ones, that a branch did not take because it
+    /// was cut off.
+    pub fn open_cut(&self) -> Result<u64, LettersError> {
+        match Reading::open(&self.dir) {
+            Ok(reading) => reading.open_entries(&self.pipeline, BRANCH_CUT),
+            Err(LettersError::None { .. }) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What somebody types to send those in again.
+    pub fn replay_cut(&self) -> String {
+        let mut command =
+            format!("conveyor dlq replay {} --code {BRANCH_CUT}", typed(Path::new(&self.manifest)));
+        if !self.is_default {
+            command.push_str(&format!(" --dead-letters {}", typed(&self.dir)));
+        }
+        command
     }
 
     /// By stage and code.
@@ -245,7 +281,7 @@ fn typed(path: &Path) -> String {
 mod tests {
     use arrow::array::BinaryArray;
     use flow::letters::{Form, Refusal};
-    use model::batch::{Batch, Parts};
+    use model::batch::Parts;
     use model::lineage::{Lineage, Offsets, SourceRows};
 
     use super::*;

@@ -12,7 +12,7 @@ use flow::run::Setbacks;
 use flow::turns::Seat;
 use flow::{Ended, Run, RunError, Setback};
 use model::limits;
-use model::manifest::{OnFailure, Retry};
+use model::manifest::{OnFailure, Retry, Role};
 use tokio_util::sync::CancellationToken;
 
 use super::State;
@@ -43,7 +43,8 @@ impl Lives {
         stop: &CancellationToken,
     ) -> Result<(Self, Tally), Failure> {
         let tally = Counted::new(store.clone(), wired.identity()).tally();
-        let mut setbacks = Setbacks { goes_back: wired.replays(), ..Setbacks::default() };
+        let goes_back = wired.replays();
+        let mut setbacks = Setbacks { goes_back, goes_back_to_cut: goes_back, ..Setbacks::default() };
         let mut start = Start::new(wired.name(), state.is_some(), stop);
         let run = loop {
             let letters = Counted::counting_on(store.clone(), wired.identity(), tally.clone());
@@ -81,36 +82,43 @@ impl Lives {
 
     /// Runs until the pipeline has ended, `stop` is cancelled, or nothing is left to go back for.
     pub(super) async fn run(self, stop: CancellationToken) -> Ended {
-        let Self { wired, store, tally, state, setbacks, seat, mut run } = self;
+        let Self { wired, store, tally, state, mut setbacks, seat, mut run } = self;
         let meters = run.meters();
         let mut patience = Patience::default();
+        let mut cuts: Vec<RunError> = Vec::new();
         loop {
             let from = meters.checkpoints.report().number;
             let (told, taken) = (setbacks.suspects.told(), meters.report());
-            let ended = run.run(stop.clone()).await;
-            let (Some(state), Some(error)) = (&state, &ended.failure) else { return ended };
+            let mut ended = run.run(stop.clone()).await;
+            let Some(state) = &state else { return with_cuts(ended, cuts) };
+            let Some(error) = ended.failure.take() else { return with_cuts(ended, cuts) };
             let has_moved = meters.checkpoints.report().number > from
-                && has_taken(error, &taken, &meters.report())
+                && has_taken(&error, &taken, &meters.report())
                 || setbacks.suspects.told() > told;
             if has_moved {
-                patience = Patience::default();
+                patience = Patience { tries: 0, ..patience };
             }
+            let mut failed = Failed::new(&wired, error);
             run = loop {
-                let Some(setback) = error.setback().filter(|_| !stop.is_cancelled()) else { return ended };
-                let retry = retry_of(&wired, setback);
-                let is_last = match patience.wait(setback, &retry, fastrand::f64()) {
-                    Some(wait) => {
-                        tell(wired.name(), error, meters.checkpoints.report().number, wait);
+                let next =
+                    if stop.is_cancelled() { Next::End } else { patience.next(&failed, fastrand::f64()) };
+                match next {
+                    Next::Again(wait) => {
+                        tell(wired.name(), &failed.error, meters.checkpoints.report().number, wait);
                         tokio::select! {
-                            () = stop.cancelled() => return ended,
-                            () = tokio::time::sleep(wait) => false,
+                            () = stop.cancelled() => continue,
+                            () = tokio::time::sleep(wait) => {}
                         }
                     }
-                    // Whoever has failed for good is cut off, in a last life.
-                    None if wired.pipeline.on_failure == OnFailure::Continue && !patience.is_over => true,
-                    None => return ended,
-                };
-                patience.is_over |= is_last;
+                    Next::Cut(sink) => {
+                        tell_cut(wired.name(), &failed.error, meters.checkpoints.report().number);
+                        meters.stages[sink].count_cut(0);
+                        setbacks.cut.insert(sink, failed.error.in_one_line().into());
+                    }
+                    Next::Last => {}
+                    Next::End => return with_cuts(Ended { failure: Some(failed.error), ..ended }, cuts),
+                }
+                failed.is_cut |= matches!(next, Next::Cut(_));
                 meters.checkpoints.goes_back();
                 let letters = Counted::counting_on(store.clone(), wired.identity(), tally.clone());
                 let setbacks = Setbacks { goes_back: !patience.is_over, ..setbacks.clone() };
@@ -121,11 +129,20 @@ impl Lives {
                     }
                 }
             };
+            if failed.is_cut {
+                cuts.push(failed.error);
+            }
             if let Some(seat) = &seat {
                 run.sit(seat.clone());
             }
         }
     }
+}
+
+/// An end, with the branches that were cut off between its lives.
+fn with_cuts(ended: Ended, mut cuts: Vec<RunError>) -> Ended {
+    cuts.extend(ended.cuts);
+    Ended { cuts, ..ended }
 }
 
 /// Opens everything that one life takes.
@@ -162,13 +179,42 @@ fn has_taken(error: &RunError, before: &[StageReport], after: &[StageReport]) ->
     taken(before).is_none_or(|before| taken(after).is_some_and(|after| after > before))
 }
 
-/// How often the stage that had a setback may be tried again.
-fn retry_of(wired: &Wired, setback: Setback<'_>) -> Retry {
-    let stage = match setback {
-        Setback::Died { stage } | Setback::Later { stage, .. } => wired.pipeline.stage(stage),
-        Setback::Full => None,
-    };
-    stage.map(|stage| stage.retry).unwrap_or_default()
+/// Why a life ended, with what the manifest says of it.
+struct Failed {
+    error: RunError,
+    /// How often the stage that failed may be tried again.
+    retry: Retry,
+    on_failure: OnFailure,
+    /// The sink that failed, if it was one.
+    sink: Option<usize>,
+    /// That sink is cut off by now, and what is left is to open the rest.
+    is_cut: bool,
+}
+
+impl Failed {
+    fn new(wired: &Wired, error: RunError) -> Self {
+        let name = match &error {
+            RunError::Connect { stage, .. } => Some(stage.as_str()),
+            _ => None,
+        };
+        let stage = name.and_then(|name| wired.pipeline.stage(name));
+        let retry = stage.map(|stage| stage.retry).unwrap_or_default();
+        let is_sink = stage.is_some_and(|stage| *stage.role == Role::Sink);
+        let sink = name.filter(|_| is_sink).and_then(|name| wired.pipeline.index_of(name));
+        Self { error, retry, on_failure: wired.pipeline.on_failure, sink, is_cut: false }
+    }
+}
+
+/// What follows a life that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Another one from the last checkpoint, after a while.
+    Again(Duration),
+    /// Another one from there, at once, in which this sink is cut off.
+    Cut(usize),
+    /// Another one from there, at once, in which nobody goes back any more: who fails is cut off where it is.
+    Last,
+    End,
 }
 
 fn tell(pipeline: &str, error: &RunError, checkpoint: u64, wait: Duration) {
@@ -176,6 +222,15 @@ fn tell(pipeline: &str, error: &RunError, checkpoint: u64, wait: Duration) {
     // The frames of a guest are told when it is given up, and kept with its dead letters.
     let line = text.lines().next().unwrap_or_default();
     tracing::warn!(pipeline, checkpoint, ?wait, "{line}; the pipeline goes back to its last checkpoint");
+}
+
+fn tell_cut(pipeline: &str, error: &RunError, checkpoint: u64) {
+    tracing::error!(
+        pipeline,
+        checkpoint,
+        "{}; its branch is cut, and the pipeline goes back to its last checkpoint",
+        error.in_one_line()
+    );
 }
 
 /// The start of a pipeline, which waits for room on a disk as long as one that runs does.
@@ -218,6 +273,30 @@ struct Patience {
 }
 
 impl Patience {
+    /// What follows a failure. Who is out of tries is cut off, where the manifest says so.
+    fn next(&mut self, failed: &Failed, random: f64) -> Next {
+        let continues = failed.on_failure == OnFailure::Continue;
+        let setback = match (failed.error.setback(), failed.sink) {
+            // The others could not be opened without it.
+            (_, Some(_)) if failed.is_cut => Some(Setback::Later { stage: "", after: Duration::ZERO }),
+            (setback, _) => setback,
+        };
+        if let Some(wait) = setback.and_then(|setback| self.wait(setback, &failed.retry, random)) {
+            return Next::Again(wait);
+        }
+        match failed.sink {
+            Some(sink) if continues && !failed.is_cut => {
+                self.tries = 0;
+                Next::Cut(sink)
+            }
+            None if continues && setback.is_some() && !self.is_over => {
+                self.is_over = true;
+                Next::Last
+            }
+            _ => Next::End,
+        }
+    }
+
     /// How long to wait before the next life; none where it would not help. There is always another try for room on
     /// a disk: whoever looks after it needs the time that they need.
     fn wait(&mut self, setback: Setback<'_>, retry: &Retry, random: f64) -> Option<Duration> {

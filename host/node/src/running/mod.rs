@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use flow::letters::LettersError;
 use flow::meters::Meters;
 use flow::{Ended, RunError};
 use tokio::runtime::Runtime;
@@ -74,6 +75,10 @@ struct Pipeline {
     lives: Option<Lives>,
     meters: Meters,
     letters: Tally,
+    /// Whether the next run goes on where this one ends.
+    keeps_state: bool,
+    /// Dead letters that are open in the end because a branch was cut off, in this run or an earlier one.
+    open_cut: std::result::Result<u64, LettersError>,
     end: End,
     took: Duration,
 }
@@ -109,8 +114,18 @@ impl Session {
         // Neither a stage that does not come back nor a read of stdin that nothing ends holds the process.
         self.stages.shutdown_background();
         self.control.shutdown_background();
+        for pipeline in self.pipelines.iter_mut().filter(|pipeline| pipeline.keeps_state) {
+            pipeline.open_cut = pipeline.letters.open_cut();
+        }
         summary::print(&self.pipelines, self.data_on_stdout)?;
-        Ok(self.pipelines.iter().all(|pipeline| matches!(pipeline.end, End::Done | End::Stopped)))
+        Ok(self.pipelines.iter().all(Pipeline::went_well))
+    }
+}
+
+impl Pipeline {
+    /// Whether it ended well, and nothing is left that only a replay delivers.
+    fn went_well(&self) -> bool {
+        matches!(self.end, End::Done | End::Stopped) && matches!(self.open_cut, Ok(0))
     }
 }
 

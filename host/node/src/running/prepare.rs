@@ -233,7 +233,8 @@ async fn open_all(
             Ok((lives, letters)) => {
                 let meters = lives.meters();
                 let (lives, end, took) = (Some(lives), End::Running, Duration::ZERO);
-                pipelines.push(Pipeline { name, lives, meters, letters, end, took });
+                let (keeps_state, open_cut) = (state.is_some(), Ok(0));
+                pipelines.push(Pipeline { name, lives, meters, letters, keeps_state, open_cut, end, took });
             }
             Err(Failure::Manifest(found)) => problems.extend(found),
             Err(other) => return Err(other),

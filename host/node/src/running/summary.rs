@@ -17,7 +17,8 @@ pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
         match &pipeline.end {
             End::Failed(error) => terminal::error(explain(&pipeline.name, error)),
             End::Cut(cuts) => {
-                cuts.iter().for_each(|error| terminal::error(explain_cut(&pipeline.name, error)))
+                let explain = |error| explain_cut(&pipeline.name, error, pipeline.keeps_state);
+                cuts.iter().for_each(|error| terminal::error(explain(error)))
             }
             End::CutOff => terminal::error(cut_off(&pipeline.name)),
             End::Running | End::Done | End::Stopped => {}
@@ -25,12 +26,29 @@ pub(super) fn print(pipelines: &[Pipeline], as_data: bool) -> Result {
         if let Some(lines) = pipeline.letters.lines() {
             terminal::say(lines);
         }
+        if let Some(error) = left_open(pipeline) {
+            terminal::error(error);
+        }
     }
     if as_data {
         let all: Vec<Value> = pipelines.iter().map(data).collect();
         terminal::print_json(&json!({ "pipelines": all }))?;
     }
     Ok(())
+}
+
+/// What only a replay delivers.
+fn left_open(pipeline: &Pipeline) -> Option<Words> {
+    let records = match &pipeline.open_cut {
+        Ok(0) => return None,
+        Ok(1) => "1 record that a cut branch did not take is an open dead letter".to_owned(),
+        Ok(open) => format!("{} records that cut branches did not take are open dead letters", number(*open)),
+        Err(error) => return Some(format!("pipeline `{}`: {error}", pipeline.name).into()),
+    };
+    let (name, replay) = (&pipeline.name, pipeline.letters.replay_cut());
+    let mut words = Words::from(format!("pipeline `{name}`: {records}"));
+    words.push(format!("  next: mend the branch, and send them in: {replay}"));
+    Some(words)
 }
 
 fn cut_off(pipeline: &str) -> Words {
@@ -135,6 +153,9 @@ fn data(pipeline: &Pipeline) -> Value {
     let checkpoints = pipeline.meters.checkpoints.report();
     if checkpoints.from > 0 || checkpoints.stored > 0 || checkpoints.restarts > 0 {
         data["checkpoints"] = json!(checkpoints);
+    }
+    if let Ok(open @ 1..) = &pipeline.open_cut {
+        data["dead_letters"]["open_branch_cut"] = json!(open);
     }
     if let End::Failed(error) = &pipeline.end {
         data["error"] = failure_json(error);

@@ -13,7 +13,7 @@ use flow::letters::{Letters, wall_clock};
 use flow::replay::Fates;
 use flow::run::Checkpoints;
 use flow::state::{StageState, StateLimits};
-use flow::{Job, Part, Rules, Transform};
+use flow::{CutOff, Job, Part, Rules, Transform};
 use model::diagnostics::Diagnostic;
 use model::fields::FieldSpec;
 use model::manifest::{Role, Stage};
@@ -43,15 +43,34 @@ impl Wired {
         for index in 0..self.codes.len() {
             let state = self.state(index, checkpoints.as_mut())?;
             let standing = checkpoints.as_ref().map(|checkpoints| &checkpoints.standing);
-            match self.part(index, epoch, standing, state).await {
-                Ok(part) => parts.push(part),
-                Err(problem) => problems.push(problem),
+            let part = self.part(index, epoch, standing, state).await;
+            let why = checkpoints.as_ref().and_then(|checkpoints| checkpoints.setbacks.cut.get(&index));
+            match (why, part) {
+                (Some(why), part) => parts.push(self.cut_off(index, part, standing, why.clone()).await),
+                (None, Ok(part)) => parts.push(part),
+                (None, Err(problem)) => problems.push(problem),
             }
         }
         if !problems.is_empty() {
             return Err(self.pipeline.diagnostics(problems).into());
         }
         Ok(Job { plan: self.plan.clone(), parts, rules: self.rules(), letters, epoch, checkpoints })
+    }
+
+    /// A sink that has failed for good. It is opened once more, so that it commits what the checkpoint has of it.
+    async fn cut_off(
+        &self,
+        index: usize,
+        part: Opened<Part>,
+        standing: Option<&Checkpoint>,
+        why: Arc<str>,
+    ) -> Part {
+        let token = standing.and_then(|standing| standing.tokens.get(&self.plan.stages[index].name));
+        let is_committed = match (part, token) {
+            (Ok(Part::Sink(mut sink)), Some(token)) => sink.commit(token).await.is_ok(),
+            (_, token) => token.is_none(),
+        };
+        Part::Cut(CutOff { why, is_committed })
     }
 
     fn rules(&self) -> Rules {

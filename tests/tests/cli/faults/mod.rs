@@ -1,11 +1,55 @@
 //! What dies, and goes on: SIGKILL, power cuts, full disks and slow readers, each against the binary and with real
 //! flights. `CONVEYOR_FAULTS` says how many of each there are; `cargo xtask faults` sets it.
 
+mod clock;
+mod cut_branch;
+mod failing_server;
 mod flights;
 mod full_disk;
 mod kills;
+mod packed;
 mod power_cuts;
 mod slow_sink;
+mod splits;
+
+use fastrand::Rng;
+
+use crate::scene::{Ran, Scene};
+
+/// Places on the way of every checkpoint and commit.
+const KILLED_AT: [&str; 8] = [
+    "checkpoint-begun",
+    "barrier-passed",
+    "sinks-prepared",
+    "checkpoint-complete",
+    "checkpoint-stored",
+    "sinks-committing",
+    "sinks-committed",
+    "source-released",
+];
+
+/// Runs the pipeline of a scene, with its state in `state`, until it dies at one of these places; as often as is wanted of
+/// this pipeline, and then to its end. Gives the kills.
+fn killed(scene: &Scene, of: &str, places: &[&str]) -> String {
+    let mut random = Rng::with_seed(17);
+    let mut kills = Vec::new();
+    while kills.len() < count(4, "PIPELINE_KILLS") {
+        let place = places[random.usize(0..places.len())];
+        let mut command = scene.command(&["run", "pipeline.yaml", "--state", "state"]);
+        // Each life comes there once at the least, however little is left to do.
+        let fault = format!("{place}@1");
+        let ran = Ran::of(command.env("CONVEYOR_FAULT", &fault).output().expect("the binary starts"));
+        match ran.code {
+            None => kills.push(fault),
+            Some(0) => break,
+            Some(_) => panic!("{of}: after {kills:?}: {}", ran.stderr),
+        }
+    }
+    let ran = scene.run(&["run", "pipeline.yaml", "--state", "state"]).code(0);
+    assert!(kills.len() >= 3, "{of} was killed {} times alone: {}", kills.len(), ran.stderr);
+    eprintln!("{of}: {} kills", kills.len());
+    kills.join(", ")
+}
 
 /// How many faults there are to be: `few` in the test command.
 fn count(few: usize, of: &str) -> usize {

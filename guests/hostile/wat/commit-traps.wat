@@ -1,0 +1,14 @@
+;; world: sink-stage
+;; A sink that traps in every `commit`.
+(module
+  ;; include memory realloc about
+  (data (i32.const 6600) "no")
+  ;; ok(a plan that commits)
+  (func (export "conveyor:stage/sink@0.1.0#plan") (param i32 i32) (result i32)
+    (i32.store8 (i32.const 4104) (i32.const 1))
+    (i32.const 4096))
+  (func (export "conveyor:stage/sink@0.1.0#open") (param i32 i32 i32 i32 i64 i32 i32) (result i32) (i32.const 1280))
+  (func (export "conveyor:stage/sink@0.1.0#write") (param i32) (result i32) (i32.const 4128))
+  (func (export "conveyor:stage/sink@0.1.0#prepare") (param i64) (result i32) (i32.const 4128))
+  (func (export "conveyor:stage/sink@0.1.0#commit") (param i32 i32) (result i32)
+    unreachable))
