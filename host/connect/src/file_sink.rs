@@ -7,6 +7,7 @@ use std::time::Duration;
 use flow::connector::{Committed, ConnectError, Sink};
 use flow::disk::{Disk, SystemDisk};
 use model::convert::JsonWriter;
+use model::plan::places::{Access, Place};
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,8 +16,10 @@ use serde_json::{Map, Value};
 use crate::format::Format;
 use crate::input::Compression;
 use crate::options::{self, OptionsError};
+use crate::places;
 use crate::write::{
     CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Packing, Rotation, Writing,
+    part_name, resolved, row_names, write_failed,
 };
 use crate::{Beside, OpenSink, PlannedSink, SinkSpec, SpecError};
 
@@ -77,7 +80,8 @@ struct FileSink {
 pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
     let sink = read(spec)?;
     let (form, commits) = (sink.shape.form(), sink.delivery == Delivery::ExactlyOnce);
-    let planned = PlannedSink::new(form, sink);
+    let places = sink.places()?;
+    let planned = PlannedSink::new(form, sink).at(Access::Writes, places);
     Ok(if commits { planned.committing() } else { planned })
 }
 
@@ -137,6 +141,23 @@ fn read(spec: &SinkSpec) -> Result<FileSink, SpecError> {
 }
 
 impl FileSink {
+    /// All files that it makes or writes to.
+    fn places(&self) -> Result<Vec<Place>, ConnectError> {
+        let path = self.spec.base.join(&self.path);
+        let find = || -> std::io::Result<Vec<Place>> {
+            if self.rotation.is_some() {
+                let names = row_names(&path).into_iter();
+                return names.map(|name| places::beside(&path, name)).collect();
+            }
+            let mut all = places::of_file(&path)?;
+            if !all.is_empty() {
+                all.push(places::beside(&resolved(path.clone())?, part_name(&path))?);
+            }
+            Ok(all)
+        };
+        find().map_err(|error| write_failed(&path, &error))
+    }
+
     /// What encodes `input`, and what is written to.
     fn options(self, input: &Stream, disk: Arc<dyn Disk>) -> Result<(Encoder, FileOptions), ConnectError> {
         let (encoder, header) = self.shape.encoder(input);
@@ -222,6 +243,14 @@ impl SinkOptions {
             let message = format!("`{}` is an option of CSV", &pointer[1..]);
             return Err(OptionsError::new(pointer, message, "remove it, or set `format: csv`"));
         }
+        if format == Format::Cri {
+            let message = "the format cri is one to be read: container runtimes write it";
+            return Err(OptionsError::new(
+                "/format",
+                message,
+                "set `format` to lines, jsonl, csv or parquet",
+            ));
+        }
         let delimiter = match self.delimiter.as_deref() {
             None => {
                 if tabs {
@@ -251,7 +280,7 @@ impl Shape {
     pub(crate) fn form(&self) -> Form {
         match self.format {
             Format::Lines | Format::Bytes => Form::Bytes,
-            Format::Jsonl => Form::Any,
+            Format::Jsonl | Format::Cri => Form::Any,
             Format::Csv | Format::Parquet => Form::Table,
         }
     }
@@ -268,7 +297,8 @@ impl Shape {
                 let header = encoder.header(&input.batch_schema());
                 (Encoder::Csv(encoder), header)
             }
-            (Format::Parquet, _) => (Encoder::Rows, Vec::new()),
+            // `check` has refused CRI.
+            (Format::Parquet | Format::Cri, _) => (Encoder::Rows, Vec::new()),
         }
     }
 }

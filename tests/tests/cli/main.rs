@@ -13,6 +13,7 @@ mod grants;
 mod http;
 mod keyed;
 mod limits;
+mod meeting;
 mod metrics;
 mod places;
 mod running;

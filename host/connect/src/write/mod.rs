@@ -26,10 +26,12 @@ use model::limits::{WRITE_BEHIND, WRITE_BYTES, WRITE_TIME};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use csv::{CsvEncoder, CsvStyle};
+pub(crate) use durable::resolved;
 pub(crate) use encode::{EncodedSink, Encoder};
-pub(crate) use file::{Delivery, FileOptions, IfExists};
+pub(crate) use file::{Delivery, FileOptions, IfExists, failed as write_failed};
+pub(crate) use one::part_name;
 pub(crate) use packed::Packing;
-pub(crate) use rotate::Rotation;
+pub(crate) use rotate::{Rotation, row_names};
 pub(crate) use stdout::StdoutOutput;
 
 /// What is handed over to be written.

@@ -43,6 +43,7 @@ impl Session {
         policy.state = options.state.as_ref().map(|state| state.dir.clone());
         let workshop = Arc::new(Workshop::under(policy, options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
+        check_places(&wired)?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let stop = CancellationToken::new();
         let opening = open_all(wired, options.dead_letters, options.state, stop.clone());
@@ -140,6 +141,12 @@ async fn wire_all(workshop: Arc<Workshop>, drafts: Vec<Draft>, stages: &Runtime)
     }
     all.sort_by_key(|(index, _)| *index);
     Ok(all.into_iter().map(|(_, wired)| wired).collect())
+}
+
+/// Pipelines that are fine alone may be in each other's way.
+fn check_places(all: &[Wired]) -> Result {
+    let clashes = wiring::between(all);
+    if clashes.is_empty() { Ok(()) } else { Err(Failure::Input(anyhow!("{}", clashes.join("\n")))) }
 }
 
 /// stdin has one reader, and stdout is for records or for the summary. Says whether records go to stdout.

@@ -9,6 +9,7 @@ mod builtin;
 mod compiling;
 mod components;
 mod manifest;
+mod meeting;
 mod opening;
 mod policy;
 mod reach;
@@ -29,6 +30,7 @@ use crate::places;
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
 pub use manifest::{Draft, read};
+pub use meeting::between;
 pub use opening::epoch_now;
 pub use policy::{Policy, spools_in};
 pub use reach::needs;
@@ -101,7 +103,9 @@ impl Workshop {
         problems.extend(more);
         let asked = asking::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
         let codes = codes.into_iter().flatten().collect();
-        Ok(Wired { codes, splits: asked.splits, access, plan: Arc::new(asked.plan), pipeline, home })
+        let wired = Wired { codes, splits: asked.splits, access, plan: Arc::new(asked.plan), pipeline, home };
+        let clashes = meeting::within(&wired);
+        if clashes.is_empty() { Ok(wired) } else { Err(wired.pipeline.diagnostics(clashes)) }
     }
 }
 
