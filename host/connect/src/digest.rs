@@ -5,6 +5,7 @@
 //! it reads that once.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt as _;
 
 use serde::{Deserialize, Serialize};
@@ -71,10 +72,9 @@ impl Digest {
         Trail { bytes: self.bytes, chain: self.chain, hash: self.last.digest() }
     }
 
-    /// The hash of a file's first bytes. None where there are fewer.
-    pub(crate) fn of_begin(file: &File, bytes: u64) -> std::io::Result<Option<Self>> {
+    /// The hash of the first bytes. None where there are fewer.
+    pub(crate) fn of_begin(mut reader: impl Read, bytes: u64) -> std::io::Result<Option<Self>> {
         let mut digest = Self::default();
-        let mut reader = At { file, at: 0 };
         let mut piece = vec![0; (64 << 10).min(bytes as usize)];
         while digest.bytes < bytes {
             let some = piece.len().min((bytes - digest.bytes) as usize);
@@ -110,6 +110,11 @@ impl Trail {
 
     /// Whether the file begins with all that was read.
     pub(crate) fn is_begin_of(&self, file: &File) -> std::io::Result<bool> {
+        self.is_begin_in(At { file, at: 0 })
+    }
+
+    /// The same of what is not a file by itself.
+    pub(crate) fn is_begin_in(&self, file: impl Read) -> std::io::Result<bool> {
         Ok(Digest::of_begin(file, self.bytes)?.is_some_and(|digest| digest.trail() == *self))
     }
 }

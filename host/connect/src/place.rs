@@ -90,6 +90,8 @@ pub(crate) struct Mark {
 pub(crate) enum Changed {
     #[error("another file has that name now than the one that was read before (inode {found}, not {known})")]
     Replaced { known: u64, found: u64 },
+    #[error("another file has that name now: it was made after the one that was read before")]
+    Remade,
     #[error("it was cut off: it has {found} bytes, and had {known} before")]
     Shorter { known: u64, found: u64 },
     #[error("it was written anew: its first {head} bytes are not those that were read before")]
@@ -126,7 +128,7 @@ impl Mark {
 
     /// Takes in what has come since, of a file that grows.
     pub(crate) fn grow(&mut self, file: &File, read: u64) -> std::io::Result<()> {
-        (self.head, self.print) = fingerprint(file, read.min(FINGERPRINT_BYTES))?;
+        (self.head, self.print) = fingerprint(At { file, at: 0 }, read.min(FINGERPRINT_BYTES))?;
         Ok(())
     }
 
@@ -139,7 +141,9 @@ impl Mark {
         let metadata = file.metadata()?;
         let found = Id::of(&metadata);
         if !found.may_be(&self.id()) || !metadata.is_file() {
-            return Ok(Err(Changed::Replaced { known: self.inode, found: found.inode }));
+            let is_remade = found.inode == self.inode;
+            let replaced = Changed::Replaced { known: self.inode, found: found.inode };
+            return Ok(Err(if is_remade { Changed::Remade } else { replaced }));
         }
         if metadata.len() < bytes {
             return Ok(Err(Changed::Shorter { known: bytes, found: metadata.len() }));
@@ -150,13 +154,18 @@ impl Mark {
 
     /// Whether `file`, whichever it is, begins with the same bytes.
     pub(crate) fn is_head_of(&self, file: &File) -> std::io::Result<bool> {
+        self.is_head_in(At { file, at: 0 })
+    }
+
+    /// The same of what is not a file by itself.
+    pub(crate) fn is_head_in(&self, file: impl Read) -> std::io::Result<bool> {
         Ok(self.head == 0 || fingerprint(file, self.head)? == (self.head, self.print))
     }
 }
 
 /// How many bytes there are, up to `bytes`, and their hash.
-fn fingerprint(file: &File, bytes: u64) -> std::io::Result<(u64, u64)> {
-    let mut left = At { file, at: 0 }.take(bytes);
+fn fingerprint(file: impl Read, bytes: u64) -> std::io::Result<(u64, u64)> {
+    let mut left = file.take(bytes);
     let (mut hash, mut count, mut buffer) = (Xxh3::new(), 0, [0; FINGERPRINT_BYTES as usize]);
     loop {
         match read_some(&mut left, &mut buffer)? {

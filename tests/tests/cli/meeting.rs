@@ -103,7 +103,12 @@ fn until(scene: &Scene, args: &[&str], is_so: impl Fn() -> bool) -> Ran {
 fn bare_names_are_names_in_this_directory() {
     let scene = Scene::new();
     scene.write("app.log", "one\n");
-    pipeline(&scene, "p", "path: app.log, follow: true, poll: 10ms", "path: out.txt, delivery: at-least-once");
+    pipeline(
+        &scene,
+        "p",
+        "path: app.log, follow: true, poll: 10ms",
+        "path: out.txt, delivery: at-least-once",
+    );
     let out = |expected: &'static str| {
         let path = scene.path("out.txt");
         move || std::fs::read_to_string(&path).is_ok_and(|text| text == expected)

@@ -237,6 +237,18 @@ pub(super) fn packing(
     Ok(if head.is_empty() { Compression::None } else { packed })
 }
 
+/// The contents of a file that begins as one of gzip or zstd does. None of any other.
+pub(super) fn unpack_if_packed(mut file: File, name: &str) -> std::io::Result<Option<Box<dyn Read + Send>>> {
+    let mut head = [0; MAGIC_BYTES];
+    let count = read_full(&mut file, &mut head)?;
+    file.rewind()?;
+    Ok(match Compression::of_packing(packing_of(&head[..count])) {
+        Compression::Gzip => Some(Box::new(Members::new(file, name))),
+        Compression::Zstd => Some(Box::new(zstd::stream::read::Decoder::new(file)?)),
+        Compression::Auto | Compression::None => None,
+    })
+}
+
 fn unpack(
     reader: impl Read + Send + 'static,
     packed: Compression,

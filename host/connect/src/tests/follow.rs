@@ -286,6 +286,42 @@ fn what_was_cut_off_and_filled_again_is_told_by_its_bytes() {
 }
 
 #[test]
+fn the_rest_of_what_was_packed_is_unpacked() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    let (old, new) = (lines("old"), lines("new"));
+    append(at, "a.log", &text(&old));
+    append(at, "a.log.2", &text(&lines("older")));
+    let with = json!({ "path": "a.log", "follow": true, "poll": "300ms", "rotate-wait": "20ms" });
+    let mut tail = Tail::of(spec(at, "file", with));
+    tail.expect(&refs(&old));
+    let pack = |name: &str| {
+        let contents = std::fs::read(at.join(name)).expect("a file");
+        write_file(at, &format!("{name}.gz"), gzip(&contents));
+        std::fs::remove_file(at.join(name)).expect("removed");
+    };
+    // Cut off while it looks, and rotated while nobody does.
+    append(at, "a.log", "late\n");
+    copy_and_cut(at, "a.log", "a.log.1");
+    pack("a.log.2");
+    pack("a.log.1");
+    append(at, "a.log", &text(&new));
+    let mut expected = [refs(&old), vec!["late"], refs(&new)].concat();
+    tail.expect_in_any_order(&expected);
+    tail.crash(|| {
+        append(at, "a.log", "later\n");
+        rename(at, "a.log", "a.log.3");
+        pack("a.log.3");
+        append(at, "a.log", "last\n");
+    });
+    expected.extend(["later", "last"]);
+    tail.expect_in_any_order(&expected);
+    let splits = tail.splits();
+    let of = |name: &str| splits.iter().filter(|split| **split == name).count();
+    assert_eq!((of("a.log"), of("a.log#1"), of("a.log#2")), (old.len() + 1, new.len() + 1, 1));
+}
+
+#[test]
 fn without_a_copy_the_new_lines_come_whole() {
     let directory = tempdir().expect("a directory");
     let at = directory.path();
@@ -339,6 +375,32 @@ fn a_pattern_that_matches_rotated_names_brings_each_line_once() {
     tail.crash(|| append(at, "a.log", "last\n"));
     expected.push("last".to_owned());
     tail.expect_in_any_order(&refs(&expected));
+}
+
+#[test]
+fn a_copy_is_not_read_as_a_new_file_while_its_original_is_there() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    let old = lines("old");
+    append(at, "a.log", &text(&old));
+    let mut tail = Tail::open(at, "a.log*");
+    tail.expect(&refs(&old));
+    std::fs::copy(at.join("a.log"), at.join("a.log.1")).expect("copied");
+    append(at, "a.log", "late\n");
+    let mut expected = [refs(&old), vec!["late"]].concat();
+    tail.expect(&expected);
+    // A new life does not know of it, and finds out again.
+    tail.crash(|| append(at, "a.log", "later\n"));
+    expected.push("later");
+    tail.expect(&expected);
+    std::fs::copy(at.join("a.log"), at.join("a.log.2")).expect("copied");
+    std::fs::write(at.join("a.log"), "new\n").expect("cut off");
+    expected.push("new");
+    tail.expect(&expected);
+    // What nobody has read is no copy.
+    append(at, "a.log.1", "its own\n");
+    expected.extend(refs(&old).into_iter().chain(["its own"]));
+    tail.expect(&expected);
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl RedbStore {
     /// What stands in `dir`, and the last checkpoints that were stored there, oldest first. Nothing is changed.
     pub fn look(dir: &Path) -> Result<(Option<Standing>, Vec<Summary>), CheckpointError> {
         let path = dir.join(FILE);
-        if !path.is_file() {
+        if !path.try_exists().map_err(|error| io(&path, error))? {
             return Err(CheckpointError::None { path: dir.to_owned() });
         }
         match ReadOnlyDatabase::open(&path) {

@@ -15,7 +15,7 @@ mod search;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -121,22 +121,42 @@ impl Follow {
             let again = search::again(&path, &place, &self.roots).map_err(|error| failed(&name, &error))?;
             match again {
                 Some(again) => all.go_on(split, place, again, feeder)?,
-                None => {
-                    let (file, position) = (&*name, place.position);
-                    tracing::warn!(
-                        file,
-                        position,
-                        "what was being read is gone: neither the file of that name nor any beside it has its inode \
-                         and its bytes. What was written to it behind this position is lost"
-                    );
-                    let lane = all.next_lane();
-                    let origin = Some(Origin { place, header: Vec::new(), digest: None });
-                    feeder.send(Piece::Open { lane, split: split.clone(), origin })?;
-                    feeder.send(Piece::End { lane })?;
-                }
+                None => self.end(all.next_lane(), split, &path, place, feeder)?,
             }
         }
         Ok(())
+    }
+
+    /// Ends a split whose file is not there any more. The rest of it may be there, packed.
+    fn end(
+        &self,
+        lane: u64,
+        split: &Arc<str>,
+        path: &Path,
+        place: Place,
+        feeder: &Feeder,
+    ) -> Result<(), Stop> {
+        let told = |error: std::io::Error| Stop::from(failed(split, &error));
+        let beside = place.followed.as_ref().and_then(|followed| followed.beside.as_deref());
+        let directories = search::directories(path, beside).map_err(told)?;
+        let packed = search::packed(&directories, &place, &self.roots).map_err(told)?;
+        if packed.is_none() {
+            let (file, position) = (&**split, place.position);
+            tracing::warn!(
+                file,
+                position,
+                "what was being read is gone: neither the file of that name nor any beside it has its inode and its \
+                 bytes. What was written to it behind this position is lost"
+            );
+        }
+        let (header, rest) = packed.unzip();
+        let header = header.unwrap_or_default();
+        let origin = Some(Origin { place, header, digest: None });
+        feeder.send(Piece::Open { lane, split: split.clone(), origin })?;
+        if let Some(rest) = rest {
+            feed(lane, split, rest, feeder)?;
+        }
+        Ok(feeder.send(Piece::End { lane })?)
     }
 
     /// In steps, so that a long pause does not hold up the end.
@@ -276,7 +296,15 @@ impl Followings {
         if step != Step::Cut {
             return Ok(step);
         }
-        let Some(copy) = followed.copy(&rules.roots).map_err(told)? else {
+        let copy = followed.copy(&rules.roots).map_err(told)?;
+        if let (None, Some(place)) = (&copy, followed.place()) {
+            let directories = followed.directories().map_err(told)?;
+            if let Some((_, rest)) = search::packed(&directories, &place, &rules.roots).map_err(told)? {
+                feed(followed.lane, &name, rest, feeder)?;
+                return Ok(Step::Cut);
+            }
+        }
+        let Some(copy) = copy else {
             let (file, position) = (&*followed.generation.name, followed.read);
             tracing::warn!(
                 file,
@@ -462,6 +490,14 @@ impl Followed {
         let (position, followed) = (self.read, Some(self.generation.clone()));
         self.mark.map(|file| Place { position, file, followed, trail, ..Place::default() })
     }
+}
+
+/// Gives all that is left to a lane.
+fn feed(lane: u64, name: &str, mut rest: Box<dyn Read + Send>, feeder: &Feeder) -> Result<(), Stop> {
+    while let Some(chunk) = feeder.fill(&mut *rest, name)? {
+        feeder.send(Piece::Data { lane, chunk })?;
+    }
+    Ok(())
 }
 
 /// None where nothing has that name.

@@ -1,14 +1,15 @@
 //! Where a file is that has lost its name: it was renamed, or it was copied and then cut off.
 
 use std::fs::{File, Metadata};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flow::disk::dir_of;
-use model::limits::{LINKS_MAX, ROTATED_FILES_MAX};
+use model::limits::ROTATED_FILES_MAX;
 
 use crate::digest::{Digest, Trail};
-use crate::place::{Id, Mark, Place};
+use crate::input::compression::unpack_if_packed;
+use crate::place::{At, Id, Mark, Place};
 use crate::{Roots, RootsError};
 
 /// A file that is what was read before, or begins with it.
@@ -25,26 +26,12 @@ struct Entry {
     metadata: Metadata,
 }
 
-/// The directories to look in: that of the name, of each link on the way from there to a file, and `beside`, where the
-/// file lay before.
-pub(super) fn directories(path: &Path, beside: Option<&Path>) -> std::io::Result<Vec<PathBuf>> {
-    let mut all: Vec<PathBuf> = Vec::new();
-    let mut add = |dir: &Path| {
-        if !all.iter().any(|known| known == dir) {
-            all.push(dir.to_owned());
-        }
-    };
-    let mut at = path.to_owned();
-    for _ in 0..LINKS_MAX {
-        add(dir_of(&at));
-        match at.read_link() {
-            Ok(target) => at = dir_of(&at).join(target),
-            // It is no link, or nothing is there.
-            Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => break,
-            Err(error) => return Err(error),
-        }
-    }
-    beside.into_iter().for_each(&mut add);
+/// The directories to look in: that of the name, that of what it leads to as a link, and `before`, where that lay before.
+pub(super) fn directories(path: &Path, before: Option<&Path>) -> std::io::Result<Vec<PathBuf>> {
+    let mut all = vec![dir_of(path).to_owned()];
+    all.extend(beside(path)?);
+    all.extend(before.map(Path::to_owned));
+    all.dedup();
     Ok(all)
 }
 
@@ -111,13 +98,48 @@ pub(super) fn copy(
     copy_in(&entries(directories, roots)?, mark, trail, trail.bytes)
 }
 
+/// What was read, packed by whoever rotates it: the rest of it behind `place`, with the header before it.
+pub(super) fn packed(
+    directories: &[PathBuf],
+    place: &Place,
+    roots: &Roots,
+) -> std::io::Result<Option<(Vec<u8>, Box<dyn Read + Send>)>> {
+    let Some(trail) = place.trail.as_ref().filter(|_| place.file.is_full()) else { return Ok(None) };
+    for entry in entries(directories, roots)? {
+        let Some(mut reader) = unpacked(&entry.path)? else { continue };
+        let is_it = place.file.is_head_in(&mut reader).and_then(|is_head| {
+            let Some(again) = unpacked(&entry.path)?.filter(|_| is_head) else { return Ok(false) };
+            trail.is_begin_in(again)
+        });
+        match is_it {
+            Ok(true) => {}
+            // It is damaged, or still being written: then what is packed is there as well.
+            Ok(false) => continue,
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let Some(mut reader) = unpacked(&entry.path)? else { continue };
+        let mut header = vec![0; place.header.min(place.position) as usize];
+        reader.read_exact(&mut header)?;
+        std::io::copy(&mut (&mut reader).take(place.position - header.len() as u64), &mut std::io::sink())?;
+        return Ok(Some((header, reader)));
+    }
+    Ok(None)
+}
+
+fn unpacked(path: &Path) -> std::io::Result<Option<Box<dyn Read + Send>>> {
+    open(path)?.map_or(Ok(None), |file| unpack_if_packed(file, &path.to_string_lossy()))
+}
+
 fn same(path: &Path, file: File, place: &Place) -> std::io::Result<Option<Again>> {
     if place.file.check(&file, place.position)?.is_err() {
         return Ok(None);
     }
     let digest = match &place.trail {
         Some(trail) => trail.go_on_in(&file, place.position)?,
-        None => Digest::of_begin(&file, place.position)?,
+        None => Digest::of_begin(At { file: &file, at: 0 }, place.position)?,
     };
     let found = |digest| Again { path: path.to_owned(), file, mark: place.file, digest };
     Ok(digest.map(found))
