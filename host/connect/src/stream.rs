@@ -77,10 +77,10 @@ struct Lane {
 impl Lane {
     fn begin(
         split: Arc<str>,
-        origin: Option<Origin>,
+        origin: Option<Box<Origin>>,
         mut decoder: Box<dyn Decoder>,
     ) -> Result<Self, ConnectError> {
-        let Some(Origin { place, header, digest }) = origin else {
+        let Some(Origin { place, header, digest }) = origin.map(|origin| *origin) else {
             let window = Window::default();
             return Ok(Self { split, window, decoder, ended: false, read: 0, place: None, told: false });
         };

@@ -41,7 +41,7 @@ pub(crate) enum Piece {
         lane: u64,
         split: Arc<str>,
         /// None of what cannot be read again.
-        origin: Option<Origin>,
+        origin: Option<Box<Origin>>,
     },
     /// More is known of a file that grows.
     Mark {
@@ -157,10 +157,12 @@ impl Feeder {
                 continue;
             }
             let Opened { mut reader, mark, header } = open_at(&file.path, &file.name, compression, from)?;
-            let origin = mark.map(|mark| Origin {
-                place: Place { file: mark, ..from.cloned().unwrap_or_default() },
-                header,
-                digest: None,
+            let origin = mark.map(|mark| {
+                Box::new(Origin {
+                    place: Place { file: mark, ..from.cloned().unwrap_or_default() },
+                    header,
+                    digest: None,
+                })
             });
             self.send(Piece::Open { lane, split: file.name.clone(), origin })?;
             while let Some(chunk) = self.fill(&mut *reader, &file.name)? {

@@ -149,9 +149,8 @@ impl Follow {
                  bytes. What was written to it behind this position is lost"
             );
         }
-        let (header, rest) = packed.unzip();
-        let header = header.unwrap_or_default();
-        let origin = Some(Origin { place, header, digest: None });
+        let (header, rest) = packed.map_or((Vec::new(), None), |packed| (packed.header, Some(packed.rest)));
+        let origin = Some(Box::new(Origin { place, header, digest: None }));
         feeder.send(Piece::Open { lane, split: split.clone(), origin })?;
         if let Some(rest) = rest {
             feed(lane, split, rest, feeder)?;
@@ -203,7 +202,7 @@ impl Followings {
         read.map_err(|error| failed(&generation.name, &error))?;
         let followed = Followed::go_on(lane, generation, &place, again);
         let digest = Some(followed.digest.clone());
-        let origin = Some(Origin { place, header, digest });
+        let origin = Some(Box::new(Origin { place, header, digest }));
         feeder.send(Piece::Open { lane, split: split.clone(), origin })?;
         self.opens(lane);
         self.all.insert(lane, followed);
@@ -299,8 +298,8 @@ impl Followings {
         let copy = followed.copy(&rules.roots).map_err(told)?;
         if let (None, Some(place)) = (&copy, followed.place()) {
             let directories = followed.directories().map_err(told)?;
-            if let Some((_, rest)) = search::packed(&directories, &place, &rules.roots).map_err(told)? {
-                feed(followed.lane, &name, rest, feeder)?;
+            if let Some(packed) = search::packed(&directories, &place, &rules.roots).map_err(told)? {
+                feed(followed.lane, &name, packed.rest, feeder)?;
                 return Ok(Step::Cut);
             }
         }
@@ -442,11 +441,8 @@ impl Followings {
         *next += 1;
         let (lane, split) = (self.next_lane(), split_name(Some(&generation)));
         let followed = Followed::begin(lane, generation, path.clone(), file, metadata);
-        let origin = followed.place().map(|place| Origin {
-            place,
-            header: Vec::new(),
-            digest: Some(followed.digest.clone()),
-        });
+        let digest = Some(followed.digest.clone());
+        let origin = followed.place().map(|place| Box::new(Origin { place, header: Vec::new(), digest }));
         feeder.send(Piece::Open { lane, split, origin })?;
         self.opens(lane);
         self.all.insert(lane, followed);

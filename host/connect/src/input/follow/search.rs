@@ -20,6 +20,12 @@ pub(super) struct Again {
     pub(super) digest: Digest,
 }
 
+/// What is left of a file in its packed form.
+pub(super) struct Packed {
+    pub(super) header: Vec<u8>,
+    pub(super) rest: Box<dyn Read + Send>,
+}
+
 /// A regular file in one of the directories.
 struct Entry {
     path: PathBuf,
@@ -103,7 +109,7 @@ pub(super) fn packed(
     directories: &[PathBuf],
     place: &Place,
     roots: &Roots,
-) -> std::io::Result<Option<(Vec<u8>, Box<dyn Read + Send>)>> {
+) -> std::io::Result<Option<Packed>> {
     let Some(trail) = place.trail.as_ref().filter(|_| place.file.is_full()) else { return Ok(None) };
     for entry in entries(directories, roots)? {
         let Some(mut reader) = unpacked(&entry.path)? else { continue };
@@ -124,7 +130,7 @@ pub(super) fn packed(
         let mut header = vec![0; place.header.min(place.position) as usize];
         reader.read_exact(&mut header)?;
         std::io::copy(&mut (&mut reader).take(place.position - header.len() as u64), &mut std::io::sink())?;
-        return Ok(Some((header, reader)));
+        return Ok(Some(Packed { header, rest: reader }));
     }
     Ok(None)
 }
@@ -187,7 +193,9 @@ fn entries(directories: &[PathBuf], roots: &Roots) -> std::io::Result<Vec<Entry>
             match entry.metadata() {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Ok(metadata) if metadata.is_file() => all.push(Entry { path: entry.path(), metadata }),
-                metadata => drop(metadata?),
+                metadata => {
+                    metadata?;
+                }
             }
         }
     }

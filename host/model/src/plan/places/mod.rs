@@ -142,7 +142,8 @@ mod tests {
         let (reads, follows) = (|name| end(Reads, &[name]), |name| end(Follows, &[name]));
         let (writes, sends) = (|name| end(Writes, &[name]), |name| end(Sends, &[name]));
         let circle = |ends: &[usize]| Clash::Circle(ends.to_vec());
-        let cases: Vec<(&str, Vec<End>, &[(usize, usize)], Vec<Clash>)> = vec![
+        type Case<'a> = (&'a str, Vec<End>, &'a [(usize, usize)], Vec<Clash>);
+        let cases: Vec<Case<'_>> = vec![
             ("one path", vec![reads("a"), writes("a")], &[(0, 1)], vec![circle(&[1, 0])]),
             ("followed", vec![follows("a"), writes("a")], &[(0, 1)], vec![circle(&[1, 0])]),
             ("a hard link", vec![reads("#7"), end(Writes, &["b", "#7"])], &[(0, 1)], vec![circle(&[1, 0])]),
