@@ -76,6 +76,8 @@ fn of_metadata(there: &Metadata) -> Place {
 /// As the pattern stands, and once more for each directory that is there and may have such files in it: some of them are
 /// links.
 fn of_pattern(base: &Path, pattern: &str) -> io::Result<Vec<Place>> {
+    // The directory of a bare name is this one.
+    let base = if base.as_os_str().is_empty() { Path::new(".") } else { base };
     let full = std::path::absolute(base.join(pattern))?;
     // What the directory of the manifest is called is no pattern.
     let fixed =
@@ -138,6 +140,14 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_pattern_beside_a_bare_name_is_one_of_this_directory() {
+        let paths = ["src/*.rs".to_owned()];
+        let places = of_source(Path::new(""), &paths, &[]).expect("places");
+        assert_eq!(places, of_source(Path::new("."), &paths, &[]).expect("places"));
+        assert!(!places.is_empty());
+    }
 
     #[test]
     fn whatever_leads_to_a_file_meets_it() {

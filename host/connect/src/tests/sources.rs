@@ -36,6 +36,17 @@ fn lines_are_records_whatever_they_are_packed_in() {
 }
 
 #[test]
+fn a_column_that_is_packed_with_brotli_is_named_and_the_others_are_read() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/data");
+    let spec = spec(&directory, "file", json!({ "path": "brotli.parquet" }));
+    let output = read_wanted(&spec, &Wanted { columns: Some(vec![0]), times: false }).expect("rows");
+    assert_eq!(output.records, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
+    let error = read(&spec).err().map(|error| error.to_string());
+    let expected = "brotli.parquet: its column `text` is packed with brotli, which is not unpacked here";
+    assert!(error.as_ref().is_some_and(|error| error.starts_with(expected)), "{error:?}");
+}
+
+#[test]
 fn logs_of_containers_are_rows_and_their_parts_are_joined() {
     let directory = tempdir().expect("a directory");
     let text = "2016-10-06T00:17:09.669794202Z stdout P log content 1, \n\
