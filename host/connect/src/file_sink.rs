@@ -9,6 +9,7 @@ use flow::checkpoint::{MarkPart, MarkParts};
 use flow::connector::{Committed, ConnectError, Sink};
 use flow::disk::{Disk, SystemDisk};
 use model::convert::JsonWriter;
+use model::plan::places::{Access, Place};
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -17,9 +18,10 @@ use serde_json::{Map, Value};
 use crate::format::Format;
 use crate::input::Compression;
 use crate::options::{self, OptionsError};
+use crate::places;
 use crate::write::{
     CsvEncoder, CsvStyle, Delivery, EncodedSink, Encoder, FileOptions, IfExists, Next, Packing, Rotation,
-    SetAside, Writing, path_of, set_file_aside,
+    SetAside, Writing, part_name, path_of, resolved, row_names, set_file_aside, write_failed,
 };
 use crate::{Beside, OpenSink, PlannedSink, SinkSpec, SpecError};
 
@@ -85,7 +87,8 @@ struct Said {
 pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
     let sink = FileSink { spec: spec.clone(), said: read(&spec.with)? };
     let (form, commits) = (sink.said.shape.form(), sink.said.delivery == Delivery::ExactlyOnce);
-    let planned = PlannedSink::new(form, sink);
+    let places = sink.places()?;
+    let planned = PlannedSink::new(form, sink).at(Access::Writes, places);
     Ok(if commits { planned.committing() } else { planned })
 }
 
@@ -184,6 +187,23 @@ pub(crate) fn set_aside(disk: Arc<dyn Disk>, spec: &SinkSpec, token: &[u8]) -> R
 }
 
 impl FileSink {
+    /// All files that it makes or writes to.
+    fn places(&self) -> Result<Vec<Place>, ConnectError> {
+        let path = self.spec.base.join(&self.said.path);
+        let find = || -> std::io::Result<Vec<Place>> {
+            if self.said.rotation.is_some() {
+                let names = row_names(&path).into_iter();
+                return names.map(|name| places::beside(&path, name)).collect();
+            }
+            let mut all = places::of_file(&path)?;
+            if !all.is_empty() {
+                all.push(places::beside(&resolved(path.clone())?, part_name(&path))?);
+            }
+            Ok(all)
+        };
+        find().map_err(|error| write_failed(&path, &error))
+    }
+
     /// What encodes `input`, and what is written to.
     fn options(self, input: &Stream, disk: Arc<dyn Disk>) -> Result<(Encoder, FileOptions), ConnectError> {
         let Self { spec, said: Said { path: name, shape, compression, if_exists, rotation, delivery } } =
@@ -270,6 +290,14 @@ impl SinkOptions {
             let message = format!("`{}` is an option of CSV", &pointer[1..]);
             return Err(OptionsError::new(pointer, message, "remove it, or set `format: csv`"));
         }
+        if format == Format::Cri {
+            let message = "the format cri is one to be read: container runtimes write it";
+            return Err(OptionsError::new(
+                "/format",
+                message,
+                "set `format` to lines, jsonl, csv or parquet",
+            ));
+        }
         let delimiter = match self.delimiter.as_deref() {
             None => {
                 if tabs {
@@ -299,7 +327,7 @@ impl Shape {
     pub(crate) fn form(&self) -> Form {
         match self.format {
             Format::Lines | Format::Bytes => Form::Bytes,
-            Format::Jsonl => Form::Any,
+            Format::Jsonl | Format::Cri => Form::Any,
             Format::Csv | Format::Parquet => Form::Table,
         }
     }
@@ -316,7 +344,8 @@ impl Shape {
                 let header = encoder.header(&input.batch_schema());
                 (Encoder::Csv(encoder), header)
             }
-            (Format::Parquet, _) => (Encoder::Rows, Vec::new()),
+            // `check` has refused CRI.
+            (Format::Parquet | Format::Cri, _) => (Encoder::Rows, Vec::new()),
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use flow::checkpoint::{MarkPart, MarkParts};
 use flow::connector::{ConnectError, Places, Source};
-use model::limits::FOLLOW_POLL;
+use model::limits::{FOLLOW_POLL, ROTATE_WAIT};
 use model::manifest::TimeFrom;
+use model::plan::places::Access;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -18,6 +19,7 @@ use crate::input::{Compression, Follow, Found, Input, check_places, find, go_on_
 use crate::options::{self, OneOrMany, OptionsError};
 use crate::parquet_source;
 use crate::place::read_places;
+use crate::places;
 use crate::read::{Described, ReadOptions, Reading, time_column};
 use crate::stream::StreamSource;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
@@ -53,6 +55,10 @@ pub(crate) struct Options {
     #[serde(default, deserialize_with = "options::duration")]
     #[schemars(with = "Option<String>")]
     poll: Option<Duration>,
+    /// How long a followed file that was rotated away has to be quiet before it is given up. 5s by default.
+    #[serde(default, deserialize_with = "options::duration")]
+    #[schemars(with = "Option<String>")]
+    rotate_wait: Option<Duration>,
     /// The longest record; a longer one is refused and the rest goes on. 16MiB by default.
     #[serde(default, deserialize_with = "options::bytes")]
     #[schemars(with = "Option<String>")]
@@ -73,15 +79,21 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     let (follow, poll) = (options.follow, options.poll.unwrap_or(FOLLOW_POLL));
     if follow {
         check_follow(format, compression, &paths, poll)?;
-    } else if options.poll.is_some() {
-        let help = "set `follow: true` beside it, or remove it";
-        return Err(
-            OptionsError::new("/poll", "`poll` is how often a followed file is looked at", help).into()
-        );
+    } else {
+        let follow_only = [
+            ("/poll", options.poll, "`poll` is how often a followed file is looked at"),
+            ("/rotate-wait", options.rotate_wait, "`rotate-wait` is for followed files"),
+        ];
+        if let Some((pointer, _, message)) = follow_only.iter().find(|(_, given, _)| given.is_some()) {
+            let help = "set `follow: true` beside it, or remove it";
+            return Err(OptionsError::new(pointer, *message, help).into());
+        }
     }
     let Found { files } = find(&spec.base, &spec.roots, &paths, follow)?;
+    let places = places::of_source(&spec.base, &paths, &files)?;
+    let access = if follow { Access::Follows } else { Access::Reads };
     if format == Format::Parquet {
-        return parquet_source::plan(spec, files);
+        return Ok(parquet_source::plan(spec, files)?.at(access, places));
     }
     let samples = if reading.needs_sample() {
         let there: Vec<_> = files.iter().filter(|file| file.path.is_file()).cloned().collect();
@@ -99,13 +111,16 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
             roots: spec.roots.clone(),
             paths,
             poll,
+            rotate_wait: options.rotate_wait.unwrap_or(ROTATE_WAIT),
+            raw: compression == Compression::None,
             from: BTreeMap::new(),
         })
     } else {
         Input::Files { files: files.clone(), compression, from: BTreeMap::new() }
     };
     let stream = described.stream.clone();
-    let planned = PlannedSource::new(stream, FileSource { spec: spec.clone(), reading, described, input });
+    let source = FileSource { spec: spec.clone(), reading, described, input };
+    let planned = PlannedSource::new(stream, source).at(access, places);
     // What is read from a pipe or a device is gone.
     let replays = files.iter().all(|file| !file.path.exists() || file.path.is_file());
     Ok(if replays { planned } else { planned.not_replaying() })

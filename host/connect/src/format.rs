@@ -16,6 +16,8 @@ pub(crate) enum Format {
     Jsonl,
     Csv,
     Parquet,
+    /// The logs of containers on Kubernetes: `TIME stdout|stderr P|F TEXT` a line, parts joined.
+    Cri,
 }
 
 impl Format {
@@ -42,6 +44,7 @@ impl Format {
             Self::Jsonl => "jsonl",
             Self::Csv => "csv",
             Self::Parquet => "parquet",
+            Self::Cri => "cri",
         }
     }
 }

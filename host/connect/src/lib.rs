@@ -7,6 +7,7 @@
 
 mod csv;
 mod decode;
+mod digest;
 mod discard;
 mod file_sink;
 mod file_source;
@@ -19,6 +20,7 @@ mod input;
 mod options;
 mod parquet_source;
 mod place;
+mod places;
 mod read;
 mod roots;
 mod secrets;
@@ -35,6 +37,7 @@ use flow::checkpoint::MarkParts;
 use flow::connector::{Committed, ConnectError, Places, Sink, Source};
 use flow::disk::{Disk, SystemDisk};
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
+use model::plan::places::{Access, End, Place};
 use model::plan::{Form, Stream};
 use schemars::Schema;
 use serde_json::{Map, Value};
@@ -111,6 +114,7 @@ pub struct Wanted {
 pub struct PlannedSource {
     stream: Stream,
     replays: bool,
+    end: End,
     opener: Box<dyn OpenSource>,
 }
 
@@ -119,6 +123,7 @@ pub struct PlannedSink {
     form: Form,
     reads_columns: bool,
     commits: bool,
+    end: End,
     opener: Box<dyn OpenSink>,
 }
 
@@ -138,7 +143,18 @@ pub(crate) trait OpenSink: Send {
 
 impl PlannedSource {
     pub(crate) fn new(stream: Stream, opener: impl OpenSource + 'static) -> Self {
-        Self { stream, replays: true, opener: Box::new(opener) }
+        let end = End { access: Access::Reads, places: Vec::new() };
+        Self { stream, replays: true, end, opener: Box::new(opener) }
+    }
+
+    /// A source that reads at places where others may write.
+    pub(crate) fn at(self, access: Access, places: Vec<Place>) -> Self {
+        Self { end: End { access, places }, ..self }
+    }
+
+    /// Where it reads outside of its pipeline.
+    pub fn end(&self) -> &End {
+        &self.end
     }
 
     /// A source whose records are gone once they were read.
@@ -164,7 +180,18 @@ impl PlannedSource {
 
 impl PlannedSink {
     pub(crate) fn new(form: Form, opener: impl OpenSink + 'static) -> Self {
-        Self { form, reads_columns: true, commits: false, opener: Box::new(opener) }
+        let end = End { access: Access::Writes, places: Vec::new() };
+        Self { form, reads_columns: true, commits: false, end, opener: Box::new(opener) }
+    }
+
+    /// A sink that writes at places where others may read.
+    pub(crate) fn at(self, access: Access, places: Vec<Place>) -> Self {
+        Self { end: End { access, places }, ..self }
+    }
+
+    /// Where it writes outside of its pipeline.
+    pub fn end(&self) -> &End {
+        &self.end
     }
 
     /// A sink whose output is seen when a checkpoint stands, and once.

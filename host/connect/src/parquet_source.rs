@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -22,6 +23,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
+use parquet::basic::Compression;
 use tokio::sync::mpsc;
 
 use crate::decode::{Refusal, Taken};
@@ -38,12 +40,22 @@ struct ParquetFiles {
     /// As they are in the files.
     found: SchemaRef,
     stream: Stream,
+    foreign: Vec<ForeignCodec>,
+}
+
+/// A column that is packed in a way which this build does not unpack.
+struct ForeignCodec {
+    file: Arc<str>,
+    column: String,
+    codec: &'static str,
 }
 
 pub(crate) fn plan(spec: &SourceSpec, files: Vec<InputFile>) -> Result<PlannedSource, SpecError> {
     let mut found: Option<SchemaRef> = None;
+    let mut foreign = Vec::new();
     for file in &files {
         let (_, metadata) = open(file)?;
+        foreign.extend(foreign_codecs(file, &metadata));
         let schema = metadata.schema();
         let Some(first) = &found else {
             found = Some(Arc::new(Schema::new(schema.fields().clone())));
@@ -81,7 +93,7 @@ pub(crate) fn plan(spec: &SourceSpec, files: Vec<InputFile>) -> Result<PlannedSo
     if let TimeFrom::Column(name) = &spec.time {
         time_column(&stream, name)?;
     }
-    let planned = ParquetFiles { spec: spec.clone(), files, found, stream: stream.clone() };
+    let planned = ParquetFiles { spec: spec.clone(), files, found, stream: stream.clone(), foreign };
     Ok(PlannedSource::new(stream, planned))
 }
 
@@ -117,6 +129,10 @@ fn check_same(
 
 fn open(file: &InputFile) -> Result<(File, ArrowReaderMetadata), ConnectError> {
     let opened = File::open(&file.path).map_err(|error| failed(&file.name, &error))?;
+    if is_encrypted(&opened).map_err(|error| failed(&file.name, &error))? {
+        let next = "decrypt it first: keys for Parquet are not taken";
+        return Err(ConnectError::failed(&*file.name, "it is encrypted", next));
+    }
     let load = || ArrowReaderMetadata::load(&opened, ArrowReaderOptions::default());
     let metadata = unbroken(&file.name, load)?.map_err(|error| {
         let why = format!("it is not Parquet, or damaged: {error}");
@@ -131,6 +147,33 @@ fn unbroken<T>(name: &str, read: impl FnOnce() -> T) -> Result<T, ConnectError> 
     catch_unwind(AssertUnwindSafe(read)).map_err(|_| {
         ConnectError::failed(name, "it is damaged: its reader broke off", "fetch the file again")
     })
+}
+
+/// Whether the index at its end is encrypted, as its last bytes say.
+fn is_encrypted(file: &File) -> std::io::Result<bool> {
+    const MAGIC: &[u8; 4] = b"PARE";
+    let mut last = [0; MAGIC.len()];
+    match file.metadata()?.len().checked_sub(last.len() as u64) {
+        Some(at) => file.read_exact_at(&mut last, at).map(|()| last == *MAGIC),
+        None => Ok(false),
+    }
+}
+
+fn foreign_codecs(file: &InputFile, metadata: &ArrowReaderMetadata) -> Vec<ForeignCodec> {
+    let chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
+    let mut all: Vec<ForeignCodec> = Vec::new();
+    for chunk in chunks {
+        let codec = match chunk.compression() {
+            Compression::BROTLI(_) => "brotli",
+            Compression::LZO => "lzo",
+            _ => continue,
+        };
+        let column = chunk.column_path().parts().first().cloned().unwrap_or_default();
+        if !all.iter().any(|known| known.column == column) {
+            all.push(ForeignCodec { file: file.name.clone(), column, codec });
+        }
+    }
+    all
 }
 
 enum Piece {
@@ -192,6 +235,13 @@ impl OpenSource for ParquetFiles {
         let casts = indices.iter().map(cast).collect();
         let names: Vec<String> =
             indices.iter().map(|&index| self.found.field(index).name().clone()).collect();
+        if let Some(ForeignCodec { file, column, codec }) =
+            self.foreign.iter().find(|foreign| names.contains(&foreign.column))
+        {
+            let why = format!("its column `{column}` is packed with {codec}, which is not unpacked here");
+            let next = "write it with zstd, snappy, gzip or lz4";
+            return Err(ConnectError::failed(&**file, why, next));
+        }
         let (sender, pieces) = mpsc::channel(READ_AHEAD);
         let files = self.files;
         let read = move || {
@@ -230,8 +280,8 @@ fn read_file(
     let broken = |error: &dyn std::fmt::Display| {
         ConnectError::failed(&*file.name, format!("it is damaged: {error}"), "fetch the file again")
     };
-    let (mut opened, metadata) = open(file)?;
-    let mark = Mark::of(&mut opened).map_err(|error| failed(&file.name, &error))?;
+    let (opened, metadata) = open(file)?;
+    let mark = Mark::of(&opened).map_err(|error| failed(&file.name, &error))?;
     let total = metadata.metadata().file_metadata().num_rows().max(0) as u64;
     if offset > total {
         return Err(Some(Changed::Shorter { known: offset, found: total }.of_file(&file.name)));

@@ -6,8 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::Read;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use flow::connector::{ConnectError, Cursor, Places};
 use model::limits::FINGERPRINT_BYTES;
@@ -15,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::digest::Trail;
 use crate::input::read_some;
 
 /// What to do about a place that leads nowhere.
@@ -40,12 +44,18 @@ pub(crate) struct Place {
     /// In the middle of a record that is too long: its rest is skipped.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) skipping: bool,
+    /// Records that were taken, and stand behind `position` because one that begins before them is not whole.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) ahead: u64,
     /// There is nothing more to come.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) ended: bool,
     pub(crate) file: Mark,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) followed: Option<Generation>,
+    /// Of all that was read of a followed file.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) trail: Option<Trail>,
 }
 
 /// A followed file begins anew under its name each time it is rotated.
@@ -53,6 +63,9 @@ pub(crate) struct Place {
 pub(crate) struct Generation {
     pub(crate) name: String,
     pub(crate) number: u64,
+    /// The directory of the file itself, where its name is a link.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) beside: Option<PathBuf>,
 }
 
 /// Which file it was.
@@ -61,6 +74,10 @@ pub(crate) struct Mark {
     /// Written down for whoever looks for the file. It is not compared: it may change when a disk is mounted.
     device: u64,
     inode: u64,
+    /// When the file was made, in microseconds since the Unix epoch: an inode is soon given to another file. 0 where the
+    /// file system does not say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    born: u64,
     /// When it was opened.
     pub(crate) bytes: u64,
     /// How many of its first bytes the fingerprint is of.
@@ -73,6 +90,8 @@ pub(crate) struct Mark {
 pub(crate) enum Changed {
     #[error("another file has that name now than the one that was read before (inode {found}, not {known})")]
     Replaced { known: u64, found: u64 },
+    #[error("another file has that name now: it was made after the one that was read before")]
+    Remade,
     #[error("it was cut off: it has {found} bytes, and had {known} before")]
     Shorter { known: u64, found: u64 },
     #[error("it was written anew: its first {head} bytes are not those that were read before")]
@@ -88,16 +107,18 @@ impl Changed {
 }
 
 impl Mark {
-    /// None of pipes and devices. The file is left at its beginning.
-    pub(crate) fn of(file: &mut File) -> std::io::Result<Option<Self>> {
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Ok(None);
-        }
-        let (head, print) = fingerprint(file, metadata.len().min(FINGERPRINT_BYTES))?;
-        file.rewind()?;
-        let (device, inode) = identity(&metadata);
-        Ok(Some(Self { device, inode, bytes: metadata.len(), head, print }))
+    /// None of pipes and devices.
+    pub(crate) fn of(file: &File) -> std::io::Result<Option<Self>> {
+        let Some(mut mark) = Self::unread(&file.metadata()?) else { return Ok(None) };
+        mark.grow(file, mark.bytes)?;
+        Ok(Some(mark))
+    }
+
+    /// Of a file that nothing was read of yet. None of pipes and devices.
+    pub(crate) fn unread(metadata: &Metadata) -> Option<Self> {
+        let Id { device, inode, born } = Id::of(metadata);
+        let mark = Self { device, inode, born, bytes: metadata.len(), head: 0, print: 0 };
+        metadata.is_file().then_some(mark)
     }
 
     /// Whether the fingerprint is of as much as it can be.
@@ -105,39 +126,47 @@ impl Mark {
         self.head >= FINGERPRINT_BYTES
     }
 
-    /// Takes in what has come since, of a file that grows. The file stays where it is.
-    pub(crate) fn grow(&mut self, file: &mut File, read: u64) -> std::io::Result<()> {
-        let at = file.stream_position()?;
-        (self.head, self.print) = fingerprint(file, read.min(FINGERPRINT_BYTES))?;
-        file.seek(SeekFrom::Start(at))?;
+    /// Takes in what has come since, of a file that grows.
+    pub(crate) fn grow(&mut self, file: &File, read: u64) -> std::io::Result<()> {
+        (self.head, self.print) = fingerprint(At { file, at: 0 }, read.min(FINGERPRINT_BYTES))?;
         Ok(())
     }
 
-    pub(crate) fn inode(&self) -> u64 {
-        self.inode
+    pub(crate) fn id(&self) -> Id {
+        Id { device: self.device, inode: self.inode, born: self.born }
     }
 
-    /// Whether `file` is the one that was marked, and has `bytes` at least. It is left at its beginning.
-    pub(crate) fn check(&self, file: &mut File, bytes: u64) -> std::io::Result<Result<(), Changed>> {
+    /// Whether `file` is the one that was marked, and has `bytes` at least.
+    pub(crate) fn check(&self, file: &File, bytes: u64) -> std::io::Result<Result<(), Changed>> {
         let metadata = file.metadata()?;
-        let (_, found) = identity(&metadata);
-        if found != self.inode || !metadata.is_file() {
-            return Ok(Err(Changed::Replaced { known: self.inode, found }));
+        let found = Id::of(&metadata);
+        if !found.may_be(&self.id()) || !metadata.is_file() {
+            let is_remade = found.inode == self.inode;
+            let replaced = Changed::Replaced { known: self.inode, found: found.inode };
+            return Ok(Err(if is_remade { Changed::Remade } else { replaced }));
         }
         if metadata.len() < bytes {
             return Ok(Err(Changed::Shorter { known: bytes, found: metadata.len() }));
         }
-        let same = fingerprint(file, self.head)? == (self.head, self.print);
-        file.rewind()?;
+        let same = self.is_head_of(file)?;
         Ok(if same { Ok(()) } else { Err(Changed::Rewritten { head: self.head }) })
+    }
+
+    /// Whether `file`, whichever it is, begins with the same bytes.
+    pub(crate) fn is_head_of(&self, file: &File) -> std::io::Result<bool> {
+        self.is_head_in(At { file, at: 0 })
+    }
+
+    /// The same of what is not a file by itself.
+    pub(crate) fn is_head_in(&self, file: impl Read) -> std::io::Result<bool> {
+        Ok(self.head == 0 || fingerprint(file, self.head)? == (self.head, self.print))
     }
 }
 
 /// How many bytes there are, up to `bytes`, and their hash.
-fn fingerprint(file: &mut File, bytes: u64) -> std::io::Result<(u64, u64)> {
-    file.rewind()?;
+fn fingerprint(file: impl Read, bytes: u64) -> std::io::Result<(u64, u64)> {
     let mut left = file.take(bytes);
-    let (mut hash, mut count, mut buffer) = (Xxh3::new(), 0, [0; 256]);
+    let (mut hash, mut count, mut buffer) = (Xxh3::new(), 0, [0; FINGERPRINT_BYTES as usize]);
     loop {
         match read_some(&mut left, &mut buffer)? {
             0 => return Ok((count, hash.digest())),
@@ -149,17 +178,40 @@ fn fingerprint(file: &mut File, bytes: u64) -> std::io::Result<(u64, u64)> {
     }
 }
 
-/// Device and inode.
-#[cfg(unix)]
-pub(crate) fn identity(metadata: &Metadata) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt as _;
-    (metadata.dev(), metadata.ino())
+/// Reads a file from a place of its own on, wherever others read it.
+pub(crate) struct At<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) at: u64,
 }
 
-/// Without inodes the fingerprint alone tells files apart.
-#[cfg(not(unix))]
-pub(crate) fn identity(_metadata: &Metadata) -> (u64, u64) {
-    (0, 0)
+impl Read for At<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.file.read_at(into, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// What tells files apart, whatever they are called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Id {
+    device: u64,
+    inode: u64,
+    born: u64,
+}
+
+impl Id {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let born = born.map_or(0, |born| born.as_micros() as u64);
+        Self { device: metadata.dev(), inode: metadata.ino(), born }
+    }
+
+    /// Whether both may be the same file in two lives of this process. Devices are not compared: a disk may have another
+    /// number when it is mounted again.
+    pub(crate) fn may_be(&self, other: &Self) -> bool {
+        self.inode == other.inode && (self.born == other.born || self.born == 0 || other.born == 0)
+    }
 }
 
 #[derive(Serialize)]
@@ -213,12 +265,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a");
         std::fs::write(&path, "first line\nsecond\n").expect("a file");
-        let mut file = File::open(&path).expect("a file");
-        let mark = Mark::of(&mut file).expect("read").expect("a regular file");
+        let file = File::open(&path).expect("a file");
+        let mark = Mark::of(&file).expect("read").expect("a regular file");
         let check = |bytes| {
-            mark.check(&mut File::open(&path).expect("a file"), bytes)
-                .expect("read")
-                .map_err(|c| c.to_string())
+            mark.check(&File::open(&path).expect("a file"), bytes).expect("read").map_err(|c| c.to_string())
         };
         assert_eq!(check(mark.bytes), Ok(()));
         let mut more = File::options().append(true).open(&path).expect("a file");

@@ -13,7 +13,7 @@ use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Stream, declared_field};
 
 use crate::csv::{CsvColumn, CsvDecoder, CsvLayout, Dialect, Target};
-use crate::decode::{JsonLines, LineDecoder, PlainLines, WholeDecoder};
+use crate::decode::{CRI_COLUMNS, CriColumn, CriDecoder, JsonLines, LineDecoder, PlainLines, WholeDecoder};
 use crate::format::Format;
 use crate::infer::{Sample, infer_csv, infer_jsonl};
 use crate::options::OptionsError;
@@ -139,6 +139,7 @@ impl Reading {
             Format::Lines | Format::Bytes | Format::Parquet => {
                 return Ok(Described { stream: Stream::Opaque, targets: Vec::new() });
             }
+            Format::Cri => return describe_cri(spec),
             Format::Csv => {
                 let null = self.null.as_deref().map(str::as_bytes);
                 infer_csv(samples, self.dialect, self.header, self.columns.as_deref(), null)?
@@ -236,10 +237,52 @@ impl Reading {
                     Box::new(LineDecoder::new(JsonLines(reader), split.clone(), max))
                 })
             }
+            (Format::Cri, Stream::Rows(_)) => {
+                let column = |&index: &usize| cri_column(&described.targets[index]);
+                let columns: Vec<CriColumn> = indices.iter().map(column).collect();
+                Box::new(move |_| Box::new(CriDecoder::new(columns.clone(), max)))
+            }
             (Format::Bytes, _) => Box::new(move |_| Box::new(WholeDecoder::new(max))),
             _ => Box::new(move |split| Box::new(LineDecoder::new(PlainLines::default(), split.clone(), max))),
         };
         Ok((make, output))
+    }
+}
+
+/// The columns of container logs are what they are; the time can be asked for as it stands.
+fn describe_cri(spec: &SourceSpec) -> Result<Described, ConnectError> {
+    let wrong = |why: String, next: &str| Err(ConnectError::failed(&*spec.stage, why, next));
+    if spec.unknown == UnknownFields::Rest {
+        let why = "`unknown: rest` is for formats whose rows bring their own fields".to_owned();
+        return wrong(why, "remove it");
+    }
+    let declared = |name: &str| spec.schema.iter().find(|(declared, _)| declared == name);
+    for (name, of_type) in &spec.schema {
+        let Some((_, own)) = CRI_COLUMNS.iter().find(|(known, _)| known == name) else {
+            let why = format!("the format cri has no column `{name}`, which `schema` declares");
+            return wrong(why, "its columns are time, stream and text");
+        };
+        if of_type.is_some_and(|of_type| of_type != *own && of_type != ColumnType::Text) {
+            let why = format!("the column `{name}` of the format cri is {} or text", own.as_str());
+            return wrong(why, "change its type under `schema`");
+        }
+    }
+    let target = |(name, own): &(&str, ColumnType)| {
+        let column_type = declared(name).and_then(|(_, of_type)| *of_type).unwrap_or(*own);
+        Target { name: (*name).to_owned(), column_type, inferred: false }
+    };
+    let targets: Vec<Target> = CRI_COLUMNS.iter().map(target).collect();
+    let fields: Vec<_> =
+        targets.iter().map(|target| declared_field(&target.name, target.column_type)).collect();
+    Ok(Described { stream: Stream::Rows(Arc::new(Schema::new(fields))), targets })
+}
+
+fn cri_column(target: &Target) -> CriColumn {
+    match (target.name.as_str(), target.column_type) {
+        ("time", ColumnType::Text) => CriColumn::TimeText,
+        ("time", _) => CriColumn::Time,
+        ("stream", _) => CriColumn::Stream,
+        _ => CriColumn::Text,
     }
 }
 

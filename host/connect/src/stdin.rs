@@ -7,13 +7,15 @@ use std::io::{Cursor, IsTerminal as _, Read};
 use flow::connector::{ConnectError, Places, Source};
 use model::limits::INFER_BYTES_MAX;
 use model::manifest::TimeFrom;
+use model::plan::places::Access;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::format::Format;
 use crate::infer::{Sample, sample_reader};
-use crate::input::{Compression, Input, open_stream};
+use crate::input::{Compression, Input, failed, open_stream};
 use crate::options::{self, OptionsError};
+use crate::places;
 use crate::read::{Described, ReadOptions, Reading, time_column};
 use crate::stream::StreamSource;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
@@ -85,7 +87,8 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     }
     let stream = described.stream.clone();
     let source = StdinSource { spec: spec.clone(), reading, described, input };
-    Ok(PlannedSource::new(stream, source).not_replaying())
+    let places = places::of_stream(std::io::stdin()).map_err(|error| failed("stdin", &error))?;
+    Ok(PlannedSource::new(stream, source).at(Access::Reads, places).not_replaying())
 }
 
 fn sample_stdin(compression: Compression) -> Result<(Sample, Box<dyn Read + Send>), ConnectError> {

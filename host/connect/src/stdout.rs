@@ -4,6 +4,7 @@
 //! [`flow::connector::ConnectErrorKind::Closed`].
 
 use flow::connector::{Committed, ConnectError, Sink};
+use model::plan::places::Access;
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use crate::file_sink::{Shape, SinkOptions};
 use crate::format::Format;
 use crate::options;
+use crate::places;
 use crate::write::{EncodedSink, StdoutOutput, Writing};
 use crate::{OpenSink, PlannedSink, SinkSpec, SpecError};
 
@@ -47,7 +49,9 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
         }
     };
     let form = shape.as_ref().map_or(Form::Any, Shape::form);
-    Ok(PlannedSink::new(form, Stdout { shape }))
+    let places = places::of_stream(std::io::stdout())
+        .map_err(|error| ConnectError::failed("stdout", error, "check where standard output leads"))?;
+    Ok(PlannedSink::new(form, Stdout { shape }).at(Access::Sends, places))
 }
 
 impl OpenSink for Stdout {

@@ -17,6 +17,7 @@ use model::lineage::{Lineage, Offsets, SourceRows};
 use tokio::time::{Instant, timeout_at};
 
 use crate::decode::{Decoder, HEADROOM, Progress, Refusal, Taken, Window};
+use crate::digest::Digest;
 use crate::input::{Input, Origin, Piece, Pieces, broken_off};
 use crate::place::{Place, cursor};
 
@@ -76,16 +77,20 @@ struct Lane {
 impl Lane {
     fn begin(
         split: Arc<str>,
-        origin: Option<Origin>,
+        origin: Option<Box<Origin>>,
         mut decoder: Box<dyn Decoder>,
     ) -> Result<Self, ConnectError> {
-        let window = Window::default();
-        let Some(Origin { place, header }) = origin else {
+        let Some(Origin { place, header, digest }) = origin.map(|origin| *origin) else {
+            let window = Window::default();
             return Ok(Self { split, window, decoder, ended: false, read: 0, place: None, told: false });
         };
-        let Place { offset, position, lines, skipping, .. } = place;
-        if position > 0 {
-            let from = Progress { offset, lines, header: place.header, skipping, done: false };
+        let mut window = Window::default();
+        window.digest = digest;
+        let Place { offset, position, lines, skipping, ahead, .. } = place;
+        if position > 0 || ahead > 0 {
+            let header_bytes = place.header;
+            let from =
+                Progress { offset, lines, header: header_bytes, skipping, ahead, ..Progress::default() };
             decoder.resume(&from, header)?;
         }
         Ok(Self { split, window, decoder, ended: false, read: position, place: Some(place), told: false })
@@ -98,11 +103,13 @@ impl Lane {
     /// Where it goes on behind all that was taken.
     fn cursor(&mut self) -> Option<Cursor> {
         let place = self.place.clone()?;
-        let Progress { offset, lines, header, skipping, done } = self.decoder.progress();
-        let position = self.read - self.window.len() as u64;
+        let Progress { offset, lines, header, skipping, held, ahead, done } = self.decoder.progress();
+        let position = self.read - self.window.len() as u64 - held;
         let ended = done || self.is_over();
+        let trail = self.window.digest.as_ref().map(Digest::trail);
         self.told = ended;
-        Some(cursor(&self.split, &Place { offset, position, lines, header, skipping, ended, ..place }))
+        let place = Place { offset, position, lines, header, skipping, ahead, ended, trail, ..place };
+        Some(cursor(&self.split, &place))
     }
 }
 

@@ -47,13 +47,18 @@ pub const INFER_ROWS_MAX: usize = 20_000;
 pub const INFER_FILES_MAX: usize = 16;
 /// Files that one glob may match.
 pub const GLOB_FILES_MAX: usize = 100_000;
-/// Files that a following source keeps open.
+/// Files that a following source has open at once. Those that stay as they are get closed when others have to be read.
 pub const FOLLOWED_FILES_MAX: usize = 256;
 /// The first bytes of a file that a checkpoint keeps a fingerprint of: enough to tell files apart that begin with the
 /// same header, and one page at most to read.
 pub const FINGERPRINT_BYTES: u64 = 1024;
 /// Files of a directory that are looked through for one that was rotated away while nobody looked.
 pub const ROTATED_FILES_MAX: usize = 10_000;
+/// Links behind one another that are gone after, as Linux does it.
+pub const LINKS_MAX: usize = 40;
+/// How long a file that was rotated away has to stay as it is before a following source gives it up: its writer goes on
+/// with it until it is told, and most of the time that takes a second or two.
+pub const ROTATE_WAIT: Duration = Duration::from_secs(5);
 /// How often a following source looks for new lines and new files, unless the manifest says otherwise.
 pub const FOLLOW_POLL: Duration = Duration::from_millis(200);
 

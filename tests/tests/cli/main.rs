@@ -15,6 +15,7 @@ mod http;
 mod keyed;
 mod limits;
 mod manifest_changes;
+mod meeting;
 mod metrics;
 mod places;
 mod running;

@@ -377,7 +377,7 @@ impl Decoder for CsvDecoder {
 
     fn progress(&self) -> Progress {
         let Self { next_offset, lines, header, skipping, .. } = *self;
-        Progress { offset: next_offset, lines, header, skipping, done: false }
+        Progress { offset: next_offset, lines, header, skipping, ..Progress::default() }
     }
 
     fn resume(&mut self, from: &Progress, header: Vec<u8>) -> Result<(), ConnectError> {

@@ -3,6 +3,7 @@
 //! A decoder looks at a window of the input, says how many records are whole in it, and takes them in
 //! portions. Nothing in here waits or reads.
 
+mod cri;
 mod lines;
 mod whole;
 mod window;
@@ -14,6 +15,7 @@ use flow::connector::{ConnectError, PullLimits, Refused};
 use model::limits::REFUSED_BYTES_MAX;
 use model::lineage::Offsets;
 
+pub(crate) use cri::{CRI_COLUMNS, CriColumn, CriDecoder};
 pub(crate) use lines::{JsonLines, LineDecoder, LineRows, PlainLines};
 pub(crate) use whole::WholeDecoder;
 pub(crate) use window::{Chunk, HEADROOM, Window};
@@ -51,6 +53,10 @@ pub(crate) struct Progress {
     pub(crate) header: u64,
     /// In the middle of a record that is too long.
     pub(crate) skipping: bool,
+    /// Bytes before the window that belong to records which are not whole: who goes on has to read them again.
+    pub(crate) held: u64,
+    /// Records that were taken and stand behind where those bytes begin.
+    pub(crate) ahead: u64,
     /// No record follows, whatever comes.
     pub(crate) done: bool,
 }

@@ -5,6 +5,8 @@
 
 use flow::connector::ConnectError;
 
+use crate::digest::Digest;
+
 /// Room in front of a piece of input.
 pub(crate) const HEADROOM: usize = 128 << 10;
 
@@ -30,6 +32,8 @@ pub(crate) struct Window {
     data: Vec<u8>,
     start: usize,
     end: usize,
+    /// Of all that is done with, of a file that is followed.
+    pub(crate) digest: Option<Digest>,
 }
 
 impl Window {
@@ -72,7 +76,11 @@ impl Window {
 
     /// What is before `start` is done with.
     pub(crate) fn consume_to(&mut self, start: usize) {
-        self.start = start.min(self.end);
+        let start = start.min(self.end);
+        if let Some(digest) = &mut self.digest {
+            digest.update(&self.data[self.start..start.max(self.start)]);
+        }
+        self.start = start;
     }
 
     /// At the beginning of a file: skips the mark of UTF-8. `false` where there is too little to tell.
@@ -89,7 +97,7 @@ impl Window {
             return Err(ConnectError::failed(file, "this is UTF-16, not UTF-8", next));
         }
         if rest.starts_with(&[0xef, 0xbb, 0xbf]) {
-            self.start += 3;
+            self.consume_to(self.start + 3);
         }
         Ok(true)
     }

@@ -26,11 +26,13 @@ use model::batch::Batch;
 use model::ids::RecordId;
 use model::limits;
 use model::outcome::Rejection;
+use model::plan::places::Access;
 use model::plan::{Form, Stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::options::{self, OptionsError};
+use crate::places;
 use crate::secrets::SecretFrom;
 use crate::{OpenSink, PlannedSink, SinkSpec, SpecError};
 use client::{Client, Target};
@@ -129,6 +131,8 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
         return Err(OptionsError::new("/timeout", message, "30s is what it is without the option").into());
     }
     let form = options.format.map_or(Form::Any, Format::form);
+    let port = url.port_u16().unwrap_or(if url.scheme_str() == Some("https") { 443 } else { 80 });
+    let places = places::of_url(url.host().unwrap_or_default(), port, url.path());
     let sink = Http {
         spec: spec.clone(),
         target,
@@ -143,7 +147,7 @@ pub(crate) fn plan(spec: &SinkSpec) -> Result<PlannedSink, SpecError> {
         timeout,
         ca: options.ca,
     };
-    Ok(PlannedSink::new(form, sink))
+    Ok(PlannedSink::new(form, sink).at(Access::Sends, places))
 }
 
 fn ids(options: &Options) -> Result<Ids, OptionsError> {

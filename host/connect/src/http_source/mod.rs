@@ -28,6 +28,7 @@ use model::convert::{JsonReader, REST};
 use model::limits::{self, HTTP_ACCEPT_AGAIN_AFTER, HTTP_LISTEN_AGAIN_TIME};
 use model::manifest::ColumnType;
 use model::manifest::{TimeFrom, UnknownFields};
+use model::plan::places::Access;
 use model::plan::{Stream, declared_field};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -35,6 +36,7 @@ use serde::Deserialize;
 use crate::decode::JsonLines;
 use crate::options::{self, OptionsError};
 use crate::place::read_places;
+use crate::places;
 use crate::read::{output, time_column};
 use crate::secrets::SecretFrom;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
@@ -173,10 +175,12 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         count("/connections-max", options.connections_max, connections, limits::HTTP_CONNECTIONS_MAX)?;
     let most = limits::HTTP_REQUEST_RECORDS_MAX;
     let records_max = count("/records-max", options.records_max, limits::HTTP_REQUEST_RECORDS, most)?;
+    let listen = options.listen.unwrap_or(LISTEN);
+    let places = places::of_url(&listen.ip().to_string(), listen.port(), &path);
     let source = Http {
         spec: spec.clone(),
         stream: stream.clone(),
-        listen: options.listen.unwrap_or(LISTEN),
+        listen,
         path,
         format: options.format,
         token: options.token,
@@ -190,7 +194,7 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         connections_max: connections as usize,
         request_timeout: request_timeout(options.request_timeout)?,
     };
-    Ok(PlannedSource::new(stream, source))
+    Ok(PlannedSource::new(stream, source).at(Access::Follows, places))
 }
 
 fn request_timeout(given: Option<Duration>) -> Result<Duration, OptionsError> {

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{Cursor, Read, Seek as _, SeekFrom};
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
 use flow::connector::ConnectError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::gzip::Members;
 use super::{failed, read_some};
 use crate::place::{Changed, Mark, Place};
 
@@ -46,13 +46,77 @@ impl Compression {
         }
     }
 
-    fn of_bytes(bytes: &[u8]) -> Self {
-        match bytes {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+    fn of_packing(packing: Option<&str>) -> Self {
+        match packing {
+            Some("gzip") => Self::Gzip,
+            Some("zstd") => Self::Zstd,
             _ => Self::None,
         }
     }
+
+    fn packing(self) -> Option<&'static str> {
+        match self {
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+            Self::Auto | Self::None => None,
+        }
+    }
+}
+
+/// As many of a file's first bytes as it takes to know how it is packed.
+pub(super) const MAGIC_BYTES: usize = 10;
+
+/// What packed files begin with. A frame of zstd that is skipped comes first in files of pzstd and others.
+const MAGICS: [(&[u8], &str); 7] = [
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x50\x2a\x4d\x18", "zstd"),
+    (b"BZh9\x31\x41\x59\x26\x53\x59", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"PK\x03\x04", "zip"),
+];
+
+/// What a file begins with, where a digit in it says something else than how it is packed.
+fn magic_of(head: &[u8]) -> Vec<u8> {
+    let mut head = head[..head.len().min(MAGIC_BYTES)].to_vec();
+    // Frames that are skipped have sixteen numbers.
+    if head.get(1).is_none_or(|second| *second == 0x2a)
+        && let Some(first @ 0x50..=0x5f) = head.first_mut()
+    {
+        *first = 0x50;
+    }
+    if head.starts_with(b"BZh")
+        && let Some(level @ b'1'..=b'9') = head.get_mut(3)
+    {
+        *level = b'9';
+    }
+    head
+}
+
+/// How something is packed, by what it begins with.
+fn packing_of(head: &[u8]) -> Option<&'static str> {
+    let head = magic_of(head);
+    MAGICS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, packing)| *packing)
+}
+
+/// Whether it takes more bytes to know.
+fn may_be_packed(head: &[u8]) -> bool {
+    let head = magic_of(head);
+    MAGICS.iter().any(|(magic, _)| head.len() < magic.len() && magic.starts_with(&head))
+}
+
+/// How a file of this name is packed, by its name.
+fn packing_of_name(name: &str) -> Option<&'static str> {
+    let ends = [(".br", "brotli"), (".bz2", "bzip2"), (".xz", "xz"), (".lz4", "lz4"), (".zip", "zip")];
+    let lower = name.to_ascii_lowercase();
+    let foreign = ends.iter().find(|(end, _)| lower.ends_with(end)).map(|(_, packing)| *packing);
+    foreign.or_else(|| Compression::of_name(name).packing())
+}
+
+/// How a file is packed, if it is.
+pub(super) fn packed_as(head: &[u8], name: &str) -> Option<&'static str> {
+    packing_of(head).or_else(|| packing_of_name(name))
 }
 
 /// Opens a file to be read unpacked.
@@ -82,8 +146,8 @@ pub(super) fn open_at(
 ) -> Result<Opened, ConnectError> {
     let broken = |error: std::io::Error| failed(name, &error);
     let mut file = File::open(path).map_err(broken)?;
-    let mark = Mark::of(&mut file).map_err(broken)?;
-    let mut head = [0; 4];
+    let mark = Mark::of(&file).map_err(broken)?;
+    let mut head = [0; MAGIC_BYTES];
     let count = read_full(&mut file, &mut head).map_err(broken)?;
     let head = &head[..count];
     let packed = packing(head, name, compression)?;
@@ -122,11 +186,13 @@ pub(crate) fn open_stream(
     if compression == Compression::None {
         return Ok(Box::new(stream));
     }
-    // One byte tells most of the time, and waits for no more than one.
-    let mut head = [0; 4];
-    let mut count = read_full(&mut stream, &mut head[..1]).map_err(|error| failed(name, &error))?;
-    if matches!(head[0], 0x1f | 0x28) && count == 1 {
-        count += read_full(&mut stream, &mut head[1..]).map_err(|error| failed(name, &error))?;
+    // One byte tells most of the time, and no more are waited for than it takes.
+    let (mut head, mut count) = ([0; MAGIC_BYTES], 0);
+    while count < MAGIC_BYTES && may_be_packed(&head[..count]) {
+        match read_some(&mut stream, &mut head[count..=count]).map_err(|error| failed(name, &error))? {
+            0 => break,
+            read => count += read,
+        }
     }
     let packed = packing(&head[..count], name, compression)?;
     unpack(Cursor::new(head[..count].to_vec()).chain(stream), packed, name)
@@ -149,7 +215,18 @@ pub(super) fn packing(
     name: &str,
     compression: Compression,
 ) -> Result<Compression, ConnectError> {
-    let found = Compression::of_bytes(head);
+    let packing = packing_of(head).or_else(|| packing_of_name(name)).filter(|_| !head.is_empty());
+    if compression == Compression::Auto
+        && let Some(packing) = packing.filter(|packing| !["gzip", "zstd"].contains(packing))
+    {
+        let why = format!("it is packed with {packing}, which is not unpacked here");
+        return Err(ConnectError::failed(
+            name,
+            why,
+            "unpack it first; if it is plain, set `compression: none`",
+        ));
+    }
+    let found = Compression::of_packing(packing_of(head));
     let said = match compression {
         Compression::Auto => Compression::of_name(name),
         said => said,
@@ -169,13 +246,25 @@ pub(super) fn packing(
     Ok(if head.is_empty() { Compression::None } else { packed })
 }
 
+/// The contents of a file that begins as one of gzip or zstd does. None of any other.
+pub(super) fn unpack_if_packed(mut file: File, name: &str) -> std::io::Result<Option<Box<dyn Read + Send>>> {
+    let mut head = [0; MAGIC_BYTES];
+    let count = read_full(&mut file, &mut head)?;
+    file.rewind()?;
+    Ok(match Compression::of_packing(packing_of(&head[..count])) {
+        Compression::Gzip => Some(Box::new(Members::new(file, name))),
+        Compression::Zstd => Some(Box::new(zstd::stream::read::Decoder::new(file)?)),
+        Compression::Auto | Compression::None => None,
+    })
+}
+
 fn unpack(
     reader: impl Read + Send + 'static,
     packed: Compression,
     name: &str,
 ) -> Result<Box<dyn Read + Send>, ConnectError> {
     Ok(match packed {
-        Compression::Gzip => Box::new(MultiGzDecoder::new(reader)),
+        Compression::Gzip => Box::new(Members::new(reader, name)),
         Compression::Zstd => {
             Box::new(zstd::stream::read::Decoder::new(reader).map_err(|error| failed(name, &error))?)
         }

@@ -1,5 +1,6 @@
 //! The files that a path or a pattern names.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use flow::connector::ConnectError;
@@ -72,8 +73,17 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<InputFile>, ConnectError> {
         glob::glob(&full.to_string_lossy()).map_err(|error| bad(format!("it is no pattern: {error}")))?;
     let mut files = Vec::new();
     for path in found.take(GLOB_FILES_MAX + 1) {
-        let path = path.map_err(|error| bad(format!("a directory cannot be read: {error}")))?;
-        if path.is_file() {
+        let path = match path {
+            // A directory that was removed meanwhile has no files.
+            Err(error) if error.error().kind() == ErrorKind::NotFound => continue,
+            path => path.map_err(|error| bad(format!("a directory cannot be read: {error}")))?,
+        };
+        let is_file = match path.metadata() {
+            // It was removed meanwhile, or is a link to nothing.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            there => there.map_err(|error| super::failed(&path.to_string_lossy(), &error))?.is_file(),
+        };
+        if is_file {
             let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy().as_ref().into();
             files.push(InputFile { path, name });
         }
@@ -84,9 +94,7 @@ fn matches(base: &Path, pattern: &str) -> Result<Vec<InputFile>, ConnectError> {
 fn inside(roots: &Roots, path: &Path, name: &str) -> Result<(), ConnectError> {
     // What is not there is told of by whoever opens it.
     match roots.check(path) {
-        Err(RootsError::Io(error)) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(super::failed(name, &error))
-        }
+        Err(RootsError::Io(error)) if error.kind() != ErrorKind::NotFound => Err(super::failed(name, &error)),
         Ok(_) | Err(RootsError::Io(_)) => Ok(()),
         Err(error) => {
             let next = "move it there, or run with another `--allow-root`";
@@ -100,7 +108,7 @@ fn check_is_file(path: &Path, name: &str) -> Result<(), ConnectError> {
     let found = std::fs::File::open(path).and_then(|file| file.metadata());
     let metadata = found.map_err(|error| super::failed(name, &error))?;
     if metadata.is_dir() {
-        return Err(super::failed(name, &std::io::ErrorKind::IsADirectory.into()));
+        return Err(super::failed(name, &ErrorKind::IsADirectory.into()));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod compression;
 mod files;
 mod follow;
+mod gzip;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,10 +23,12 @@ use tokio::sync::mpsc;
 
 pub(crate) use compression::{Compression, open, open_stream};
 use compression::{Opened, open_at, packing};
-pub(crate) use files::{Found, find};
+pub(crate) use files::{Found, find, is_pattern};
 pub(crate) use follow::Follow;
+pub(crate) use gzip::Members;
 
 use crate::decode::{Chunk, HEADROOM};
+use crate::digest::Digest;
 use crate::place::{Changed, Mark, Place};
 
 /// What standard input is called.
@@ -39,7 +42,7 @@ pub(crate) enum Piece {
         lane: u64,
         split: Arc<str>,
         /// None of what cannot be read again.
-        origin: Option<Origin>,
+        origin: Option<Box<Origin>>,
     },
     /// More is known of a file that grows.
     Mark {
@@ -64,6 +67,8 @@ pub(crate) struct Origin {
     pub(crate) place: Place,
     /// The header again, where the split goes on behind it.
     pub(crate) header: Vec<u8>,
+    /// Of what was read before, of a file that is followed.
+    pub(crate) digest: Option<Digest>,
 }
 
 /// Where files go on, by the names of their splits.
@@ -168,9 +173,12 @@ impl Feeder {
                 continue;
             }
             let Opened { mut reader, mark, header } = open_at(&file.path, &file.name, compression, from)?;
-            let origin = mark.map(|mark| Origin {
-                place: Place { file: mark, ..from.cloned().unwrap_or_default() },
-                header,
+            let origin = mark.map(|mark| {
+                Box::new(Origin {
+                    place: Place { file: mark, ..from.cloned().unwrap_or_default() },
+                    header,
+                    digest: None,
+                })
             });
             self.send(Piece::Open { lane, split: file.name.clone(), origin })?;
             while let Some(chunk) = self.fill(&mut *reader, &file.name)? {
@@ -237,15 +245,14 @@ pub(crate) fn check_places(files: &[InputFile], from: &FilePlaces) -> Result<(),
             Some(Err(error)) if error.kind() != ErrorKind::NotFound => return Err(failed(split, &error)),
             _ => None,
         };
-        let Some(mut opened) = opened else {
+        let Some(opened) = opened else {
             // One that was read to its end is not needed any more.
             if place.ended {
                 continue;
             }
             return Err(Changed::Gone { position: place.position }.of_file(split));
         };
-        let checked =
-            place.file.check(&mut opened, place.file.bytes).map_err(|error| failed(split, &error))?;
+        let checked = place.file.check(&opened, place.file.bytes).map_err(|error| failed(split, &error))?;
         checked.map_err(|changed| changed.of_file(split))?;
     }
     Ok(())

@@ -14,6 +14,10 @@ fn what_cannot_be_read_is_said_before_anything_runs() {
     write_file(directory.path(), "twice.csv", "a,b,a\n1,2,3\n");
     write_file(directory.path(), "fake.parquet", "not at all");
     write_file(directory.path(), "fake.gz", "plain");
+    write_file(directory.path(), "locked.parquet", b"PARE....PARE");
+    write_file(directory.path(), "a.csv.br", b"\x8b\x02\x80n\n1\n\x03");
+    write_file(directory.path(), "a.bz2", b"BZh61AY&SY and more");
+    write_file(directory.path(), "b.csv", b"\xfd7zXZ\0 and more");
     write_file(directory.path(), "text.jsonl", "hello\nworld\n");
     write_file(directory.path(), "empty.csv", "");
     write_file(directory.path(), "ok.csv", "a\n1\n");
@@ -28,6 +32,14 @@ fn what_cannot_be_read_is_said_before_anything_runs() {
         (json!({ "path": "twice.csv" }), "twice.csv: its header has the column `a` twice"),
         (json!({ "path": "fake.parquet" }), "fake.parquet: it is not Parquet"),
         (json!({ "path": "fake.gz", "format": "csv" }), "fake.gz: it is not gzip"),
+        (json!({ "path": "locked.parquet" }), "locked.parquet: it is encrypted"),
+        (json!({ "path": "a.csv.br", "format": "csv" }), "a.csv.br: it is packed with brotli, which is not"),
+        (json!({ "path": "a.bz2", "format": "csv" }), "a.bz2: it is packed with bzip2, which is not"),
+        (
+            json!({ "path": "b.csv" }),
+            "b.csv: it is packed with xz, which is not unpacked here; unpack it first",
+        ),
+        (json!({ "path": "ok.csv", "rotate-wait": "1s" }), "is for followed files"),
         (json!({ "path": "text.jsonl" }), "none of its first lines is a JSON object"),
         (
             json!({ "path": "empty.csv" }),

@@ -17,7 +17,8 @@ struct Tail {
 
 impl Tail {
     fn open(directory: &Path, path: &str) -> Self {
-        let with = json!({ "path": path, "format": "lines", "follow": true, "poll": "1ms" });
+        let with = json!({ "path": path, "format": "lines", "follow": true, "poll": "1ms",
+            "rotate-wait": "20ms" });
         Self::of(spec(directory, "file", with))
     }
 
@@ -36,8 +37,25 @@ impl Tail {
     }
 
     fn expect(&mut self, records: &[&str]) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while self.output.records.len() < records.len() && Instant::now() < deadline {
+        self.pull_until(records.len(), Duration::from_secs(10));
+        assert_eq!(self.output.records, records);
+    }
+
+    /// Of several files, which are looked at one after the other.
+    fn expect_in_any_order(&mut self, records: &[&str]) {
+        self.pull_until(records.len(), Duration::from_secs(10));
+        let sorted = |records: &[&str]| {
+            let mut records: Vec<String> = records.iter().map(|record| (*record).to_owned()).collect();
+            records.sort();
+            records
+        };
+        let found: Vec<&str> = self.output.records.iter().map(String::as_str).collect();
+        assert_eq!(sorted(&found), sorted(records));
+    }
+
+    fn pull_until(&mut self, records: usize, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        while self.output.records.len() < records && Instant::now() < deadline {
             let pull =
                 async { tokio::time::timeout(Duration::from_millis(50), self.source.pull(LIMITS)).await };
             if let Ok(pulled) = self.runtime.block_on(pull) {
@@ -49,7 +67,13 @@ impl Tail {
                 self.places.insert(cursor.split, cursor.place);
             }
         }
-        assert_eq!(self.output.records, records);
+    }
+
+    /// Split and offset of the record that is this text.
+    fn origin(&self, record: &str) -> (&str, u64) {
+        let at = self.output.records.iter().position(|found| found == record).expect("it came");
+        let (split, offset) = &self.output.origins[at];
+        (split, *offset)
     }
 
     fn splits(&self) -> Vec<&str> {
@@ -58,7 +82,9 @@ impl Tail {
 }
 
 fn append(directory: &Path, name: &str, text: &str) {
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(directory.join(name));
+    let path = directory.join(name);
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
     file.expect("a file").write_all(text.as_bytes()).expect("written");
 }
 
@@ -85,9 +111,26 @@ fn a_file_that_is_rotated_away_is_read_to_its_end_first() {
     append(directory.path(), "a.log", "two\nunfinished");
     std::fs::rename(directory.path().join("a.log"), directory.path().join("a.log.1")).expect("renamed");
     append(directory.path(), "a.log", "new\n");
-    tail.expect(&["one", "two", "unfinished", "new"]);
-    assert_eq!(tail.splits(), ["a.log", "a.log", "a.log", "a.log#1"]);
-    assert_eq!(tail.output.origins[3].1, 0);
+    // Its last line may still be finished, until it has been quiet for long enough.
+    tail.expect_in_any_order(&["one", "two", "new", "unfinished"]);
+    assert_eq!(tail.origin("new"), ("a.log#1", 0));
+    assert_eq!(tail.origin("unfinished"), ("a.log", 2));
+}
+
+#[test]
+fn what_is_written_behind_a_rotation_is_read_as_long_as_it_comes() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    append(at, "a.log", "one\n");
+    let with = json!({ "path": "a.log", "follow": true, "poll": "1ms", "rotate-wait": "1h" });
+    let mut tail = Tail::of(spec(at, "file", with));
+    tail.expect(&["one"]);
+    rename(at, "a.log", "a.log.1");
+    append(at, "a.log", "new\n");
+    tail.expect(&["one", "new"]);
+    append(at, "a.log.1", "late\n");
+    tail.expect(&["one", "new", "late"]);
+    assert_eq!(tail.splits(), ["a.log", "a.log#1", "a.log"]);
 }
 
 #[test]
@@ -130,32 +173,33 @@ fn what_was_rotated_away_meanwhile_is_found_and_read_first() {
     let at = directory.path();
     append(at, "a.log", "one\n");
     let mut tail = Tail::open(at, "a.log");
-    tail.expect(&["one"]);
+    tail.expect_in_any_order(&["one"]);
     tail.crash(|| {
         append(at, "a.log", "two\nunfinished");
         rename(at, "a.log", "a.log.1");
         append(at, "a.log", "new\n");
     });
-    tail.expect(&["one", "two", "unfinished", "new"]);
-    assert_eq!(tail.splits(), ["a.log", "a.log", "a.log", "a.log#1"]);
+    tail.expect_in_any_order(&["one", "two", "new", "unfinished"]);
+    assert_eq!((tail.origin("new").0, tail.origin("unfinished").0), ("a.log#1", "a.log"));
     // Once more, and a generation never comes twice.
     tail.crash(|| {
         rename(at, "a.log.1", "a.log.2");
         rename(at, "a.log", "a.log.1");
         append(at, "a.log", "newer\n");
     });
-    tail.expect(&["one", "two", "unfinished", "new", "newer"]);
-    assert_eq!(tail.splits()[4], "a.log#2");
+    tail.expect_in_any_order(&["one", "two", "new", "unfinished", "newer"]);
+    assert_eq!(tail.origin("newer").0, "a.log#2");
     // Moved away and not there again: it may still be written to.
     tail.crash(|| {
         rename(at, "a.log", "a.log.0");
         append(at, "a.log.0", "late\n");
     });
-    tail.expect(&["one", "two", "unfinished", "new", "newer", "late"]);
+    tail.expect_in_any_order(&["one", "two", "new", "unfinished", "newer", "late"]);
     append(at, "a.log.0", "last\n");
     append(at, "a.log", "next\n");
-    tail.expect(&["one", "two", "unfinished", "new", "newer", "late", "last", "next"]);
-    assert_eq!(tail.splits()[5..], ["a.log#2", "a.log#2", "a.log#3"]);
+    tail.expect_in_any_order(&["one", "two", "new", "unfinished", "newer", "late", "last", "next"]);
+    let origins = ["late", "last", "next"].map(|record| tail.origin(record).0);
+    assert_eq!(origins, ["a.log#2", "a.log#2", "a.log#3"]);
 }
 
 #[test]
@@ -186,7 +230,7 @@ fn the_header_of_a_followed_file_is_read_again() {
     let directory = tempdir().expect("a directory");
     let at = directory.path();
     append(at, "a.csv", "n,text\n1,one\n");
-    let with = json!({ "path": "a.csv", "follow": true, "poll": "1ms" });
+    let with = json!({ "path": "a.csv", "follow": true, "poll": "1ms", "rotate-wait": "20ms" });
     let mut tail = Tail::of(spec(at, "file", with));
     tail.expect(&[r#"{"n":1,"text":"one"}"#]);
     tail.crash(|| {
@@ -196,4 +240,270 @@ fn the_header_of_a_followed_file_is_read_again() {
     });
     tail.expect(&[r#"{"n":1,"text":"one"}"#, r#"{"n":2,"text":"two"}"#, r#"{"n":3,"text":"three"}"#]);
     assert_eq!(tail.splits(), ["a.csv", "a.csv", "a.csv#1"]);
+}
+
+/// Lines of 50 bytes, enough of them that the file is longer than its fingerprint.
+fn lines(what: &str) -> Vec<String> {
+    (0..50).map(|number| format!("{what:>20} {number:028}")).collect()
+}
+
+fn text(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// As logrotate does it: a copy, then the file is cut off, and its writer goes on.
+fn copy_and_cut(directory: &Path, name: &str, copy: &str) {
+    std::fs::copy(directory.join(name), directory.join(copy)).expect("copied");
+    std::fs::write(directory.join(name), "").expect("cut off");
+}
+
+fn refs(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn what_was_cut_off_and_filled_again_is_told_by_its_bytes() {
+    // A slow look, so that it is filled past the old place, or just up to it, before anybody looks again.
+    for (more, poll) in [("more than there was\n", "300ms"), ("", "300ms"), ("", "1ms")] {
+        let directory = tempdir().expect("a directory");
+        let at = directory.path();
+        let (old, new) = (lines("old"), lines("new"));
+        append(at, "a.log", &text(&old));
+        let with = json!({ "path": "a.log", "follow": true, "poll": poll, "rotate-wait": "20ms" });
+        let mut tail = Tail::of(spec(at, "file", with));
+        tail.expect(&refs(&old));
+        append(at, "a.log", "late\n");
+        copy_and_cut(at, "a.log", "a.log.1");
+        append(at, "a.log", &format!("{}{more}", text(&new)));
+        let mut expected = [refs(&old), vec!["late"], refs(&new)].concat();
+        expected.extend(more.lines());
+        tail.expect_in_any_order(&expected);
+        assert_eq!(tail.splits().iter().filter(|split| **split == "a.log").count(), old.len() + 1);
+        // The same while nobody looks.
+        let (third, fourth) = (lines("third"), lines("fourth"));
+        tail.crash(|| {
+            append(at, "a.log", &text(&third));
+            rename(at, "a.log.1", "a.log.2");
+            copy_and_cut(at, "a.log", "a.log.1");
+            append(at, "a.log", &text(&fourth));
+        });
+        expected.extend(refs(&third).into_iter().chain(refs(&fourth)));
+        tail.expect_in_any_order(&expected);
+        assert_eq!(tail.splits().iter().filter(|split| **split == "a.log#2").count(), fourth.len());
+    }
+}
+
+#[test]
+fn the_rest_of_what_was_packed_is_unpacked() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    let (old, new) = (lines("old"), lines("new"));
+    append(at, "a.log", &text(&old));
+    append(at, "a.log.2", &text(&lines("older")));
+    let with = json!({ "path": "a.log", "follow": true, "poll": "300ms", "rotate-wait": "20ms" });
+    let mut tail = Tail::of(spec(at, "file", with));
+    tail.expect(&refs(&old));
+    let pack = |name: &str| {
+        let contents = std::fs::read(at.join(name)).expect("a file");
+        write_file(at, &format!("{name}.gz"), gzip(&contents));
+        std::fs::remove_file(at.join(name)).expect("removed");
+    };
+    // Cut off while it looks, and rotated while nobody does.
+    append(at, "a.log", "late\n");
+    copy_and_cut(at, "a.log", "a.log.1");
+    pack("a.log.2");
+    pack("a.log.1");
+    append(at, "a.log", &text(&new));
+    let mut expected = [refs(&old), vec!["late"], refs(&new)].concat();
+    tail.expect_in_any_order(&expected);
+    tail.crash(|| {
+        append(at, "a.log", "later\n");
+        rename(at, "a.log", "a.log.3");
+        pack("a.log.3");
+        append(at, "a.log", "last\n");
+    });
+    expected.extend(["later", "last"]);
+    tail.expect_in_any_order(&expected);
+    let splits = tail.splits();
+    let of = |name: &str| splits.iter().filter(|split| **split == name).count();
+    assert_eq!((of("a.log"), of("a.log#1"), of("a.log#2")), (old.len() + 1, new.len() + 1, 1));
+}
+
+#[test]
+fn without_a_copy_the_new_lines_come_whole() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    let (old, new) = (lines("old"), lines("new"));
+    append(at, "a.log", &text(&old[..30]));
+    let mut tail = Tail::open(at, "a.log");
+    tail.expect(&refs(&old[..30]));
+    std::fs::write(at.join("a.log"), text(&new)).expect("written");
+    tail.expect(&[refs(&old[..30]), refs(&new)].concat());
+    // It begins as it did before, and its last bytes tell.
+    let other = [&new[..40], &old[..20]].concat();
+    tail.crash(|| std::fs::write(at.join("a.log"), text(&other)).expect("written"));
+    tail.expect(&[refs(&old[..30]), refs(&new), refs(&other)].concat());
+}
+
+#[test]
+fn a_pattern_that_matches_rotated_names_brings_each_line_once() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    let mut tail = Tail::open(at, "a.log*");
+    let mut expected: Vec<String> = Vec::new();
+    for (round, copies) in [false, true, false, true, true, false].into_iter().enumerate() {
+        let new = lines(&format!("round {round}"));
+        append(at, "a.log", &text(&new[..25]));
+        expected.extend_from_slice(&new[..25]);
+        tail.expect_in_any_order(&refs(&expected));
+        let rotate = || {
+            append(at, "a.log", &text(&new[25..]));
+            for number in (1..round).rev() {
+                rename(at, &format!("a.log.{number}"), &format!("a.log.{}", number + 1));
+            }
+            if round > 0 {
+                if copies { copy_and_cut(at, "a.log", "a.log.1") } else { rename(at, "a.log", "a.log.1") }
+            }
+        };
+        // While it looks, and while nobody does.
+        if round % 2 == 0 {
+            rotate()
+        } else {
+            tail.crash(rotate)
+        }
+        expected.extend_from_slice(&new[25..]);
+        tail.expect_in_any_order(&refs(&expected));
+    }
+    // What is packed is no line.
+    let packed = [&gzip(b"packed\n")[..], b"\n"].concat();
+    write_file(at, "a.log.9.gz", &packed);
+    write_file(at, "a.log.8", &packed);
+    append(at, "a.log", "behind\n");
+    expected.push("behind".to_owned());
+    tail.expect_in_any_order(&refs(&expected));
+    tail.crash(|| append(at, "a.log", "last\n"));
+    expected.push("last".to_owned());
+    tail.expect_in_any_order(&refs(&expected));
+}
+
+#[test]
+fn a_copy_is_not_read_as_a_new_file_while_its_original_is_there() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    let old = lines("old");
+    append(at, "a.log", &text(&old));
+    let mut tail = Tail::open(at, "a.log*");
+    tail.expect(&refs(&old));
+    std::fs::copy(at.join("a.log"), at.join("a.log.1")).expect("copied");
+    append(at, "a.log", "late\n");
+    let mut expected = [refs(&old), vec!["late"]].concat();
+    tail.expect(&expected);
+    // A new life does not know of it, and finds out again.
+    tail.crash(|| append(at, "a.log", "later\n"));
+    expected.push("later");
+    tail.expect(&expected);
+    std::fs::copy(at.join("a.log"), at.join("a.log.2")).expect("copied");
+    std::fs::write(at.join("a.log"), "new\n").expect("cut off");
+    expected.push("new");
+    tail.expect(&expected);
+    // What nobody has read is no copy.
+    append(at, "a.log.1", "its own\n");
+    expected.extend(refs(&old).into_iter().chain(["its own"]));
+    tail.expect(&expected);
+}
+
+#[test]
+fn files_that_begin_alike_and_are_short_are_both_read() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    append(at, "a.log", "started\n");
+    append(at, "b.log", "started\n");
+    let mut tail = Tail::open(at, "*.log");
+    tail.expect(&["started", "started"]);
+    append(at, "c.log", "started\n");
+    tail.expect(&["started"; 3]);
+    // Longer ones that are the same at first wait until they differ, or are quiet.
+    let (one, other) = (lines("same"), lines("other"));
+    append(at, "d.log", &text(&one));
+    let mut expected = vec!["started"; 3];
+    expected.extend(refs(&one));
+    tail.expect(&expected);
+    append(at, "e.log", &text(&[&one[..30], &other[..]].concat()));
+    expected.extend(refs(&one[..30]).into_iter().chain(refs(&other)));
+    tail.expect(&expected);
+}
+
+#[test]
+fn what_lies_behind_a_link_is_found_beside_what_the_link_leads_to() {
+    use std::os::unix::fs::symlink;
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    append(at, "pods/0.log", "");
+    std::fs::create_dir(at.join("containers")).expect("a directory");
+    symlink("../pods/0.log", at.join("containers/x.log")).expect("a link");
+    append(at, "pods/0.log", "one\n");
+    let mut tail = Tail::open(at, "containers/*.log");
+    tail.expect(&["one"]);
+    tail.crash(|| {
+        append(at, "pods/0.log", "two\n");
+        rename(at, "pods/0.log", "pods/0.log.20260102-030405");
+        append(at, "pods/0.log", "three\n");
+    });
+    tail.expect(&["one", "two", "three"]);
+    // The container is started again, and its log lies elsewhere.
+    tail.crash(|| {
+        append(at, "pods/0.log", "four\n");
+        append(at, "elsewhere/1.log", "five\n");
+        std::fs::remove_file(at.join("containers/x.log")).expect("removed");
+        symlink("../elsewhere/1.log", at.join("containers/x.log")).expect("a link");
+    });
+    tail.expect(&["one", "two", "three", "four", "five"]);
+    assert_eq!(
+        tail.splits(),
+        [
+            "containers/x.log",
+            "containers/x.log",
+            "containers/x.log#1",
+            "containers/x.log#1",
+            "containers/x.log#2"
+        ]
+    );
+}
+
+/// How many files of this directory are open in this process.
+fn open_files(directory: &Path) -> usize {
+    let entries = std::fs::read_dir("/proc/self/fd").expect("a list of what is open");
+    let links = entries.flatten().filter_map(|entry| entry.path().read_link().ok());
+    links.filter(|link| link.starts_with(directory)).count()
+}
+
+#[test]
+fn more_files_are_followed_than_may_be_open_and_those_that_are_gone_are_closed() {
+    const FILES: usize = model::limits::FOLLOWED_FILES_MAX + 20;
+    let directory = tempdir().expect("a directory");
+    let at = directory.path().canonicalize().expect("a directory");
+    let name = |number: usize| format!("{number:04}.log");
+    (0..FILES).for_each(|number| append(&at, &name(number), "one\n"));
+    let mut tail = Tail::open(&at, "*.log");
+    let mut expected = vec!["one"; FILES];
+    tail.expect(&expected);
+    assert_eq!(open_files(&at), model::limits::FOLLOWED_FILES_MAX);
+    (0..FILES).for_each(|number| append(&at, &name(number), "two\n"));
+    expected.extend(vec!["two"; FILES]);
+    tail.expect(&expected);
+    // What is gone is read to its end and closed, and there is room for others.
+    for number in 0..FILES {
+        append(&at, &name(number), "three\n");
+        std::fs::remove_file(at.join(name(number))).expect("removed");
+    }
+    append(&at, "new.log", "four\n");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while (open_files(&at) > 1 || tail.output.records.last().is_none_or(|last| last != "four"))
+        && Instant::now() < deadline
+    {
+        let now = tail.output.records.len();
+        tail.pull_until(now + 1, Duration::from_millis(50));
+    }
+    assert_eq!(open_files(&at), 1, "new.log");
+    assert_eq!(tail.output.records.last().map(String::as_str), Some("four"));
 }

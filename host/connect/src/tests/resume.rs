@@ -90,6 +90,8 @@ fn check(spec: &SourceSpec, expected: &[Seen], found: &[Seen], how: &str) {
 const AWKWARD_LINES: &str = "one\r\n\n{\"a\":1}\n\u{e9}\u{e9}\n{\"a\":\"no\"}\nlonger than the bound allows, by far\n\n  \nend\r\n{\"a\":7,\"b\":\"x\"}";
 const AWKWARD_CSV: &str = "\u{feff}\r\na,b\r\n1,x\n2\n\n3,\"y\n\"\"z\"\nfour,w\n5,\"all too long for\nthe bound of these\nrows, far too\"\n6,u\n7,this one as well is too long in one line\n8,\"never closed\n9,v\n";
 
+const AWKWARD_CRI: &str = "2026-01-02T03:04:05.000000001Z stdout P one, \n2026-01-02T03:04:05.000000002Z stderr F between\r\n2026-01-02T03:04:06Z stdout P two, \nno log at all\n2026-01-02T03:04:07Z stderr P beginning\n2026-01-02T03:04:08Z stdout F three\n2026-01-02T03:04:08Z stdout F \n\n2026-01-02T03:04:09Z stdout F again\n2026-01-02T03:04:09Z stderr P  and far too long for\n2026-01-02T03:04:09Z stdout P left\n2026-01-02T03:04:09Z stderr P and longer\n2026-01-02T03:04:10Z stderr F the bound\n2026-01-02T03:04:10Z stderr F:x in one line far longer than the bound, and than what may stand before a text, which is a hundred and twenty-eight bytes, so that nobody keeps all of it at once\n2026-01-02T03:04:11Z stderr F last\n2026-01-02T03:04:12Z stdout P over";
+
 fn write_forms(directory: &Path, name: &str, contents: &[u8]) -> Vec<String> {
     let zstd = zstd::encode_all(contents, 1).expect("memory");
     let middle = contents.len() / 2;
@@ -112,6 +114,7 @@ fn a_source_goes_on_behind_every_pull() {
         ("h.csv", &AWKWARD_CSV[8..], json!({ "header": false, "columns": ["a", "b"] })),
         ("t.bin", "all of it", json!({ "format": "bytes" })),
         ("long.bin", "more than there may be", json!({ "format": "bytes", "record-bytes-max": 5 })),
+        ("t.cri", AWKWARD_CRI, json!({ "format": "cri", "record-bytes-max": 20 })),
         ("empty.txt", "", json!({})),
     ];
     for (name, text, options) in cases {

@@ -184,6 +184,73 @@ fn an_existing_file_is_replaced_or_appended_to() {
 }
 
 #[test]
+fn what_is_appended_begins_a_line_of_its_own() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    let zstd = |text: &[u8]| zstd::encode_all(text, 1).expect("memory");
+    type Pack<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let packs: [(&str, Pack<'_>); 3] =
+        [("o.txt", &<[u8]>::to_vec), ("o.txt.gz", &gzip), ("o.txt.zst", &zstd)];
+    for (name, pack) in packs {
+        for (old, expected) in [
+            ("one\ntwo", &["one", "two", "new", "more"][..]),
+            ("one\ntwo\n", &["one", "two", "new", "more"]),
+            ("", &["new", "more"]),
+        ] {
+            // Without checkpoints, with them, and with them in place.
+            for (checkpoints, delivery) in
+                [(false, "exactly-once"), (true, "exactly-once"), (true, "at-least-once")]
+            {
+                let how = format!("{name}, {old:?}, {checkpoints}, {delivery}");
+                write_file(at, name, pack(old.as_bytes()));
+                let with = json!({ "path": name, "if-exists": "append", "delivery": delivery });
+                let open = |token: Option<Vec<u8>>| {
+                    let committed = checkpoints.then_some(flow::connector::Committed(token));
+                    let planned = plan_sink(&sink_spec(at, "file", with.clone())).expect("a plan");
+                    planned.open(&Stream::Opaque, committed).expect("a sink")
+                };
+                let mut sink = open(None);
+                let empty = runtime().block_on(sink.prepare(Barrier { number: 1, last: false }));
+                runtime().block_on(sink.commit(&empty.clone().expect("prepared"))).expect("committed");
+                drop(sink);
+                // Nothing came before the crash, and what is there is as it was.
+                let mut sink = open(empty.ok());
+                write_all(&mut *sink, &[opaque(&["new"])]);
+                write_all(&mut *sink, &[opaque(&["more"])]);
+                drop(sink);
+                let output = read(&spec(at, "file", json!({ "path": name }))).expect("lines");
+                assert_eq!(output.records, expected, "{how}");
+            }
+        }
+    }
+    let mut sink =
+        open(at, json!({ "path": "b.bin", "format": "bytes", "if-exists": "append" }), &Stream::Opaque);
+    write_file(at, "b.bin", "raw");
+    write_all(&mut *sink, &[opaque(&["bytes"])]);
+    assert_eq!(fs::read(at.join("b.bin")).expect("a file"), b"rawbytes", "bytes have no lines");
+    // Behind what is no member of gzip, nobody would find another.
+    write_file(at, "o.txt.gz", [&gzip(b"one\n")[..], b"signature"].concat());
+    let mut sink = open(at, json!({ "path": "o.txt.gz", "if-exists": "append" }), &Stream::Opaque);
+    let written = runtime().block_on(async {
+        sink.write(&opaque(&["new"]), &[]).await?;
+        sink.prepare(Barrier { number: 1, last: true }).await
+    });
+    assert!(written.is_err_and(|error| error.to_string().contains("behind its last gzip member")));
+}
+
+#[test]
+fn a_link_that_leads_to_nothing_yet_stays_a_link() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    std::os::unix::fs::symlink("real.txt", at.join("link.txt")).expect("a link");
+    let planned = plan_sink(&sink_spec(at, "file", json!({ "path": "link.txt" }))).expect("a plan");
+    let mut sink = planned.open(&Stream::Opaque, Some(flow::connector::Committed(None))).expect("a sink");
+    write_all(&mut *sink, &[opaque(&["one"])]);
+    assert!(at.join("link.txt").symlink_metadata().expect("a link").is_symlink());
+    assert_eq!(fs::read_to_string(at.join("real.txt")).expect("a file"), "one\n");
+}
+
+#[test]
 fn what_was_written_stays_when_more_comes_after_a_checkpoint() {
     let directory = tempdir().expect("a directory");
     for name in ["o.txt", "o.txt.gz"] {

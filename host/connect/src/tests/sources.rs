@@ -12,8 +12,15 @@ fn lines_are_records_whatever_they_are_packed_in() {
     // Gzip files can be put one behind the other.
     let members = [gzip(b"one\r\n\ntw"), gzip(b"o\nlast")].concat();
     let zstd = zstd::encode_all(&text[..], 1).expect("memory");
-    let cases: [(&str, &[u8]); 5] = [
+    // What pzstd and others begin with is skipped.
+    let skipped = [b"\x5e\x2a\x4d\x18\x04\0\0\0skip", &zstd[..]].concat();
+    let padded = [&members[..], &[0; 700]].concat();
+    let signed = [&members[..], b"signature"].concat();
+    let cases: [(&str, &[u8]); 8] = [
         ("a.txt", text),
+        ("skipped.txt.zst", &skipped),
+        ("padded.txt.gz", &padded),
+        ("signed.txt.gz", &signed),
         ("a.log.gz", &members),
         ("a.txt.zst", &zstd),
         ("misnamed.txt", &members),
@@ -25,6 +32,62 @@ fn lines_are_records_whatever_they_are_packed_in() {
         let output = read(&spec(directory.path(), "file", json!({ "path": name }))).expect("lines");
         assert_eq!(output.records, ["one", "", "two", "last"], "{name}");
         assert_eq!(output.origins[3], (name.to_owned(), 3));
+    }
+}
+
+#[test]
+fn a_column_that_is_packed_with_brotli_is_named_and_the_others_are_read() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/data");
+    let spec = spec(&directory, "file", json!({ "path": "brotli.parquet" }));
+    let output = read_wanted(&spec, &Wanted { columns: Some(vec![0]), times: false }).expect("rows");
+    assert_eq!(output.records, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
+    let error = read(&spec).err().map(|error| error.to_string());
+    let expected = "brotli.parquet: its column `text` is packed with brotli, which is not unpacked here";
+    assert!(error.as_ref().is_some_and(|error| error.starts_with(expected)), "{error:?}");
+}
+
+#[test]
+fn logs_of_containers_are_rows_and_their_parts_are_joined() {
+    let directory = tempdir().expect("a directory");
+    let text = "2016-10-06T00:17:09.669794202Z stdout P log content 1, \n\
+                2016-10-06T00:17:09.669794203+02:00 stderr F another\n\
+                2016-10-06T00:17:10.113242941Z stdout P and \n\
+                2016-10-06T00:17:10.113242942Z stdout F:TAG its end \n\
+                2016-10-06T00:17:11Z stdout F\n\
+                no log\n\
+                2016-10-06T00:17:12Z stdin F text\n\
+                2016-10-06T00:17:13Z stdout F \u{e9}\n\
+                2016-10-06T00:17:14Z stderr P left open\n";
+    write_file(directory.path(), "0.log", text);
+    let with = json!({ "path": "0.log", "format": "cri" });
+    let output = read(&spec(directory.path(), "file", with.clone())).expect("rows");
+    assert_eq!(
+        output.records,
+        [
+            r#"{"time":"2016-10-05T22:17:09.669794Z","stream":"stderr","text":"another"}"#,
+            r#"{"time":"2016-10-06T00:17:09.669794Z","stream":"stdout","text":"log content 1, and its end "}"#,
+            r#"{"time":"2016-10-06T00:17:11Z","stream":"stdout","text":""}"#,
+            "{\"time\":\"2016-10-06T00:17:13Z\",\"stream\":\"stdout\",\"text\":\"\u{e9}\"}",
+            r#"{"time":"2016-10-06T00:17:14Z","stream":"stderr","text":"left open"}"#,
+        ]
+    );
+    let refused: Vec<(&str, u64)> =
+        output.refusals().iter().map(|(_, offset, why)| (*why, *offset)).collect();
+    let form = "it is not `TIME stdout|stderr P|F TEXT`";
+    assert_eq!(refused, [(&*format!("line 6: {form}"), 3), (&*format!("line 7: {form}"), 4)]);
+    assert_eq!(output.refused[1].raw, b"2016-10-06T00:17:12Z stdin F text");
+    // As it stands, where that is asked for, and only what is wanted.
+    let text = declare(spec(directory.path(), "file", with.clone()), &[("time", ColumnType::Text)]);
+    let wanted = Wanted { columns: Some(vec![2, 0]), times: false };
+    let output = read_wanted(&text, &wanted).expect("rows");
+    assert_eq!(output.records[0], r#"{"text":"another","time":"2016-10-06T00:17:09.669794203+02:00"}"#);
+    for (column, of_type, why) in [
+        ("level", ColumnType::Text, "its columns are time, stream and text"),
+        ("time", ColumnType::Int, "the column `time` of the format cri is timestamp or text"),
+    ] {
+        let spec = declare(spec(directory.path(), "file", with.clone()), &[(column, of_type)]);
+        let error = plan_source(&spec).err().map(|error| error.to_string());
+        assert!(error.as_ref().is_some_and(|error| error.contains(why)), "{error:?}");
     }
 }
 

@@ -82,12 +82,12 @@ pub(crate) fn set_file_aside(
             Ok(SetAside { kept: FileRow::finish(options, rotation, &committed, row)?, token })
         }
         Wrote::One(one) => {
-            let path = resolved(path);
+            let path = resolved(path.clone()).map_err(|error| failed(&path, &error))?;
             let is_there = OneFile::settle(FileOptions { path: path.clone(), ..options }, token, &one)?;
             if is_there { keep(&*disk, path, next.path) } else { Ok(SetAside::default()) }
         }
         Wrote::Place(InPlace { file, begun, .. }) => {
-            let path = resolved(path);
+            let path = resolved(path.clone()).map_err(|error| failed(&path, &error))?;
             // One of a row has a number of its own.
             let is_one = path.file_name().is_some_and(|name| name.to_string_lossy() == file);
             let there = disk.stat(&path).map_err(|error| failed(&path, &error))?;

@@ -1,13 +1,16 @@
 //! The steps by which a file becomes durable and gets its name, each of them one thing that a crash may come before
 //! or after. They go through [`flow::disk::Disk`], so that a simulated disk can be beneath them.
 
-use std::io::{ErrorKind, Result};
+use std::io::{ErrorKind, Read, Result};
 use std::path::{Path, PathBuf};
 
 pub(super) use flow::disk::dir_of as directory_of;
-use flow::disk::{Disk, DiskFile, Mode};
+use flow::disk::{Disk, DiskFile, Mode, read_exact_at};
 use flow::fault::{self, Point};
-use model::limits::READ_BYTES;
+use model::limits::{LINKS_MAX, READ_BYTES};
+
+use super::packed::Packing;
+use crate::input::{Members, read_some};
 
 /// A file that is gone already is as good.
 pub(super) fn remove(disk: &dyn Disk, path: &Path) -> Result<()> {
@@ -76,8 +79,74 @@ pub(super) fn remove_leftovers(
     Ok(count)
 }
 
-/// The file itself, where the path is a link to it: renaming would replace the link.
-pub(super) fn resolved(path: PathBuf) -> PathBuf {
-    let is_link = path.symlink_metadata().is_ok_and(|there| there.is_symlink());
-    if is_link { path.canonicalize().unwrap_or(path) } else { path }
+/// Whether the last line of a file has no line break, so that what is put behind it would become a part of it.
+pub(super) fn has_open_line(disk: &dyn Disk, path: &Path, packing: &Packing) -> Result<bool> {
+    let file = disk.open(path, Mode::Read)?;
+    let bytes = file.bytes()?;
+    let mut last = b'\n';
+    match packing {
+        _ if bytes == 0 => {}
+        Packing::None => {
+            let mut byte = [0];
+            read_exact_at(&*file, &mut byte, bytes - 1)?;
+            [last] = byte;
+        }
+        Packing::Gzip => {
+            let mut unpacked = Members::new(Whole { file, at: 0 }, &path.to_string_lossy());
+            last = last_byte(&mut unpacked)?.unwrap_or(last);
+            if unpacked.has_others() {
+                let why =
+                    "behind its last gzip member stand bytes that are none: nothing is found behind them";
+                return Err(std::io::Error::new(ErrorKind::InvalidData, why));
+            }
+        }
+        Packing::Zstd => {
+            let mut unpacked = zstd::stream::read::Decoder::new(Whole { file, at: 0 })?;
+            last = last_byte(&mut unpacked)?.unwrap_or(last);
+        }
+        Packing::Parquet(_) => {}
+    }
+    Ok(last != b'\n')
+}
+
+/// The last byte of what is packed is known when all of it was unpacked.
+fn last_byte(reader: &mut dyn Read) -> Result<Option<u8>> {
+    let (mut last, mut piece) = (None, vec![0; 64 << 10]);
+    loop {
+        match read_some(reader, &mut piece)? {
+            0 => return Ok(last),
+            count => last = piece[..count].last().copied(),
+        }
+    }
+}
+
+/// A file from its beginning to its end.
+struct Whole {
+    file: Box<dyn DiskFile>,
+    at: u64,
+}
+
+impl Read for Whole {
+    fn read(&mut self, into: &mut [u8]) -> Result<usize> {
+        let count = self.file.read_at(into, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+/// The file itself, where the path is a link to it, also to one that is not there yet: renaming would replace the link.
+pub(crate) fn resolved(path: PathBuf) -> Result<PathBuf> {
+    let mut path = path;
+    for _ in 0..LINKS_MAX {
+        match path.read_link() {
+            Ok(target) => path = directory_of(&path).join(target),
+            // It is no link, or nothing is there yet.
+            Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
+                return Ok(path);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // Links that lead to one another.
+    path.canonicalize()
 }

@@ -14,7 +14,7 @@ use memchr::memrchr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::durable::{directory_of, open_cut, resolved};
+use super::durable::{directory_of, has_open_line, open_cut, resolved};
 use super::one::OneFile;
 use super::packed::{Packed, Packing, Place, Written};
 use super::rotate::{Names, Rotation, name_end};
@@ -80,7 +80,7 @@ impl FileOptions {
         if let Some(rotation) = self.rotation {
             return Ok(Box::new(FileRow::open(self, rotation, committed)?));
         }
-        let path = resolved(self.path);
+        let path = resolved(self.path.clone()).map_err(|error| failed(&self.path, &error))?;
         match self.disk.stat(&path).map_err(|error| failed(&path, &error))? {
             None | Some(Stat { is_file: true, .. }) => {}
             Some(Stat { is_dir: true, .. }) => return Err(failed(&path, &ErrorKind::IsADirectory.into())),
@@ -102,6 +102,8 @@ struct InPlaceOutput {
     packing: Packing,
     header: Vec<u8>,
     rotation: Option<(Rotation, Names)>,
+    /// Whether each record is a line, and what was there before may end in the middle of one.
+    mends_line: bool,
     /// Whether checkpoints are made of it.
     checkpoints: bool,
     /// Whether anything was written.
@@ -150,6 +152,7 @@ impl InPlaceOutput {
             packing,
             header,
             rotation,
+            mends_line: lines,
             checkpoints: committed.is_some(),
             begun: false,
             current: None,
@@ -180,7 +183,8 @@ impl InPlaceOutput {
     /// A crash may have left half a record at the end: what follows must not be taken for its other half. Whole lines
     /// stay, as somebody may have read them; of other formats only what the checkpoint knows is sure to be whole.
     fn cut_torn(&self, path: &Path, bytes: u64, lines: bool) -> std::io::Result<()> {
-        if !path.metadata().is_ok_and(|there| there.is_file() && there.len() > bytes) {
+        let there = SystemDisk.stat(path)?;
+        if !there.is_some_and(|there| there.is_file && there.bytes > bytes) {
             return Ok(());
         }
         let keeps_lines = lines && matches!(self.packing, Packing::None);
@@ -217,7 +221,7 @@ impl InPlaceOutput {
         if self.current.is_none() {
             self.open_next()?;
         }
-        let (packing, header) = (&self.packing, &self.header);
+        let (packing, header, mends_line) = (&self.packing, &self.header, self.mends_line);
         let current = self.current.as_mut().ok_or_else(|| {
             ConnectError::failed(
                 self.path.to_string_lossy(),
@@ -226,8 +230,9 @@ impl InPlaceOutput {
             )
         })?;
         if current.packed.is_none() {
-            current.begin(packing, header).map_err(|error| failed(&current.path, &error))?;
-            self.begun = true;
+            current.begin(packing, header, mends_line).map_err(|error| failed(&current.path, &error))?;
+            // What is written from here on has whole lines.
+            (self.begun, self.mends_line) = (true, false);
         }
         Ok(current)
     }
@@ -339,7 +344,7 @@ impl Output for InPlaceOutput {
 }
 
 impl Current {
-    fn begin(&mut self, packing: &Packing, header: &[u8]) -> std::io::Result<()> {
+    fn begin(&mut self, packing: &Packing, header: &[u8], mends_line: bool) -> std::io::Result<()> {
         let there = self.file.metadata()?.len();
         // Pipes and devices are written to as they are.
         if !self.append && there > 0 {
@@ -350,10 +355,14 @@ impl Current {
             let message = "Parquet ends with its index: nothing can be appended to it";
             return Err(std::io::Error::new(ErrorKind::Unsupported, message));
         }
+        let is_open = goes_on && mends_line && has_open_line(&SystemDisk, &self.path, packing)?;
         let place = Place::Behind(self.file.try_clone()?);
         let mut packed = Packed::begin(place, packing, &self.written)?;
         if !goes_on {
             packed.put_bytes(header)?;
+        }
+        if is_open {
+            packed.put_bytes(b"\n")?;
         }
         self.packed = Some(packed);
         Ok(())
@@ -376,7 +385,7 @@ impl Current {
     }
 }
 
-pub(super) fn failed(path: &Path, error: &std::io::Error) -> ConnectError {
+pub(crate) fn failed(path: &Path, error: &std::io::Error) -> ConnectError {
     let next = match error.kind() {
         ErrorKind::AlreadyExists => "remove it, name another file, or set `if-exists: replace` or `append`",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {

@@ -29,10 +29,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub use aside::SetAside;
 pub(crate) use aside::{Next, has_file, path_of, set_file_aside};
 pub(crate) use csv::{CsvEncoder, CsvStyle};
+pub(crate) use durable::resolved;
 pub(crate) use encode::{EncodedSink, Encoder};
-pub(crate) use file::{Delivery, FileOptions, IfExists};
+pub(crate) use file::{Delivery, FileOptions, IfExists, failed as write_failed};
+pub(crate) use one::part_name;
 pub(crate) use packed::Packing;
-pub(crate) use rotate::Rotation;
+pub(crate) use rotate::{Rotation, row_names};
 pub(crate) use stdout::StdoutOutput;
 
 /// What is handed over to be written.

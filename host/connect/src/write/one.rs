@@ -12,8 +12,11 @@ use std::sync::Arc;
 use flow::connector::{Barrier, Committed, ConnectError};
 use flow::disk::{Disk, DiskFile, Mode};
 use flow::fault::{self, Point};
+use model::plan::places::Name;
 
-use super::durable::{check_writable, checksum, directory_of, length, remove, remove_leftovers};
+use super::durable::{
+    check_writable, checksum, directory_of, has_open_line, length, remove, remove_leftovers,
+};
 use super::file::{FileOptions, IfExists, failed};
 use super::packed::{Packed, Packing, Place, Written};
 use super::token::{Lost, One, Part, Token, Wrote};
@@ -27,6 +30,8 @@ pub(crate) struct OneFile {
     packing: Packing,
     /// What the file begins with.
     header: Vec<u8>,
+    /// Whether each record is a line, and what was there before may end in the middle of one.
+    mends_line: bool,
     state: One,
     /// The part that is being written.
     current: Option<Current>,
@@ -40,14 +45,15 @@ struct Current {
 
 impl OneFile {
     pub(super) fn open(options: FileOptions, committed: &Committed) -> Result<Self, ConnectError> {
-        let FileOptions { name, path: target, if_exists, packing, header, disk, .. } = options;
+        let FileOptions { name, path: target, if_exists, packing, header, lines, disk, .. } = options;
         if !packing.concatenates() {
             let why = "a file of Parquet cannot grow with each checkpoint: it ends with its index";
             let next = "set `rotate`, which makes a new file for each checkpoint";
             return Err(ConnectError::failed(name, why, next));
         }
         let state = One::default();
-        let mut output = Self { name, disk, target, packing, header, state, current: None };
+        let mut output =
+            Self { name, disk, target, packing, header, mends_line: lines, state, current: None };
         match &committed.0 {
             Some(token) => output.resume(token)?,
             None => output.start(if_exists)?,
@@ -59,8 +65,10 @@ impl OneFile {
     /// Puts everything that the token says in its place, and undoes what came behind it. Whether there is a file then:
     /// one that is gone, with nothing left to put there, was taken away by whoever did this before.
     pub(super) fn settle(options: FileOptions, token: &[u8], one: &One) -> Result<bool, ConnectError> {
-        let FileOptions { name, path: target, packing, header, disk, .. } = options;
-        let mut output = Self { name, disk, target, packing, header, state: One::default(), current: None };
+        let FileOptions { name, path: target, packing, header, lines, disk, .. } = options;
+        let state = One::default();
+        let mut output =
+            Self { name, disk, target, packing, header, mends_line: lines, state, current: None };
         let has_left = || {
             let part = |part: &Part| Ok(length(&*output.disk, &output.part(part.number))?.is_some());
             let parts = one.parts.iter().map(part).collect::<std::io::Result<Vec<_>>>()?;
@@ -158,7 +166,11 @@ impl OneFile {
             let mut packed = Packed::begin(place, &self.packing, &written)?;
             if !self.state.begun {
                 packed.put_bytes(&self.header)?;
+            } else if self.mends_line && has_open_line(&*self.disk, &self.target, &self.packing)? {
+                // No part was written in this life: the target is all there is.
+                packed.put_bytes(b"\n")?;
             }
+            self.mends_line = false;
             self.current = Some(Current { file, written, packed });
             fault::pass(Point::PartBegun);
         }
@@ -238,6 +250,12 @@ impl OneFile {
         fault::pass(Point::PartRemoved);
         Ok(())
     }
+}
+
+/// What the parts of a file are called.
+pub(crate) fn part_name(path: &Path) -> Name {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Name::default().text(&format!(".{name}.")).digits(1).text(".part")
 }
 
 /// Why a part was not put in its place.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use flow::disk::{Disk, dir_of};
 use model::convert::text::write_timestamp;
+use model::plan::places::Name;
 
 /// A file is full when it has reached the size or the age, whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,20 @@ impl Names {
         let Self { directory, stem, end, .. } = self;
         directory.join(format!("{stem}{}-{number:06}{end}", String::from_utf8_lossy(&time)))
     }
+}
+
+/// What the files of a row are called, with and without a time, and while they are written.
+pub(crate) fn row_names(path: &Path) -> Vec<Name> {
+    let (name, end) = (path.file_name().unwrap_or_default().to_string_lossy(), name_end(path));
+    let stem = name.strip_suffix(&end).unwrap_or(&name);
+    let mut all = Vec::new();
+    for (before, behind) in [("", ""), (".", ".part")] {
+        let begun = || Name::default().text(&format!("{before}{stem}-"));
+        let numbered = |name: Name| name.digits(6).text(&format!("{end}{behind}"));
+        all.push(numbered(begun()));
+        all.push(numbered(begun().digits(8).text("T").digits(6).text("Z-")));
+    }
+    all
 }
 
 /// What a file's name ends with, packing and all: `.jsonl.gz`.

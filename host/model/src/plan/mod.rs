@@ -10,6 +10,7 @@
 
 mod backward;
 mod forward;
+pub mod places;
 
 use std::sync::Arc;
 

@@ -44,6 +44,7 @@ impl Session {
         let workshop = Arc::new(Workshop::under(policy, options.builds)?);
         let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
         check_new_files(&wired, options.state.as_ref())?;
+        check_places(&wired)?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let stop = CancellationToken::new();
         let opening = open_all(wired, options.dead_letters, options.state, stop.clone());
@@ -154,6 +155,12 @@ fn check_new_files(all: &[Wired], state: Option<&State>) -> Result {
         }
     }
     Ok(())
+}
+
+/// Pipelines that are fine alone may be in each other's way.
+fn check_places(all: &[Wired]) -> Result {
+    let clashes = wiring::between(all);
+    if clashes.is_empty() { Ok(()) } else { Err(Failure::Input(anyhow!("{}", clashes.join("\n")))) }
 }
 
 /// stdin has one reader, and stdout is for records or for the summary. Says whether records go to stdout.

@@ -15,6 +15,8 @@ const BUILT_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 /// names, or the SDK of the clone around the stage, or that of the clone that this program was built in, or
 /// else the version that goes with this program.
 pub(super) fn dependency(stage: &Path, named: Option<&Path>) -> Result<String> {
+    // A bare name lies in this directory, and that in others.
+    let stage = &std::path::absolute(stage)?;
     if let Some(named) = named {
         if !is_sdk(named) {
             bail!("{} is not the SDK: `--sdk` names the directory `{DIRECTORY}` of a clone", named.display());
@@ -65,6 +67,13 @@ mod tests {
         let sdk = root.join("conveyor/sdk-rust");
         std::fs::create_dir_all(&sdk).expect("made");
         std::fs::write(sdk.join("Cargo.toml"), "[package]\nname = \"conveyor-sdk\"\n").expect("written");
+    }
+
+    #[test]
+    fn a_stage_of_a_bare_name_lies_in_this_directory() {
+        // Tests run in the directory of their crate, which is in the clone.
+        let found = dependency(Path::new("large"), None).expect("found");
+        assert_eq!(found, "{ path = \"../../../sdk-rust\" }");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use flow::connector::{Committed, ConnectError, ConnectErrorKind, Places, Sink, S
 use model::diagnostics::Diagnostic;
 use model::limits::RECORD_BYTES_MAX;
 use model::manifest::{Pipeline, Role, Stage};
+use model::plan::places::End;
 use model::plan::{Answer, Form, SourceWork, Stream};
 use serde_json::{Map, Value};
 
@@ -18,8 +19,20 @@ use crate::exit::NO_ROOM;
 /// A connector that read its config and looked at what is there. Opening takes out what was planned; who opens it
 /// again plans it again. The locks are never waited for, and make a wired pipeline something that tasks can look at.
 pub enum BuiltIn {
-    Source { spec: SourceSpec, stream: Stream, replays: bool, planned: Mutex<Option<PlannedSource>> },
-    Sink { spec: SinkSpec, form: Form, reads_columns: bool, planned: Mutex<Option<PlannedSink>> },
+    Source {
+        spec: SourceSpec,
+        stream: Stream,
+        replays: bool,
+        end: End,
+        planned: Mutex<Option<PlannedSource>>,
+    },
+    Sink {
+        spec: SinkSpec,
+        form: Form,
+        reads_columns: bool,
+        end: End,
+        planned: Mutex<Option<PlannedSink>>,
+    },
 }
 
 /// The key under `with` that `limits.record-bytes` stands for.
@@ -56,6 +69,7 @@ pub(super) fn plan(
                 spec,
                 stream: planned.stream().clone(),
                 replays: planned.replays(),
+                end: planned.end().clone(),
                 planned: Mutex::new(Some(planned)),
             })
         }
@@ -72,6 +86,7 @@ pub(super) fn plan(
                 spec,
                 form: planned.form(),
                 reads_columns: planned.reads_columns(),
+                end: planned.end().clone(),
                 planned: Mutex::new(Some(planned)),
             })
         }
@@ -132,6 +147,13 @@ impl BuiltIn {
         match self {
             Self::Source { stream, .. } => Answer::Source(stream.clone()),
             Self::Sink { reads_columns, .. } => Answer::BuiltInSink { columns: *reads_columns },
+        }
+    }
+
+    /// Where it reads or writes outside of its pipeline.
+    pub(super) fn end(&self) -> &End {
+        match self {
+            Self::Source { end, .. } | Self::Sink { end, .. } => end,
         }
     }
 

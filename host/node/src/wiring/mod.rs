@@ -10,6 +10,7 @@ mod compiling;
 mod components;
 mod manifest;
 mod marks;
+mod meeting;
 mod opening;
 mod policy;
 mod reach;
@@ -31,6 +32,7 @@ use asking::Asked;
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
 pub use manifest::{Draft, read};
+pub use meeting::between;
 pub use opening::epoch_now;
 pub use policy::{Policy, spools_in};
 pub use reach::needs;
@@ -106,7 +108,9 @@ impl Workshop {
         let asked = asking::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
         let codes = codes.into_iter().flatten().collect();
         let Asked { plan, splits, fingerprints } = asked;
-        Ok(Wired { codes, splits, fingerprints, access, plan: Arc::new(plan), pipeline, home })
+        let wired = Wired { codes, splits, fingerprints, access, plan: Arc::new(plan), pipeline, home };
+        let clashes = meeting::within(&wired);
+        if clashes.is_empty() { Ok(wired) } else { Err(wired.pipeline.diagnostics(clashes)) }
     }
 }
 

@@ -1,0 +1,211 @@
+//! Where a file is that has lost its name: it was renamed, or it was copied and then cut off.
+
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use flow::disk::dir_of;
+use model::limits::ROTATED_FILES_MAX;
+
+use crate::digest::{Digest, Trail};
+use crate::input::compression::unpack_if_packed;
+use crate::place::{At, Id, Mark, Place};
+use crate::{Roots, RootsError};
+
+/// A file that is what was read before, or begins with it.
+pub(super) struct Again {
+    pub(super) path: PathBuf,
+    pub(super) file: File,
+    pub(super) mark: Mark,
+    pub(super) digest: Digest,
+}
+
+/// What is left of a file in its packed form.
+pub(super) struct Packed {
+    pub(super) header: Vec<u8>,
+    pub(super) rest: Box<dyn Read + Send>,
+}
+
+/// A regular file in one of the directories.
+struct Entry {
+    path: PathBuf,
+    metadata: Metadata,
+}
+
+/// The directories to look in: that of the name, that of what it leads to as a link, and `before`, where that lay before.
+pub(super) fn directories(path: &Path, before: Option<&Path>) -> std::io::Result<Vec<PathBuf>> {
+    let mut all = vec![dir_of(path).to_owned()];
+    all.extend(beside(path)?);
+    all.extend(before.map(Path::to_owned));
+    all.dedup();
+    Ok(all)
+}
+
+/// The directory of the file itself, where the path is a link.
+pub(super) fn beside(path: &Path) -> std::io::Result<Option<PathBuf>> {
+    match path.read_link() {
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    }
+    match path.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        found => Ok(found?.parent().map(Path::to_owned)),
+    }
+}
+
+/// The file that was read up to this place: under its name, or renamed, or a copy that was made of it before it was cut
+/// off.
+pub(super) fn again(path: &Path, place: &Place, roots: &Roots) -> std::io::Result<Option<Again>> {
+    if let Some(file) = open(path)?
+        && let Some(found) = same(path, file, place)?
+    {
+        return Ok(Some(found));
+    }
+    let beside = place.followed.as_ref().and_then(|followed| followed.beside.as_deref());
+    let entries = entries(&directories(path, beside)?, roots)?;
+    for entry in &entries {
+        if Id::of(&entry.metadata).may_be(&place.file.id())
+            && let Some(file) = open(&entry.path)?
+            && let Some(found) = same(&entry.path, file, place)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    let Some(trail) = &place.trail else { return Ok(None) };
+    copy_in(&entries, &place.file, trail, place.position)
+}
+
+/// The file of this identity, wherever it lies in these directories.
+pub(super) fn by_id(
+    directories: &[PathBuf],
+    id: Id,
+    roots: &Roots,
+) -> std::io::Result<Option<(PathBuf, File)>> {
+    for entry in entries(directories, roots)? {
+        if Id::of(&entry.metadata) == id
+            && let Some(file) = open(&entry.path)?
+        {
+            return Ok(Some((entry.path, file)));
+        }
+    }
+    Ok(None)
+}
+
+/// A copy of all that was read.
+pub(super) fn copy(
+    directories: &[PathBuf],
+    mark: &Mark,
+    trail: &Trail,
+    roots: &Roots,
+) -> std::io::Result<Option<Again>> {
+    copy_in(&entries(directories, roots)?, mark, trail, trail.bytes)
+}
+
+/// What was read, packed by whoever rotates it: the rest of it behind `place`, with the header before it.
+pub(super) fn packed(
+    directories: &[PathBuf],
+    place: &Place,
+    roots: &Roots,
+) -> std::io::Result<Option<Packed>> {
+    let Some(trail) = place.trail.as_ref().filter(|_| place.file.is_full()) else { return Ok(None) };
+    for entry in entries(directories, roots)? {
+        let Some(mut reader) = unpacked(&entry.path)? else { continue };
+        let is_it = place.file.is_head_in(&mut reader).and_then(|is_head| {
+            let Some(again) = unpacked(&entry.path)?.filter(|_| is_head) else { return Ok(false) };
+            trail.is_begin_in(again)
+        });
+        match is_it {
+            Ok(true) => {}
+            // It is damaged, or still being written: then what is packed is there as well.
+            Ok(false) => continue,
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+                continue;
+            }
+            Err(error) => return Err(error),
+        }
+        let Some(mut reader) = unpacked(&entry.path)? else { continue };
+        let mut header = vec![0; place.header.min(place.position) as usize];
+        reader.read_exact(&mut header)?;
+        std::io::copy(&mut (&mut reader).take(place.position - header.len() as u64), &mut std::io::sink())?;
+        return Ok(Some(Packed { header, rest: reader }));
+    }
+    Ok(None)
+}
+
+fn unpacked(path: &Path) -> std::io::Result<Option<Box<dyn Read + Send>>> {
+    open(path)?.map_or(Ok(None), |file| unpack_if_packed(file, &path.to_string_lossy()))
+}
+
+fn same(path: &Path, file: File, place: &Place) -> std::io::Result<Option<Again>> {
+    if place.file.check(&file, place.position)?.is_err() {
+        return Ok(None);
+    }
+    let digest = match &place.trail {
+        Some(trail) => trail.go_on_in(&file, place.position)?,
+        None => Digest::of_begin(At { file: &file, at: 0 }, place.position)?,
+    };
+    let found = |digest| Again { path: path.to_owned(), file, mark: place.file, digest };
+    Ok(digest.map(found))
+}
+
+/// Of a file that is no longer than its fingerprint, nobody can say whether another is a copy of it or begins alike.
+fn copy_in(entries: &[Entry], mark: &Mark, trail: &Trail, position: u64) -> std::io::Result<Option<Again>> {
+    if !mark.is_full() {
+        return Ok(None);
+    }
+    for entry in entries.iter().filter(|entry| entry.metadata.len() >= trail.bytes) {
+        let Some(file) = open(&entry.path)? else { continue };
+        if !mark.is_head_of(&file)? || !trail.is_begin_of(&file)? {
+            continue;
+        }
+        let (digest, copied) = (trail.go_on_in(&file, position)?, Mark::of(&file)?);
+        if let (Some(digest), Some(mark)) = (digest, copied) {
+            return Ok(Some(Again { path: entry.path.clone(), file, mark, digest }));
+        }
+    }
+    Ok(None)
+}
+
+/// What a link leads to lies elsewhere, and maybe where nothing is to be read.
+fn entries(directories: &[PathBuf], roots: &Roots) -> std::io::Result<Vec<Entry>> {
+    let mut all = Vec::new();
+    for directory in directories {
+        match roots.check(directory) {
+            Ok(_) => {}
+            Err(RootsError::Io(error)) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Err(_) => continue,
+        }
+        let entries = match std::fs::read_dir(directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            if all.len() == ROTATED_FILES_MAX {
+                let directory = directory.display();
+                tracing::warn!(%directory, most = ROTATED_FILES_MAX, "not all of its files are looked through");
+                return Ok(all);
+            }
+            let entry = entry?;
+            // One that was removed meanwhile is not the one.
+            match entry.metadata() {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Ok(metadata) if metadata.is_file() => all.push(Entry { path: entry.path(), metadata }),
+                metadata => {
+                    metadata?;
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// None where nothing has that name any more.
+pub(super) fn open(path: &Path) -> std::io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
