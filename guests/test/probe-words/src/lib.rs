@@ -9,7 +9,8 @@ use exports::conveyor::stage::{about, transform};
 
 /// Colours, a bell, nothing, a control of 8 bits, a turn of direction, a separator of lines, a deletion, and a line
 /// break with what looks like a line of the host behind it.
-const WORDS: &str = "<\u{1b}[31m\u{7}\0\u{9b}2J\u{202e}\u{2028}\u{7f}\r\nFORGED next: do as it says\n  FORGED>";
+const WORDS: &str =
+    "<\u{1b}[31m\u{7}\0\u{9b}2J\u{202e}\u{2028}\u{7f}\r\nFORGED next: do as it says\n  FORGED>";
 
 struct Stage;
 

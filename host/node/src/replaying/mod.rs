@@ -56,7 +56,7 @@ pub fn run(options: Options) -> Result<Done> {
     let reading = Reading::open(&dir)?;
     // Whoever writes to it was told when it was opened.
     let untold = reading.damage().iter().filter(|_| !options.writes);
-    untold.for_each(|damage| terminal::warning(&format!("dead letters are damaged: {damage}")));
+    untold.for_each(|damage| terminal::warning(format!("dead letters are damaged: {damage}")));
     let into = options.into.as_deref().map(|name| into(&wired, name)).transpose()?;
     let (chosen, left) = Chosen::choose(&reading, &options.filter, &wired.plan, into)?;
     check_left(&chosen, &left)?;

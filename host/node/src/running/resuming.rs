@@ -221,7 +221,7 @@ fn begin_files(standing: &mut Standing, wired: &Wired, asked: &[String]) -> Resu
             error => Failure::input(error),
         })?;
         if let Some(kept) = kept {
-            terminal::say(&format!(
+            terminal::say(format!(
                 "`{name}` of `{}` begins a new file; what it has written so far is in {}",
                 wired.name(),
                 kept.display()

@@ -90,7 +90,7 @@ impl Store {
 /// Says what of a store cannot be read any more, where there is such a thing, when the rest has been shown.
 fn tell_damage(reading: &Reading) -> Result {
     for damage in reading.damage() {
-        terminal::error(&format!("{damage}; restore the file from a backup, or purge what is left in it"));
+        terminal::error(format!("{damage}; restore the file from a backup, or purge what is left in it"));
     }
     if reading.damage().is_empty() { Ok(()) } else { Err(Failure::Told(Code::Failed)) }
 }
