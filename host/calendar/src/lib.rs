@@ -7,6 +7,7 @@
 pub const DAY_US: i64 = 86_400_000_000;
 
 /// Days since 1970-01-01. `month` is 1 to 12.
+#[inline]
 pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -18,6 +19,7 @@ pub fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
 }
 
 /// Year, month and day of a day since 1970-01-01.
+#[inline]
 pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -32,6 +34,7 @@ pub fn civil_from_days(days: i64) -> (i64, u32, u32) {
 }
 
 /// How many days a month has; any number that is no month has 31.
+#[inline]
 pub fn days_in_month(year: i64, month: u32) -> u32 {
     match month {
         4 | 6 | 9 | 11 => 30,

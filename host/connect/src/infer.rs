@@ -2,14 +2,15 @@
 //!
 //! A guess is the narrowest type that every sampled value fits; what nothing is known of is text (JSON in
 //! JSON lines, where it takes anything). Numbers with leading zeros are text: they are codes, and the zeros
-//! are part of them.
+//! are part of them. So are numbers that neither an integer of 64 bits nor a float holds. A time is guessed where every
+//! text comes out again byte by byte.
 
 use std::collections::HashMap;
 use std::io::Read;
 
 use flow::connector::ConnectError;
 use memchr::memchr_iter;
-use model::convert::{Scalar, members, shown, text};
+use model::convert::{Scalar, members, shown, text, times};
 use model::limits::{INFER_BYTES_MAX, INFER_FILES_MAX, INFER_ROWS_MAX};
 use model::manifest::ColumnType;
 
@@ -69,6 +70,15 @@ pub(crate) fn sample_reader(
     Ok((data, false))
 }
 
+/// A column that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) column_type: ColumnType,
+    /// Whether every text in it is a time without an offset, in whatever spelling.
+    pub(crate) is_local: bool,
+}
+
 /// Which types all values of a column could have.
 #[derive(Clone, Copy, Debug)]
 struct Guess {
@@ -76,41 +86,86 @@ struct Guess {
     bool: bool,
     int: bool,
     float: bool,
+    /// Whether one of the numbers is written as a float is.
+    pointed: bool,
     date: bool,
-    timestamp: bool,
+    instant: bool,
+    local: bool,
+    /// Whether each is a time without an offset, in whatever spelling.
+    is_local: bool,
 }
 
 impl Default for Guess {
     fn default() -> Self {
-        Self { any: false, bool: true, int: true, float: true, date: true, timestamp: true }
+        Self {
+            any: false,
+            bool: true,
+            int: true,
+            float: true,
+            pointed: false,
+            date: true,
+            instant: true,
+            local: true,
+            is_local: true,
+        }
     }
 }
 
 impl Guess {
     fn see(&mut self, value: &[u8]) {
         self.any = true;
+        self.bool = self.bool && text::boolean(value).is_some();
+        self.see_number(value);
+        self.date = self.date && is_date_as_written(value);
+        if self.instant || self.local {
+            let as_written = times::as_written(value);
+            self.instant = self.instant && as_written == Some(true);
+            self.local = self.local && as_written == Some(false);
+        }
+        self.is_local = self.is_local && times::local(value).is_some();
+    }
+
+    fn see_number(&mut self, value: &[u8]) {
+        if !self.int && !self.float {
+            return;
+        }
         let number = value.trim_ascii();
         let digits = number.strip_prefix(b"-").unwrap_or(number);
         let plain =
             digits.first().is_some_and(u8::is_ascii_digit) && !matches!(digits, [b'0', b'0'..=b'9', ..]);
-        self.bool = self.bool && text::boolean(value).is_some();
-        self.int = self.int && plain && text::int(value).is_some();
-        self.float = self.float && plain && text::float(value).is_some();
-        self.date = self.date && text::date(value).is_some();
-        self.timestamp = self.timestamp && text::timestamp(value).is_some();
+        // No integer is minus zero.
+        self.int = self.int && plain && number != b"-0" && text::plain_int(value).is_some();
+        self.float = self.float && (plain || is_no_number(value)) && text::float(value).is_some();
+        self.pointed = self.pointed || digits.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
     }
 
+    /// Integers that do not fit are codes, and no floats, unless others in the column are floats.
     fn column_type(&self) -> ColumnType {
         match self {
             Self { any: false, .. } => ColumnType::Text,
             Self { bool: true, .. } => ColumnType::Bool,
             Self { int: true, .. } => ColumnType::Int,
-            Self { float: true, .. } => ColumnType::Float,
+            Self { float: true, pointed: true, .. } => ColumnType::Float,
             Self { date: true, .. } => ColumnType::Date,
-            Self { timestamp: true, .. } => ColumnType::Timestamp,
+            Self { instant: true, .. } => ColumnType::Timestamp,
+            Self { local: true, .. } => ColumnType::LocalTimestamp,
             _ => ColumnType::Text,
         }
     }
+
+    fn found(&self, name: String) -> Found {
+        Found { name, column_type: self.column_type(), is_local: self.any && self.is_local }
+    }
+}
+
+/// How sinks write what is not a number, or infinite.
+fn is_no_number(value: &[u8]) -> bool {
+    matches!(value, b"NaN" | b"Infinity" | b"-Infinity")
+}
+
+fn is_date_as_written(value: &[u8]) -> bool {
+    let is_trimmed = value.trim_ascii().len() == value.len();
+    is_trimmed && value.first().is_some_and(u8::is_ascii_digit) && times::date(value).is_some()
 }
 
 /// The columns of a CSV source and their types. `names` are those of a source without header.
@@ -120,7 +175,7 @@ pub(crate) fn infer_csv(
     header: bool,
     names: Option<&[String]>,
     null: Option<&[u8]>,
-) -> Result<Vec<(String, ColumnType)>, ConnectError> {
+) -> Result<Vec<Found>, ConnectError> {
     let mut columns: Vec<(String, Guess)> = Vec::new();
     let mut rows_left = INFER_ROWS_MAX;
     for sample in samples {
@@ -170,7 +225,7 @@ pub(crate) fn infer_csv(
             }
         }
     }
-    Ok(columns.into_iter().map(|(name, guess)| (name, guess.column_type())).collect())
+    Ok(columns.into_iter().map(|(name, guess)| guess.found(name)).collect())
 }
 
 /// Without a header the first row is data, and may hold the same value twice.
@@ -182,11 +237,13 @@ fn only_not_text(error: ConnectError) -> Result<(), ConnectError> {
 #[derive(Clone, Copy, Debug, Default)]
 struct JsonGuess {
     bool: bool,
-    int: bool,
-    float: bool,
+    number: bool,
     text: bool,
     other: bool,
+    numbers: Guess,
     texts: Guess,
+    /// A text that is more than the name of what is not a number.
+    wordy: bool,
 }
 
 impl JsonGuess {
@@ -194,14 +251,13 @@ impl JsonGuess {
         match value {
             Scalar::Null => {}
             Scalar::Bool(_) => self.bool = true,
-            Scalar::Number(digits) if text::int(digits.as_bytes()).is_some() => self.int = true,
-            // A whole number that is too large for one would lose digits as a float.
-            Scalar::Number(digits) if digits.bytes().all(|byte| byte != b'.' && byte | 0x20 != b'e') => {
-                self.other = true
+            Scalar::Number(digits) => {
+                self.number = true;
+                self.numbers.see_number(digits.as_bytes());
             }
-            Scalar::Number(_) => self.float = true,
             Scalar::Text(quoted) => {
                 self.text = true;
+                self.wordy = self.wordy || !is_no_number(quoted.raw().as_bytes());
                 if let Some(text) = quoted.text() {
                     self.texts.see(text.as_bytes());
                 }
@@ -211,26 +267,28 @@ impl JsonGuess {
     }
 
     fn column_type(&self) -> ColumnType {
-        match (self.bool, self.int || self.float, self.text, self.other) {
+        match (self.bool, self.number, self.text, self.other) {
             (true, false, false, false) => ColumnType::Bool,
-            (false, true, false, false) => {
-                if self.float {
-                    ColumnType::Float
-                } else {
-                    ColumnType::Int
-                }
+            (false, true, false, false) if self.numbers.int => ColumnType::Int,
+            (false, true, text, false) if self.numbers.float && self.numbers.pointed => {
+                if text && self.wordy { ColumnType::Json } else { ColumnType::Float }
             }
             (false, false, true, false) => match self.texts.column_type() {
-                found @ (ColumnType::Date | ColumnType::Timestamp) => found,
+                found @ (ColumnType::Date | ColumnType::Timestamp | ColumnType::LocalTimestamp) => found,
                 _ => ColumnType::Text,
             },
             _ => ColumnType::Json,
         }
     }
+
+    fn found(&self, name: String) -> Found {
+        let is_local = self.text && !self.bool && !self.number && !self.other && self.texts.is_local;
+        Found { name, column_type: self.column_type(), is_local }
+    }
 }
 
 /// The fields of JSON lines and their types, in the order in which they are first seen.
-pub(crate) fn infer_jsonl(samples: &[Sample]) -> Result<Vec<(String, ColumnType)>, ConnectError> {
+pub(crate) fn infer_jsonl(samples: &[Sample]) -> Result<Vec<Found>, ConnectError> {
     let mut fields: Vec<(String, JsonGuess)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     let (mut rows_left, mut good, mut problem) = (INFER_ROWS_MAX, 0, None);
@@ -272,5 +330,5 @@ pub(crate) fn infer_jsonl(samples: &[Sample]) -> Result<Vec<(String, ColumnType)
         let why = format!("none of its first lines is a JSON object ({why})");
         return Err(ConnectError::failed(name, why, "give JSON lines, or name the file's `format`"));
     }
-    Ok(fields.into_iter().map(|(name, guess)| (name, guess.column_type())).collect())
+    Ok(fields.into_iter().map(|(name, guess)| guess.found(name)).collect())
 }

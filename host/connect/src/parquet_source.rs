@@ -1,31 +1,40 @@
 //! Parquet files: only the wanted columns are read from the disk, and only their pages are unpacked.
+//!
+//! Files of one source need not be alike: columns are widened where nothing is lost, and one that `schema` declares is
+//! null where a file lacks it.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod checks;
+mod embedded;
+mod guard;
+mod rewrite;
+mod schema;
+mod steps;
+mod unify;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::thread;
 
-use arrow::array::{ArrayRef, UInt32Array};
-use arrow::compute::take;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use flow::connector::{ConnectError, Cursor, Places, PullLimits, Pulled, Source};
-use model::convert::{BAD_CAST, cast_array};
-use model::fields::{FieldSpec, Kind, places};
+use model::convert::can_convert;
+use model::fields::places;
 use model::limits::{BATCH_RECORDS, READ_AHEAD};
 use model::lineage::Offsets;
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Stream, declared_field};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
-use parquet::basic::Compression;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use tokio::sync::mpsc;
 
+use self::guard::guarded;
+pub(crate) use self::rewrite::schema_to_write;
+use self::schema::Opened;
+use self::steps::{RefusedRow, Steps};
+use self::unify::widest;
 use crate::decode::{Refusal, Taken};
 use crate::input::{FilePlaces, InputFile, broken_off, check_places, failed};
 use crate::place::{Changed, Mark, Place, cursor, read_places};
@@ -37,143 +46,146 @@ use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
 struct ParquetFiles {
     spec: SourceSpec,
     files: Vec<InputFile>,
-    /// As they are in the files.
-    found: SchemaRef,
     stream: Stream,
-    foreign: Vec<ForeignCodec>,
-}
-
-/// A column that is packed in a way which this build does not unpack.
-struct ForeignCodec {
-    file: Arc<str>,
-    column: String,
-    codec: &'static str,
+    /// Columns that cannot be read: of which file, and why.
+    unreadable: BTreeMap<String, (Arc<str>, String)>,
 }
 
 pub(crate) fn plan(spec: &SourceSpec, files: Vec<InputFile>) -> Result<PlannedSource, SpecError> {
-    let mut found: Option<SchemaRef> = None;
-    let mut foreign = Vec::new();
-    for file in &files {
-        let (_, metadata) = open(file)?;
-        foreign.extend(foreign_codecs(file, &metadata));
-        let schema = metadata.schema();
-        let Some(first) = &found else {
-            found = Some(Arc::new(Schema::new(schema.fields().clone())));
-            continue;
-        };
-        check_same(&files[0], first, file, schema, spec.unknown)?;
-    }
-    let Some(found) = found else {
+    if files.is_empty() {
         let why = "no file matches";
-        return Err(ConnectError::failed(
-            &*spec.stage,
-            why,
-            "check the pattern; it is relative to the manifest",
-        )
-        .into());
-    };
+        let next = "check the pattern; it is relative to the manifest";
+        return Err(ConnectError::failed(&*spec.stage, why, next).into());
+    }
     if spec.unknown == UnknownFields::Rest {
         let why = "`unknown: rest` is for formats whose rows bring their own fields";
         return Err(ConnectError::failed(&*files[0].name, why, "use `unknown: ignore`").into());
     }
-    let there = places(&found);
-    for (name, _) in &spec.schema {
-        if !there.contains_key(name.as_str()) {
-            let why = format!("it has no column `{name}`, which `schema` declares");
-            return Err(ConnectError::failed(&*files[0].name, why, "correct the name under `schema`").into());
+    let declared = spec.schema.iter().map(|(name, of_type)| (name.as_str(), *of_type)).collect();
+    let mut columns = Columns { spec, declared, first: files[0].name.clone(), fields: Vec::new() };
+    let mut unreadable = BTreeMap::new();
+    for file in &files {
+        let opened = schema::open(file)?;
+        for (column, why) in opened.unreadable {
+            unreadable.entry(column).or_insert_with(|| (file.name.clone(), why));
         }
+        columns.add(file, &opened.schema)?;
     }
-    let declared: HashMap<&str, Option<ColumnType>> =
-        spec.schema.iter().map(|(name, of_type)| (name.as_str(), *of_type)).collect();
-    let field = |field: &Arc<Field>| match declared.get(field.name().as_str()) {
-        Some(Some(column_type)) => Arc::new(declared_field(field.name(), *column_type)),
-        _ => field.clone(),
-    };
-    let stream = Stream::Rows(Arc::new(Schema::new(found.fields().iter().map(field).collect::<Vec<_>>())));
+    let stream = Stream::Rows(Arc::new(columns.finish()?));
     if let TimeFrom::Column(name) = &spec.time {
         time_column(&stream, name)?;
     }
-    let planned = ParquetFiles { spec: spec.clone(), files, found, stream: stream.clone(), foreign };
+    let planned = ParquetFiles { spec: spec.clone(), files, stream: stream.clone(), unreadable };
     Ok(PlannedSource::new(stream, planned))
 }
 
-fn check_same(
-    first: &InputFile,
-    expected: &SchemaRef,
-    file: &InputFile,
-    schema: &SchemaRef,
-    unknown: UnknownFields,
-) -> Result<(), ConnectError> {
-    let next = format!("give all files the columns of {}, or read them as sources of their own", first.name);
-    let (there, known) = (places(schema), places(expected));
-    for field in expected.fields() {
-        let found = there.get(field.name().as_str()).map(|&index| schema.field(index));
-        let why = match found {
-            Some(found) if found.data_type() == field.data_type() => continue,
-            Some(found) => {
-                format!("its column `{}` is {}, not {}", field.name(), found.data_type(), field.data_type())
+/// The columns of the stream, while files are looked at.
+struct Columns<'a> {
+    spec: &'a SourceSpec,
+    declared: HashMap<&'a str, Option<ColumnType>>,
+    first: Arc<str>,
+    fields: Vec<Field>,
+}
+
+impl Columns<'_> {
+    fn declared(&self, name: &str) -> Option<Option<ColumnType>> {
+        self.declared.get(name).copied()
+    }
+
+    fn next(&self) -> String {
+        format!("give all files the columns of {}, or read them as sources of their own", self.first)
+    }
+
+    fn add(&mut self, file: &InputFile, found: &SchemaRef) -> Result<(), ConnectError> {
+        let is_first = file.name == self.first;
+        let there = places(found);
+        for at in 0..self.fields.len() {
+            let known = &self.fields[at];
+            match there.get(known.name().as_str()) {
+                Some(_) => {}
+                None if self.declared(known.name()).is_some() => {
+                    self.fields[at] = known.clone().with_nullable(true);
+                }
+                None => {
+                    let why = format!("it has no column `{}`", known.name());
+                    let next =
+                        format!("declare it under `schema`, so that it is null there, or {}", self.next());
+                    return Err(ConnectError::failed(&*file.name, why, next));
+                }
             }
-            None => format!("it has no column `{}`", field.name()),
-        };
-        return Err(ConnectError::failed(&*file.name, why, next));
-    }
-    let extra = schema.fields().iter().find(|field| !known.contains_key(field.name().as_str()));
-    match extra {
-        Some(field) if unknown == UnknownFields::Reject => {
-            let why = format!("its column `{}` is not in the schema", field.name());
-            Err(ConnectError::failed(&*file.name, why, format!("set `unknown: ignore`, or {next}")))
         }
-        _ => Ok(()),
-    }
-}
-
-fn open(file: &InputFile) -> Result<(File, ArrowReaderMetadata), ConnectError> {
-    let opened = File::open(&file.path).map_err(|error| failed(&file.name, &error))?;
-    if is_encrypted(&opened).map_err(|error| failed(&file.name, &error))? {
-        let next = "decrypt it first: keys for Parquet are not taken";
-        return Err(ConnectError::failed(&*file.name, "it is encrypted", next));
-    }
-    let load = || ArrowReaderMetadata::load(&opened, ArrowReaderOptions::default());
-    let metadata = unbroken(&file.name, load)?.map_err(|error| {
-        let why = format!("it is not Parquet, or damaged: {error}");
-        ConnectError::failed(&*file.name, why, "check the file, or name its `format`")
-    })?;
-    Ok((opened, metadata))
-}
-
-/// What the library does with a file. It expects most damages, and panics on some: the end of the thread that reads
-/// would look like the end of the file.
-fn unbroken<T>(name: &str, read: impl FnOnce() -> T) -> Result<T, ConnectError> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(|_| {
-        ConnectError::failed(name, "it is damaged: its reader broke off", "fetch the file again")
-    })
-}
-
-/// Whether the index at its end is encrypted, as its last bytes say.
-fn is_encrypted(file: &File) -> std::io::Result<bool> {
-    const MAGIC: &[u8; 4] = b"PARE";
-    let mut last = [0; MAGIC.len()];
-    match file.metadata()?.len().checked_sub(last.len() as u64) {
-        Some(at) => file.read_exact_at(&mut last, at).map(|()| last == *MAGIC),
-        None => Ok(false),
-    }
-}
-
-fn foreign_codecs(file: &InputFile, metadata: &ArrowReaderMetadata) -> Vec<ForeignCodec> {
-    let chunks = metadata.metadata().row_groups().iter().flat_map(|group| group.columns());
-    let mut all: Vec<ForeignCodec> = Vec::new();
-    for chunk in chunks {
-        let codec = match chunk.compression() {
-            Compression::BROTLI(_) => "brotli",
-            Compression::LZO => "lzo",
-            _ => continue,
-        };
-        let column = chunk.column_path().parts().first().cloned().unwrap_or_default();
-        if !all.iter().any(|known| known.column == column) {
-            all.push(ForeignCodec { file: file.name.clone(), column, codec });
+        let known: HashMap<String, usize> =
+            self.fields.iter().enumerate().map(|(at, field)| (field.name().clone(), at)).collect();
+        for field in found.fields() {
+            let declared = self.declared(field.name());
+            let given = self.given(file, field, declared.flatten())?;
+            match known.get(field.name()).copied() {
+                Some(at) => self.fields[at] = self.widened(file, &self.fields[at], &given)?,
+                None if is_first => self.fields.push(given),
+                None if declared.is_some() => self.fields.push(given.with_nullable(true)),
+                None if self.spec.unknown == UnknownFields::Reject => {
+                    let why = format!("its column `{}` is not in the schema", field.name());
+                    let next = format!("set `unknown: ignore`, declare it, or {}", self.next());
+                    return Err(ConnectError::failed(&*file.name, why, next));
+                }
+                None => {}
+            }
         }
+        Ok(())
     }
-    all
+
+    /// A column of a file as the manifest declares it.
+    fn given(
+        &self,
+        file: &InputFile,
+        found: &Field,
+        declared: Option<ColumnType>,
+    ) -> Result<Field, ConnectError> {
+        let Some(column_type) = declared else { return Ok(found.clone()) };
+        let given = declared_as(found, column_type);
+        if can_convert(found, &given) {
+            return Ok(given);
+        }
+        let why = format!(
+            "its column `{}` is {}, of which no value is {}",
+            found.name(),
+            found.data_type(),
+            column_type.as_str()
+        );
+        Err(ConnectError::failed(&*file.name, why, "declare another type for it, or none"))
+    }
+
+    fn widened(&self, file: &InputFile, known: &Field, given: &Field) -> Result<Field, ConnectError> {
+        widest(known, given).ok_or_else(|| {
+            let (name, found, known) = (given.name(), given.data_type(), known.data_type());
+            let why = format!("its column `{name}` is {found}, not {known}, and no type holds both");
+            let next = format!("declare a type for it under `schema`, or {}", self.next());
+            ConnectError::failed(&*file.name, why, next)
+        })
+    }
+
+    fn finish(self) -> Result<Schema, ConnectError> {
+        let schema = Schema::new(self.fields);
+        let there = places(&schema);
+        for (name, _) in &self.spec.schema {
+            if !there.contains_key(name.as_str()) {
+                let why = format!("it has no column `{name}`, which `schema` declares");
+                return Err(ConnectError::failed(&*self.first, why, "correct the name under `schema`"));
+            }
+        }
+        drop(there);
+        Ok(schema)
+    }
+}
+
+/// A time stays what it is in the file: a point in time, or local.
+fn declared_as(found: &Field, declared: ColumnType) -> Field {
+    use arrow::datatypes::DataType::{Date32, Date64, Timestamp};
+    let is_local = matches!(found.data_type(), Timestamp(_, None) | Date32 | Date64);
+    match declared {
+        ColumnType::Timestamp if is_local => declared_field(found.name(), ColumnType::LocalTimestamp),
+        declared => declared_field(found.name(), declared),
+    }
 }
 
 enum Piece {
@@ -197,6 +209,8 @@ struct Rows {
     split: Arc<Split>,
     offset: u64,
     rows: RecordBatch,
+    /// Rows that are none, ascending, and why.
+    refused: Vec<RefusedRow>,
 }
 
 impl Split {
@@ -211,8 +225,6 @@ struct ParquetSource {
     pieces: mpsc::Receiver<Piece>,
     /// A piece of which some rows are out already.
     current: Option<Rows>,
-    /// What the decoded columns are cast to, where the manifest declares another type.
-    casts: Vec<Option<(String, Kind)>>,
     output: Output,
 }
 
@@ -228,20 +240,23 @@ impl OpenSource for ParquetFiles {
                 "name another `format`",
             ));
         };
-        let cast = |&index: &usize| {
-            let (from, to) = (self.found.field(index), schema.field(index));
-            (from.data_type() != to.data_type()).then(|| (to.name().clone(), FieldSpec::of(to).kind))
-        };
-        let casts = indices.iter().map(cast).collect();
-        let names: Vec<String> =
-            indices.iter().map(|&index| self.found.field(index).name().clone()).collect();
-        if let Some(ForeignCodec { file, column, codec }) =
-            self.foreign.iter().find(|foreign| names.contains(&foreign.column))
-        {
-            let why = format!("its column `{column}` is packed with {codec}, which is not unpacked here");
-            let next = "write it with zstd, snappy, gzip or lz4";
-            return Err(ConnectError::failed(&**file, why, next));
+        let given: Vec<FieldRef> = indices.iter().map(|&index| schema.fields()[index].clone()).collect();
+        for field in &given {
+            if let Some((file, why)) = self.unreadable.get(field.name()) {
+                let why = format!("its column `{}` cannot be read: {why}", field.name());
+                let next = "leave it out with a projection, or write it as another type";
+                return Err(ConnectError::failed(&**file, why, next));
+            }
         }
+        let typed: HashSet<&str> = self
+            .spec
+            .schema
+            .iter()
+            .filter(|(_, of_type)| of_type.is_some())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let declared = |field: &FieldRef| typed.contains(field.name().as_str());
+        let given = given.into_iter().map(|field| (declared(&field), field)).collect::<Vec<_>>();
         let (sender, pieces) = mpsc::channel(READ_AHEAD);
         let files = self.files;
         let read = move || {
@@ -251,8 +266,9 @@ impl OpenSource for ParquetFiles {
                     continue;
                 }
                 let offset = from.map_or(0, |place| place.offset);
-                let read = unbroken(&file.name, || read_file(file, offset, &names, &sender));
-                if let Err(Some(error)) = read.unwrap_or_else(|broke| Err(Some(broke))) {
+                let read = guarded(|| read_file(file, offset, &given, &sender));
+                let read = read.unwrap_or_else(|said| Err(Some(damaged(file, &said))));
+                if let Err(Some(error)) = read {
                     let _ = sender.blocking_send(Piece::Failed(error));
                     return;
                 }
@@ -266,21 +282,24 @@ impl OpenSource for ParquetFiles {
         thread::Builder::new().name("source-parquet".to_owned()).spawn(read).map_err(|error| {
             ConnectError::failed("the reading thread", error, "free some memory or threads")
         })?;
-        Ok(Box::new(ParquetSource { pieces, current: None, casts, output }))
+        Ok(Box::new(ParquetSource { pieces, current: None, output }))
     }
 }
 
-/// Reads the rows from `offset` on. An error of none: nobody listens any more.
+fn damaged(file: &InputFile, why: &dyn std::fmt::Display) -> ConnectError {
+    ConnectError::failed(&*file.name, format!("it is damaged: {why}"), "fetch the file again")
+}
+
+/// Reads the rows from `offset` on, in the columns `given`, each with whether the manifest declares its type. An error of
+/// none: nobody listens any more.
 fn read_file(
     file: &InputFile,
     offset: u64,
-    names: &[String],
+    given: &[(bool, FieldRef)],
     sender: &mpsc::Sender<Piece>,
 ) -> Result<(), Option<ConnectError>> {
-    let broken = |error: &dyn std::fmt::Display| {
-        ConnectError::failed(&*file.name, format!("it is damaged: {error}"), "fetch the file again")
-    };
-    let (opened, metadata) = open(file)?;
+    let broken = |error: &dyn std::fmt::Display| Some(damaged(file, error));
+    let Opened { file: opened, metadata, schema, wide, .. } = schema::open(file)?;
     let mark = Mark::of(&opened).map_err(|error| failed(&file.name, &error))?;
     let total = metadata.metadata().file_metadata().num_rows().max(0) as u64;
     if offset > total {
@@ -291,31 +310,21 @@ fn read_file(
     if total == 0 {
         return sender.blocking_send(Piece::Empty(split)).map_err(|_| None);
     }
-    let there = places(metadata.schema());
-    let roots: Vec<usize> = names.iter().filter_map(|name| there.get(name.as_str()).copied()).collect();
-    let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
+    let steps = Steps::new(given, &schema, &wide);
+    let mask = ProjectionMask::roots(metadata.parquet_schema(), steps.columns());
     let (groups, skip) = groups_from(&metadata, offset);
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata);
     let builder = builder.with_projection(mask).with_batch_size(BATCH_RECORDS).with_row_groups(groups);
     let rows = if skip > 0 { builder.with_offset(skip).build() } else { builder.build() };
-    // The reader keeps the order of the file.
-    let mut order: Option<Vec<usize>> = None;
     let mut offset = offset;
-    for rows in rows.map_err(|error| Some(broken(&error)))? {
-        let rows = rows.map_err(|error| Some(broken(&error)))?;
-        let order = match &order {
-            Some(order) => order,
-            None => {
-                let schema = rows.schema();
-                let there = places(&schema);
-                let found: Option<Vec<usize>> =
-                    names.iter().map(|name| there.get(name.as_str()).copied()).collect();
-                order.insert(found.ok_or_else(|| Some(broken(&"a column is missing")))?)
-            }
-        };
-        let rows = rows.project(order).map_err(|error| Some(broken(&error)))?;
+    for rows in rows.map_err(|error| broken(&error))? {
+        let rows = rows.map_err(|error| broken(&error))?;
         let count = rows.num_rows() as u64;
-        let piece = Piece::Rows(Rows { split: split.clone(), offset, rows });
+        let (rows, refused) = steps.take(&rows).map_err(|(column, error)| {
+            let next = "declare another type for it, or none";
+            Some(ConnectError::failed(&*file.name, format!("its column `{column}`: {error}"), next))
+        })?;
+        let piece = Piece::Rows(Rows { split: split.clone(), offset, rows, refused });
         sender.blocking_send(piece).map_err(|_| None)?;
         offset += count;
     }
@@ -340,7 +349,7 @@ fn groups_from(metadata: &ArrowReaderMetadata, offset: u64) -> (Vec<usize>, usiz
 impl Source for ParquetSource {
     async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError> {
         loop {
-            let Rows { split, offset, rows } = match self.current.take() {
+            let Rows { split, offset, rows, mut refused } = match self.current.take() {
                 Some(rows) => rows,
                 None => match self.pieces.recv().await {
                     None => return Err(broken_off()),
@@ -358,11 +367,13 @@ impl Source for ParquetSource {
             let count = rows.num_rows().min(portion(&rows, &limits));
             let rest = rows.num_rows() - count;
             let next = offset + count as u64;
+            let mut later = refused.split_off(refused.partition_point(|(row, ..)| (*row as usize) < count));
             if rest > 0 {
+                later.iter_mut().for_each(|(row, ..)| *row -= count as u32);
                 let rows = rows.slice(count, rest);
-                self.current = Some(Rows { split: split.clone(), offset: next, rows });
+                self.current = Some(Rows { split: split.clone(), offset: next, rows, refused: later });
             }
-            let taken = self.cast(offset, rows.slice(0, count))?;
+            let taken = taken(offset, &rows.slice(0, count), refused)?;
             return self.output.pulled(taken, &split.name, Some(split.cursor(next))).map(Some);
         }
     }
@@ -374,44 +385,21 @@ fn portion(rows: &RecordBatch, limits: &PullLimits) -> usize {
     limits.records_max.min((limits.bytes_max / each).max(1)).max(1)
 }
 
-impl ParquetSource {
-    fn cast(&self, offset: u64, rows: RecordBatch) -> Result<Taken, ConnectError> {
-        let count = rows.num_rows();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.casts.len());
-        let mut refused: Vec<(u32, String)> = Vec::new();
-        for (column, cast) in rows.columns().iter().zip(&self.casts) {
-            let Some((name, kind)) = cast else {
-                columns.push(column.clone());
-                continue;
-            };
-            let (cast, failed) = cast_array(column, *kind).map_err(|error| {
-                ConnectError::failed(
-                    format!("column `{name}`"),
-                    error,
-                    "declare another type for it, or none",
-                )
-            })?;
-            columns.push(cast);
-            refused.extend(
-                failed.into_iter().map(|row| (row, format!("column `{name}`: the value is no {kind}"))),
-            );
-        }
-        if refused.is_empty() {
-            return Ok(Taken { rows: count, columns, offsets: Offsets::From(offset), refused: Vec::new() });
-        }
-        refused.sort_by_key(|(row, _)| *row);
-        refused.dedup_by_key(|(row, _)| *row);
-        let is_refused = |row: &u32| refused.binary_search_by_key(row, |(row, _)| *row).is_ok();
-        let keep: Vec<u32> = (0..count as u32).filter(|row| !is_refused(row)).collect();
-        let offsets = Offsets::These(keep.iter().map(|&row| offset + u64::from(row)).collect());
-        let rows = keep.len();
-        let keep = UInt32Array::from(keep);
-        let columns = columns.iter().map(|column| take(column, &keep, None)).collect::<Result<_, _>>();
-        let columns =
-            columns.map_err(|error| ConnectError::failed("the rows", error, "declare other types"))?;
-        let refusal = |(row, message)| Refusal::new(offset + u64::from(row), BAD_CAST, message, &[]);
-        Ok(Taken { rows, columns, offsets, refused: refused.into_iter().map(refusal).collect() })
+/// The rows without those that are refused.
+fn taken(offset: u64, rows: &RecordBatch, refused: Vec<RefusedRow>) -> Result<Taken, ConnectError> {
+    let count = rows.num_rows();
+    if refused.is_empty() {
+        let columns: Vec<ArrayRef> = rows.columns().to_vec();
+        return Ok(Taken { rows: count, columns, offsets: Offsets::From(offset), refused: Vec::new() });
     }
+    let is_refused = |row: &u32| refused.binary_search_by_key(row, |(row, ..)| *row).is_ok();
+    let keep: Vec<u32> = (0..count as u32).filter(|row| !is_refused(row)).collect();
+    let offsets = Offsets::These(keep.iter().map(|&row| offset + u64::from(row)).collect());
+    let rest = steps::pick(rows, keep)
+        .map_err(|error| ConnectError::failed("the rows", error, "declare other types"))?;
+    let refusal = |(row, code, message)| Refusal::new(offset + u64::from(row), code, message, &[]);
+    let refused = refused.into_iter().map(refusal).collect();
+    Ok(Taken { rows: rest.num_rows(), columns: rest.columns().to_vec(), offsets, refused })
 }
 
 #[cfg(test)]
@@ -428,7 +416,7 @@ mod tests {
         {
             let (sender, pieces) = mpsc::channel(1);
             let (_, output) = output(&spec, &rows, &Wanted::default()).expect("an output");
-            let mut source = ParquetSource { pieces, current: None, casts: Vec::new(), output };
+            let mut source = ParquetSource { pieces, current: None, output };
             if let Some(last) = last {
                 assert!(sender.try_send(last).is_ok());
             }

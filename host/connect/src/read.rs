@@ -150,13 +150,13 @@ impl Reading {
         let is_csv = self.format == Format::Csv;
         let declared: HashMap<&str, Option<ColumnType>> =
             spec.schema.iter().map(|(name, of_type)| (name.as_str(), *of_type)).collect();
-        let found_names: HashSet<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        let found_names: HashSet<&str> = found.iter().map(|found| found.name.as_str()).collect();
         for (column, of_type) in &spec.schema {
             let there = found_names.contains(column.as_str());
             // A field of JSON may be missing in every sampled row; its type has to come from somewhere, though.
             if !there && (is_csv && !found.is_empty() || of_type.is_none()) {
                 let mut has: Vec<_> =
-                    found.iter().take(COLUMNS_NAMED_MAX).map(|(name, _)| name.clone()).collect();
+                    found.iter().take(COLUMNS_NAMED_MAX).map(|found| found.name.clone()).collect();
                 if found.len() > has.len() {
                     has.push(format!("and {} more", found.len() - has.len()));
                 }
@@ -167,10 +167,14 @@ impl Reading {
         }
         let mut targets: Vec<Target> = found
             .iter()
-            .map(|(name, guess)| {
-                let column_type = declared.get(name.as_str()).copied().flatten();
-                let inferred = column_type.is_none();
-                Target { name: name.clone(), column_type: column_type.unwrap_or(*guess), inferred }
+            .map(|found| {
+                let declared = declared.get(found.name.as_str()).copied().flatten();
+                let column_type = match declared {
+                    // A time without an offset stays one.
+                    Some(ColumnType::Timestamp) if found.is_local => ColumnType::LocalTimestamp,
+                    declared => declared.unwrap_or(found.column_type),
+                };
+                Target { name: found.name.clone(), column_type, inferred: declared.is_none() }
             })
             .collect();
         for (name, of_type) in &spec.schema {
@@ -314,7 +318,7 @@ pub(crate) fn output(
                 indices.push(at);
                 indices.len() - 1
             });
-            Times::Column { index, name: name.clone() }
+            Times::Column { index, field: known.fields()[at].clone() }
         }
     };
     let output = Output { pipeline: spec.pipeline.clone(), stage: spec.stage.clone(), schema, times };

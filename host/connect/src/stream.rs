@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use arrow::array::{Array, ArrayRef, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef, TimestampMicrosecondType};
 use async_trait::async_trait;
 use flow::connector::{ConnectError, Cursor, PullLimits, Pulled, Source};
 use model::batch::{Batch, Column, Parts};
@@ -40,7 +40,7 @@ pub(crate) enum Times {
     /// A decoded column, by its index; those from `schema.len()` on are decoded for this alone.
     Column {
         index: usize,
-        name: String,
+        field: FieldRef,
     },
 }
 
@@ -250,6 +250,8 @@ impl Source for StreamSource {
     }
 }
 
+const NO_ZONE: Option<Arc<str>> = None;
+
 impl Output {
     /// The batch of a portion, with lineage and times. `cursor`: where the split goes on behind it.
     pub(crate) fn pulled(
@@ -267,15 +269,21 @@ impl Output {
                 let now = TimestampMicrosecondArray::from_value(now.as_micros() as i64, rows);
                 times = Some(Arc::new(now) as ArrayRef);
             }
-            Times::Column { index, name } if rows > 0 => {
+            Times::Column { index, field } if rows > 0 => {
                 let (found, _) =
-                    cast_array(&columns[*index], Kind::Times).map_err(|error| self.broken(error))?;
+                    cast_array(field, &columns[*index], Kind::Times).map_err(|error| self.broken(error))?;
+                // Times of records need not say that they are points in time.
+                let found =
+                    found.as_primitive::<TimestampMicrosecondType>().clone().with_timezone_opt(NO_ZONE);
+                let found: ArrayRef = Arc::new(found);
                 if found.logical_null_count() > 0 {
                     let keep: Vec<u32> =
                         (0..rows as u32).filter(|&row| found.is_valid(row as usize)).collect();
                     let lost = (0..rows).filter(|&row| found.is_null(row));
-                    let message =
-                        format!("column `{name}`, which `time:` names, has no timestamp in this row");
+                    let message = format!(
+                        "column `{}`, which `time:` names, has no timestamp in this row",
+                        field.name()
+                    );
                     refused
                         .extend(lost.map(|row| Refusal::new(offsets.at(row), BAD_ROW, message.clone(), &[])));
                     refused.sort_by_key(|refusal| refusal.offset);

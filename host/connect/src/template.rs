@@ -8,7 +8,7 @@
 use std::io::Write as _;
 
 use fastrand::Rng;
-use model::convert::text::write_timestamp;
+use model::convert::times::write_timestamp;
 
 /// A template, taken apart.
 #[derive(Clone, Debug, PartialEq)]

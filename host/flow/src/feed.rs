@@ -195,7 +195,9 @@ pub fn feed(batch: Batch, feed: &Feed, names: &Stream) -> Result<Fed, FeedError>
 /// Sets the key of every record; records whose JSON cannot be read for it are refused and stay in.
 pub fn set_key(batch: Batch, key: &Key) -> Result<(Batch, Vec<Rejection>), FeedError> {
     let (keys, rejections): (ArrayRef, _) = match key {
-        Key::Column(index) => (keys_of_column(&batch.columns()[*index])?, Vec::new()),
+        Key::Column(index) => {
+            (keys_of_column(batch.schema().field(*index), &batch.columns()[*index])?, Vec::new())
+        }
         Key::Pointer(pointer) => keys_of_pointer(&batch.columns()[0], pointer)?,
     };
     let parts = Parts { keys: Some(Column::new(keys)), ..batch.parts().clone() };
@@ -223,7 +225,7 @@ type Failed = Vec<(u32, &'static str)>;
 fn cast(batch: &Batch, column: &FeedColumn) -> Result<(Column, Failed), FeedError> {
     let here = &batch.columns()[column.input];
     let (ready, failed) = if column.cast {
-        let (array, failed) = cast_column(here, column.kind)?;
+        let (array, failed) = cast_column(batch.schema().field(column.input), here, column.kind)?;
         (Column::new(array), failed)
     } else {
         (here.clone(), Vec::new())

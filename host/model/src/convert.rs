@@ -5,23 +5,25 @@
 //! gives back the rows that it cannot convert, one by one, so that the rest goes on.
 //!
 //! **Typed rows as JSON** ([`JsonWriter`]): one object a row, the columns in their order. A null is written
-//! as `null`, so that every row has the same keys and a reader that samples sees all of them. Timestamps are
-//! instants and written as RFC 3339 in UTC, dates as `YYYY-MM-DD`, bytes as standard base64, columns that
-//! hold JSON as that JSON, numbers that JSON cannot say (NaN, infinities) as `null`.
+//! as `null`, so that every row has the same keys and a reader that samples sees all of them. Each type has one form,
+//! at the top and inside of lists, structs and maps ([`Form`]); docs/types.md has the table.
 //!
 //! **JSON as typed rows** ([`JsonReader`]): the inverse. A field that is absent is null; one that is not in
 //! the schema is treated as `unknown:` says; a record that is not JSON is refused as `bad-json`, one that
 //! does not fit as `bad-row`.
 
 mod cast;
+mod forms;
 mod json_check;
 mod json_read;
 mod json_scan;
 mod json_write;
 mod keys;
 pub mod text;
+pub mod times;
 
-pub use cast::{CastError, can_cast, cast_array, cast_column};
+pub use cast::{CastError, can_cast, can_convert, cast_array, cast_column, convert_array};
+pub use forms::{Form, NoForm};
 pub use json_check::is_json_text;
 pub use json_read::{JsonReader, JsonReaderError, REST, RowError, from_json};
 pub use json_scan::{Scalar, is_json, members};

@@ -27,5 +27,6 @@ mod stages;
 mod state;
 mod stopping;
 mod trying;
+mod types;
 mod verbs;
 mod watching;

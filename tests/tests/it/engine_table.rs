@@ -29,7 +29,7 @@ fn every_kind() -> Vec<(FieldSpec, ArrayRef)> {
     };
     let texts = StringArray::from(vec![Some("zéro"), None, Some(""), Some("three")]);
     let json = StringArray::from(vec![Some("{\"zéro\": [0]}"), None, Some("\"\""), Some("3")]);
-    let times = TimestampMicrosecondArray::from(vec![Some(1), None, Some(-3), Some(4)]);
+    let times = TimestampMicrosecondArray::from(vec![Some(1), None, Some(-3), Some(4)]).with_timezone("UTC");
     let column = |kind: Kind, array: ArrayRef| (field(kind.name(), kind), array);
     vec![
         column(Kind::Bools, Arc::new(BooleanArray::from(vec![Some(true), None, Some(false), Some(true)]))),

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, BooleanArray, NullBufferBuilder, PrimitiveArray, StringArray};
+use arrow::array::{
+    ArrayRef, AsArray, BinaryArray, BooleanArray, NullBufferBuilder, PrimitiveArray, StringArray,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
-use arrow::datatypes::{ArrowPrimitiveType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
-use model::convert::{is_json, text};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType,
+};
+use model::convert::{is_json, text, times};
+use model::fields::{instants, local_times};
 use model::manifest::ColumnType;
 
 use super::field::Field;
@@ -58,8 +63,9 @@ impl<'a> Portion<'a> {
         match column_type {
             ColumnType::Int => self.read_numbers::<Int64Type>(position, text::int),
             ColumnType::Float => self.read_numbers::<Float64Type>(position, text::float),
-            ColumnType::Timestamp => self.read_numbers::<TimestampMicrosecondType>(position, text::timestamp),
-            ColumnType::Date => self.read_numbers::<Date32Type>(position, text::date),
+            ColumnType::Timestamp => self.read_times(position, times::instant, instants()),
+            ColumnType::LocalTimestamp => self.read_times(position, times::local, local_times()),
+            ColumnType::Date => self.read_numbers::<Date32Type>(position, times::date),
             ColumnType::Bool => self.read_bools(position),
             ColumnType::Text => self.read_texts(position, |_| true),
             ColumnType::Json => self.read_texts(position, is_json),
@@ -97,6 +103,12 @@ impl<'a> Portion<'a> {
             valid.append_null();
         }
         Read { values: Arc::new(PrimitiveArray::<T>::new(values.into(), valid.finish())), failed }
+    }
+
+    fn read_times(&self, position: usize, parse: impl Fn(&[u8]) -> Option<i64>, data_type: DataType) -> Read {
+        let Read { values, failed } = self.read_numbers::<TimestampMicrosecondType>(position, parse);
+        let times = values.as_primitive::<TimestampMicrosecondType>().clone();
+        Read { values: Arc::new(times.with_data_type(data_type)), failed }
     }
 
     fn read_bools(&self, position: usize) -> Read {

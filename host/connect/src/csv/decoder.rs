@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, StringBuilder, UInt32Array};
 use arrow::compute::take;
 use flow::connector::{ConnectError, PullLimits};
 use memchr::memchr;
-use model::convert::{BAD_ROW, shown};
+use model::convert::{BAD_ROW, shown, times};
 use model::lineage::Offsets;
 use model::manifest::{ColumnType, UnknownFields};
 
@@ -472,6 +472,15 @@ fn misfit(line: u64, target: &Target, value: &[u8]) -> String {
         );
     }
     let mut message = format!("line {line}, column `{name}`: `{}` is no {what}", shown(value));
+    match column_type {
+        ColumnType::Timestamp if times::local(value).is_some() => {
+            message.push_str(": it has no offset from UTC; declare `local-timestamp`, or `text`");
+        }
+        ColumnType::LocalTimestamp if times::instant(value).is_some() => {
+            message.push_str(": it has an offset from UTC; declare `timestamp`, or `text`");
+        }
+        _ => {}
+    }
     if *inferred && *column_type != ColumnType::Text {
         let hint = "the type was guessed from the first rows, declare it with";
         message.push_str(&format!("; {hint} `schema: {{ {name}: text }}`"));

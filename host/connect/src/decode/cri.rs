@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringBuilder, TimestampMicrosecondArray};
 use flow::connector::{ConnectError, PullLimits};
 use memchr::{memchr, memchr_iter};
-use model::convert::{BAD_ROW, text};
+use model::convert::{BAD_ROW, times};
 use model::lineage::Offsets;
 use model::manifest::ColumnType;
 
@@ -308,7 +308,7 @@ impl<'a> Part<'a> {
         let (time, stream, tags) = (next()?, next()?, next()?);
         // A runtime may leave out the last space where there is no text.
         let text = next().unwrap_or_default();
-        let micros = text::timestamp(time).ok_or("it does not begin with a time")?;
+        let micros = times::instant(time).ok_or("it does not begin with a time")?;
         let time = std::str::from_utf8(time).map_err(|_| FORM)?;
         let stream = STREAMS.iter().position(|name| name.as_bytes() == stream).ok_or(FORM)?;
         let is_last = match tags.split(|byte| *byte == b':').next() {
@@ -355,7 +355,9 @@ impl Columns {
         let times = std::mem::take(&mut self.times);
         let column = |(kind, texts): (&CriColumn, &mut StringBuilder)| -> ArrayRef {
             match kind {
-                CriColumn::Time => Arc::new(TimestampMicrosecondArray::from(times.clone())),
+                CriColumn::Time => {
+                    Arc::new(TimestampMicrosecondArray::from(times.clone()).with_timezone("UTC"))
+                }
                 _ => Arc::new(texts.finish()),
             }
         };

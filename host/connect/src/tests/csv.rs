@@ -40,7 +40,7 @@ fn what_stands_in_the_file_comes_out() {
 fn types_are_found_and_declared() {
     let directory = tempdir().expect("a directory");
     let text = "i,f,b,d,t,s,z,j,raw\n1,1,true,2020-01-02,2020-01-02T03:04:05Z,x,007,\"{\"\"a\"\":[1]}\",\"\u{e9}\"\n\
-                -2,.5e1,FALSE,1969-12-31,2020-01-02 03:04:05.5+01:00,1,1,null,\n";
+                -2,.5e1,FALSE,1969-12-31,2020-01-02T02:04:05.500Z,1,1,null,\n";
     write_file(directory.path(), "in.csv", text);
     let declared = [("j", ColumnType::Json), ("raw", ColumnType::Bytes), ("f", ColumnType::Float)];
     let spec = declare(spec(directory.path(), "file", json!({ "path": "in.csv" })), &declared);

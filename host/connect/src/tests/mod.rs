@@ -8,9 +8,12 @@ mod follow;
 mod generate;
 pub(crate) mod http_sink;
 mod http_source;
+mod parquet_files;
 mod resume;
 mod sinks;
 mod sources;
+mod types;
+mod values;
 
 use std::path::Path;
 use std::time::Duration;

@@ -25,7 +25,7 @@ pub(super) fn sink_spec(directory: &Path, connector: &str, with: serde_json::Val
     }
 }
 
-fn open(directory: &Path, with: serde_json::Value, input: &Stream) -> Box<dyn Sink> {
+pub(super) fn open(directory: &Path, with: serde_json::Value, input: &Stream) -> Box<dyn Sink> {
     let planned = plan_sink(&sink_spec(directory, "file", with)).expect("a plan");
     planned.open(input, None).expect("a sink")
 }
@@ -42,7 +42,7 @@ pub(super) fn opaque(records: &[&str]) -> Batch {
 }
 
 /// Writes all batches and ends as a pipeline does; what was refused.
-fn write_all(sink: &mut dyn Sink, batches: &[Batch]) -> Vec<(u32, String)> {
+pub(super) fn write_all(sink: &mut dyn Sink, batches: &[Batch]) -> Vec<(u32, String)> {
     runtime().block_on(async {
         let mut refused = Vec::new();
         for batch in batches {

@@ -42,7 +42,7 @@ fn a_column_that_is_packed_with_brotli_is_named_and_the_others_are_read() {
     let output = read_wanted(&spec, &Wanted { columns: Some(vec![0]), times: false }).expect("rows");
     assert_eq!(output.records, [r#"{"n":1}"#, r#"{"n":2}"#, r#"{"n":3}"#]);
     let error = read(&spec).err().map(|error| error.to_string());
-    let expected = "brotli.parquet: its column `text` is packed with brotli, which is not unpacked here";
+    let expected = "brotli.parquet: its column `text` cannot be read: it is packed with brotli, which is not unpacked here";
     assert!(error.as_ref().is_some_and(|error| error.starts_with(expected)), "{error:?}");
 }
 

@@ -10,10 +10,12 @@ use flate2::write::GzEncoder;
 use flow::disk::DiskFile;
 use model::limits::PARQUET_GROUP_BYTES_MAX;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression as PageCompression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use super::Block;
+use crate::parquet_source::schema_to_write;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Packing {
@@ -111,7 +113,10 @@ impl Packed {
             Packing::Parquet(schema) => {
                 let pages = PageCompression::ZSTD(ZstdLevel::try_new(1).map_err(std::io::Error::other)?);
                 let properties = WriterProperties::builder().set_compression(pages).build();
-                let writer = ArrowWriter::try_new(counted, schema.clone(), Some(properties));
+                let written = schema_to_write(schema).map_err(std::io::Error::other)?;
+                let options =
+                    ArrowWriterOptions::new().with_properties(properties).with_parquet_schema(written);
+                let writer = ArrowWriter::try_new_with_options(counted, schema.clone(), options);
                 Self::Parquet(Box::new(writer.map_err(std::io::Error::other)?))
             }
         })

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flow::disk::{Disk, dir_of};
-use model::convert::text::write_timestamp;
+use model::convert::times::write_timestamp;
 use model::plan::places::Name;
 
 /// A file is full when it has reached the size or the age, whichever comes first.

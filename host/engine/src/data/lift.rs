@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array as _, ArrayRef, BinaryArray, BooleanArray, DictionaryArray, PrimitiveArray, StringArray,
-    UInt32Array,
+    Array as _, ArrayRef, AsArray as _, BinaryArray, BooleanArray, DictionaryArray, PrimitiveArray,
+    StringArray, UInt32Array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
@@ -13,7 +13,7 @@ use arrow::datatypes::{
     TimestampMicrosecondType, UInt32Type, UInt64Type,
 };
 use model::convert::{is_json_text, shown};
-use model::fields::{FieldSpec, Kind};
+use model::fields::{FieldSpec, Kind, instants};
 use model::limits;
 use model::outcome::{Emission, Forwarded, Made, Origins, Outcome, Rejection};
 use model::stage::PortPlan;
@@ -275,7 +275,9 @@ fn column(out: ColumnOut, spec: &FieldSpec, rows: usize, place: Place) -> Result
         (DataOut::F32s(list), Kind::F32s) => primitive::<Float32Type>(list, rows, nulls, place),
         (DataOut::F64s(list), Kind::F64s) => primitive::<Float64Type>(list, rows, nulls, place),
         (DataOut::Times(list), Kind::Times) => {
-            primitive::<TimestampMicrosecondType>(list, rows, nulls, place)
+            let times = primitive::<TimestampMicrosecondType>(list, rows, nulls, place)?;
+            let times = times.as_primitive::<TimestampMicrosecondType>().clone();
+            Ok(Arc::new(times.with_data_type(instants())))
         }
         (DataOut::Days(list), Kind::Days) => primitive::<Date32Type>(list, rows, nulls, place),
         (DataOut::Texts(list), Kind::Texts) => Ok(Arc::new(text_values(list, rows, nulls, place)?)),

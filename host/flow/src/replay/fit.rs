@@ -121,7 +121,7 @@ impl Fit {
                         ready.push(column.clone());
                         continue;
                     };
-                    let (array, failed) = cast_column(column, kind)?;
+                    let (array, failed) = cast_column(batch.schema().field(at), column, kind)?;
                     rejections.extend(failed.into_iter().map(|row| refused(row, field, kind)));
                     ready.push(Column::new(array));
                 }
@@ -161,7 +161,7 @@ fn columns(found: &SchemaRef, wanted: &SchemaRef) -> Result<Vec<(usize, Option<K
         let kind = FieldSpec::of(field).kind;
         if from == to {
             columns.push((at, None));
-        } else if kind.data_type().as_ref() == Some(to) && can_cast(from, kind) {
+        } else if kind.data_type().as_ref() == Some(to) && can_cast(found.field(at), kind) {
             columns.push((at, Some(kind)));
         } else {
             problems.push(format!("their column {} is {from}, and {to} is taken", named(field)));

@@ -20,8 +20,8 @@ use arrow::error::ArrowError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::json_scan::{Scalar, Scanner};
-use super::{BAD_JSON, BAD_ROW, shown, text};
+use super::json_scan::{Quoted, Scalar, Scanner};
+use super::{BAD_JSON, BAD_ROW, shown, text, times};
 use crate::batch::{Batch, BatchError, Column};
 use crate::fields::{FieldSpec, Kind};
 use crate::manifest::UnknownFields;
@@ -248,7 +248,7 @@ fn bad_row(message: String) -> RowError {
 #[derive(Debug)]
 struct Cells {
     name: Box<str>,
-    /// What the stream says; only dictionaries differ from what is gathered.
+    /// What the stream says; of texts and bytes it may differ from what is gathered, which is cast to it.
     data_type: DataType,
     nullable: bool,
     valid: NullBufferBuilder,
@@ -263,7 +263,8 @@ enum Store {
     U64s(Vec<u64>),
     F32s(Vec<f32>),
     F64s(Vec<f64>),
-    Times(Vec<i64>),
+    /// And whether they are points in time.
+    Times(Vec<i64>, bool),
     Days(Vec<i32>),
     Texts(Varlen),
     Jsons(Varlen),
@@ -280,17 +281,19 @@ impl Store {
     fn of(spec: &FieldSpec, data_type: &DataType) -> Option<Self> {
         let texts = || Varlen { bytes: Vec::new(), ends: vec![0] };
         Some(match (spec.kind, data_type) {
-            (Kind::Jsons, DataType::Utf8) => Self::Jsons(texts()),
+            (Kind::Jsons, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) => Self::Jsons(texts()),
             (_, DataType::Boolean) => Self::Bools(BooleanBufferBuilder::new(0)),
             (_, DataType::Int32) => Self::S32s(Vec::new()),
             (_, DataType::Int64) => Self::S64s(Vec::new()),
             (_, DataType::UInt64) => Self::U64s(Vec::new()),
             (_, DataType::Float32) => Self::F32s(Vec::new()),
             (_, DataType::Float64) => Self::F64s(Vec::new()),
-            (_, DataType::Timestamp(TimeUnit::Microsecond, None)) => Self::Times(Vec::new()),
+            (_, DataType::Timestamp(TimeUnit::Microsecond, zone)) => Self::Times(Vec::new(), zone.is_some()),
             (_, DataType::Date32) => Self::Days(Vec::new()),
-            (_, DataType::Utf8) | (Kind::Dictionaries, _) => Self::Texts(texts()),
-            (_, DataType::Binary) => Self::Blobs(texts()),
+            // A UUID is a text to stages, and bytes here.
+            (Kind::Texts, DataType::FixedSizeBinary(_)) => return None,
+            (Kind::Texts | Kind::Dictionaries, _) => Self::Texts(texts()),
+            (_, DataType::Binary | DataType::LargeBinary | DataType::BinaryView) => Self::Blobs(texts()),
             _ => return None,
         })
     }
@@ -341,7 +344,7 @@ impl Cells {
         match &mut self.store {
             Store::Bools(values) => values.append(false),
             Store::S32s(values) | Store::Days(values) => values.push(0),
-            Store::S64s(values) | Store::Times(values) => values.push(0),
+            Store::S64s(values) | Store::Times(values, _) => values.push(0),
             Store::U64s(values) => values.push(0),
             Store::F32s(values) => values.push(0.0),
             Store::F64s(values) => values.push(0.0),
@@ -367,14 +370,18 @@ impl Cells {
                 values.push(text::int(digits.as_bytes())?.try_into().ok()?)
             }
             (Store::S64s(values), Scalar::Number(digits)) => values.push(text::int(digits.as_bytes())?),
-            (Store::U64s(values), Scalar::Number(digits)) => values.push(digits.parse().ok()?),
-            (Store::F32s(values), Scalar::Number(digits)) => values.push(digits.parse().ok()?),
+            (Store::U64s(values), Scalar::Number(digits)) => values.push(text::unsigned(digits.as_bytes())?),
+            (Store::F32s(values), Scalar::Number(digits)) => values.push(text::float32(digits.as_bytes())?),
             (Store::F64s(values), Scalar::Number(digits)) => values.push(text::float(digits.as_bytes())?),
-            (Store::Times(values), Scalar::Text(quoted)) => {
-                values.push(text::timestamp(quoted.text()?.as_bytes())?)
+            (Store::F32s(values), Scalar::Text(quoted)) => values.push(no_number(quoted)? as f32),
+            (Store::F64s(values), Scalar::Text(quoted)) => values.push(no_number(quoted)?),
+            (Store::Times(values, zoned), Scalar::Text(quoted)) => {
+                let text = quoted.text()?;
+                let read = if *zoned { times::instant } else { times::local };
+                values.push(read(text.as_bytes())?);
             }
             (Store::Days(values), Scalar::Text(quoted)) => {
-                values.push(text::date(quoted.text()?.as_bytes())?)
+                values.push(times::date(quoted.text()?.as_bytes())?)
             }
             (Store::Texts(values), Scalar::Text(quoted)) => values.push(quoted.text()?.as_bytes()).ok()?,
             (Store::Blobs(values), Scalar::Text(quoted)) => {
@@ -397,7 +404,8 @@ impl Cells {
             Store::S64s(_) => "int",
             Store::U64s(_) => "an int that is not negative",
             Store::F32s(_) | Store::F64s(_) => "float",
-            Store::Times(_) => "timestamp (RFC 3339)",
+            Store::Times(_, true) => "timestamp (RFC 3339, with `Z` or an offset)",
+            Store::Times(_, false) => "local-timestamp (YYYY-MM-DDTHH:MM:SS, without an offset)",
             Store::Days(_) => "date (YYYY-MM-DD)",
             Store::Texts(_) => "text",
             Store::Jsons(_) => "json",
@@ -413,7 +421,7 @@ impl Cells {
         match &mut self.store {
             Store::Bools(values) => values.truncate(rows),
             Store::S32s(values) | Store::Days(values) => values.truncate(rows),
-            Store::S64s(values) | Store::Times(values) => values.truncate(rows),
+            Store::S64s(values) | Store::Times(values, _) => values.truncate(rows),
             Store::U64s(values) => values.truncate(rows),
             Store::F32s(values) => values.truncate(rows),
             Store::F64s(values) => values.truncate(rows),
@@ -435,7 +443,13 @@ impl Cells {
             Store::U64s(values) => primitive::<UInt64Type>(values, nulls)?,
             Store::F32s(values) => primitive::<Float32Type>(values, nulls)?,
             Store::F64s(values) => primitive::<Float64Type>(values, nulls)?,
-            Store::Times(values) => primitive::<TimestampMicrosecondType>(values, nulls)?,
+            Store::Times(values, _) => {
+                let times = PrimitiveArray::<TimestampMicrosecondType>::try_new(
+                    std::mem::take(values).into(),
+                    nulls,
+                )?;
+                Arc::new(times.with_data_type(self.data_type.clone()))
+            }
             Store::Days(values) => primitive::<Date32Type>(values, nulls)?,
             Store::Texts(values) | Store::Jsons(values) => {
                 let (offsets, bytes) = values.finish();
@@ -448,9 +462,24 @@ impl Cells {
             }
             Store::Blobs(values) => {
                 let (offsets, bytes) = values.finish();
-                Arc::new(BinaryArray::try_new(offsets, bytes, nulls)?)
+                let blobs = BinaryArray::try_new(offsets, bytes, nulls)?;
+                if self.data_type == DataType::Binary {
+                    Arc::new(blobs)
+                } else {
+                    cast(&blobs, &self.data_type)?
+                }
             }
         })
+    }
+}
+
+/// What JSON has no number for.
+fn no_number(quoted: Quoted<'_>) -> Option<f64> {
+    match quoted.raw() {
+        "NaN" => Some(f64::NAN),
+        "Infinity" => Some(f64::INFINITY),
+        "-Infinity" => Some(f64::NEG_INFINITY),
+        _ => None,
     }
 }
 

@@ -4,32 +4,24 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder};
+use arrow::datatypes::Field;
 
 use super::cast::{CastError, cast_column};
 use super::json_scan::{Malformed, Scalar, members};
 use super::{BAD_JSON, shown};
 use crate::batch::Column;
-use crate::fields::Kind;
+use crate::fields::{FieldSpec, Kind};
 use crate::outcome::Rejection;
 
-/// Keys from a column, one a row: the bytes of a text or a blob, the JSON form without quotes of anything
-/// else. A null is no key.
-pub fn keys_of_column(column: &Column) -> Result<ArrayRef, CastError> {
-    let flat = column.flat()?;
-    let to = match Kind::of(flat.data_type()) {
-        Kind::Blobs => Kind::Blobs,
-        Kind::Texts | Kind::Dictionaries => Kind::Texts,
-        _ => Kind::Jsons,
-    };
-    let (values, _) = cast_column(&Column::new(flat), to)?;
+/// Keys from a column, one a row: the bytes of a blob, the text of anything else. A null is no key.
+pub fn keys_of_column(field: &Field, column: &Column) -> Result<ArrayRef, CastError> {
+    let to = if FieldSpec::of(field).kind == Kind::Blobs { Kind::Blobs } else { Kind::Texts };
+    let (values, _) = cast_column(field, column, to)?;
     if to == Kind::Blobs {
         return Ok(values);
     }
-    let mut keys = BinaryBuilder::with_capacity(values.len(), 16 * values.len());
-    for text in values.as_string::<i32>() {
-        keys.append_option(text.map(|text| if to == Kind::Jsons { text.trim_matches('"') } else { text }));
-    }
-    Ok(Arc::new(keys.finish()))
+    let (offsets, bytes, nulls) = values.as_string::<i32>().clone().into_parts();
+    Ok(Arc::new(BinaryArray::try_new(offsets, bytes, nulls)?))
 }
 
 /// Why a text is no JSON pointer.
@@ -127,14 +119,15 @@ mod tests {
             (Arc::new(StringArray::from(vec![Some("\"a\""), None])), &[Some("\"a\""), None]),
             (Arc::new(Int64Array::from(vec![Some(-7), None])), &[Some("-7"), None]),
             (
-                Arc::new(TimestampMicrosecondArray::from(vec![0, 1])),
+                Arc::new(TimestampMicrosecondArray::from(vec![0, 1]).with_timezone("UTC")),
                 &[Some("1970-01-01T00:00:00Z"), Some("1970-01-01T00:00:00.000001Z")],
             ),
             (Arc::new(BinaryArray::from(vec![&b"x"[..], b""])), &[Some("x"), Some("")]),
         ];
         for (values, expected) in cases {
             let what = values.data_type().to_string();
-            let keys = keys_of_column(&Column::new(values)).expect("keys");
+            let field = Field::new("k", values.data_type().clone(), true);
+            let keys = keys_of_column(&field, &Column::new(values)).expect("keys");
             let keys: Vec<_> =
                 keys.as_binary::<i32>().iter().map(|key| key.map(String::from_utf8_lossy)).collect();
             assert_eq!(keys.iter().map(|key| key.as_deref()).collect::<Vec<_>>(), expected, "{what}");

@@ -278,7 +278,11 @@ enum ColumnType {
     Int,
     Float,
     Text,
+    /// A point in time: its text has `Z` or an offset. Where all texts at the beginning have none, as
+    /// `local-timestamp`.
     Timestamp,
+    /// A date and a time of day without a zone.
+    LocalTimestamp,
     Date,
     Bytes,
     Json,

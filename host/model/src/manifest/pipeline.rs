@@ -214,19 +214,23 @@ pub enum ColumnType {
     Int,
     Float,
     Text,
+    /// A point in time.
     Timestamp,
+    /// A date and a time of day, in whatever zone.
+    LocalTimestamp,
     Date,
     Bytes,
     Json,
 }
 
 impl ColumnType {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Bool,
         Self::Int,
         Self::Float,
         Self::Text,
         Self::Timestamp,
+        Self::LocalTimestamp,
         Self::Date,
         Self::Bytes,
         Self::Json,
@@ -239,6 +243,7 @@ impl ColumnType {
             Self::Float => "float",
             Self::Text => "text",
             Self::Timestamp => "timestamp",
+            Self::LocalTimestamp => "local-timestamp",
             Self::Date => "date",
             Self::Bytes => "bytes",
             Self::Json => "json",

@@ -376,7 +376,7 @@ impl DraftStage {
 fn feed_column(schema: &SchemaRef, spec: &FieldSpec, index: usize, wanted: &[usize]) -> FeedColumn {
     let field = schema.field(index);
     let here = FieldSpec::of(field).kind;
-    let as_it_is = Some(field.data_type()) == spec.kind.data_type().as_ref();
+    let as_it_is = spec.kind.holds(field.data_type());
     let same = here == spec.kind || (here == Kind::Jsons && spec.kind == Kind::Texts);
     FeedColumn {
         input: rank(wanted, index),

@@ -287,7 +287,7 @@ impl<'p> Planner<'p> {
             Stream::Opaque => Some("its records are opaque: there are no columns".to_owned()),
             Stream::Rows(schema) => match schema.field_with_name(column) {
                 Err(_) => Some(no_column(column, schema)),
-                Ok(field) if !can_cast(field.data_type(), Kind::Times) => {
+                Ok(field) if !can_cast(field, Kind::Times) => {
                     Some(format!("`{column}` is {}, which is no time", field.data_type()))
                 }
                 Ok(_) => None,
@@ -372,7 +372,7 @@ impl<'p> Planner<'p> {
                 // Of a flood of problems only the first are shown, and looking for the name that was meant is slow.
                 None if self.problems.len() > limits::DIAGNOSTICS_MAX => "no such column comes".to_owned(),
                 None => no_column(&spec.name, schema),
-                Some(field) if !can_cast(field.data_type(), spec.kind) => {
+                Some(field) if !can_cast(field, spec.kind) => {
                     format!("`{}` is {}, which cannot be cast to {}", spec.name, field.data_type(), spec.kind)
                 }
                 Some(_) => continue,

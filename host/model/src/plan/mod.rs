@@ -18,7 +18,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 pub use forward::{Answer, Ask, Planner};
 
-use crate::fields::{FieldSpec, Kind};
+use crate::fields::{FieldSpec, Kind, local_times};
 use crate::manifest::{ColumnDecl, ColumnType, UnknownFields};
 use crate::outcome::OutputShape;
 use crate::stage::{Role, SinkPlan, TransformPlan};
@@ -212,6 +212,7 @@ impl Stream {
 /// The Arrow field of a declared column.
 pub fn declared_field(name: &str, column_type: ColumnType) -> Field {
     let kind = match column_type {
+        ColumnType::LocalTimestamp => return Field::new(name, local_times(), true),
         ColumnType::Bool => Kind::Bools,
         ColumnType::Int => Kind::S64s,
         ColumnType::Float => Kind::F64s,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flow::letters::wall_clock;
-use model::convert::text::{date, timestamp};
+use model::convert::times::{date, timestamp};
 use model::manifest;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

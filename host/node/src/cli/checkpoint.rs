@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use flow::checkpoint::{CheckpointError, RedbStore, Standing, Summary};
-use model::convert::text::write_timestamp;
+use model::convert::times::write_timestamp;
 use model::plain;
 use serde_json::{Value, json};
 

@@ -4,12 +4,11 @@ use arrow::datatypes::Field;
 use super::*;
 use crate::batch::Parts;
 use crate::convert::{JsonWriter, to_json};
-use crate::fields::EXTENSION_NAME;
+use crate::fields::Meaning;
 use crate::lineage::{Lineage, Offsets, SourceRows};
 
 fn json_field(name: &str) -> Field {
-    let marked = [(EXTENSION_NAME.to_owned(), crate::fields::EXTENSION_JSON.to_owned())];
-    Field::new(name, DataType::Utf8, true).with_metadata(marked.into())
+    Meaning::Json.mark(Field::new(name, DataType::Utf8, true))
 }
 
 fn every_type() -> SchemaRef {
@@ -21,7 +20,8 @@ fn every_type() -> SchemaRef {
         Field::new("u64", DataType::UInt64, true),
         Field::new("f32", DataType::Float32, true),
         Field::new("f64", DataType::Float64, true),
-        Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new("time", crate::fields::instants(), true),
+        Field::new("local", crate::fields::local_times(), true),
         Field::new("day", DataType::Date32, true),
         Field::new("text", DataType::Utf8, true),
         json_field("json"),
@@ -44,8 +44,8 @@ fn opaque(records: &[&str]) -> Batch {
 #[test]
 fn every_type_survives_the_way_through_json() {
     let records = [
-        r#"{"bool":true,"s32":-5,"s64":9007199254740993,"u64":18446744073709551615,"f32":1.5,"f64":0.1,"time":"2020-01-01T00:00:00.000001Z","day":"1969-12-31","text":"a\"é","json":[1,{"x":null}],"dict":"d","blob":"/wA="}"#,
-        r#"{"bool":null,"s32":null,"s64":null,"u64":null,"f32":null,"f64":null,"time":null,"day":null,"text":null,"json":null,"dict":null,"blob":null}"#,
+        r#"{"bool":true,"s32":-5,"s64":9007199254740993,"u64":18446744073709551615,"f32":1.5,"f64":0.1,"time":"2020-01-01T00:00:00.000001Z","local":"2020-01-01T00:00:00","day":"1969-12-31","text":"a\"é","json":[1,{"x":null}],"dict":"d","blob":"/wA="}"#,
+        r#"{"bool":null,"s32":null,"s64":null,"u64":null,"f32":null,"f64":null,"time":null,"local":null,"day":null,"text":null,"json":null,"dict":null,"blob":null}"#,
     ];
     let schema = every_type();
     let all: Vec<usize> = (0..schema.fields().len()).collect();
@@ -66,6 +66,11 @@ fn records_that_do_not_fit_are_refused_one_by_one() {
         (r#"{"s64":"1"}"#, Some((BAD_ROW, "`s64` is a text"))),
         (r#"{"s64":1.5}"#, Some((BAD_ROW, "declare another type"))),
         (r#"{"s32":3000000000}"#, Some((BAD_ROW, "32-bit"))),
+        (r#"{"f64":9007199254740993}"#, Some((BAD_ROW, "does not fit float"))),
+        (r#"{"f64":1e400}"#, Some((BAD_ROW, "does not fit float"))),
+        (r#"{"f64":"nan"}"#, Some((BAD_ROW, "does not fit float"))),
+        (r#"{"time":"2020-01-01T00:00:00"}"#, Some((BAD_ROW, "an offset"))),
+        (r#"{"local":"2020-01-01T00:00:00+01:00"}"#, Some((BAD_ROW, "without an offset"))),
         (r#"{"text":"half","time":"yesterday"}"#, Some((BAD_ROW, "RFC 3339"))),
         (r#"{"text":"2","s64":1,"s64":2}"#, Some((BAD_ROW, "there twice"))),
         (r#"{"text":"2","other":2}"#, Some((BAD_ROW, "`other` is not in the schema"))),
@@ -81,7 +86,11 @@ fn records_that_do_not_fit_are_refused_one_by_one() {
     let records: Vec<&str> = cases.iter().map(|(record, _)| *record).collect();
     let (typed, rejections) = from_json(&opaque(&records), &mut reader).expect("a batch");
     assert_eq!(typed.rows(), 2);
-    assert_eq!(typed.lineage().origin(1).offset, 11, "the rows that are left are not the ones that fit");
+    assert_eq!(
+        typed.lineage().origin(1).offset,
+        cases.len() as u64 - 1,
+        "the rows that are left are not the ones that fit"
+    );
     let mut rejections = rejections.iter();
     for (row, (record, refused)) in cases.iter().enumerate() {
         let Some((code, part)) = refused else { continue };
@@ -94,7 +103,7 @@ fn records_that_do_not_fit_are_refused_one_by_one() {
 #[test]
 fn unwanted_columns_are_not_decoded() {
     let schema = every_type();
-    let mut reader = JsonReader::new(&schema, &[8], UnknownFields::Reject).expect("a reader");
+    let mut reader = JsonReader::new(&schema, &[9], UnknownFields::Reject).expect("a reader");
     reader.push(br#"{"s64":"no number at all","text":"x","day":true}"#).expect("only `text` is looked at");
     let columns = reader.take().expect("columns");
     assert_eq!(columns.len(), 1);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use flow::letters::{Entry, Filter, Kept, LettersError, Outcome, Reading};
-use model::convert::text::write_timestamp;
+use model::convert::times::write_timestamp;
 use model::ids::RecordId;
 use serde_json::Value;
 

@@ -1,0 +1,143 @@
+//! From the rows of one file to those of the stream: columns in their order, of their types, and the rows that do not fit.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Decimal256Array, UInt32Array, new_null_array};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{CastOptions, cast_with_options, take_record_batch};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef, i256};
+use arrow::error::ArrowError;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use model::convert::{BAD_CAST, BAD_ROW, CastError, convert_array};
+use model::fields::{FieldSpec, Meaning};
+
+use super::checks::misfits;
+use super::schema::{WIDE, Wide};
+
+/// A row that is none, the code, and why.
+pub(super) type RefusedRow = (u32, &'static str, String);
+
+/// What is done with each column that is wanted of a file.
+pub(super) struct Steps {
+    schema: SchemaRef,
+    /// Indices of the columns that are read of the file, ascending.
+    columns: Vec<usize>,
+    steps: Vec<Step>,
+}
+
+struct Step {
+    /// Where the column is among those that are read. None where the file lacks it.
+    at: Option<usize>,
+    /// As it is in the file.
+    found: Field,
+    to: FieldRef,
+    /// Whether the manifest declares the type, so that the column is not just widened.
+    declared: bool,
+    /// Of integers of 128 bits: whether they have a sign.
+    wide: Option<bool>,
+}
+
+impl Steps {
+    /// `given`: the columns of the stream that are wanted, and whether the manifest declares their types.
+    pub(super) fn new(given: &[(bool, FieldRef)], file: &Schema, wide: &Wide) -> Self {
+        let there = model::fields::places(file);
+        let places: Vec<Option<usize>> =
+            given.iter().map(|(_, to)| there.get(to.name().as_str()).copied()).collect();
+        let mut columns: Vec<usize> = places.iter().flatten().copied().collect();
+        columns.sort_unstable();
+        columns.dedup();
+        let step = |((declared, to), place): (&(bool, FieldRef), &Option<usize>)| Step {
+            at: place.and_then(|place| columns.binary_search(&place).ok()),
+            found: place.map_or((**to).clone(), |place| file.field(place).clone()),
+            to: to.clone(),
+            declared: *declared,
+            wide: wide.get(to.name()).copied(),
+        };
+        let steps = given.iter().zip(&places).map(step).collect();
+        let schema = Schema::new(given.iter().map(|(_, to)| to.clone()).collect::<Vec<_>>());
+        Self { schema: Arc::new(schema), columns, steps }
+    }
+
+    /// Indices of the columns to read.
+    pub(super) fn columns(&self) -> Vec<usize> {
+        self.columns.clone()
+    }
+
+    /// Rows of the stream, and those of them that are none, ascending, with the reason. An error is one of a column.
+    pub(super) fn take(
+        &self,
+        rows: &RecordBatch,
+    ) -> Result<(RecordBatch, Vec<RefusedRow>), (String, CastError)> {
+        let mut columns = Vec::with_capacity(self.steps.len());
+        let mut refused: Vec<RefusedRow> = Vec::new();
+        for step in &self.steps {
+            let of_column = |error| (step.to.name().clone(), error);
+            let Some(at) = step.at else {
+                columns.push(new_null_array(step.to.data_type(), rows.num_rows()));
+                continue;
+            };
+            let (column, failed) = step.convert(rows.column(at)).map_err(of_column)?;
+            columns.push(column);
+            let name = step.to.name();
+            let what = FieldSpec::of(&step.to).to_string();
+            let of_row = |row| (row, BAD_CAST, format!("column `{name}`: the value is none of `{what}`"));
+            refused.extend(failed.into_iter().map(of_row));
+            let misfits = misfits(&step.found, rows.column(at)).into_iter();
+            refused.extend(misfits.map(|(row, why)| (row, BAD_ROW, format!("column `{name}`: {why}"))));
+        }
+        refused.sort_by_key(|(row, ..)| *row);
+        refused.dedup_by_key(|(row, ..)| *row);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options);
+        Ok((rows.map_err(|error| (String::new(), error.into()))?, refused))
+    }
+}
+
+impl Step {
+    fn convert(&self, column: &ArrayRef) -> Result<(ArrayRef, Vec<u32>), CastError> {
+        let wide;
+        let column = match self.wide {
+            Some(signed) => {
+                wide = integers(column, signed)?;
+                &wide
+            }
+            None => column,
+        };
+        let to = self.to.data_type();
+        let is_same = Meaning::of(&self.found) == Meaning::of(&self.to);
+        if is_same && column.data_type() == to {
+            return Ok((column.clone(), Vec::new()));
+        }
+        if self.declared {
+            return convert_array(&self.found, column, &self.to);
+        }
+        let options = CastOptions { safe: true, ..CastOptions::default() };
+        let cast = cast_with_options(column, to, &options)?;
+        let (before, after) = (column.logical_nulls(), cast.logical_nulls());
+        let is_null =
+            |nulls: &Option<NullBuffer>, row| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+        let failed = (0..cast.len()).filter(|&row| is_null(&after, row) && !is_null(&before, row));
+        let failed = failed.map(|row| row as u32).collect();
+        Ok((cast, failed))
+    }
+}
+
+/// Integers of 128 bits, the lowest byte first, as decimals.
+fn integers(column: &ArrayRef, signed: bool) -> Result<ArrayRef, ArrowError> {
+    let number = |bytes: &[u8]| {
+        let bytes: [u8; 16] = bytes.try_into().unwrap_or_default();
+        if signed {
+            i256::from_i128(i128::from_le_bytes(bytes))
+        } else {
+            i256::from_parts(u128::from_le_bytes(bytes), 0)
+        }
+    };
+    let values = column.as_fixed_size_binary().iter().map(|bytes| bytes.map(number));
+    let decimals: Decimal256Array = values.collect();
+    Ok(Arc::new(decimals.with_data_type(WIDE)))
+}
+
+/// These rows and no others.
+pub(super) fn pick(rows: &RecordBatch, keep: Vec<u32>) -> Result<RecordBatch, ArrowError> {
+    take_record_batch(rows, &UInt32Array::from(keep))
+}
