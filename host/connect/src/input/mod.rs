@@ -11,7 +11,6 @@ mod gzip;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc as sync;
@@ -110,16 +109,7 @@ impl Pieces {
         let (spent, buffers) = sync::sync_channel(READ_AHEAD + 2);
         let feeder = Feeder { pieces: sender, buffers };
         let name = "source-input".to_owned();
-        let read = move || {
-            // The end of this thread would look like the end of the input.
-            let read = catch_unwind(AssertUnwindSafe(|| feeder.run(input)));
-            if read.is_err() {
-                let next = "this is a defect of Conveyor: report what it prints above";
-                let broke = ConnectError::failed("the reading thread", "it broke off", next);
-                let _ = feeder.send(Piece::Failed(broke));
-            }
-        };
-        let spawned = thread::Builder::new().name(name).spawn(read);
+        let spawned = thread::Builder::new().name(name).spawn(move || feeder.run(input));
         spawned.map_err(|error| {
             ConnectError::failed("the reading thread", error, "free some memory or threads")
         })?;

@@ -15,7 +15,7 @@ use flow::fault::{self, Point};
 use model::plan::places::Name;
 
 use super::durable::{
-    check_writable, checksum, directory_of, has_open_line, length, remove, remove_leftovers,
+    check_writable, checksum, directory_of, has_open_line, length, open_cut, remove, remove_leftovers,
 };
 use super::file::{FileOptions, IfExists, failed};
 use super::packed::{Packed, Packing, Place, Written};
@@ -200,7 +200,8 @@ impl OneFile {
     fn put_parts(&self, parts: &[Part]) -> Result<(), ConnectError> {
         for part in parts {
             let path = self.part(part.number);
-            let put = if part.replaces { self.become_target(&path) } else { self.append(&path, part) };
+            let put =
+                if part.replaces { self.become_target(&path, part.bytes) } else { self.append(&path, part) };
             match put {
                 Ok(()) => {}
                 Err(Put::NoPart) => self.was_put(part, &path)?,
@@ -222,7 +223,11 @@ impl OneFile {
         Err(Lost::NoPart(path.display().to_string()).of(&self.target))
     }
 
-    fn become_target(&self, part: &Path) -> Result<(), Put> {
+    fn become_target(&self, part: &Path, bytes: u64) -> Result<(), Put> {
+        // What the token does not know of is not to be taken for what somebody has written behind it.
+        if length(&*self.disk, part)? > Some(bytes) {
+            open_cut(&*self.disk, part, bytes)?;
+        }
         match self.disk.rename(part, &self.target) {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Put::NoPart),
             renamed => {
