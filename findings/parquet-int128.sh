@@ -1,9 +1,9 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Polars writes Parquet files that PyArrow cannot open, columns of other types included.
 #
 # A column of Int128 is FIXED_LEN_BYTE_ARRAY(16) without an annotation, which every reader of Parquet can read. Beside it
 # stands a schema of Arrow that calls it an integer of 128 bits, which Arrow's format has not. One would expect a reader to
-# leave such a hint alone: PyArrow refuses the file, and the crate arrow-ipc 59 panics.
+# leave such a hint alone: PyArrow refuses the whole file.
 #
 # What follows: write such a column as a decimal or as text where somebody else reads the file.
 set -euo pipefail

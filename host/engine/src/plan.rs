@@ -351,7 +351,7 @@ mod tests {
         for (name, expected) in [
             ("main", None),
             ("late-2", None),
-            ("a\nb", Some("output ports: name 1, `a b`: '\\n' cannot stand in a name")),
+            ("a\nb", Some("output ports: name 1, `a\\nb`: '\\n' cannot stand in a name")),
             ("Main", Some("'M' cannot stand in a name")),
             (&"x".repeat(900_000), Some("at most 63 characters, this one has 900000")),
         ] {

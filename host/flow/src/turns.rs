@@ -217,15 +217,31 @@ mod tests {
     use super::*;
 
     /// Works for `turn` between yields until `until`; how long it worked.
-    async fn work(turn: Duration, until: Instant) -> Duration {
+    async fn work_until(turn: Duration, until: Instant) -> Duration {
         let mut worked = Duration::ZERO;
         while Instant::now() < until {
-            let started = thread_time();
-            while thread_time() - started < turn {
-                std::hint::spin_loop();
-            }
-            worked += thread_time() - started;
-            tokio::task::yield_now().await;
+            worked += spin(turn).await;
+        }
+        worked
+    }
+
+    async fn spin(turn: Duration) -> Duration {
+        let started = thread_time();
+        while thread_time() - started < turn {
+            std::hint::spin_loop();
+        }
+        let worked = thread_time() - started;
+        tokio::task::yield_now().await;
+        worked
+    }
+
+    /// Works for `turn` between yields until its thread has worked for `all`, whoever for; how long it worked. What others
+    /// do on the machine meanwhile makes it take longer and changes no share.
+    async fn work(turn: Duration, all: Duration) -> Duration {
+        let until = thread_time() + all;
+        let mut worked = Duration::ZERO;
+        while thread_time() < until {
+            worked += spin(turn).await;
         }
         worked
     }
@@ -233,10 +249,10 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipeline_with_short_turns_gets_its_share_beside_one_with_long_ones() {
         let turns = Turns::new(1);
-        let until = Instant::now() + Duration::from_millis(600);
+        let all = Duration::from_millis(600);
         let (light, heavy) = (turns.join(100), turns.join(300));
-        let light = light.take_turns(work(Duration::from_millis(5), until));
-        let heavy = heavy.take_turns(work(Duration::from_micros(50), until));
+        let light = light.take_turns(work(Duration::from_millis(5), all));
+        let heavy = heavy.take_turns(work(Duration::from_micros(50), all));
         let (light, heavy) = tokio::join!(tokio::spawn(light), tokio::spawn(heavy));
         let (light, heavy) = (light.expect("it ran").as_secs_f64(), heavy.expect("it ran").as_secs_f64());
         let share = heavy / (light + heavy);
@@ -260,7 +276,7 @@ mod tests {
         let until = Instant::now() + Duration::from_millis(400);
         let (light, heavy) = (turns.join(100), turns.join(100));
         let light = tokio::spawn(light.take_turns(work_now_and_then(until)));
-        let heavy = tokio::spawn(heavy.take_turns(work(Duration::from_millis(5), until)));
+        let heavy = tokio::spawn(heavy.take_turns(work_until(Duration::from_millis(5), until)));
         light.await.expect("it ran");
         let worked = heavy.await.expect("it ran");
         assert!(worked > Duration::from_millis(200), "it worked for {worked:?} of 400 ms, next to nobody");
@@ -272,11 +288,10 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let shares = runtime.expect("a runtime").block_on(async {
             let turns = Turns::new(1);
-            let until = Instant::now() + Duration::from_millis(800);
-            let turn = Duration::from_millis(8);
+            let (turn, all) = (Duration::from_millis(8), Duration::from_millis(800));
             let (light, heavy) = (turns.join(100), turns.join(300));
-            let light = tokio::spawn(light.take_turns(work(turn, until)));
-            let heavy = tokio::spawn(heavy.take_turns(work(turn, until)));
+            let light = tokio::spawn(light.take_turns(work(turn, all)));
+            let heavy = tokio::spawn(heavy.take_turns(work(turn, all)));
             (light.await.expect("it ran").as_secs_f64(), heavy.await.expect("it ran").as_secs_f64())
         });
         let share = shares.1 / (shares.0 + shares.1);
