@@ -228,8 +228,8 @@ fn a_stage_of_another_world_is_none() {
         )
     };
     for (text, says) in [
-        (lies("$f", "open"), "`describe` of `transform` is not what the contract says"),
-        (lies("$g", "open"), "`describe` of `transform` is not what the contract says"),
+        (lies("$f", "open"), "`describe` of `about` is not what the contract says"),
+        (lies("$g", "open"), "`describe` of `about` is not what the contract says"),
         (lies("$f", "opened"), "`open` of `transform`"),
     ] {
         is_refused(&here, wat::parse_str(&text).expect("text"), says);

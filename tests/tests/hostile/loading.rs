@@ -230,7 +230,7 @@ stopped! {
     loop_in_plan: "loop-in-plan", 150, "timed-out", "it ran for 150 ms";
     loop_in_open: "loop-in-open", 150, "timed-out", "it ran for 150 ms";
     port_name_huge: "port-name-huge", 0, "bad-answer", "a name has at most 63 characters, this one has 900000";
-    port_name_lines: "port-name-lines", 0, "bad-answer", "output ports: name 0, `main  [2Jdone`: '\\n' cannot stand in a name";
+    port_name_lines: "port-name-lines", 0, "bad-answer", "output ports: name 0, `main\\n\\u{1b}[2Jdone`: '\\n' cannot stand in a name";
     memory_first: "memory-first", 0, "out-of-memory", "more than 67108864 bytes";
     memories_too_many: "memories-too-many", 0, "refused", "memories count of 5 exceeds the per-instance limit of 4";
     schema_doubles: "schema-doubles", 0, "refused", "stand for more than 100000 schemas";
