@@ -49,7 +49,7 @@ pub fn run(places: &Places, asked: &Asked) -> Result<()> {
     setup::host()?;
     setup::debian::ensure("valgrind", &["valgrind"])?;
     guests::build(places)?;
-    let after = Build::of(&places.root, &places.cache, places)?;
+    let after = Build::of(&places.root, &places.cache, &places.target)?;
     let before = earlier(places, &asked.revision)?;
     let rows = after.rows()?;
     let known = before.rows()?;
@@ -78,7 +78,8 @@ struct Build {
     cache_home: PathBuf,
 }
 
-/// An earlier revision with a clone, a cache and guests of its own; tools and fetched data are shared.
+/// An earlier revision with a clone, a build directory, a cache and guests of its own; tools and fetched data are
+/// shared.
 fn earlier(places: &Places, revision: &str) -> Result<Build> {
     let git = |directory: &Path, args: &[&str]| {
         let mut command = Command::new("git");
@@ -109,19 +110,25 @@ fn earlier(places: &Places, revision: &str) -> Result<Build> {
         let mut copy = Command::new("cp");
         step::run("copy guests", copy.arg("-a").arg(&places.guests).arg(cache.join("guests")))?;
     }
+    // One build directory for both would be a trap: cargo tells the clones apart by the times of their files alone.
+    let target = home.join("target");
+    if !target.exists() {
+        let mut link = Command::new("cp");
+        step::run("link what is compiled", link.arg("-al").arg(&places.target).arg(&target))?;
+    }
     step::run(
         &format!("build guests as of {revision}"),
         Command::new(cargo())
             .args(["run", "--quiet", "--release", "--package", "xtask", "--", "guests"])
             .current_dir(&tree)
-            .env("CARGO_TARGET_DIR", &places.target)
+            .env("CARGO_TARGET_DIR", &target)
             .env("XDG_CACHE_HOME", home.join("cache")),
     )?;
-    Build::of(&tree, &cache, places)
+    Build::of(&tree, &cache, &target)
 }
 
 impl Build {
-    fn of(tree: &Path, cache: &Path, places: &Places) -> Result<Self> {
+    fn of(tree: &Path, cache: &Path, target: &Path) -> Result<Self> {
         let step = format!("build the benches of {}", tree.display());
         step::say(&step);
         let built = step::quiet(
@@ -130,7 +137,7 @@ impl Build {
                 .args(["bench", "--quiet", "--package", "benches", "--bench", "once", "--no-run"])
                 .args(["--message-format", "json"])
                 .current_dir(tree)
-                .env("CARGO_TARGET_DIR", &places.target),
+                .env("CARGO_TARGET_DIR", target),
         )?;
         let program = String::from_utf8_lossy(&built)
             .lines()

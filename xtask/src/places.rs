@@ -1,6 +1,6 @@
 //! Where things are: the clone, and the cache beside it that holds everything which is built or fetched.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -18,9 +18,10 @@ pub struct Places {
 
 impl Places {
     pub fn find() -> Result<Places> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .context("the directory of xtask has no parent: is the clone whole?")?;
+        // Asked as it runs: clones that share a build directory share the executable too.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        let root = package.parent().context("the directory of xtask has no parent: is the clone whole?")?;
         let cache = match absolute("XDG_CACHE_HOME") {
             Some(cache) => cache,
             None => absolute("HOME")

@@ -207,6 +207,9 @@ pub(crate) fn infer_csv(
         }
         let places: HashMap<&str, usize> =
             found.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        let placed = |(name, guess)| places.get(String::as_str(name)).map(|&place| (place, guess));
+        let mut guesses: Vec<(usize, &mut Guess)> =
+            columns.iter_mut().map(|(name, guess)| (&*name, guess)).filter_map(placed).collect();
         let body = if header { first + 1 } else { first };
         let rows: Vec<usize> = (body..index.rows()).filter(filled).take(rows_left).collect();
         rows_left -= rows.len();
@@ -214,10 +217,9 @@ pub(crate) fn infer_csv(
             if index.fields(row) != found.len() {
                 continue;
             }
-            for (name, guess) in &mut columns {
-                let Some(&place) = places.get(name.as_str()) else { continue };
-                let (start, end) = index.field(index.first_field(row) + place);
-                let field = Field::of(data, start, end, place + 1 == found.len(), dialect.quote);
+            for (place, guess) in &mut guesses {
+                let (start, end) = index.field(index.first_field(row) + *place);
+                let field = Field::of(data, start, end, *place + 1 == found.len(), dialect.quote);
                 if field.is_absent() || !field.is_quoted() && field.plain() == null {
                     continue;
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BinaryArray, BooleanArray, NullBufferBuilder, PrimitiveArray, StringArray,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, BooleanBufferBuilder, PrimitiveArray, StringArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
@@ -50,13 +50,16 @@ impl<'a> Portion<'a> {
         Field::of(self.data, start, end, position + 1 == self.fields, self.quote)
     }
 
+    /// What stands where a text is null.
     #[inline]
-    pub(super) fn is_null(&self, field: Field<'_>, of_text: bool) -> bool {
-        match (self.null, field.plain()) {
-            (_, None) => false,
-            (None, Some(raw)) => raw.is_empty(),
-            (Some(null), Some(raw)) => raw == null || !of_text && raw.is_empty(),
-        }
+    pub(super) fn null_text(&self) -> &'a [u8] {
+        self.null.unwrap_or_default()
+    }
+
+    /// Whether a field of a column of anything but text is a null.
+    #[inline]
+    fn is_null(&self, field: Field<'_>) -> bool {
+        field.plain().is_some_and(|raw| raw.is_empty() || Some(raw) == self.null)
     }
 
     pub(super) fn read(&self, position: usize, column_type: ColumnType) -> Read {
@@ -80,29 +83,27 @@ impl<'a> Portion<'a> {
     ) -> Read {
         let count = self.rows.len();
         let mut values = Vec::with_capacity(count);
-        let mut valid = NullBufferBuilder::new(count);
         let mut failed = Vec::new();
         // The text of a null may well be a number, such as -1; `NA` is none, and need not be looked for.
         let null_is_number = self.null.is_some_and(|null| parse(null).is_some());
-        for row in 0..count {
+        let nulls = nulls(count, |row| {
             let field = self.field(row, position);
             let value = match field.plain() {
                 Some(raw) => parse(raw),
                 None => parse(&field.bytes()),
             };
             if let Some(value) = value {
-                if !null_is_number || !self.is_null(field, false) {
+                if !null_is_number || !self.is_null(field) {
                     values.push(value);
-                    valid.append_non_null();
-                    continue;
+                    return true;
                 }
-            } else if !self.is_null(field, false) {
+            } else if !self.is_null(field) {
                 failed.push(row as u32);
             }
             values.push(T::default_value());
-            valid.append_null();
-        }
-        Read { values: Arc::new(PrimitiveArray::<T>::new(values.into(), valid.finish())), failed }
+            false
+        });
+        Read { values: Arc::new(PrimitiveArray::<T>::new(values.into(), nulls)), failed }
     }
 
     fn read_times(&self, position: usize, parse: impl Fn(&[u8]) -> Option<i64>, data_type: DataType) -> Read {
@@ -113,19 +114,19 @@ impl<'a> Portion<'a> {
 
     fn read_bools(&self, position: usize) -> Read {
         let count = self.rows.len();
-        let mut valid = NullBufferBuilder::new(count);
+        let mut values = BooleanBufferBuilder::new(count);
         let mut failed = Vec::new();
-        let values = BooleanBuffer::collect_bool(count, |row| {
+        let nulls = nulls(count, |row| {
             let field = self.field(row, position);
-            let null = self.is_null(field, false);
+            let null = self.is_null(field);
             let value = if null { None } else { text::boolean(&field.bytes()) };
             if value.is_none() && !null {
                 failed.push(row as u32);
             }
-            valid.append(value.is_some());
-            value.unwrap_or_default()
+            values.append(value.unwrap_or_default());
+            value.is_some()
         });
-        Read { values: Arc::new(BooleanArray::new(values, valid.finish())), failed }
+        Read { values: Arc::new(BooleanArray::new(values.finish(), nulls)), failed }
     }
 
     /// All texts at once, checked at once; only where one is no UTF-8, or not `fit`, one by one.
@@ -166,22 +167,35 @@ impl<'a> Portion<'a> {
     fn read_varlen(&self, position: usize) -> Varlen {
         let count = self.rows.len();
         let mut varlen = Varlen::with_capacity(count);
-        let mut valid = NullBufferBuilder::new(count);
-        for row in 0..count {
+        let null = self.null_text();
+        let nulls = nulls(count, |row| {
             let field = self.field(row, position);
-            let fitted = match field.plain() {
-                Some(raw) => varlen.push_short(self.data, raw),
-                None => varlen.push(&field.bytes()),
+            let (fitted, has_value) = match field.plain() {
+                Some(raw) => (varlen.push_short(self.data, raw), raw != null),
+                None => (varlen.push(&field.bytes()), true),
             };
             if !fitted {
                 varlen.oversize.push(row as u32);
             }
-            valid.append(!self.is_null(field, true));
-        }
+            has_value
+        });
         varlen.bytes.truncate(varlen.len);
-        varlen.nulls = valid.finish();
+        varlen.nulls = nulls;
         varlen
     }
+}
+
+/// Which of `rows` have a value, as `has_value` says of each in turn; none where all have. Gathered by the word: to ask
+/// for room with every bit costs as much as to read a short field.
+#[inline(always)]
+fn nulls(rows: usize, mut has_value: impl FnMut(usize) -> bool) -> Option<NullBuffer> {
+    let mut words = Vec::with_capacity(rows.div_ceil(64));
+    for first in (0..rows).step_by(64) {
+        let word = |word, row| word | u64::from(has_value(row)).wrapping_shl(row as u32);
+        words.push((first..rows.min(first + 64)).fold(0, word));
+    }
+    let valid = BooleanBuffer::new(Buffer::from_vec(words), 0, rows);
+    Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0)
 }
 
 /// Values of varying length while they are gathered. `bytes` is longer than what is used of it, so that short

@@ -440,7 +440,7 @@ fn read_rest(portion: &Portion<'_>, rest: &[(usize, Box<[u8]>)]) -> ArrayRef {
         json.clear();
         for (place, key) in rest {
             let field = portion.field(row, *place);
-            if portion.is_null(field, true) {
+            if field.plain() == Some(portion.null_text()) {
                 continue;
             }
             json.push(if json.is_empty() { b'{' } else { b',' });

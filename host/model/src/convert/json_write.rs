@@ -20,8 +20,44 @@ pub struct JsonWriter {
 #[derive(Debug)]
 struct Name {
     /// `{"name":` for the first column, `,"name":` for the others.
-    key: Box<[u8]>,
+    key: Key,
     field: FieldRef,
+}
+
+/// Bytes that are copied once for each row.
+#[derive(Debug)]
+enum Key {
+    /// At most so many as are copied in one piece, without asking how many there are; how many count stands beside it.
+    Short([u8; PIECE], usize),
+    Long(Box<[u8]>),
+}
+
+/// Two vectors of sixteen bytes.
+const PIECE: usize = 32;
+
+impl Key {
+    fn of(bytes: &[u8]) -> Self {
+        let mut piece = [0; PIECE];
+        match piece.get_mut(..bytes.len()) {
+            Some(start) => {
+                start.copy_from_slice(bytes);
+                Self::Short(piece, bytes.len())
+            }
+            None => Self::Long(bytes.into()),
+        }
+    }
+
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Short(piece, count) => {
+                let end = out.len() + count;
+                out.extend_from_slice(piece);
+                out.truncate(end);
+            }
+            Self::Long(bytes) => out.extend_from_slice(bytes),
+        }
+    }
 }
 
 impl JsonWriter {
@@ -30,7 +66,7 @@ impl JsonWriter {
             let mut key = vec![if index == 0 { b'{' } else { b',' }];
             write_text(field.name().as_bytes(), &mut key);
             key.push(b':');
-            Name { key: key.into(), field: field.clone() }
+            Name { key: Key::of(&key), field: field.clone() }
         };
         Self { columns: schema.fields().iter().enumerate().map(name).collect() }
     }
@@ -43,13 +79,13 @@ impl JsonWriter {
         out: &mut Vec<u8>,
         mut end_row: impl FnMut(&mut Vec<u8>),
     ) -> Result<(), ArrowError> {
-        let mut cells: Vec<(&[u8], &Rows, Form<'_>)> = Vec::with_capacity(self.columns.len());
+        let mut cells: Vec<(&Key, &Rows, Form<'_>)> = Vec::with_capacity(self.columns.len());
         for (name, column) in self.columns.iter().zip(columns) {
             cells.push((&name.key, column.rows(), Form::of(&name.field, column.values())?));
         }
         for row in 0..rows {
             for (key, rows, form) in &cells {
-                out.extend_from_slice(key);
+                key.write(out);
                 form.write_json(rows.at(row), out);
             }
             if cells.is_empty() {

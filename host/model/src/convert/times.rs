@@ -138,16 +138,28 @@ fn two(tens: u8, ones: u8) -> Option<u32> {
 
 /// Writes `YYYY-MM-DD`; years outside 0 to 9999 get a sign and six digits, as ISO 8601 has it.
 pub fn write_date(days: i64, out: &mut Vec<u8>) {
-    let (year, month, day) = civil_from_days(days);
-    if (0..=9999).contains(&year) {
-        let year = year as u32;
-        out.extend_from_slice(&pair(year / 100));
-        out.extend_from_slice(&pair(year % 100));
-    } else {
-        out.extend_from_slice(format!("{year:+07}").as_bytes());
+    match short_date(days) {
+        Some(date) => out.extend_from_slice(&date),
+        None => write_long_date(days, out),
     }
-    let ([a, b], [c, d]) = (pair(month), pair(day));
-    out.extend_from_slice(&[b'-', a, b, b'-', c, d]);
+}
+
+/// The date, where its year has four digits.
+#[inline]
+fn short_date(days: i64) -> Option<[u8; 10]> {
+    let (year, month, day) = civil_from_days(days);
+    if !(0..=9999).contains(&year) {
+        return None;
+    }
+    let year = year as u32;
+    let ([a, b], [c, d], [e, f], [g, h]) = (pair(year / 100), pair(year % 100), pair(month), pair(day));
+    Some([a, b, c, d, b'-', e, f, b'-', g, h])
+}
+
+#[cold]
+fn write_long_date(days: i64, out: &mut Vec<u8>) {
+    let (year, month, day) = civil_from_days(days);
+    out.extend_from_slice(format!("{year:+07}-{month:02}-{day:02}").as_bytes());
 }
 
 /// Writes a point in time.
@@ -156,16 +168,24 @@ pub fn write_timestamp(micros: i64, out: &mut Vec<u8>) {
 }
 
 /// Writes a point in time, or a local time.
+#[inline]
 pub fn write_micros(micros: i64, zoned: bool, out: &mut Vec<u8>) {
-    let nanos = micros.rem_euclid(1_000_000) as u32 * 1000;
-    write_seconds(micros.div_euclid(1_000_000), nanos, zoned, out);
+    let of_day = micros.rem_euclid(DAY_US) as u64;
+    let (seconds, micros_left) = ((of_day / 1_000_000) as u32, (of_day % 1_000_000) as u32);
+    write_moment(micros.div_euclid(DAY_US), seconds, micros_left * 1000, zoned, out);
 }
 
 /// The same of seconds since the Unix epoch, and nanoseconds from there on.
 pub fn write_seconds(seconds: i64, nanos: u32, zoned: bool, out: &mut Vec<u8>) {
-    write_date(seconds.div_euclid(DAY_S), out);
-    out.push(b'T');
-    write_clock(seconds.rem_euclid(DAY_S) as u64, nanos, out);
+    write_moment(seconds.div_euclid(DAY_S), seconds.rem_euclid(DAY_S) as u32, nanos, zoned, out);
+}
+
+/// `seconds` are those of the day.
+fn write_moment(days: i64, seconds: u32, nanos: u32, zoned: bool, out: &mut Vec<u8>) {
+    let ([h, i], [m, n], [s, t]) = (pair(seconds / 3600), pair(seconds / 60 % 60), pair(seconds % 60));
+    write_date(days, out);
+    out.extend_from_slice(&[b'T', h, i, b':', m, n, b':', s, t]);
+    write_fraction(nanos, out);
     if zoned {
         out.push(b'Z');
     }
