@@ -85,10 +85,17 @@ fn a_second_signal_cuts_off_what_does_not_drain() {
     // As `timeout` sends them: those within a second are one.
     let both = format!("kill -s TERM {0}; sleep 0.05; kill -s TERM {0}", child.id());
     assert!(Command::new("sh").args(["-c", &both]).status().expect("sh runs").success());
-    // What has been cut off would have ended long ago.
-    std::thread::sleep(Duration::from_millis(1500));
-    assert!(child.try_wait().expect("a child").is_none(), "one stop was taken for two");
-    signal(&child, "INT");
+    // Where it took longer than that to send them, they were two.
+    if asked.elapsed() < Duration::from_millis(900) {
+        // What has been cut off would have ended long ago.
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(child.try_wait().expect("a child").is_none(), "one stop was taken for two");
+    }
+    // A machine that is busy may have seen the first one late.
+    while child.try_wait().expect("a child").is_none() {
+        signal(&child, "INT");
+        std::thread::sleep(Duration::from_millis(300));
+    }
     let ran = Ran::of(child.wait_with_output().expect("it ends")).code(1);
     ran.says(&["stopped again: what is on its way is cut off", "pipeline `stuck` did not drain in time"]);
     assert!(asked.elapsed() < PATIENCE, "it took {:?}", asked.elapsed());
