@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::compiling::{PIPELINE, bomb};
 use crate::scene::{Ran, Scene, has_bytes};
 
 /// Long enough for a machine that is busy, and far below the grace of a stop.
@@ -174,6 +175,41 @@ fn a_stop_comes_through_while_the_first_bytes_are_waited_for() {
         let (code, said) = ended(child, stderr);
         assert_eq!(code, Some(0), "{stages}: {said}");
         assert!(said.contains("stopped"), "{stages}: {said}");
+    }
+}
+
+/// A process that this one has started.
+fn child_of(parent: u32) -> Option<u32> {
+    std::fs::read_dir("/proc").expect("processes").flatten().find_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let behind_name = stat.rsplit_once(')')?.1;
+        let is_it = behind_name.split_whitespace().nth(1)?.parse() == Ok(parent);
+        if is_it { entry.file_name().to_str()?.parse().ok() } else { None }
+    })
+}
+
+#[test]
+fn a_stop_while_a_component_is_compiled_ends_both() {
+    let scene = Scene::with(PIPELINE);
+    scene.write("bomb.wasm", bomb(200_000));
+    let (child, stderr) = start_waiting(&scene);
+    let start = Instant::now();
+    let compiler = loop {
+        assert!(start.elapsed() < PATIENCE, "nothing is compiled");
+        match child_of(child.id()) {
+            Some(compiler) => break compiler,
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    signal(&child, "TERM");
+    let (code, said) = ended(child, stderr);
+    assert!(code == Some(0) && said.contains("nothing ran"), "{code:?}: {said}");
+    let stat = format!("/proc/{compiler}/stat");
+    let is_gone = || std::fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    let stopped = Instant::now();
+    while !is_gone() {
+        assert!(stopped.elapsed() < Duration::from_secs(2), "it compiles on for nobody");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
