@@ -15,6 +15,7 @@ pub fn test(places: &Places) -> Result<()> {
     let start = Instant::now();
     setup::host()?;
     setup::clock();
+    setup::metrics(places);
     for (name, workspace) in [("the host", &places.root), ("guests", &places.guests_source())] {
         step::run(
             &format!("format of {name} (mend it by `cargo xtask fmt`)"),

@@ -231,6 +231,11 @@ pub const CUT_REASON_CHARS_MAX: usize = 300;
 /// How long a pipeline has to drain after SIGINT or SIGTERM before it is cut off.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// How long signals are one: `timeout` sends two within milliseconds.
+pub const STOP_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long sources and sinks that are being opened have left when a stop comes: one may wait for the other end of a pipe.
+pub const STOP_OPENING_GRACE: Duration = Duration::from_secs(1);
+
 /// The text of a manifest. The largest that anybody writes by hand is some hundred KiB.
 pub const MANIFEST_BYTES_MAX: usize = 1 << 20;
 /// Values in a manifest after aliases and merges are followed, so that a few lines cannot become millions.
@@ -405,6 +410,13 @@ pub const HTTP_REQUEST_TIME: Duration = Duration::from_secs(30);
 pub const HTTP_REQUEST_TIME_MAX: Duration = Duration::from_secs(3600);
 /// The head of a request.
 pub const HTTP_REQUEST_HEAD_BYTES_MAX: usize = 32 << 10;
+/// What is read on of a body that is not wanted, so that its connection can be used again.
+pub const HTTP_READ_ON_BYTES_MAX: u64 = 256 << 10;
+/// What is taken in behind an answer that ends its connection: a sender may read its answer only when it has sent all of
+/// its body. `request-timeout` bounds it as well.
+pub const HTTP_LINGER_BYTES_MAX: u64 = 1 << 30;
+/// How long such a sender may be silent before the connection is closed all the same.
+pub const HTTP_LINGER_SILENCE: Duration = Duration::from_secs(5);
 /// What is told to senders that are refused because there is no room: a checkpoint or two later there may be.
 pub const HTTP_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long an address that is in use is tried again: the process itself may be about to give it back.

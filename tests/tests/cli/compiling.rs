@@ -27,7 +27,7 @@ fn section(id: u8, content: &[u8]) -> Vec<u8> {
 
 /// A small component with one function of five instructions `times` over, which takes hundreds of megabytes and
 /// seconds to compile. It is no stage.
-fn bomb(times: usize) -> Vec<u8> {
+pub fn bomb(times: usize) -> Vec<u8> {
     // x = x * x + 7
     let turns = [0x20, 0, 0x20, 0, 0x6c, 0x41, 7, 0x6a, 0x21, 0].repeat(times);
     let body = [&[0], turns.as_slice(), &[0x20, 0, 0x0b]].concat();
@@ -37,7 +37,7 @@ fn bomb(times: usize) -> Vec<u8> {
     [b"\0asm\x0d\0\x01\0".as_slice(), &section(1, &module)].concat()
 }
 
-const PIPELINE: &str = "pipeline: p\nstages:\n  in: { source: generate }\n  mid: { transform: ./bomb.wasm, from: in }\n  \
+pub const PIPELINE: &str = "pipeline: p\nstages:\n  in: { source: generate }\n  mid: { transform: ./bomb.wasm, from: in }\n  \
                         out: { sink: discard, from: mid }\n";
 
 #[test]

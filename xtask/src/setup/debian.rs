@@ -29,12 +29,40 @@ pub fn find(program: &str) -> Option<PathBuf> {
 }
 
 pub fn install(purpose: &str) -> Result<()> {
+    let packages = available(purpose)?;
+    step::run(
+        &format!("apt-get install {}", packages.join(" ")),
+        apt()
+            .args(["install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"])
+            .args(packages),
+    )
+}
+
+/// Fetches the packages of one purpose and unpacks them into a directory, where they are not installed.
+pub fn unpack(purpose: &str, into: &Path) -> Result<()> {
+    let packages = available(purpose)?;
+    std::fs::create_dir_all(into)?;
+    let step = format!("apt-get download {}", packages.join(" "));
+    let mut download = Command::new("apt-get");
+    download.args(["download", "-qq", "-o", "APT::Sandbox::User=root"]).args(packages).current_dir(into);
+    step::run(&step, &mut download)?;
+    for entry in std::fs::read_dir(into)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            step::quiet("dpkg-deb --extract", Command::new("dpkg-deb").arg("-x").arg(&path).arg(into))?;
+        }
+    }
+    Ok(())
+}
+
+/// The packages of one purpose, with the lists brought up to date from which they are fetched.
+fn available(purpose: &str) -> Result<Vec<&'static str>> {
     let packages = packages(PINS, purpose);
     if packages.is_empty() {
         bail!("xtask/pins/debian.txt names no packages for `{purpose}`: add the line");
     }
-    let list = packages.join(" ");
     if find("apt-get").is_none() {
+        let list = packages.join(" ");
         bail!(
             "what Debian calls {list} is missing, and there is no apt-get to install it: install it by hand"
         );
@@ -45,13 +73,7 @@ pub fn install(purpose: &str) -> Result<()> {
         updated = step::run("apt-get update", apt().args(["update", "-qq"]));
     });
     updated?;
-    let step = format!("apt-get install {list}");
-    step::run(
-        &step,
-        apt()
-            .args(["install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"])
-            .args(packages),
-    )
+    Ok(packages)
 }
 
 /// `apt-get`, by `sudo` where this user may not install.
@@ -93,7 +115,7 @@ mod tests {
 
     #[test]
     fn every_purpose_that_is_asked_for_has_packages() {
-        for purpose in ["linker", "clock", "python", "wasm"] {
+        for purpose in ["linker", "clock", "promtool", "python", "wasm"] {
             assert!(!packages(PINS, purpose).is_empty(), "{purpose}");
         }
     }

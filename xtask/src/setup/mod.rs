@@ -3,6 +3,7 @@
 
 pub mod debian;
 pub mod npm;
+pub mod promtool;
 pub mod pypi;
 pub mod rust;
 
@@ -24,6 +25,7 @@ pub struct Toolchains {
 pub fn everything(places: &Places) -> Result<()> {
     host()?;
     clock();
+    metrics(places);
     toolchains(places)?;
     data(places).map(|_| ())
 }
@@ -47,6 +49,13 @@ pub fn host() -> Result<()> {
 pub fn clock() {
     if let Err(error) = debian::ensure("clock", &["faketime"]) {
         note(format!("the clock does not jump in the tests: {error:#}"));
+    }
+}
+
+/// What reads our metrics in a test, which is left out where it cannot be had.
+pub fn metrics(places: &Places) {
+    if let Err(error) = promtool::ensure(places) {
+        note(format!("Prometheus does not read our metrics in the tests: {error:#}"));
     }
 }
 

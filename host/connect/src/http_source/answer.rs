@@ -8,14 +8,15 @@ use flow::spool::{NotTaken, Numbers, Records, Spool};
 use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use hyper::http::request;
 use hyper::{Method, Request, Response, StatusCode};
 use model::limits::HTTP_RETRY_AFTER;
 use tokio::time::timeout;
 
-use super::body::{NoBody, Packing, Room, Share, read};
+use super::body::{NoBody, Packing, Room, Share, read, read_on};
 use super::meter::Meter;
 use super::records::{BadBody, Bounds, Content, Format, cut};
 use super::token::Token;
@@ -38,6 +39,13 @@ pub(super) struct Desk {
     spool: Spool,
     room: Room,
     pub meter: Arc<Meter>,
+}
+
+/// An answer, and whether all of its request was read: where it was not, its connection ends, and what still comes on it is
+/// no next request.
+pub(super) struct Answer {
+    pub response: Response<Full<Bytes>>,
+    pub is_whole: bool,
 }
 
 /// Why a request is not taken.
@@ -123,32 +131,45 @@ impl Desk {
         Self { rules, spool, room: Room::new(bodies_bytes_max), meter }
     }
 
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    pub async fn answer<B>(&self, request: Request<B>) -> Answer
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let answer = match self.take(request).await {
-            Ok(Numbers { first, records }) => {
-                let mut answer =
-                    Response::new(Full::from(format!("{{\"records\":{records},\"first\":{first}}}\n")));
-                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                answer
+        let (head, mut body) = request.into_parts();
+        let taken = self.take(&head, &mut body).await;
+        // Whoever was too slow is not waited for once more.
+        let is_whole = !matches!(taken, Err(Refusal::Slow(_)))
+            && timeout(self.rules.request_timeout, read_on(&mut body)).await.unwrap_or(false);
+        let mut response = match taken {
+            Ok(taken) => {
+                let said = match taken {
+                    Some(Numbers { first, records }) => {
+                        format!("{{\"records\":{records},\"first\":{first}}}\n")
+                    }
+                    None => "{\"records\":0}\n".to_owned(),
+                };
+                let mut response = Response::new(Full::from(said));
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
             }
             Err(refusal) => refusal.answer(),
         };
-        self.meter.count(answer.status());
-        answer
+        if !is_whole {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.meter.count(response.status());
+        Answer { response, is_whole }
     }
 
-    /// Puts what a request brings into the spool. All that can be refused by its head is, before its body is read.
-    async fn take<B>(&self, request: Request<B>) -> Result<Numbers, Refusal>
+    /// Puts what a request brings into the spool; none where it brings no records. All that can be refused by its head
+    /// is, before its body is read.
+    async fn take<B>(&self, head: &request::Parts, body: &mut B) -> Result<Option<Numbers>, Refusal>
     where
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
         let rules = &self.rules;
-        let (head, body) = request.into_parts();
         if head.uri.path() != rules.path {
             return Err(Refusal::NotFound { path: rules.path.clone() });
         }
@@ -169,7 +190,10 @@ impl Desk {
         let mut records = self.labelled(&head.headers);
         cut(&content, rules.format, &body, rules.bounds, &mut records)?;
         drop(body);
-        Ok(self.spool.append(records).await?)
+        if records.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.spool.append(records).await?))
     }
 
     /// No records yet, with what they all keep of their request.

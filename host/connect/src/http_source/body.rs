@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body;
-use model::limits::HTTP_ZSTD_WINDOW_LOG_MAX;
+use model::limits::{HTTP_READ_ON_BYTES_MAX, HTTP_ZSTD_WINDOW_LOG_MAX};
 
 /// Why there is no body.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Drop for Share<'_> {
 }
 
 /// Reads all of it. One that says how long it is is refused before it is read.
-pub(super) async fn read<B>(mut body: B, bytes_max: usize, share: &mut Share<'_>) -> Result<Bytes, NoBody>
+pub(super) async fn read<B>(body: &mut B, bytes_max: usize, share: &mut Share<'_>) -> Result<Bytes, NoBody>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -94,6 +94,27 @@ where
         all.extend_from_slice(&data);
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Reads what is left of a body that is not wanted, up to `HTTP_READ_ON_BYTES_MAX`, so that its connection can take the next
+/// request. Says whether that was all of it.
+pub(super) async fn read_on<B>(body: &mut B) -> bool
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut left = HTTP_READ_ON_BYTES_MAX;
+    if body.size_hint().lower() > left {
+        return false;
+    }
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        if length > left {
+            return false;
+        }
+        left -= length;
+    }
+    true
 }
 
 /// How a body is packed.
@@ -167,15 +188,15 @@ mod tests {
         let room = Room::new(12);
         let read = |body: &[&'static str], max| {
             let mut share = Share::of(&room);
-            let read = runtime().block_on(read(pieces(body), max, &mut share));
+            let read = runtime().block_on(read(&mut pieces(body), max, &mut share));
             read.map(|body| String::from_utf8_lossy(&body).into_owned())
         };
         assert_eq!(read(&["abc"], 3), Ok("abc".to_owned()));
         assert_eq!(read(&["a", "", "bc", "d"], 4), Ok("abcd".to_owned()));
         assert_eq!(read(&[], 4), Ok(String::new()));
         assert_eq!(read(&["a", "bcd", "e"], 4), Err(NoBody::TooLong { max: 4 }));
-        let full = Full::new(Bytes::from_static(b"12345"));
-        let refused = runtime().block_on(super::read(full, 4, &mut Share::of(&room)));
+        let mut full = Full::new(Bytes::from_static(b"12345"));
+        let refused = runtime().block_on(super::read(&mut full, 4, &mut Share::of(&room)));
         assert_eq!(refused, Err(NoBody::TooLong { max: 4 }));
         let mut held = Share::of(&room);
         held.grow_to(10).expect("there is room");

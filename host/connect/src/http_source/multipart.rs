@@ -3,7 +3,7 @@
 
 use memchr::memmem;
 
-use super::records::BadBody;
+use super::records::{BadBody, parameter};
 
 /// The longest mark that the standard allows.
 const BOUNDARY_BYTES_MAX: usize = 70;
@@ -16,11 +16,7 @@ pub(super) struct Part<'a> {
 
 /// The mark that stands between parts, of a `Content-Type`.
 pub(super) fn boundary(content_type: &str) -> Option<String> {
-    let parameter = content_type.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.trim().split_once('=')?;
-        name.eq_ignore_ascii_case("boundary").then_some(value)
-    })?;
-    let value = parameter.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(parameter);
+    let value = parameter(content_type, "boundary")?;
     (1..=BOUNDARY_BYTES_MAX).contains(&value.len()).then(|| value.to_owned())
 }
 

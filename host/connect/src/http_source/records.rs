@@ -36,8 +36,6 @@ pub(super) struct Bounds {
 /// Why a body is not taken; nothing of it is.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
 pub(super) enum BadBody {
-    #[error("the body has no record in it")]
-    Empty,
     #[error("{place} is not JSON: {found}")]
     NotJson { place: String, found: String },
     #[error("the body is not JSON: {why}")]
@@ -54,6 +52,10 @@ pub(super) enum BadBody {
     Part { number: usize, error: Box<BadBody> },
     #[error("`{0}` is no content that this source takes; {TAKES}")]
     Type(String),
+    #[error(
+        "`charset={0}` is not one that this source reads; send utf-8, or application/octet-stream for bytes as they are"
+    )]
+    Charset(String),
 }
 
 /// What a sender may say that it sends.
@@ -72,7 +74,7 @@ impl BadBody {
 
     pub fn is_type(&self) -> bool {
         match self {
-            Self::Type(_) => true,
+            Self::Type(_) | Self::Charset(_) => true,
             Self::Part { error, .. } => error.is_type(),
             _ => false,
         }
@@ -90,16 +92,18 @@ pub(super) enum Content {
 }
 
 impl Content {
-    /// What `Content-Type` says, where the source does not say it.
+    /// What `Content-Type` says, where the source does not say it. One that is empty says nothing.
     pub fn of(format: Format, content_type: Option<&str>) -> Result<Self, BadBody> {
-        let said = content_type.unwrap_or("text/plain");
+        let said = content_type.unwrap_or_default();
         let kind = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if kind.starts_with("multipart/") {
             let boundary = multipart::boundary(said).ok_or(BadBody::Multipart("it names no boundary"))?;
             return Ok(Self::Multipart { boundary });
         }
-        Ok(Self::One(match (format, kind.as_str()) {
+        let format = match (format, kind.as_str()) {
             (Format::Auto, "application/json") => Format::Json,
+            // RFC 6839: whatever else it is, it is JSON.
+            (Format::Auto, kind) if kind.ends_with("+json") => Format::Json,
             (
                 Format::Auto,
                 "application/x-ndjson"
@@ -109,16 +113,38 @@ impl Content {
                 | "application/json-lines",
             ) => Format::Jsonl,
             (Format::Auto, "application/octet-stream") => Format::Bytes,
-            (Format::Auto, kind) if kind.starts_with("text/") => Format::Lines,
+            (Format::Auto, kind) if kind.is_empty() || kind.starts_with("text/") => Format::Lines,
             (Format::Auto, _) => {
                 return Err(BadBody::Type(shown(kind.as_bytes())));
             }
             (format, _) => format,
-        }))
+        };
+        // Where a line ends, and what JSON is, is looked for in bytes of these.
+        match parameter(said, "charset") {
+            Some(charset)
+                if format != Format::Bytes
+                    && !CHARSETS.iter().any(|known| known.eq_ignore_ascii_case(charset)) =>
+            {
+                Err(BadBody::Charset(shown(charset.as_bytes())))
+            }
+            _ => Ok(Self::One(format)),
+        }
     }
 }
 
-/// Cuts a body into records. `format`: what the source says, for parts that do not.
+/// What text may be written in.
+const CHARSETS: [&str; 4] = ["utf-8", "utf8", "us-ascii", "ascii"];
+
+/// What a `Content-Type` says behind its kind.
+pub(super) fn parameter<'a>(content_type: &'a str, name: &str) -> Option<&'a str> {
+    let value = content_type.split(';').skip(1).find_map(|parameter| {
+        let (found, value) = parameter.split_once('=')?;
+        found.trim().eq_ignore_ascii_case(name).then_some(value.trim())
+    })?;
+    Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+}
+
+/// Cuts a body into records, of which there may be none. `format`: what the source says, for parts that do not.
 pub(super) fn cut(
     content: &Content,
     format: Format,
@@ -142,7 +168,7 @@ pub(super) fn cut(
             }
         }
     }
-    if records.is_empty() { Err(BadBody::Empty) } else { Ok(()) }
+    Ok(())
 }
 
 struct Cut<'a> {
@@ -183,7 +209,7 @@ fn cut_one(format: Format, body: &[u8], into: &mut Cut<'_>) -> Result<(), BadBod
         Format::Bytes if body.is_empty() => Ok(()),
         Format::Bytes => into.push(the_body, body),
         Format::Json => {
-            let text = body.trim_ascii();
+            let text = without_bom(body).trim_ascii();
             if text.first() != Some(&b'[') {
                 if text.is_empty() {
                     return Ok(());
@@ -205,7 +231,7 @@ fn cut_one(format: Format, body: &[u8], into: &mut Cut<'_>) -> Result<(), BadBod
 
 /// The line break at the end begins no line.
 fn each_line(body: &[u8], mut each: impl FnMut(usize, &[u8]) -> Result<(), BadBody>) -> Result<(), BadBody> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let body = without_bom(body);
     if body.is_empty() {
         return Ok(());
     }
@@ -217,6 +243,11 @@ fn each_line(body: &[u8], mut each: impl FnMut(usize, &[u8]) -> Result<(), BadBo
         each(at + 1, line.strip_suffix(b"\r").unwrap_or(line))?;
     }
     Ok(())
+}
+
+/// Text without the mark that some writers begin it with.
+fn without_bom(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 /// JSON that goes on one line: inside of texts line breaks are escaped, so that all there are stand between the parts.
@@ -257,6 +288,20 @@ mod tests {
             (Format::Auto, json, " {\"a\":\n1}\n", &["{\"a\": 1}"]),
             (Format::Auto, json, "[1, {\"b\":2},\n\"x\"]", &["1", "{\"b\":2}", "\"x\""]),
             (Format::Auto, json, "\"[\"", &["\"[\""]),
+            (Format::Auto, json, "\u{feff}{\"a\":1}", &["{\"a\":1}"]),
+            (Format::Auto, json, "\u{feff} [1]", &["1"]),
+            (Format::Auto, Some("application/vnd.api+json; charset=\"UTF-8\""), "[1, 2]", &["1", "2"]),
+            (Format::Auto, Some("application/json;charset=utf8"), "1", &["1"]),
+            (Format::Auto, Some("text/plain; Charset = us-ascii"), "a\nb", &["a", "b"]),
+            (Format::Auto, Some(""), "a\nb", &["a", "b"]),
+            (Format::Auto, Some(" "), "a\nb", &["a", "b"]),
+            // Nothing is wrong with a body that has no records.
+            (Format::Auto, None, "", &[]),
+            (Format::Auto, json, " \n", &[]),
+            (Format::Auto, json, "[]", &[]),
+            (Format::Auto, lines, "\n \n", &[]),
+            (Format::Auto, bytes, "", &[]),
+            (Format::Bytes, Some("text/plain; charset=utf-16"), "a\0\n\0", &["a\0\n\0"]),
             (Format::Auto, lines, "{}\n\n[1]\n", &["{}", "[1]"]),
             (Format::Lines, json, "[\n1]", &["[", "1]"]),
             (Format::Jsonl, Some("application/x-www-form-urlencoded"), "1\n2", &["1", "2"]),
@@ -272,11 +317,6 @@ mod tests {
     fn what_is_wrong_is_named_with_its_place() {
         let (json, lines) = (Some("application/json"), Some("application/x-ndjson"));
         let cases = [
-            (None, "", "no record"),
-            (json, "  ", "no record"),
-            (json, "[]", "no record"),
-            (lines, "\n \n", "no record"),
-            (Some("application/octet-stream"), "", "no record"),
             (json, "{\"a\"", "the body is not JSON: "),
             (json, "[1, 2", "the body is not JSON: EOF"),
             (json, "[1] 2", "the body is not JSON: trailing"),
@@ -285,6 +325,9 @@ mod tests {
             (json, "[1,\"0123456789\"]", "element 1 is longer than 10 bytes"),
             (None, "1\n2\n3\n4\n5", "more than 4 records"),
             (Some("image/png"), "x", "`image/png` is no content"),
+            (Some("text/plain; charset=utf-16"), "x", "`charset=utf-16` is not one that this source reads"),
+            (Some("application/json; charset=\"UTF-16LE\""), "1", "`charset=UTF-16LE`"),
+            (Some("text/plain; charset=iso-8859-1"), "x", "send utf-8, or application/octet-stream"),
             (Some("multipart/form-data"), "x", "names no boundary"),
         ];
         for (content_type, body, expected) in cases {

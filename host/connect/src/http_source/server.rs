@@ -3,21 +3,24 @@
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use model::limits::{
-    HTTP_ACCEPT_AGAIN_AFTER, HTTP_CONNECT_TIME, HTTP_HEADERS_MAX, HTTP_REQUEST_HEAD_BYTES_MAX,
+    HTTP_ACCEPT_AGAIN_AFTER, HTTP_CONNECT_TIME, HTTP_HEADERS_MAX, HTTP_LINGER_BYTES_MAX, HTTP_LINGER_SILENCE,
+    HTTP_REQUEST_HEAD_BYTES_MAX,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::answer::Desk;
+use super::answer::{Answer, Desk};
 
 /// A socket that is bound and answers nobody before it is started.
 pub(super) struct Server {
@@ -53,7 +56,8 @@ impl Server {
             .header_read_timeout(self.request_timeout)
             .max_buf_size(HTTP_REQUEST_HEAD_BYTES_MAX)
             .max_headers(HTTP_HEADERS_MAX);
-        let line = Line { http, tls: self.tls.clone(), desk: self.desk.clone(), stop: self.stop.clone() };
+        let (tls, desk, stop) = (self.tls.clone(), self.desk.clone(), self.stop.clone());
+        let line = Line { http, tls, request_timeout: self.request_timeout, desk, stop };
         tokio::spawn(accept(listener, Arc::new(line), self.connections_max));
         Ok(())
     }
@@ -63,6 +67,7 @@ impl Server {
 struct Line {
     http: http1::Builder,
     tls: Option<TlsAcceptor>,
+    request_timeout: Duration,
     desk: Arc<Desk>,
     stop: CancellationToken,
 }
@@ -102,7 +107,7 @@ impl Line {
         // Answers are small, and are not to wait for more of them.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return self.converse(stream, from).await };
-        match tokio::time::timeout(HTTP_CONNECT_TIME, tls.accept(stream)).await {
+        match timeout(HTTP_CONNECT_TIME, tls.accept(stream)).await {
             Ok(Ok(stream)) => self.converse(stream, from).await,
             Ok(Err(error)) => tracing::debug!(%from, %error, "a connection is not one of TLS"),
             Err(_) => tracing::debug!(%from, "a connection took too long to agree on TLS"),
@@ -110,19 +115,45 @@ impl Line {
     }
 
     /// One request after the other.
-    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, from: SocketAddr) {
-        let service = service_fn(async |request| Ok::<_, Infallible>(self.desk.answer(request).await));
-        let mut connection = std::pin::pin!(self.http.serve_connection(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+    async fn converse(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, from: SocketAddr) {
+        let is_cut = AtomicBool::new(false);
+        let service = service_fn(async |request| {
+            let Answer { response, is_whole } = self.desk.answer(request).await;
+            is_cut.fetch_or(!is_whole, Ordering::Relaxed);
+            Ok::<_, Infallible>(response)
+        });
+        let ended = {
+            let connection = self.http.serve_connection(TokioIo::new(&mut stream), service);
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = self.stop.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
-        if let Err(error) = ended {
+        if let Err(error) = &ended {
             // Whoever went away knows that.
             tracing::debug!(%from, %error, "a connection has ended");
+        }
+        if ended.is_err() || is_cut.into_inner() {
+            // It has as long as a request has.
+            let _ = timeout(self.request_timeout, linger(&mut stream)).await;
+        }
+    }
+}
+
+/// Takes in and forgets what a sender still sends, until it has read its answer and closes. A socket that is closed with
+/// something unread in it takes back what was answered, and a sender that sends all of its body before it reads would
+/// see a broken connection instead.
+async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    let _ = stream.shutdown().await;
+    let (mut scraps, mut left) = (vec![0; 16 << 10], HTTP_LINGER_BYTES_MAX);
+    while left > 0 {
+        match timeout(HTTP_LINGER_SILENCE, stream.read(&mut scraps)).await {
+            Ok(Ok(count @ 1..)) => left = left.saturating_sub(count as u64),
+            _ => return,
         }
     }
 }

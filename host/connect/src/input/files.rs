@@ -103,12 +103,16 @@ fn inside(roots: &Roots, path: &Path, name: &str) -> Result<(), ConnectError> {
     }
 }
 
-/// Says what is wrong with a path before anything runs.
+/// Says what is wrong with a path before anything runs. A pipe is left alone: whoever writes to it already would be cut
+/// off when it is closed again.
 fn check_is_file(path: &Path, name: &str) -> Result<(), ConnectError> {
-    let found = std::fs::File::open(path).and_then(|file| file.metadata());
-    let metadata = found.map_err(|error| super::failed(name, &error))?;
-    if metadata.is_dir() {
-        return Err(super::failed(name, &ErrorKind::IsADirectory.into()));
+    let broken = |error: std::io::Error| super::failed(name, &error);
+    let there = std::fs::metadata(path).map_err(broken)?;
+    if there.is_dir() {
+        return Err(broken(ErrorKind::IsADirectory.into()));
+    }
+    if there.is_file() {
+        std::fs::File::open(path).map_err(broken)?;
     }
     Ok(())
 }

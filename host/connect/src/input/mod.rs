@@ -11,13 +11,15 @@ mod gzip;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc as sync;
 use std::thread;
 
 use flow::connector::ConnectError;
 use model::limits::{READ_AHEAD, READ_BYTES};
+use rustix::fs::OFlags;
 use tokio::sync::mpsc;
 
 pub(crate) use compression::{Compression, open, open_stream};
@@ -226,11 +228,16 @@ impl Feeder {
     }
 }
 
+/// Opens a file, and a pipe without waiting for its writer: what it has not got yet is `WouldBlock` when it is read.
+pub(crate) fn open_at_once(path: &Path) -> std::io::Result<File> {
+    File::options().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)
+}
+
 /// Whether all files are still those that were read before, and as far as they have to be.
 pub(crate) fn check_places(files: &[InputFile], from: &FilePlaces) -> Result<(), ConnectError> {
     let there: BTreeMap<&str, &InputFile> = files.iter().map(|file| (&*file.name, file)).collect();
     for (split, place) in from {
-        let opened = match there.get(&**split).map(|file| File::open(&file.path)) {
+        let opened = match there.get(&**split).map(|file| open_at_once(&file.path)) {
             Some(Ok(opened)) => Some(opened),
             Some(Err(error)) if error.kind() != ErrorKind::NotFound => return Err(failed(split, &error)),
             _ => None,
@@ -258,7 +265,7 @@ pub(crate) fn go_on_where_grown(
     for file in files {
         let Some(place) = from.get_mut(&file.name).filter(|place| place.ended) else { continue };
         let read = || -> std::io::Result<(u64, Vec<u8>, Vec<u8>)> {
-            let mut opened = File::open(&file.path)?;
+            let mut opened = open_at_once(&file.path)?;
             let (mut head, mut last) = (Vec::new(), Vec::new());
             opened.by_ref().take(4).read_to_end(&mut head)?;
             opened.seek(SeekFrom::Start(place.position.saturating_sub(1)))?;

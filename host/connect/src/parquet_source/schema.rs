@@ -28,7 +28,7 @@ use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 use super::embedded::{self, Embedded};
 use super::guard::guarded;
 use super::rewrite::rewrite;
-use crate::input::{InputFile, failed};
+use crate::input::{InputFile, failed, open_at_once};
 
 /// A file whose end was read.
 pub(super) struct Opened {
@@ -42,7 +42,11 @@ pub(super) struct Opened {
 }
 
 pub(super) fn open(file: &InputFile) -> Result<Opened, ConnectError> {
-    let opened = File::open(&file.path).map_err(|error| failed(&file.name, &error))?;
+    let opened = open_at_once(&file.path).map_err(|error| failed(&file.name, &error))?;
+    if !opened.metadata().map_err(|error| failed(&file.name, &error))?.is_file() {
+        let why = "it is a pipe or a device, and Parquet is read from its end";
+        return Err(ConnectError::failed(&*file.name, why, "write it to a file first"));
+    }
     if is_encrypted(&opened).map_err(|error| failed(&file.name, &error))? {
         let next = "decrypt it first: keys for Parquet are not taken";
         return Err(ConnectError::failed(&*file.name, "it is encrypted", next));

@@ -63,8 +63,8 @@ impl Tail {
                 if let Some(batch) = &pulled.batch {
                     self.output.add(batch);
                 }
-                let cursor = pulled.cursor.expect("every pull brings a place");
-                self.places.insert(cursor.split, cursor.place);
+                // A pipe has none.
+                self.places.extend(pulled.cursor.map(|cursor| (cursor.split, cursor.place)));
             }
         }
     }
@@ -100,6 +100,31 @@ fn new_lines_and_new_files_come_as_they_are_written() {
     tail.expect(&["one", "other", "two", "three"]);
     assert_eq!(tail.splits(), ["a.log", "b.log", "a.log", "a.log"]);
     assert_eq!(tail.output.origins[3].1, 2);
+}
+
+#[test]
+fn nothing_waits_for_a_pipe_that_is_silent_or_has_no_writer() {
+    let directory = tempdir().expect("a directory");
+    let pipe = directory.path().join("a.pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is there");
+    assert!(made.success());
+    append(directory.path(), "b.log", "one\n");
+    let with = json!({ "path": ["a.pipe", "b.log"], "format": "lines", "follow": true, "poll": "1ms" });
+    let mut tail = Tail::of(spec(directory.path(), "file", with));
+    tail.expect(&["one"]);
+    let open = || std::fs::OpenOptions::new().append(true).open(&pipe).expect("the pipe");
+    let mut writer = open();
+    append(directory.path(), "b.log", "two\n");
+    tail.expect(&["one", "two"]);
+    writer.write_all(b"three\n").expect("written");
+    tail.expect(&["one", "two", "three"]);
+    append(directory.path(), "b.log", "four\n");
+    tail.expect(&["one", "two", "three", "four"]);
+    drop(writer);
+    // Whoever opens it again is read as well.
+    open().write_all(b"five\n").expect("written");
+    tail.expect(&["one", "two", "three", "four", "five"]);
+    assert_eq!(tail.origin("five"), ("a.pipe", 1));
 }
 
 #[test]
@@ -487,6 +512,11 @@ fn more_files_are_followed_than_may_be_open_and_those_that_are_gone_are_closed()
     let mut tail = Tail::open(&at, "*.log");
     let mut expected = vec!["one"; FILES];
     tail.expect(&expected);
+    // One that was just opened takes the place of another a moment later.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while open_files(&at) > model::limits::FOLLOWED_FILES_MAX && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
     assert_eq!(open_files(&at), model::limits::FOLLOWED_FILES_MAX);
     (0..FILES).for_each(|number| append(&at, &name(number), "two\n"));
     expected.extend(vec!["two"; FILES]);

@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use model::limits;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -136,6 +136,8 @@ fn answer(translated: Result<Translated, Untranslated>) -> io::Result<()> {
 
 fn limit_itself(order: &Order) -> rustix::io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
+    // Whoever stops while it compiles wants nothing of it any more.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
     let limits = [
         (Resource::Core, 0),
         // It answers through a pipe and writes no file.

@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use serde_json::json;
 
 use super::{Output, amounts};
 use crate::exit::{Code, Failure, Result};
 use crate::running::{DeadLetters, Options, Session, State};
+use crate::terminal;
 
 /// Runs pipelines here and now, until their sources end
 ///
 /// SIGINT and SIGTERM end the sources; what is on its way is drained, the sinks commit, and the exit code is
-/// 0. A second signal, or ten seconds without an end, cuts everything off, with exit code 1. When one of
-/// several pipelines fails, the others go on to their own end, and the exit code is 1.
+/// 0. Another signal (those within a second are one), or ten seconds without an end, cuts everything off, with
+/// exit code 1. When one of several pipelines fails, the others go on to their own end, and the exit code is 1.
 ///
 /// What is found to be wrong before anything flows (a manifest, a file that it names) has exit code 2.
 #[derive(Debug, Args)]
@@ -92,7 +94,12 @@ impl Run {
             policy: self.policy.read()?.needing_secrets(),
             data_on_stdout: self.output == Output::Json,
         };
-        let session = Session::prepare(&self.files, &self.set, options)?;
+        let Some(session) = Session::prepare(&self.files, &self.set, options)? else {
+            return match self.output {
+                Output::Json => terminal::print_json(&json!({ "pipelines": [] })),
+                Output::Text => Ok(()),
+            };
+        };
         let all_done = session.run()?;
         if all_done { Ok(()) } else { Err(Failure::Told(Code::Failed)) }
     }

@@ -9,8 +9,10 @@ use std::time::Duration;
 use anyhow::anyhow;
 use flow::letters::StoreOptions;
 use flow::turns::Turns;
+use model::limits::STOP_OPENING_GRACE;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::lives::{Lives, Start};
@@ -22,8 +24,9 @@ use crate::wiring::{self, Draft, Wired, Workshop};
 use crate::{serve, terminal};
 
 impl Session {
-    /// Reads, loads, plans and opens all pipelines, and binds what they need.
-    pub fn prepare(files: &[PathBuf], sets: &[String], options: Options) -> Result<Self> {
+    /// Reads, loads, plans and opens all pipelines, and binds what they need. None where somebody wanted an end before
+    /// everything was open: then nothing ran.
+    pub fn prepare(files: &[PathBuf], sets: &[String], options: Options) -> Result<Option<Self>> {
         let drafts = drafts(files, sets)?;
         let control = runtime("control", 1)?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -42,21 +45,47 @@ impl Session {
         let mut policy = options.policy;
         policy.state = options.state.as_ref().map(|state| state.dir.clone());
         let workshop = Arc::new(Workshop::under(policy, options.builds)?);
-        let wired = control.block_on(wire_all(workshop, drafts, &stages))?;
+        let wiring = wire_all(workshop, drafts, &stages);
+        let wired = control.block_on(async {
+            tokio::select! {
+                wired = wiring => wired.map(Some),
+                () = signals.next() => Ok(None),
+            }
+        });
+        let Some(wired) = wired? else { return Ok(leave(control, stages)) };
         check_new_files(&wired, options.state.as_ref())?;
         check_places(&wired)?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let stop = CancellationToken::new();
         let opening = open_all(wired, options.dead_letters, options.state, stop.clone());
         let opening = stages.handle().spawn(opening);
-        let (mut pipelines, is_stopped) = control.block_on(opened(opening, &mut signals, &stop))?;
+        let opened = control.block_on(opened(opening, &mut signals, &stop))?;
+        let Some((mut pipelines, is_stopped)) = opened else { return Ok(leave(control, stages)) };
         share(&mut pipelines, stages.metrics().num_workers());
         // Where records and the display would share a terminal, records win.
         let mixes = writes_stdout && std::io::stdout().is_terminal();
         let shows_progress = terminal::is_terminal() && !mixes;
         let data_on_stdout = options.data_on_stdout;
-        Ok(Self { control, stages, pipelines, metrics, signals, is_stopped, shows_progress, data_on_stdout })
+        Ok(Some(Self {
+            control,
+            stages,
+            pipelines,
+            metrics,
+            signals,
+            is_stopped,
+            shows_progress,
+            data_on_stdout,
+        }))
     }
+}
+
+/// Ends where something may be waited for that never comes, such as the first bytes of standard input. No thread that
+/// does so holds the process.
+fn leave(control: Runtime, stages: Runtime) -> Option<Session> {
+    stages.shutdown_background();
+    control.shutdown_background();
+    terminal::say("stopped before everything was open: nothing ran");
+    None
 }
 
 /// Where there are more loops than threads, pipelines take turns by their weights.
@@ -193,20 +222,21 @@ fn check_streams(all: &[Wired], data_on_stdout: bool) -> Result<bool> {
 }
 
 /// Waits until everything is opened, and says whether somebody wanted an end meanwhile: then nothing waits for room on a
-/// disk any more, and what is open runs only to its stop.
+/// disk any more, and what is open runs only to its stop. None where something is not open soon after that.
 async fn opened(
     mut opening: JoinHandle<Result<Vec<Pipeline>>>,
     signals: &mut Signals,
     stop: &CancellationToken,
-) -> Result<(Vec<Pipeline>, bool)> {
+) -> Result<Option<(Vec<Pipeline>, bool)>> {
     let (opened, is_stopped) = tokio::select! {
         opened = &mut opening => (opened, false),
         () = signals.next() => {
             stop.cancel();
-            (opening.await, true)
+            let Ok(opened) = timeout(STOP_OPENING_GRACE, opening).await else { return Ok(None) };
+            (opened, true)
         }
     };
-    Ok((opened.map_err(Failure::ran)??, is_stopped))
+    Ok(Some((opened.map_err(Failure::ran)??, is_stopped)))
 }
 
 /// Opens everything, so that what cannot be opened is told before anything flows.

@@ -3,7 +3,7 @@
 use std::future::pending;
 
 use anyhow::{Context as _, Result};
-use model::limits::STOP_GRACE;
+use model::limits::{STOP_AGAIN_AFTER, STOP_GRACE};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -14,21 +14,37 @@ use crate::terminal;
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// When the last one came that counted.
+    last: Option<Instant>,
 }
 
 impl Signals {
     pub fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("signals cannot be listened to");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Self { interrupt: listen(interrupt)?, terminate: listen(terminate)?, last: None })
     }
 
-    /// The next of either.
+    /// The next of either. Cancel safe.
     pub async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            let now = Instant::now();
+            if is_another(self.last, now) {
+                self.last = Some(now);
+                return;
+            }
         }
     }
+}
+
+/// Whether a signal is one of its own. `timeout` sends its signal to the process and then to its whole group, a terminal and
+/// a supervisor may both send theirs: one wish for an end, of which nobody has seen yet what comes of it.
+fn is_another(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| now.duration_since(last) >= STOP_AGAIN_AFTER)
 }
 
 /// How far a stop has come.
@@ -79,7 +95,18 @@ impl Stop {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn signals_that_come_together_are_one() {
+        let first = Instant::now();
+        let after = |ms| first + Duration::from_millis(ms);
+        assert!(is_another(None, first));
+        assert!(!is_another(Some(first), first) && !is_another(Some(first), after(999)));
+        assert!(is_another(Some(first), after(1000)), "whoever sends one a second later means it");
+    }
 
     #[tokio::test]
     async fn the_first_stop_drains_and_the_second_cuts_off() {

@@ -1,41 +1,12 @@
-//! The meters of the belt in the text format of OpenMetrics
-//! (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>), read when asked for.
+//! The meters of the belt as families of samples, read when asked for.
 
 use std::collections::BTreeMap;
-use std::fmt::Error;
 
 use flow::connector::Figure;
 use flow::meters::{CheckpointReport, Meters, StageReport};
 use flow::state::StateSize;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-#[derive(Debug)]
-pub struct StageMetrics(Registry);
-
-impl StageMetrics {
-    pub fn new(pipelines: Vec<Meters>) -> Self {
-        let mut registry = Registry::with_prefix("conveyor");
-        registry.register_collector(Box::new(Stages(pipelines)));
-        Self(registry)
-    }
-
-    pub fn text(&self) -> Result<String, Error> {
-        let mut text = String::new();
-        encode(&mut text, &self.0)?;
-        Ok(text)
-    }
-}
-
-#[derive(Debug)]
-struct Stages(Vec<Meters>);
+use super::exposition::{Family, Kind, Sample, Value};
 
 type Count = (&'static str, &'static str, fn(&StageReport) -> u64);
 
@@ -78,138 +49,129 @@ const STATES: [StateFigure; 2] = [
 ];
 
 const MICROS: f64 = 1e6;
+const MILLIS: f64 = 1e3;
 
-impl Stages {
-    fn restarts(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let help = "How often a pipeline went back to its last checkpoint: a source or sink died, or a disk was full";
-        let mut restarts = encoder.encode_descriptor("pipeline_restarts", help, None, MetricType::Counter)?;
-        for meters in &self.0 {
-            let labels = [("pipeline", &*meters.pipeline)];
-            let restarts_so_far = meters.checkpoints.report().restarts;
-            ConstCounter::new(restarts_so_far).encode(restarts.encode_family(&labels)?)?;
-        }
-        Ok(())
-    }
-
-    /// What connectors show beside what every stage counts: one family for each name.
-    fn encode_figures(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let mut families: BTreeMap<&str, Vec<(&str, &str, Figure)>> = BTreeMap::new();
-        for meters in &self.0 {
-            for stage in meters.stages.iter() {
-                for figure in stage.figures() {
-                    families.entry(figure.name).or_default().push((&meters.pipeline, &stage.name, figure));
-                }
-            }
-        }
-        for (name, figures) in families {
-            let Some((_, _, first)) = figures.first() else { continue };
-            let kind = if first.counts { MetricType::Counter } else { MetricType::Gauge };
-            let mut family = encoder.encode_descriptor(name, first.help, None, kind)?;
-            for (pipeline, stage, figure) in &figures {
-                let mut labels = vec![("pipeline", *pipeline), ("stage", *stage)];
-                labels.extend(figure.label.as_ref().map(|(name, value)| (*name, value.as_str())));
-                let labels = labels.as_slice();
-                match figure.counts {
-                    true => ConstCounter::new(figure.value).encode(family.encode_family(&labels)?)?,
-                    false => ConstGauge::new(figure.value as f64).encode(family.encode_family(&labels)?)?,
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Collector for Stages {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
-        let reports: Vec<(String, StageReport)> = self
-            .0
-            .iter()
-            .flat_map(|meters| {
-                meters.report().into_iter().map(|report| (meters.pipeline.to_string(), report))
-            })
-            .collect();
-        for (name, help, count) in COUNTS {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (pipeline, report) in &reports {
-                let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
-                ConstCounter::new(count(report)).encode(metric.encode_family(&labels)?)?;
-            }
-        }
-        self.encode_figures(&mut encoder)?;
-        let help = "How often a stage ran into a limit, or ended in another way, by its code";
-        let mut hits = encoder.encode_descriptor("stage_limit_hits", help, None, MetricType::Counter)?;
-        for (pipeline, report) in &reports {
-            for (limit, count) in &report.limits {
-                let labels =
-                    [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str()), ("limit", *limit)];
-                ConstCounter::new(*count).encode(hits.encode_family(&labels)?)?;
-            }
-        }
-        encode_states(&mut encoder, &reports)?;
-        encode_lags(&mut encoder, &reports)?;
-        for (name, help, figure) in CHECKPOINTS {
-            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for meters in &self.0 {
-                let report = meters.checkpoints.report();
-                if report.keeps {
-                    let labels = [("pipeline", &*meters.pipeline)];
-                    ConstGauge::new(figure(&report)).encode(metric.encode_family(&labels)?)?;
-                }
-            }
-        }
-        self.restarts(&mut encoder)?;
-        let mut busy = encoder.encode_descriptor(
-            "stage_busy_seconds",
-            "Time that batches took",
-            None,
-            MetricType::Counter,
-        )?;
-        for (pipeline, report) in &reports {
-            let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
-            ConstCounter::new(report.busy_ms as f64 / 1e3).encode(busy.encode_family(&labels)?)?;
-        }
-        let help = "Time that one batch took, since the start";
-        let mut batch = encoder.encode_descriptor("stage_batch_seconds", help, None, MetricType::Gauge)?;
-        for (pipeline, report) in &reports {
-            for (quantile, us) in [("0.5", report.batch_p50_us), ("0.99", report.batch_p99_us)] {
-                let labels = [
-                    ("pipeline", pipeline.as_str()),
-                    ("stage", report.stage.as_str()),
-                    ("quantile", quantile),
-                ];
-                ConstGauge::new(us as f64 / MICROS).encode(batch.encode_family(&labels)?)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn encode_lags(encoder: &mut DescriptorEncoder<'_>, reports: &[(String, StageReport)]) -> Result<(), Error> {
+/// All that is known of pipelines now.
+pub fn families(pipelines: &[Meters]) -> Vec<Family> {
+    let reports: Vec<(&str, StageReport)> = pipelines
+        .iter()
+        .flat_map(|meters| meters.report().into_iter().map(|report| (&*meters.pipeline, report)))
+        .collect();
+    let mut all: Vec<Family> = COUNTS
+        .iter()
+        .map(|(name, help, count)| {
+            of_stages(name, help, Kind::Counter, &reports, |report| Some(Value::Whole(count(report))))
+        })
+        .collect();
+    all.extend(figures(pipelines));
+    all.push(limit_hits(&reports));
+    all.extend(STATES.iter().map(|(name, help, figure)| {
+        of_stages(name, help, Kind::Gauge, &reports, |report| {
+            report.state.as_ref().map(|size| Value::Whole(figure(size)))
+        })
+    }));
     let help =
         "Records that a source gave and that no checkpoint stands behind yet: a restart reads them again";
-    let mut metric = encoder.encode_descriptor("source_lag_records", help, None, MetricType::Gauge)?;
-    for (pipeline, report) in reports {
-        if let Some(lag) = report.lag {
-            let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
-            ConstGauge::new(lag as f64).encode(metric.encode_family(&labels)?)?;
-        }
-    }
-    Ok(())
+    all.push(of_stages("source_lag_records", help, Kind::Gauge, &reports, |report| {
+        report.lag.map(Value::Whole)
+    }));
+    all.extend(checkpoints(pipelines));
+    let help = "Time that batches took";
+    all.push(of_stages("stage_busy_seconds", help, Kind::Counter, &reports, |report| {
+        Some(Value::Real(report.busy_ms as f64 / MILLIS))
+    }));
+    all.push(batches(&reports));
+    all
 }
 
-/// How much each stage remembers that does.
-fn encode_states(
-    encoder: &mut DescriptorEncoder<'_>,
-    reports: &[(String, StageReport)],
-) -> Result<(), Error> {
-    for (name, help, figure) in STATES {
-        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (pipeline, report) in reports {
-            if let Some(size) = &report.state {
-                let labels = [("pipeline", pipeline.as_str()), ("stage", report.stage.as_str())];
-                ConstGauge::new(figure(size) as f64).encode(metric.encode_family(&labels)?)?;
+fn family(name: &str, help: &'static str, kind: Kind, samples: Vec<Sample>) -> Family {
+    Family { name: format!("conveyor_{name}"), help, kind, samples }
+}
+
+fn labels(pipeline: &str, stage: &str) -> Vec<(&'static str, String)> {
+    vec![("pipeline", pipeline.to_owned()), ("stage", stage.to_owned())]
+}
+
+/// One sample for each stage that has such a value.
+fn of_stages(
+    name: &str,
+    help: &'static str,
+    kind: Kind,
+    reports: &[(&str, StageReport)],
+    value: impl Fn(&StageReport) -> Option<Value>,
+) -> Family {
+    let sample = |(pipeline, report): &(&str, StageReport)| {
+        Some(Sample { suffix: "", labels: labels(pipeline, &report.stage), value: value(report)? })
+    };
+    family(name, help, kind, reports.iter().filter_map(sample).collect())
+}
+
+/// What connectors show beside what every stage counts: one family for each name.
+fn figures(pipelines: &[Meters]) -> Vec<Family> {
+    let mut families: BTreeMap<&str, Family> = BTreeMap::new();
+    for meters in pipelines {
+        for stage in meters.stages.iter() {
+            for Figure { name, help, label, value, counts } in stage.figures() {
+                let kind = if counts { Kind::Counter } else { Kind::Gauge };
+                let mut labels = labels(&meters.pipeline, &stage.name);
+                labels.extend(label);
+                let family = families.entry(name).or_insert_with(|| family(name, help, kind, Vec::new()));
+                family.samples.push(Sample { suffix: "", labels, value: Value::Whole(value) });
             }
         }
     }
-    Ok(())
+    families.into_values().collect()
+}
+
+fn limit_hits(reports: &[(&str, StageReport)]) -> Family {
+    let mut samples = Vec::new();
+    for (pipeline, report) in reports {
+        for (limit, count) in &report.limits {
+            let mut labels = labels(pipeline, &report.stage);
+            labels.push(("limit", (*limit).to_owned()));
+            samples.push(Sample { suffix: "", labels, value: Value::Whole(*count) });
+        }
+    }
+    let help = "How often a stage ran into a limit, or ended in another way, by its code";
+    family("stage_limit_hits", help, Kind::Counter, samples)
+}
+
+/// What is known of each pipeline's checkpoints, and how often it went back to one.
+fn checkpoints(pipelines: &[Meters]) -> Vec<Family> {
+    let reports: Vec<(&Meters, CheckpointReport)> =
+        pipelines.iter().map(|meters| (meters, meters.checkpoints.report())).collect();
+    let sample = |meters: &Meters, value| {
+        let labels = vec![("pipeline", meters.pipeline.to_string())];
+        Sample { suffix: "", labels, value }
+    };
+    let figure = |(name, help, figure): &CheckpointFigure| {
+        let kept = reports.iter().filter(|(_, report)| report.keeps);
+        let samples = kept.map(|(meters, report)| sample(meters, Value::Real(figure(report))));
+        family(name, help, Kind::Gauge, samples.collect())
+    };
+    let mut all: Vec<Family> = CHECKPOINTS.iter().map(figure).collect();
+    let help =
+        "How often a pipeline went back to its last checkpoint: a source or sink died, or a disk was full";
+    let restarts = reports.iter().map(|(meters, report)| sample(meters, Value::Whole(report.restarts)));
+    all.push(family("pipeline_restarts", help, Kind::Counter, restarts.collect()));
+    all
+}
+
+/// Of no batches there are no quantiles.
+fn batches(reports: &[(&str, StageReport)]) -> Family {
+    let mut samples = Vec::new();
+    for (pipeline, report) in reports {
+        let mut add = |suffix, quantile: Option<&str>, value| {
+            let mut labels = labels(pipeline, &report.stage);
+            labels.extend(quantile.map(|quantile| ("quantile", quantile.to_owned())));
+            samples.push(Sample { suffix, labels, value });
+        };
+        if report.batches > 0 {
+            add("", Some("0.5"), Value::Real(report.batch_p50_us as f64 / MICROS));
+            add("", Some("0.99"), Value::Real(report.batch_p99_us as f64 / MICROS));
+        }
+        add("_sum", None, Value::Real(report.busy_ms as f64 / MILLIS));
+        add("_count", None, Value::Whole(report.batches));
+    }
+    family("stage_batch_seconds", "Time that one batch took, since the start", Kind::Summary, samples)
 }

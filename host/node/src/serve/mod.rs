@@ -1,5 +1,6 @@
 //! What a run answers over HTTP: metrics for Prometheus, and whether it lives and is ready.
 
+mod exposition;
 mod metrics;
 
 use std::net::SocketAddr;
@@ -8,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use flow::meters::Meters;
 use tokio::net::TcpListener;
 
-use metrics::StageMetrics;
+use exposition::Format;
 
 /// A socket that is bound and answers nobody yet.
 pub struct Bound {
@@ -77,18 +78,24 @@ impl Bound {
     /// Answers until it is dropped.
     pub async fn serve(self, pipelines: Vec<Meters>) -> Result<()> {
         let Self { listener, ready } = self;
-        let metrics = Arc::new(StageMetrics::new(pipelines));
+        let pipelines: Arc<[Meters]> = pipelines.into();
         let app = Router::new()
-            .route("/metrics", get(async move || answer(&metrics)))
+            .route("/metrics", get(async move |headers: HeaderMap| answer(&pipelines, &headers)))
             .route("/livez", get(async || "alive\n"))
             .route("/readyz", get(async move || ready.answer()));
         Ok(axum::serve(listener, app).await?)
     }
 }
 
-fn answer(metrics: &StageMetrics) -> impl IntoResponse + use<> {
-    match metrics.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+fn answer(pipelines: &[Meters], headers: &HeaderMap) -> impl IntoResponse + use<> {
+    let accept: Vec<&str> =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
+    let format = Format::wanted(&accept.join(","));
+    match format.write(&metrics::families(pipelines)) {
+        Ok(text) => {
+            let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
+            (headers, text).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

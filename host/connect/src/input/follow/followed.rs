@@ -1,7 +1,7 @@
 //! One file that is followed.
 
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -108,9 +108,10 @@ impl Followed {
         step
     }
 
+    /// What is in a pipe now. One that nobody writes to may be opened again by somebody who does.
     fn read_pipe(&mut self, file: &File, feeder: &Feeder) -> Result<Step, Stop> {
-        let (mut step, mut file) = (Step::Nothing, file);
-        while let Some(chunk) = feeder.fill(&mut file, &self.generation.name)? {
+        let mut step = Step::Nothing;
+        while let Some(chunk) = feeder.fill(&mut AtHand(file), &self.generation.name)? {
             feeder.send(Piece::Data { lane: self.lane, chunk })?;
             step = Step::Grew;
         }
@@ -150,5 +151,17 @@ impl Followed {
     fn is_same(&self, file: &File) -> std::io::Result<bool> {
         let is_head = self.mark.map_or(Ok(true), |mark| mark.is_head_of(file))?;
         Ok(is_head && self.digest.is_end_in(file)?)
+    }
+}
+
+/// A pipe as a file that ends where nothing more has come yet: other files are not to wait for it.
+struct AtHand<'a>(&'a File);
+
+impl Read for AtHand<'_> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self.0.read(into) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(0),
+            read => read,
+        }
     }
 }

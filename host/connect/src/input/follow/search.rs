@@ -9,6 +9,7 @@ use model::limits::ROTATED_FILES_MAX;
 
 use crate::digest::{Digest, Trail};
 use crate::input::compression::unpack_if_packed;
+use crate::input::open_at_once;
 use crate::place::{At, Id, Mark, Place};
 use crate::{Roots, RootsError};
 
@@ -204,7 +205,7 @@ fn entries(directories: &[PathBuf], roots: &Roots) -> std::io::Result<Vec<Entry>
 
 /// None where nothing has that name any more.
 pub(super) fn open(path: &Path) -> std::io::Result<Option<File>> {
-    match File::open(path) {
+    match open_at_once(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
     }
