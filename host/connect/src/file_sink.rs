@@ -290,8 +290,8 @@ impl SinkOptions {
             let message = format!("`{}` is an option of CSV", &pointer[1..]);
             return Err(OptionsError::new(pointer, message, "remove it, or set `format: csv`"));
         }
-        if format == Format::Cri {
-            let message = "the format cri is one to be read: container runtimes write it";
+        if let Format::Cri | Format::Zeek = format {
+            let message = format!("the format {} is one to be read", format.as_str());
             return Err(OptionsError::new(
                 "/format",
                 message,
@@ -327,7 +327,7 @@ impl Shape {
     pub(crate) fn form(&self) -> Form {
         match self.format {
             Format::Lines | Format::Bytes => Form::Bytes,
-            Format::Jsonl | Format::Cri => Form::Any,
+            Format::Jsonl | Format::Cri | Format::Zeek => Form::Any,
             Format::Csv | Format::Parquet => Form::Table,
         }
     }
@@ -340,12 +340,12 @@ impl Shape {
             (Format::Jsonl, Stream::Opaque) => (Encoder::JsonText, Vec::new()),
             (Format::Jsonl, Stream::Rows(schema)) => (Encoder::JsonRows(JsonWriter::new(schema)), Vec::new()),
             (Format::Csv, _) => {
-                let encoder = CsvEncoder::new(self.style.clone());
+                let encoder = CsvEncoder::new(self.style.clone(), &input.batch_schema());
                 let header = encoder.header(&input.batch_schema());
                 (Encoder::Csv(encoder), header)
             }
-            // `check` has refused CRI.
-            (Format::Parquet | Format::Cri, _) => (Encoder::Rows, Vec::new()),
+            // `check` has refused what is only read.
+            (Format::Parquet | Format::Cri | Format::Zeek, _) => (Encoder::Rows, Vec::new()),
         }
     }
 }

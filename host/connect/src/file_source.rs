@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::csv::CsvForm;
 use crate::format::Format;
 use crate::infer::sample_files;
 use crate::input::{Compression, Follow, Found, Input, check_places, find, go_on_where_grown};
@@ -45,6 +46,15 @@ pub(crate) struct Options {
     delimiter: Option<String>,
     /// CSV: what encloses fields. `"` by default; empty for nothing.
     quote: Option<String>,
+    /// CSV: what makes a quote, a delimiter, a line break or itself an ordinary character when it stands before it, such
+    /// as `\\` in files of MySQL and R. None by default; two quotes for one are read in any case.
+    escape: Option<String>,
+    /// CSV: what begins a line that is no row, such as `#`. None by default.
+    comment: Option<String>,
+    /// CSV: how many lines stand in front of the header, or of the first row where there is none.
+    skip_lines: Option<u64>,
+    /// CSV: what numbers have before their fraction, `.` or `,`. `.` by default.
+    decimal: Option<String>,
     /// CSV: the text that stands for a null, such as `NA`. By default an empty field does; with this, an
     /// empty field of a text column is an empty text.
     null: Option<String>,
@@ -135,7 +145,7 @@ fn reading(options: &Options) -> Result<Reading, OptionsError> {
     };
     let format = options.format.or_else(|| Format::of_name(first)).ok_or_else(|| {
         let message = format!("the name `{first}` does not say what is in the file");
-        let help = "set `format` to lines, bytes, jsonl, csv or parquet";
+        let help = "set `format` to lines, bytes, jsonl, csv, parquet, cri or zeek";
         OptionsError::new("/path", message, help)
     })?;
     let read = ReadOptions {
@@ -143,6 +153,10 @@ fn reading(options: &Options) -> Result<Reading, OptionsError> {
         columns: options.columns.clone(),
         delimiter: options.delimiter.clone(),
         quote: options.quote.clone(),
+        escape: options.escape.clone(),
+        comment: options.comment.clone(),
+        skip_lines: options.skip_lines,
+        decimal: options.decimal.clone(),
         null: options.null.clone(),
         record_bytes_max: options.record_bytes_max,
     };
@@ -152,15 +166,30 @@ fn reading(options: &Options) -> Result<Reading, OptionsError> {
 /// What the places of its files rest on.
 pub(crate) fn mark(with: &Map<String, Value>) -> Option<MarkParts> {
     let options: Options = options::read(with, "file").ok()?;
-    let Reading { format, header, columns, dialect, .. } = reading(&options).ok()?;
+    let Reading { format, csv, columns, .. } = reading(&options).ok()?;
     let mut parts = MarkParts::new();
     let mut add = |name: &str, value: String| parts.insert(name.to_owned(), MarkPart::shown(value));
     add("format", format.as_str().to_owned());
     add("compression", options.compression.as_str().to_owned());
     if format == Format::Csv {
+        let shown = |byte: Option<u8>| byte.map(|byte| char::from(byte).to_string());
+        let CsvForm { dialect, header, skip_lines, decimal_comma, .. } = csv;
         add("header", header.to_string());
         add("delimiter", char::from(dialect.delimiter).to_string());
-        add("quote", dialect.quote.map(|quote| char::from(quote).to_string()).unwrap_or_default());
+        add("quote", shown(dialect.quote).unwrap_or_default());
+        // What is not said is no part, so that checkpoints of versions without these options are the same.
+        if let Some(escape) = shown(dialect.escape) {
+            add("escape", escape);
+        }
+        if let Some(comment) = shown(dialect.comment) {
+            add("comment", comment);
+        }
+        if skip_lines > 0 {
+            add("skip-lines", skip_lines.to_string());
+        }
+        if decimal_comma {
+            add("decimal", ",".to_owned());
+        }
         if let Some(columns) = columns {
             add("columns", Value::from(columns).to_string());
         }

@@ -18,6 +18,8 @@ pub(crate) enum Format {
     Parquet,
     /// The logs of containers on Kubernetes: `TIME stdout|stderr P|F TEXT` a line, parts joined.
     Cri,
+    /// The logs of Zeek, which say themselves what their columns are.
+    Zeek,
 }
 
 impl Format {
@@ -45,6 +47,7 @@ impl Format {
             Self::Csv => "csv",
             Self::Parquet => "parquet",
             Self::Cri => "cri",
+            Self::Zeek => "zeek",
         }
     }
 }

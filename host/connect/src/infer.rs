@@ -9,12 +9,14 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use flow::connector::ConnectError;
-use memchr::memchr_iter;
 use model::convert::{Scalar, members, shown, text, times};
 use model::limits::{INFER_BYTES_MAX, INFER_FILES_MAX, INFER_ROWS_MAX};
 use model::manifest::ColumnType;
 
-use crate::csv::{Dialect, Field, Index, read_header};
+use crate::csv::{
+    CsvForm, Dialect, Field, Index, RowEnds, ZeekHeader, ZeekType, is_blank, not_zeek, read_header,
+    with_point,
+};
 use crate::input::{Compression, InputFile, failed, open, read_some};
 
 /// The beginning of one input.
@@ -38,19 +40,19 @@ pub(crate) fn sample_files(
             break;
         }
         let mut reader = open(&file.path, &file.name, compression)?;
-        let (data, ended) = sample_reader(&mut *reader, &file.name, left, false)?;
+        let (data, ended) = sample_reader(&mut *reader, &file.name, left, &|_| false)?;
         left -= data.len();
         samples.push(Sample { name: file.name.to_string(), data, ended });
     }
     Ok(samples)
 }
 
-/// Reads up to `max` bytes; `live` stops as soon as there is a line, so that nobody waits for a trickle.
+/// Reads up to `max` bytes, or until there is `enough`, so that nobody waits for a trickle.
 pub(crate) fn sample_reader(
     reader: &mut dyn Read,
     name: &str,
     max: usize,
-    live: bool,
+    enough: &dyn Fn(&[u8]) -> bool,
 ) -> Result<(Vec<u8>, bool), ConnectError> {
     const STEP: usize = 64 << 10;
     let mut data = Vec::new();
@@ -62,8 +64,7 @@ pub(crate) fn sample_reader(
         if count == 0 {
             return Ok((data, true));
         }
-        // A header alone says nothing of the types below it.
-        if live && memchr_iter(b'\n', &data).nth(1).is_some() {
+        if enough(&data) {
             break;
         }
     }
@@ -112,10 +113,11 @@ impl Default for Guess {
 }
 
 impl Guess {
-    fn see(&mut self, value: &[u8]) {
+    /// `number`: the same with a point, where numbers have something else.
+    fn see(&mut self, value: &[u8], number: &[u8]) {
         self.any = true;
         self.bool = self.bool && text::boolean(value).is_some();
-        self.see_number(value);
+        self.see_number(number);
         self.date = self.date && is_date_as_written(value);
         if self.instant || self.local {
             let as_written = times::as_written(value);
@@ -168,35 +170,64 @@ fn is_date_as_written(value: &[u8]) -> bool {
     is_trimmed && value.first().is_some_and(u8::is_ascii_digit) && times::date(value).is_some()
 }
 
+/// The rows of the beginning of a file that are neither empty nor comments.
+struct CsvHead<'a> {
+    data: &'a [u8],
+    index: Index,
+    rows: Vec<usize>,
+}
+
+impl<'a> CsvHead<'a> {
+    fn read(data: &'a [u8], ended: bool, form: &CsvForm) -> Self {
+        let mut start = if data.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let quote = form.dialect.quote.filter(|_| form.skip_lines == 0);
+        let first_line = RowEnds::of(&data[start..], true, Dialect { quote, ..form.dialect });
+        let row_ends = first_line.unwrap_or(RowEnds::Newline);
+        for _ in 0..form.skip_lines.min(data.len() as u64) {
+            start += row_ends.spent(&data[start..], ended);
+        }
+        let mut index = Index::default();
+        index.scan(data, start, ended, form.dialect, row_ends);
+        let filled = |row: &usize| {
+            let raw = &data[index.row_start(*row)..index.row_end(*row)];
+            !is_blank(raw) && !form.dialect.is_comment(raw)
+        };
+        let rows = (0..index.rows()).filter(filled).collect();
+        Self { data, index, rows }
+    }
+}
+
+/// Whether a row of values is whole in `data`, behind the header.
+pub(crate) fn has_csv_row(data: &[u8], form: &CsvForm) -> bool {
+    CsvHead::read(data, false, form).rows.len() > usize::from(form.header)
+}
+
 /// The columns of a CSV source and their types. `names` are those of a source without header.
 pub(crate) fn infer_csv(
     samples: &[Sample],
-    dialect: Dialect,
-    header: bool,
+    form: &CsvForm,
     names: Option<&[String]>,
-    null: Option<&[u8]>,
 ) -> Result<Vec<Found>, ConnectError> {
     let mut columns: Vec<(String, Guess)> = Vec::new();
     let mut rows_left = INFER_ROWS_MAX;
     for sample in samples {
         let data = &sample.data[..];
-        let start = if data.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         if data.starts_with(b"\xff\xfe") || data.starts_with(b"\xfe\xff") {
             let next = "convert it to UTF-8, for example with `iconv -f UTF-16 -t UTF-8`";
             return Err(ConnectError::failed(&*sample.name, "this is UTF-16, not UTF-8", next));
         }
-        let mut index = Index::default();
-        index.scan(data, start, sample.ended, dialect);
-        if index.rows() == 0 && !data.is_empty() {
+        let mut head = CsvHead::read(data, sample.ended, form);
+        if head.index.rows() == 0 && !data.is_empty() {
             // One long line, or a quote that never closes: what there is of it says what it is.
-            index.scan(data, start, true, Dialect { quote: None, ..dialect });
+            let unquoted = Dialect { quote: None, ..form.dialect };
+            head = CsvHead::read(data, true, &CsvForm { dialect: unquoted, ..form.clone() });
         }
-        let filled = |row: &usize| !matches!(&data[index.row_start(*row)..index.row_end(*row)], [] | [b'\r']);
-        let Some(first) = (0..index.rows()).find(filled) else { continue };
-        let found = if header {
-            read_header(&index, first, data, dialect, &sample.name)?
+        let (dialect, index) = (form.dialect, &head.index);
+        let Some((&first, body)) = head.rows.split_first() else { continue };
+        let found = if form.header {
+            read_header(index, first, data, dialect, &sample.name)?
         } else {
-            read_header(&index, first, data, dialect, &sample.name).map(|_| ()).or_else(only_not_text)?;
+            read_header(index, first, data, dialect, &sample.name).map(|_| ()).or_else(only_not_text)?;
             match names {
                 Some(names) => names.to_vec(),
                 None => (1..=index.fields(first)).map(|place| format!("column_{place}")).collect(),
@@ -205,29 +236,61 @@ pub(crate) fn infer_csv(
         if columns.is_empty() {
             columns = found.iter().map(|name| (name.clone(), Guess::default())).collect();
         }
-        let places: HashMap<&str, usize> =
-            found.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
-        let placed = |(name, guess)| places.get(String::as_str(name)).map(|&place| (place, guess));
-        let mut guesses: Vec<(usize, &mut Guess)> =
-            columns.iter_mut().map(|(name, guess)| (&*name, guess)).filter_map(placed).collect();
-        let body = if header { first + 1 } else { first };
-        let rows: Vec<usize> = (body..index.rows()).filter(filled).take(rows_left).collect();
-        rows_left -= rows.len();
-        for row in rows {
-            if index.fields(row) != found.len() {
+        let body = if form.header { body } else { &head.rows };
+        let body = &body[..body.len().min(rows_left)];
+        rows_left -= body.len();
+        see_rows(&head, body, &found, form, &mut columns);
+    }
+    Ok(columns.into_iter().map(|(name, guess)| guess.found(name)).collect())
+}
+
+/// Shows the values of these rows, whose columns are those that were `found`, to the guesses.
+fn see_rows(
+    head: &CsvHead<'_>,
+    rows: &[usize],
+    found: &[String],
+    form: &CsvForm,
+    columns: &mut [(String, Guess)],
+) {
+    let places: HashMap<&str, usize> =
+        found.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+    let placed = |(name, guess)| places.get(String::as_str(name)).map(|&place| (place, guess));
+    let mut guesses: Vec<(usize, &mut Guess)> =
+        columns.iter_mut().map(|(name, guess)| (&*name, guess)).filter_map(placed).collect();
+    let pointed = with_point(|value: &[u8]| Some(value.to_vec()));
+    for &row in rows.iter().filter(|row| head.index.fields(**row) == found.len()) {
+        for (place, guess) in &mut guesses {
+            let (start, end) = head.index.field(head.index.first_field(row) + *place);
+            let field = Field::of(head.data, start, end, *place + 1 == found.len(), form.dialect);
+            if field.is_null(form.null.as_deref(), found.len() == 1, false) {
                 continue;
             }
-            for (place, guess) in &mut guesses {
-                let (start, end) = index.field(index.first_field(row) + *place);
-                let field = Field::of(data, start, end, *place + 1 == found.len(), dialect.quote);
-                if field.is_absent() || !field.is_quoted() && field.plain() == null {
-                    continue;
-                }
-                guess.see(&field.bytes());
+            let value = field.bytes();
+            match form.decimal_comma {
+                true => guess.see(&value, &pointed(&value).unwrap_or_default()),
+                false => guess.see(&value, &value),
             }
         }
     }
-    Ok(columns.into_iter().map(|(name, guess)| guess.found(name)).collect())
+}
+
+/// The columns of logs of Zeek, as the first one has them.
+pub(crate) fn infer_zeek(samples: &[Sample]) -> Result<(Vec<Found>, Vec<ZeekType>), ConnectError> {
+    for sample in samples {
+        let data = sample.data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&sample.data);
+        let header = ZeekHeader::read(data, true).map_err(|why| not_zeek(&sample.name, why))?;
+        let Some(ZeekHeader { names, types, .. }) = header else { continue };
+        let columns = names.into_iter().zip(&types);
+        let found = |(name, of_type): (String, &ZeekType)| Found {
+            name,
+            column_type: of_type.column_type(),
+            is_local: false,
+        };
+        return Ok((columns.map(found).collect(), types));
+    }
+    let name = samples.first().map_or("the input", |sample| &sample.name);
+    let why = "there is no log in it whose header says what its columns are";
+    Err(ConnectError::failed(name, why, "start when there is one"))
 }
 
 /// Without a header the first row is data, and may hold the same value twice.
@@ -261,7 +324,7 @@ impl JsonGuess {
                 self.text = true;
                 self.wordy = self.wordy || !is_no_number(quoted.raw().as_bytes());
                 if let Some(text) = quoted.text() {
-                    self.texts.see(text.as_bytes());
+                    self.texts.see(text.as_bytes(), text.as_bytes());
                 }
             }
             Scalar::Nested(_) => self.other = true,

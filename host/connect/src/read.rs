@@ -12,10 +12,10 @@ use model::limits::RECORD_BYTES_MAX;
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Stream, declared_field};
 
-use crate::csv::{CsvColumn, CsvDecoder, CsvLayout, Dialect, Target};
+use crate::csv::{CsvColumn, CsvDecoder, CsvForm, CsvLayout, Dialect, Target, ZeekHeader, ZeekType, better};
 use crate::decode::{CRI_COLUMNS, CriColumn, CriDecoder, JsonLines, LineDecoder, PlainLines, WholeDecoder};
 use crate::format::Format;
-use crate::infer::{Sample, infer_csv, infer_jsonl};
+use crate::infer::{Found, Sample, has_csv_row, infer_csv, infer_jsonl, infer_zeek};
 use crate::options::OptionsError;
 use crate::stream::{MakeDecoder, Output, Times};
 use crate::{SourceSpec, Wanted};
@@ -24,10 +24,10 @@ use crate::{SourceSpec, Wanted};
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     pub(crate) format: Format,
-    pub(crate) header: bool,
+    pub(crate) csv: CsvForm,
+    /// Whether no option says how CSV is written.
+    is_plain: bool,
     pub(crate) columns: Option<Vec<String>>,
-    pub(crate) dialect: Dialect,
-    pub(crate) null: Option<String>,
     pub(crate) record_bytes_max: usize,
 }
 
@@ -38,6 +38,10 @@ pub(crate) struct ReadOptions {
     pub(crate) columns: Option<Vec<String>>,
     pub(crate) delimiter: Option<String>,
     pub(crate) quote: Option<String>,
+    pub(crate) escape: Option<String>,
+    pub(crate) comment: Option<String>,
+    pub(crate) skip_lines: Option<u64>,
+    pub(crate) decimal: Option<String>,
     pub(crate) null: Option<String>,
     pub(crate) record_bytes_max: Option<u64>,
 }
@@ -55,6 +59,10 @@ impl ReadOptions {
             ("/columns", self.columns.is_some()),
             ("/delimiter", self.delimiter.is_some()),
             ("/quote", self.quote.is_some()),
+            ("/escape", self.escape.is_some()),
+            ("/comment", self.comment.is_some()),
+            ("/skip-lines", self.skip_lines.is_some()),
+            ("/decimal", self.decimal.is_some()),
             ("/null", self.null.is_some()),
         ];
         if let Some((pointer, _)) = csv_only.iter().find(|(_, given)| *given && format != Format::Csv) {
@@ -70,24 +78,13 @@ impl ReadOptions {
                 "set `header: false` beside it, or remove it",
             ));
         }
-        let delimiter = match self.delimiter.as_deref() {
-            None if tabs => b'\t',
-            None => b',',
-            Some(text) => one_byte("/delimiter", text)?,
-        };
-        let quote = match self.quote.as_deref() {
-            None => Some(b'"'),
-            Some("") => None,
-            Some(text) => Some(one_byte("/quote", text)?),
-        };
-        if quote == Some(delimiter) {
-            let message = "`quote` and `delimiter` are the same character";
-            return Err(OptionsError::new(
-                "/quote",
-                message,
-                "use two different ones, or `quote: \"\"` for none",
-            ));
-        }
+        let csv = self.csv_form(format, tabs)?;
+        let is_plain = self.delimiter.is_none()
+            && self.quote.is_none()
+            && self.escape.is_none()
+            && self.comment.is_none()
+            && self.skip_lines.is_none()
+            && self.decimal.is_none();
         let max = self.record_bytes_max.unwrap_or(RECORD_BYTES_MAX as u64);
         if max == 0 || max > RECORD_BYTES_CEILING {
             let message = "`record-bytes-max` is from 1B to 1GiB".to_owned();
@@ -97,13 +94,52 @@ impl ReadOptions {
                 "16MiB is what it is without the option",
             ));
         }
-        Ok(Reading {
-            format,
+        Ok(Reading { format, csv, is_plain, columns: self.columns, record_bytes_max: max as usize })
+    }
+
+    fn csv_form(&self, format: Format, tabs: bool) -> Result<CsvForm, OptionsError> {
+        let zeek = format == Format::Zeek;
+        let delimiter = match self.delimiter.as_deref() {
+            None if tabs || zeek => b'\t',
+            None => b',',
+            Some(text) => one_byte("/delimiter", text)?,
+        };
+        let quote = match self.quote.as_deref() {
+            None if zeek => None,
+            None => Some(b'"'),
+            Some("") => None,
+            Some(text) => Some(one_byte("/quote", text)?),
+        };
+        let byte = |pointer: &str, text: &Option<String>| {
+            let text = text.as_deref().filter(|text| !text.is_empty());
+            text.map(|text| one_byte(pointer, text)).transpose()
+        };
+        // Two quotes for one are read in any case.
+        let escape = byte("/escape", &self.escape)?.filter(|escape| Some(*escape) != quote);
+        let comment = byte("/comment", &self.comment)?.or(zeek.then_some(b'#'));
+        let signs =
+            [("/delimiter", Some(delimiter)), ("/quote", quote), ("/escape", escape), ("/comment", comment)];
+        for (place, (pointer, sign)) in signs.iter().enumerate() {
+            let twin = signs[..place].iter().find(|(_, other)| sign.is_some() && other == sign);
+            if let Some((twin, _)) = twin {
+                let message = format!("`{}` and `{}` are the same character", &pointer[1..], &twin[1..]);
+                return Err(OptionsError::new(pointer, message, "use two different ones"));
+            }
+        }
+        let decimal_comma = match self.decimal.as_deref() {
+            None | Some(".") => false,
+            Some(",") => true,
+            Some(other) => {
+                let message = format!("`decimal` is `,` or `.`, not `{other}`");
+                return Err(OptionsError::new("/decimal", message, "set `decimal: \",\"`, or remove it"));
+            }
+        };
+        Ok(CsvForm {
+            dialect: Dialect { delimiter, quote, escape, comment },
+            skip_lines: self.skip_lines.unwrap_or(0),
             header: self.header.unwrap_or(true),
-            columns: self.columns,
-            dialect: Dialect { delimiter, quote },
-            null: self.null,
-            record_bytes_max: max as usize,
+            null: self.null.clone().map(String::into_bytes),
+            decimal_comma,
         })
     }
 }
@@ -130,56 +166,80 @@ impl Reading {
     /// Whether the beginning of the input has to be looked at: for a header, or for the columns and types that
     /// the manifest does not declare.
     pub(crate) fn needs_sample(&self) -> bool {
-        matches!(self.format, Format::Csv | Format::Jsonl)
+        matches!(self.format, Format::Csv | Format::Jsonl | Format::Zeek)
+    }
+
+    /// Whether the beginning of what comes bit by bit has the first record in it: nobody waits for a second one.
+    pub(crate) fn has_record(&self, data: &[u8]) -> bool {
+        match self.format {
+            Format::Csv => has_csv_row(data, &self.csv),
+            Format::Zeek => !matches!(ZeekHeader::read(data, false), Ok(None)),
+            _ => {
+                let mut lines = data.split(|&byte| byte == b'\n');
+                // What stands behind the last line break is no line yet.
+                lines.next_back();
+                lines.any(|line| !line.trim_ascii().is_empty())
+            }
+        }
+    }
+
+    /// The columns that were found, with what Zeek says that they are.
+    fn find(&self, samples: &[Sample]) -> Result<(Vec<Found>, Option<Vec<ZeekType>>), ConnectError> {
+        match self.format {
+            Format::Csv => {
+                for sample in samples.iter().filter(|_| self.is_plain) {
+                    if let Some(found) = better(&sample.data, sample.ended, &self.csv) {
+                        return Err(ConnectError::failed(&*sample.name, found.why, found.next));
+                    }
+                }
+                Ok((infer_csv(samples, &self.csv, self.columns.as_deref())?, None))
+            }
+            Format::Zeek => infer_zeek(samples).map(|(found, types)| (found, Some(types))),
+            _ => Ok((infer_jsonl(samples)?, None)),
+        }
     }
 
     /// What comes out of it, from the samples and the declaration.
     pub(crate) fn describe(&self, spec: &SourceSpec, samples: &[Sample]) -> Result<Described, ConnectError> {
-        let found = match self.format {
+        let (found, zeek) = match self.format {
             Format::Lines | Format::Bytes | Format::Parquet => {
                 return Ok(Described { stream: Stream::Opaque, targets: Vec::new() });
             }
             Format::Cri => return describe_cri(spec),
-            Format::Csv => {
-                let null = self.null.as_deref().map(str::as_bytes);
-                infer_csv(samples, self.dialect, self.header, self.columns.as_deref(), null)?
-            }
-            Format::Jsonl => infer_jsonl(samples)?,
+            Format::Csv | Format::Jsonl | Format::Zeek => self.find(samples)?,
         };
         let name = || samples.first().map_or("the input".to_owned(), |sample| sample.name.clone());
-        let is_csv = self.format == Format::Csv;
         let declared: HashMap<&str, Option<ColumnType>> =
             spec.schema.iter().map(|(name, of_type)| (name.as_str(), *of_type)).collect();
         let found_names: HashSet<&str> = found.iter().map(|found| found.name.as_str()).collect();
-        for (column, of_type) in &spec.schema {
-            let there = found_names.contains(column.as_str());
-            // A field of JSON may be missing in every sampled row; its type has to come from somewhere, though.
-            if !there && (is_csv && !found.is_empty() || of_type.is_none()) {
-                let mut has: Vec<_> =
-                    found.iter().take(COLUMNS_NAMED_MAX).map(|found| found.name.clone()).collect();
-                if found.len() > has.len() {
-                    has.push(format!("and {} more", found.len() - has.len()));
-                }
-                let has = has.join(", ");
-                let why = format!("it has no column `{column}`, which `schema` declares; it has {has}");
-                return Err(ConnectError::failed(name(), why, "correct the name under `schema`"));
+        let may_come = self.format == Format::Jsonl || found.is_empty();
+        check_declared(spec, &found, may_come)
+            .map_err(|why| ConnectError::failed(name(), why, "correct the name under `schema`"))?;
+        let mut targets = Vec::with_capacity(found.len());
+        for (place, found) in found.iter().enumerate() {
+            let zeek = zeek.as_ref().map(|types| types[place].clone());
+            let declared = declared.get(found.name.as_str()).copied().flatten();
+            let column_type = match declared {
+                // A time without an offset stays one.
+                Some(ColumnType::Timestamp) if found.is_local => ColumnType::LocalTimestamp,
+                declared => declared.unwrap_or(found.column_type),
+            };
+            if zeek.as_ref().is_some_and(|zeek| !zeek.can_be(column_type)) {
+                let (column, own) = (&found.name, found.column_type.as_str());
+                let why =
+                    format!("its column `{column}` is {own}, and cannot be read as {}", column_type.as_str());
+                return Err(ConnectError::failed(name(), why, "remove it from `schema`, or declare text"));
             }
+            targets.push(Target {
+                name: found.name.clone(),
+                column_type,
+                inferred: declared.is_none(),
+                zeek,
+            });
         }
-        let mut targets: Vec<Target> = found
-            .iter()
-            .map(|found| {
-                let declared = declared.get(found.name.as_str()).copied().flatten();
-                let column_type = match declared {
-                    // A time without an offset stays one.
-                    Some(ColumnType::Timestamp) if found.is_local => ColumnType::LocalTimestamp,
-                    declared => declared.unwrap_or(found.column_type),
-                };
-                Target { name: found.name.clone(), column_type, inferred: declared.is_none() }
-            })
-            .collect();
         for (name, of_type) in &spec.schema {
             if let (false, Some(column_type)) = (found_names.contains(name.as_str()), *of_type) {
-                targets.push(Target { name: name.clone(), column_type, inferred: false });
+                targets.push(Target { name: name.clone(), column_type, inferred: false, zeek: None });
             }
         }
         if targets.is_empty() {
@@ -212,17 +272,17 @@ impl Reading {
         let (indices, output) = output(spec, &described.stream, wanted)?;
         let max = self.record_bytes_max;
         let make: MakeDecoder = match (self.format, &described.stream) {
-            (Format::Csv, Stream::Rows(_)) => {
+            (Format::Csv | Format::Zeek, Stream::Rows(_)) => {
                 let column = |&index: &usize| match described.targets.get(index) {
                     Some(target) => CsvColumn::Column(target.clone()),
                     None => CsvColumn::Rest,
                 };
                 let columns: Arc<[CsvColumn]> = indices.iter().map(column).collect();
                 let layout = Arc::new(CsvLayout {
-                    dialect: self.dialect,
-                    header: self.header,
-                    null: self.null.clone().map(String::into_bytes),
+                    form: self.csv.clone(),
                     names: described.targets.iter().map(|target| target.name.clone()).collect(),
+                    zeek: (self.format == Format::Zeek)
+                        .then(|| described.targets.iter().filter_map(|target| target.zeek.clone()).collect()),
                     unknown: spec.unknown,
                     record_bytes_max: max,
                 });
@@ -253,6 +313,21 @@ impl Reading {
     }
 }
 
+/// Whether what the schema declares was found. `may_come`: a field of JSON may be missing in every sampled row; its type has
+/// to come from somewhere, though.
+fn check_declared(spec: &SourceSpec, found: &[Found], may_come: bool) -> Result<(), String> {
+    let is_found = |name: &str| found.iter().any(|found| found.name == name);
+    let is_missing =
+        |(name, of_type): &&(String, Option<ColumnType>)| (!may_come || of_type.is_none()) && !is_found(name);
+    let Some((column, _)) = spec.schema.iter().find(is_missing) else { return Ok(()) };
+    let mut has: Vec<_> = found.iter().take(COLUMNS_NAMED_MAX).map(|found| found.name.clone()).collect();
+    if found.len() > has.len() {
+        has.push(format!("and {} more", found.len() - has.len()));
+    }
+    let has = has.join(", ");
+    Err(format!("it has no column `{column}`, which `schema` declares; it has {has}"))
+}
+
 /// The columns of container logs are what they are; the time can be asked for as it stands.
 fn describe_cri(spec: &SourceSpec) -> Result<Described, ConnectError> {
     let wrong = |why: String, next: &str| Err(ConnectError::failed(&*spec.stage, why, next));
@@ -273,7 +348,7 @@ fn describe_cri(spec: &SourceSpec) -> Result<Described, ConnectError> {
     }
     let target = |(name, own): &(&str, ColumnType)| {
         let column_type = declared(name).and_then(|(_, of_type)| *of_type).unwrap_or(*own);
-        Target { name: (*name).to_owned(), column_type, inferred: false }
+        Target { name: (*name).to_owned(), column_type, inferred: false, zeek: None }
     };
     let targets: Vec<Target> = CRI_COLUMNS.iter().map(target).collect();
     let fields: Vec<_> =

@@ -24,7 +24,7 @@ use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Options {
-    /// lines (which is the default), bytes, jsonl or csv.
+    /// lines (which is the default), bytes, jsonl, csv, cri or zeek.
     format: Option<Format>,
     /// How it is packed. By default what it begins with says it.
     #[serde(default)]
@@ -37,6 +37,15 @@ pub(crate) struct Options {
     delimiter: Option<String>,
     /// CSV: what encloses fields. `"` by default; empty for nothing.
     quote: Option<String>,
+    /// CSV: what makes a quote, a delimiter, a line break or itself an ordinary character when it stands before it, such
+    /// as `\\` in files of MySQL and R. None by default; two quotes for one are read in any case.
+    escape: Option<String>,
+    /// CSV: what begins a line that is no row, such as `#`. None by default.
+    comment: Option<String>,
+    /// CSV: how many lines stand in front of the header, or of the first row where there is none.
+    skip_lines: Option<u64>,
+    /// CSV: what numbers have before their fraction, `.` or `,`. `.` by default.
+    decimal: Option<String>,
     /// CSV: the text that stands for a null.
     null: Option<String>,
     /// The longest record; a longer one is refused and the rest goes on. 16MiB by default.
@@ -65,6 +74,10 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         columns: options.columns,
         delimiter: options.delimiter,
         quote: options.quote,
+        escape: options.escape,
+        comment: options.comment,
+        skip_lines: options.skip_lines,
+        decimal: options.decimal,
         null: options.null,
         record_bytes_max: options.record_bytes_max,
     };
@@ -76,7 +89,7 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
                 ConnectError::failed("stdin", why, "pipe something in, for example `< data.csv`").into()
             );
         }
-        let (sample, reader) = sample_stdin(compression)?;
+        let (sample, reader) = sample_stdin(compression, &reading)?;
         (vec![sample], Input::Stream(reader))
     } else {
         (Vec::new(), Input::Stdin { compression })
@@ -91,9 +104,13 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     Ok(PlannedSource::new(stream, source).at(Access::Reads, places).not_replaying())
 }
 
-fn sample_stdin(compression: Compression) -> Result<(Sample, Box<dyn Read + Send>), ConnectError> {
+fn sample_stdin(
+    compression: Compression,
+    reading: &Reading,
+) -> Result<(Sample, Box<dyn Read + Send>), ConnectError> {
     let mut reader = open_stream(std::io::stdin(), "stdin", compression)?;
-    let (data, ended) = sample_reader(&mut *reader, "stdin", INFER_BYTES_MAX, true)?;
+    let (data, ended) =
+        sample_reader(&mut *reader, "stdin", INFER_BYTES_MAX, &|data| reading.has_record(data))?;
     let again = Cursor::new(data.clone()).chain(reader);
     Ok((Sample { name: "stdin".to_owned(), data, ended }, Box::new(again)))
 }

@@ -9,6 +9,7 @@ mod dead_letters;
 mod failures;
 mod fairness;
 mod faults;
+mod first_record;
 mod flights;
 mod grants;
 mod http;

@@ -9,13 +9,16 @@ use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Float64Type, Int64Type, TimestampMicrosecondType,
 };
+use memchr::memchr;
 use model::convert::{is_json, text, times};
 use model::fields::{instants, local_times};
 use model::manifest::ColumnType;
 
+use super::dialect::{Dialect, RowEnds};
 use super::field::Field;
 use super::index::Index;
 use super::rows::Rows;
+use super::zeek::{ZeekForm, ZeekType};
 
 /// What a column is read as.
 #[derive(Clone, Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Target {
     pub(crate) column_type: ColumnType,
     /// Whether the type was found and not declared: a message then says how to declare it.
     pub(crate) inferred: bool,
+    /// What Zeek says that it is, of its logs.
+    pub(crate) zeek: Option<ZeekType>,
 }
 
 /// Good rows of a piece of input, column by column.
@@ -32,8 +37,13 @@ pub(super) struct Portion<'a> {
     pub(super) index: &'a Index,
     pub(super) rows: &'a Rows,
     pub(super) fields: usize,
-    pub(super) quote: Option<u8>,
-    /// The text that stands for a null. Without one, an empty field is a null even in a column of text.
+    pub(super) dialect: Dialect,
+    /// Whether numbers have a comma where others have a point.
+    pub(super) decimal_comma: bool,
+    pub(super) row_ends: RowEnds,
+    /// How values are written, in logs of Zeek.
+    pub(super) zeek: Option<&'a ZeekForm>,
+    /// The text that stands for a null, if one does.
     pub(super) null: Option<&'a [u8]>,
 }
 
@@ -47,36 +57,44 @@ impl<'a> Portion<'a> {
     #[inline(always)]
     pub(super) fn field(&self, row: usize, position: usize) -> Field<'a> {
         let (start, end) = self.index.field(self.rows.first_fields[row] as usize + position);
-        Field::of(self.data, start, end, position + 1 == self.fields, self.quote)
-    }
-
-    /// What stands where a text is null.
-    #[inline]
-    pub(super) fn null_text(&self) -> &'a [u8] {
-        self.null.unwrap_or_default()
+        Field::of(self.data, start, end, position + 1 == self.fields, self.dialect)
     }
 
     /// Whether a field of a column of anything but text is a null.
     #[inline]
     fn is_null(&self, field: Field<'_>) -> bool {
-        field.plain().is_some_and(|raw| raw.is_empty() || Some(raw) == self.null)
+        match field.plain() {
+            Some(raw) => raw.is_empty() || Some(raw) == self.null,
+            None => self.is_null_text(field),
+        }
     }
 
-    pub(super) fn read(&self, position: usize, column_type: ColumnType) -> Read {
-        match column_type {
+    /// The same of a column of text.
+    pub(super) fn is_null_text(&self, field: Field<'_>) -> bool {
+        field.is_null(self.null, self.fields == 1, true)
+    }
+
+    pub(super) fn read(&self, position: usize, target: &Target) -> Read {
+        if let (Some(form), Some(of_type)) = (self.zeek, &target.zeek) {
+            return form.read(self, position, of_type, target.column_type);
+        }
+        let comma = self.decimal_comma;
+        match target.column_type {
+            ColumnType::Int if comma => self.read_numbers::<Int64Type>(position, with_point(text::int)),
+            ColumnType::Float if comma => self.read_numbers::<Float64Type>(position, with_point(text::float)),
             ColumnType::Int => self.read_numbers::<Int64Type>(position, text::int),
             ColumnType::Float => self.read_numbers::<Float64Type>(position, text::float),
             ColumnType::Timestamp => self.read_times(position, times::instant, instants()),
             ColumnType::LocalTimestamp => self.read_times(position, times::local, local_times()),
             ColumnType::Date => self.read_numbers::<Date32Type>(position, times::date),
-            ColumnType::Bool => self.read_bools(position),
+            ColumnType::Bool => self.read_bools(position, text::boolean),
             ColumnType::Text => self.read_texts(position, |_| true),
             ColumnType::Json => self.read_texts(position, is_json),
             ColumnType::Bytes => self.read_bytes(position),
         }
     }
 
-    fn read_numbers<T: ArrowPrimitiveType>(
+    pub(super) fn read_numbers<T: ArrowPrimitiveType>(
         &self,
         position: usize,
         parse: impl Fn(&[u8]) -> Option<T::Native>,
@@ -106,20 +124,25 @@ impl<'a> Portion<'a> {
         Read { values: Arc::new(PrimitiveArray::<T>::new(values.into(), nulls)), failed }
     }
 
-    fn read_times(&self, position: usize, parse: impl Fn(&[u8]) -> Option<i64>, data_type: DataType) -> Read {
+    pub(super) fn read_times(
+        &self,
+        position: usize,
+        parse: impl Fn(&[u8]) -> Option<i64>,
+        data_type: DataType,
+    ) -> Read {
         let Read { values, failed } = self.read_numbers::<TimestampMicrosecondType>(position, parse);
         let times = values.as_primitive::<TimestampMicrosecondType>().clone();
         Read { values: Arc::new(times.with_data_type(data_type)), failed }
     }
 
-    fn read_bools(&self, position: usize) -> Read {
+    pub(super) fn read_bools(&self, position: usize, parse: impl Fn(&[u8]) -> Option<bool>) -> Read {
         let count = self.rows.len();
         let mut values = BooleanBufferBuilder::new(count);
         let mut failed = Vec::new();
         let nulls = nulls(count, |row| {
             let field = self.field(row, position);
             let null = self.is_null(field);
-            let value = if null { None } else { text::boolean(&field.bytes()) };
+            let value = if null { None } else { parse(&field.bytes()) };
             if value.is_none() && !null {
                 failed.push(row as u32);
             }
@@ -131,8 +154,11 @@ impl<'a> Portion<'a> {
 
     /// All texts at once, checked at once; only where one is no UTF-8, or not `fit`, one by one.
     fn read_texts(&self, position: usize, fit: impl Fn(&[u8]) -> bool) -> Read {
-        let mut varlen = self.read_varlen(position);
-        let mut failed = varlen.oversize.clone();
+        self.check_texts(self.read_varlen(position), fit)
+    }
+
+    pub(super) fn check_texts(&self, mut varlen: Varlen, fit: impl Fn(&[u8]) -> bool) -> Read {
+        let mut failed = varlen.failed.clone();
         let bytes = &varlen.bytes;
         let is_text = std::str::from_utf8(bytes)
             .is_ok_and(|text| varlen.ends.iter().all(|&end| text.is_char_boundary(end as usize)));
@@ -158,8 +184,11 @@ impl<'a> Portion<'a> {
     }
 
     fn read_bytes(&self, position: usize) -> Read {
-        let mut varlen = self.read_varlen(position);
-        let failed = varlen.oversize.clone();
+        Self::bytes_of(self.read_varlen(position))
+    }
+
+    pub(super) fn bytes_of(mut varlen: Varlen) -> Read {
+        let failed = std::mem::take(&mut varlen.failed);
         let values = BinaryArray::new(varlen.offsets(), Buffer::from_vec(varlen.bytes), varlen.nulls);
         Read { values: Arc::new(values), failed }
     }
@@ -167,28 +196,78 @@ impl<'a> Portion<'a> {
     fn read_varlen(&self, position: usize) -> Varlen {
         let count = self.rows.len();
         let mut varlen = Varlen::with_capacity(count);
-        let null = self.null_text();
+        // What stands where a text is null.
+        let null = self.null.unwrap_or_default();
         let nulls = nulls(count, |row| {
             let field = self.field(row, position);
             let (fitted, has_value) = match field.plain() {
                 Some(raw) => (varlen.push_short(self.data, raw), raw != null),
-                None => (varlen.push(&field.bytes()), true),
+                None => (varlen.push(&field.bytes()), !self.is_null_text(field)),
             };
             if !fitted {
-                varlen.oversize.push(row as u32);
+                varlen.failed.push(row as u32);
             }
             has_value
         });
-        varlen.bytes.truncate(varlen.len);
-        varlen.nulls = nulls;
+        varlen.finish(nulls);
+        self.refuse_returns(position, &mut varlen);
         varlen
+    }
+
+    /// A carriage return alone outside of quotes that may be the end of a row, of a file in which rows end otherwise,
+    /// is no data.
+    fn refuse_returns(&self, position: usize, varlen: &mut Varlen) {
+        if !self.may_end_rows(position) || memchr(b'\r', &varlen.bytes).is_none() {
+            return;
+        }
+        let is_end = |row: &usize| self.has_row_end(*row, position);
+        varlen.failed.extend((0..self.rows.len()).filter(is_end).map(|row| row as u32));
+        varlen.failed.sort_unstable();
+        varlen.failed.dedup();
+    }
+
+    /// Where nothing can enclose a carriage return, or rows end with it, it is where it is meant to be. In the middle
+    /// of a row it is no end either: there would be other fields before it, or behind it.
+    fn may_end_rows(&self, position: usize) -> bool {
+        let Dialect { quote, escape, .. } = self.dialect;
+        let is_outermost = position == 0 || position + 1 == self.fields;
+        is_outermost && quote.is_some() && escape.is_none() && self.row_ends == RowEnds::Newline
+    }
+
+    /// Whether a carriage return stands in a field where a row may end.
+    pub(super) fn has_row_end(&self, row: usize, position: usize) -> bool {
+        let raw = self.field(row, position).bare().unwrap_or_default();
+        let (is_first, is_last) = (position == 0, position + 1 == self.fields);
+        self.may_end_rows(position)
+            && match (is_first, is_last) {
+                (true, true) => raw.contains(&b'\r'),
+                (true, false) => raw.first() == Some(&b'\r'),
+                _ => raw.last() == Some(&b'\r'),
+            }
+    }
+}
+
+/// The longest number with a comma that is read as one.
+const COMMA_NUMBER_BYTES_MAX: usize = 512;
+
+/// Reads what has a comma where numbers have a point, and no point.
+pub(crate) fn with_point<T>(parse: impl Fn(&[u8]) -> Option<T>) -> impl Fn(&[u8]) -> Option<T> {
+    move |value| {
+        if value.contains(&b'.') || value.len() > COMMA_NUMBER_BYTES_MAX {
+            return None;
+        }
+        let mut pointed = [0; COMMA_NUMBER_BYTES_MAX];
+        let pointed = &mut pointed[..value.len()];
+        pointed.copy_from_slice(value);
+        pointed.iter_mut().filter(|byte| **byte == b',').for_each(|byte| *byte = b'.');
+        parse(pointed)
     }
 }
 
 /// Which of `rows` have a value, as `has_value` says of each in turn; none where all have. Gathered by the word: to ask
 /// for room with every bit costs as much as to read a short field.
 #[inline(always)]
-fn nulls(rows: usize, mut has_value: impl FnMut(usize) -> bool) -> Option<NullBuffer> {
+pub(super) fn nulls(rows: usize, mut has_value: impl FnMut(usize) -> bool) -> Option<NullBuffer> {
     let mut words = Vec::with_capacity(rows.div_ceil(64));
     for first in (0..rows).step_by(64) {
         let word = |word, row| word | u64::from(has_value(row)).wrapping_shl(row as u32);
@@ -200,23 +279,23 @@ fn nulls(rows: usize, mut has_value: impl FnMut(usize) -> bool) -> Option<NullBu
 
 /// Values of varying length while they are gathered. `bytes` is longer than what is used of it, so that short
 /// values can be copied as whole registers.
-struct Varlen {
+pub(super) struct Varlen {
     bytes: Vec<u8>,
     len: usize,
     ends: Vec<i32>,
     nulls: Option<NullBuffer>,
-    /// Rows for which offsets of 32 bits are too few.
-    oversize: Vec<u32>,
+    /// Rows whose value is none, for one because offsets of 32 bits are too few for it.
+    pub(super) failed: Vec<u32>,
 }
 
 /// What one register copies.
 const SHORT: usize = 16;
 
 impl Varlen {
-    fn with_capacity(rows: usize) -> Self {
+    pub(super) fn with_capacity(rows: usize) -> Self {
         let mut ends = Vec::with_capacity(rows + 1);
         ends.push(0);
-        Self { bytes: vec![0; rows * SHORT + SHORT], len: 0, ends, nulls: None, oversize: Vec::new() }
+        Self { bytes: vec![0; rows * SHORT + SHORT], len: 0, ends, nulls: None, failed: Vec::new() }
     }
 
     /// `value` is a part of `data`, so that what stands behind it may be copied with it.
@@ -236,8 +315,13 @@ impl Varlen {
         }
     }
 
+    pub(super) fn finish(&mut self, nulls: Option<NullBuffer>) {
+        self.bytes.truncate(self.len);
+        self.nulls = nulls;
+    }
+
     /// Whether there was room for it.
-    fn push(&mut self, value: &[u8]) -> bool {
+    pub(super) fn push(&mut self, value: &[u8]) -> bool {
         let end = self.len + value.len();
         if end > i32::MAX as usize {
             self.ends.push(self.len as i32);

@@ -1,29 +1,37 @@
 //! The rows of one file, from pieces of input to columns, and the rows that are refused.
 
-use std::collections::{HashMap, HashSet};
+mod header;
+mod misfit;
+mod rest;
+
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringBuilder, UInt32Array};
+use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::take;
 use flow::connector::{ConnectError, PullLimits};
-use memchr::memchr;
-use model::convert::{BAD_ROW, shown, times};
+use model::convert::BAD_ROW;
 use model::lineage::Offsets;
-use model::manifest::{ColumnType, UnknownFields};
+use model::manifest::UnknownFields;
 
+pub(crate) use self::header::{not_zeek, read_header};
+use self::misfit::{LONE_RETURN, misfit, misfit_of_rest};
+use self::rest::read_rest;
 use super::columns::{Portion, Target};
-use super::index::{Dialect, Index};
-use super::rows::{Rows, is_blank};
+use super::dialect::{CsvForm, Dialect, RowEnds, lone_returns};
+use super::field::Field;
+use super::index::Index;
+use super::rows::Rows;
+use super::zeek::{ZeekHeader, ZeekType};
 use crate::decode::{Chunk, Decoder, Progress, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
 
 /// How the files of a source are laid out.
 #[derive(Clone, Debug)]
 pub(crate) struct CsvLayout {
-    pub(crate) dialect: Dialect,
-    pub(crate) header: bool,
-    pub(crate) null: Option<Vec<u8>>,
+    pub(crate) form: CsvForm,
     /// The columns of the stream, as their first file has them, without `rest`.
     pub(crate) names: Vec<String>,
+    /// Of logs of Zeek, what they are.
+    pub(crate) zeek: Option<Vec<ZeekType>>,
     pub(crate) unknown: UnknownFields,
     pub(crate) record_bytes_max: usize,
 }
@@ -41,6 +49,14 @@ pub(crate) struct CsvDecoder {
     layout: Arc<CsvLayout>,
     wanted: Arc<[CsvColumn]>,
     file: Arc<str>,
+    /// That of the layout, or what the file says of itself.
+    dialect: Dialect,
+    /// Known once the end of the first line is.
+    row_ends: Option<RowEnds>,
+    /// Lines in front that are still to be skipped.
+    to_skip: u64,
+    /// Of a log of Zeek.
+    zeek: Option<ZeekHeader>,
     /// Known once the header is.
     places: Option<Places>,
     index: Index,
@@ -68,10 +84,15 @@ struct Places {
 
 impl CsvDecoder {
     pub(crate) fn new(layout: Arc<CsvLayout>, wanted: Arc<[CsvColumn]>, file: Arc<str>) -> Self {
+        let (dialect, to_skip) = (layout.form.dialect, layout.form.skip_lines);
         Self {
             layout,
             wanted,
             file,
+            dialect,
+            row_ends: None,
+            to_skip,
+            zeek: None,
             places: None,
             index: Index::default(),
             rows: Rows::default(),
@@ -86,64 +107,14 @@ impl CsvDecoder {
         }
     }
 
-    /// Finds the wanted columns of this file by their names.
-    fn place(&self, header: &[String]) -> Result<Places, ConnectError> {
-        let next = |what: &str| format!("give all files of the source the same columns, {what}");
-        let places: HashMap<&str, usize> =
-            header.iter().enumerate().map(|(place, name)| (name.as_str(), place)).collect();
-        for name in &self.layout.names {
-            if !places.contains_key(name.as_str()) {
-                let why = format!("its header has no column `{name}`");
-                return Err(ConnectError::failed(
-                    &*self.file,
-                    why,
-                    next("or read it as a source of its own"),
-                ));
-            }
-        }
-        let known: HashSet<&str> = self.layout.names.iter().map(String::as_str).collect();
-        let unknown = header.iter().enumerate().filter(|(_, name)| !known.contains(name.as_str()));
-        let rest: Vec<_> = unknown.map(|(place, name)| (place, json_key(name))).collect();
-        if let (UnknownFields::Reject, Some((place, _))) = (self.layout.unknown, rest.first()) {
-            let why = format!("its header has a column `{}` that the schema does not know", header[*place]);
-            let next = next("or set `unknown: ignore` or `unknown: rest`");
-            return Err(ConnectError::failed(&*self.file, why, next));
-        }
-        let wanted = self.wanted.iter().map(|column| match column {
-            CsvColumn::Column(target) => places.get(target.name.as_str()).copied().unwrap_or_default(),
-            CsvColumn::Rest => usize::MAX,
-        });
-        Ok(Places { fields: header.len(), wanted: wanted.collect(), rest })
-    }
-
-    /// Takes the header off the rows that were just found.
-    fn take_header(&mut self, input: &mut Window) -> Result<(), ConnectError> {
-        if !self.layout.header {
-            self.places = Some(self.place(&self.layout.names)?);
-            return Ok(());
-        }
-        while self.next_row < self.index.rows() {
-            let row = self.next_row;
-            self.next_row += 1;
-            let (start, end) = (self.index.row_start(row), self.index.row_end(row));
-            let blank = is_blank(&input.data()[start..end]);
-            if !blank {
-                let header = read_header(&self.index, row, input.data(), self.layout.dialect, &self.file)?;
-                self.places = Some(self.place(&header)?);
-            }
-            self.lines += 1 + count_lines(&input.data()[start..end]);
-            input.consume_to(end + 1);
-            if !blank {
-                break;
-            }
-        }
-        Ok(())
+    fn row_ends(&self) -> RowEnds {
+        self.row_ends.unwrap_or(RowEnds::Newline)
     }
 
     /// Finds the rows of the window. Where no whole row is in sight there may be one that is too long, or a quote that
     /// never closes.
     fn find_rows(&mut self, input: &mut Window) {
-        self.index.scan(input.data(), input.start(), self.ended, self.layout.dialect);
+        self.index.scan(input.data(), input.start(), self.ended, self.dialect, self.row_ends());
         self.next_row = 0;
         if self.index.rows() > 0 || self.places.is_none() {
             return;
@@ -161,9 +132,9 @@ impl CsvDecoder {
     fn give_up_line(&mut self, input: &mut Window) {
         let rest = &input.data()[input.start()..];
         let (max, line) = (self.layout.record_bytes_max, self.lines + 1);
-        let end = memchr(b'\n', rest);
-        let used = end.map_or(rest.len(), |end| end + 1);
-        let text = end.unwrap_or(rest.len());
+        let end = self.row_ends().first_end(rest, self.ended);
+        let used = self.row_ends().spent(rest, self.ended);
+        let text = end.map_or(rest.len(), |(end, _)| end);
         let refusal = if text <= max {
             let message = format!("line {line}: a quote is opened and never closed");
             Refusal::new(self.next_offset, BAD_ROW, message, &rest[..text])
@@ -186,7 +157,7 @@ impl CsvDecoder {
         }
         (first..first + count).find(|&row| {
             let raw = &data[self.index.row_start(row)..self.index.row_end(row)];
-            raw.len() > max && memchr(b'\n', raw).is_some()
+            raw.len() > max && self.row_ends().first_end(without_return(raw), true).is_some()
         })
     }
 
@@ -195,14 +166,21 @@ impl CsvDecoder {
         let between = &data[self.index.row_start(first)..self.index.row_start(row)];
         self.lines
             + 1
-            + if self.index.has_broken_lines() { count_lines(between) } else { (row - first) as u64 }
+            + if self.index.has_broken_lines() {
+                self.row_ends().count(between)
+            } else {
+                (row - first) as u64
+            }
     }
 
     fn refuse_uneven(&mut self, data: &[u8], first: usize, fields: usize) {
         for &(row, before) in &self.rows.uneven {
             let raw = &data[self.index.row_start(row)..self.index.row_end(row)];
             let (line, found) = (self.line_of(data, first, row), self.index.fields(row));
-            let message = format!("line {line}: {found} fields where the header has {fields}");
+            let mut message = format!("line {line}: {found} fields where the header has {fields}");
+            if self.row_ends() == RowEnds::Newline && self.has_lone_return(data, row) {
+                message.push_str(LONE_RETURN);
+            }
             self.refused.push(Refusal::new(self.next_offset + u64::from(before), BAD_ROW, message, raw));
         }
         for &(row, before) in &self.rows.oversize {
@@ -221,6 +199,16 @@ impl CsvDecoder {
         }
     }
 
+    /// Whether a carriage return stands alone in a row, outside of quotes.
+    fn has_lone_return(&self, data: &[u8], row: usize) -> bool {
+        let count = self.index.fields(row);
+        (0..count).any(|place| {
+            let (start, end) = self.index.field(self.index.first_field(row) + place);
+            let field = Field::of(data, start, end, place + 1 == count, self.dialect);
+            field.bare().is_some_and(|raw| lone_returns(raw).next().is_some())
+        })
+    }
+
     /// Reads the good rows, and refuses those of them whose fields do not fit.
     fn read_columns(&mut self, data: &[u8], first: usize) -> (Vec<ArrayRef>, Vec<u32>) {
         let Some(places) = &self.places else { return (Vec::new(), Vec::new()) };
@@ -229,21 +217,25 @@ impl CsvDecoder {
             index: &self.index,
             rows: &self.rows,
             fields: places.fields,
-            quote: self.layout.dialect.quote,
-            null: self.layout.null.as_deref(),
+            dialect: self.dialect,
+            decimal_comma: self.layout.form.decimal_comma,
+            row_ends: self.row_ends(),
+            zeek: self.zeek.as_ref().map(|header| &header.form),
+            null: match &self.zeek {
+                Some(header) => Some(&header.form.unset),
+                None => self.layout.form.null.as_deref(),
+            },
         };
         let mut columns = Vec::with_capacity(self.wanted.len());
         // For each row, the first column that failed.
         let mut failed: Vec<(u32, usize)> = Vec::new();
         for (column, (wanted, &place)) in self.wanted.iter().zip(&places.wanted).enumerate() {
-            columns.push(match wanted {
-                CsvColumn::Column(target) => {
-                    let read = portion.read(place, target.column_type);
-                    failed.extend(read.failed.into_iter().map(|row| (row, column)));
-                    read.values
-                }
+            let read = match wanted {
+                CsvColumn::Column(target) => portion.read(place, target),
                 CsvColumn::Rest => read_rest(&portion, &places.rest),
-            });
+            };
+            failed.extend(read.failed.into_iter().map(|row| (row, column)));
+            columns.push(read.values);
         }
         if failed.is_empty() {
             return (columns, (0..0).collect());
@@ -252,14 +244,20 @@ impl CsvDecoder {
         failed.dedup_by_key(|(row, _)| *row);
         let mut refused = Vec::with_capacity(failed.len());
         for &(row, column) in &failed {
-            let CsvColumn::Column(target) = &self.wanted[column] else { continue };
             let place = self.rows.first_fields[row as usize] as usize;
             let index_row = self.row_of_place(place, first);
-            let value = portion.field(row as usize, places.wanted[column]).bytes();
             let line = self.line_of(data, first, index_row);
             let raw = &data[self.index.row_start(index_row)..self.index.row_end(index_row)];
             let offset = self.next_offset + u64::from(self.rows.offsets[row as usize]);
-            refused.push(Refusal::new(offset, BAD_ROW, misfit(line, target, &value), raw));
+            let message = match &self.wanted[column] {
+                CsvColumn::Column(target) => {
+                    let field = portion.field(row as usize, places.wanted[column]);
+                    let is_row_end = portion.has_row_end(row as usize, places.wanted[column]);
+                    misfit(line, target, &field.bytes(), is_row_end)
+                }
+                CsvColumn::Rest => misfit_of_rest(line, &portion, row as usize, &places.rest),
+            };
+            refused.push(Refusal::new(offset, BAD_ROW, message, raw));
         }
         self.refused.extend(refused);
         let failed: Vec<u32> = failed.into_iter().map(|(row, _)| row).collect();
@@ -279,42 +277,31 @@ impl CsvDecoder {
 
 impl Decoder for CsvDecoder {
     fn scan(&mut self, input: &mut Window, ended: bool) -> Result<(), ConnectError> {
+        self.ended = ended;
         if self.skipping {
             let rest = &input.data()[input.start()..];
-            let end = memchr(b'\n', rest);
-            let used = end.map_or(rest.len(), |end| end + 1);
-            self.skipping = end.is_none();
-            self.lines += u64::from(end.is_some());
+            let used = self.row_ends().spent(rest, ended);
+            self.skipping = self.row_ends().first_end(rest, ended).is_none();
+            self.lines += u64::from(!self.skipping);
             input.consume_to(input.start() + used);
         }
-        self.ended = ended;
-        let before = input.start();
-        if self.fresh {
-            if !input.skip_mark(ended, &self.file)? {
+        if self.places.is_none() {
+            let before = input.start();
+            let begun = self.begin(input);
+            self.header += (input.start() - before) as u64;
+            if !begun? {
                 return Ok(());
             }
-            self.fresh = false;
+            if !self.layout.form.header && self.row_ends() == RowEnds::Any && self.index.rows() > 0 {
+                // Whoever goes on from here has to know how rows end.
+                self.header += (self.index.row_end(0) + 1 - input.start()) as u64;
+            }
+            if self.next_row < self.index.rows() {
+                return Ok(());
+            }
         }
         self.find_rows(input);
-        if self.places.is_none() {
-            self.take_header(input)?;
-            self.header += (input.start() - before) as u64;
-            if self.places.is_none() && (ended || input.len() > self.layout.record_bytes_max) {
-                let why = "there is no header row in it";
-                let next = "check that it is CSV, or say `header: false`";
-                // An empty file has no rows, and that is all right.
-                if !input.is_empty() && input.data()[input.start()..].iter().any(|b| !b.is_ascii_whitespace())
-                {
-                    return Err(ConnectError::failed(&*self.file, why, next));
-                }
-                input.consume_to(input.data().len());
-                return Ok(());
-            }
-            if self.index.rows() == 0 {
-                self.find_rows(input);
-            }
-        }
-        Ok(())
+        self.check_zeek_lines(input)
     }
 
     fn ready(&self) -> usize {
@@ -344,7 +331,14 @@ impl Decoder for CsvDecoder {
         }
         let data = input.data();
         let mut rows = std::mem::take(&mut self.rows);
-        rows.sort(&self.index, data, first, count, fields, self.layout.record_bytes_max);
+        rows.sort(
+            &self.index,
+            data,
+            first..first + count,
+            fields,
+            self.layout.record_bytes_max,
+            self.dialect,
+        );
         self.rows = rows;
         self.refuse_uneven(data, first, fields);
         let (mut columns, failed) = self.read_columns(data, first);
@@ -366,7 +360,7 @@ impl Decoder for CsvDecoder {
         }
         let end = (self.index.row_end(first + count - 1) + 1).min(data.len());
         let used = &data[self.index.row_start(first)..end];
-        self.lines += if self.index.has_broken_lines() { count_lines(used) } else { count as u64 };
+        self.lines += if self.index.has_broken_lines() { self.row_ends().count(used) } else { count as u64 };
         self.next_offset += u64::from(self.rows.records);
         self.next_row += count;
         input.consume_to(end);
@@ -386,6 +380,8 @@ impl Decoder for CsvDecoder {
             let mut window = Window::default();
             window.append(Chunk::of(&header));
             self.scan(&mut window, true)?;
+        } else {
+            (self.row_ends, self.to_skip) = (Some(RowEnds::Newline), 0);
         }
         self.next_offset = from.offset;
         self.lines = from.lines;
@@ -400,94 +396,7 @@ impl Decoder for CsvDecoder {
     }
 }
 
-/// The names in the header; a file that is not text says so here, once, and not for each of its rows.
-pub(crate) fn read_header(
-    index: &Index,
-    row: usize,
-    data: &[u8],
-    dialect: Dialect,
-    file: &str,
-) -> Result<Vec<String>, ConnectError> {
-    let raw = &data[index.row_start(row)..index.row_end(row)];
-    let not_text =
-        |why: &str| ConnectError::failed(file, why, "give a CSV file, or name the file's `format`");
-    if raw.contains(&0) {
-        return Err(not_text("this is a binary file, not CSV: its first line has zero bytes"));
-    }
-    let count = index.fields(row);
-    let mut names: Vec<String> = Vec::with_capacity(count);
-    let mut known = HashSet::with_capacity(count);
-    for place in 0..count {
-        let (start, end) = index.field(index.first_field(row) + place);
-        let field = super::field::Field::of(data, start, end, place + 1 == count, dialect.quote);
-        let name = String::from_utf8(field.bytes().into_owned())
-            .map_err(|_| not_text("this is a binary file, or not UTF-8: its first line is no text"))?;
-        let name = name.trim().to_owned();
-        let name = if name.is_empty() { format!("column_{}", place + 1) } else { name };
-        if !known.insert(name.clone()) {
-            let why = format!("its header has the column `{}` twice", shown(name.as_bytes()));
-            return Err(ConnectError::failed(file, why, "rename one of them"));
-        }
-        names.push(name);
-    }
-    Ok(names)
-}
-
-fn read_rest(portion: &Portion<'_>, rest: &[(usize, Box<[u8]>)]) -> ArrayRef {
-    let mut texts = StringBuilder::new();
-    let mut json = Vec::new();
-    for row in 0..portion.rows.len() {
-        json.clear();
-        for (place, key) in rest {
-            let field = portion.field(row, *place);
-            if field.plain() == Some(portion.null_text()) {
-                continue;
-            }
-            json.push(if json.is_empty() { b'{' } else { b',' });
-            json.extend_from_slice(key);
-            json.push(b':');
-            let text = String::from_utf8_lossy(&field.bytes()).into_owned();
-            json.extend_from_slice(serde_json::Value::String(text).to_string().as_bytes());
-        }
-        if json.is_empty() {
-            texts.append_null();
-        } else {
-            json.push(b'}');
-            texts.append_value(String::from_utf8_lossy(&json));
-        }
-    }
-    Arc::new(texts.finish())
-}
-
-fn json_key(name: &str) -> Box<[u8]> {
-    serde_json::Value::String(name.to_owned()).to_string().into_bytes().into()
-}
-
-fn misfit(line: u64, target: &Target, value: &[u8]) -> String {
-    let Target { name, column_type, inferred } = target;
-    let what = column_type.as_str();
-    if std::str::from_utf8(value).is_err() {
-        return format!(
-            "line {line}, column `{name}`: invalid UTF-8; convert the file, or declare `{name}: bytes`"
-        );
-    }
-    let mut message = format!("line {line}, column `{name}`: `{}` is no {what}", shown(value));
-    match column_type {
-        ColumnType::Timestamp if times::local(value).is_some() => {
-            message.push_str(": it has no offset from UTC; declare `local-timestamp`, or `text`");
-        }
-        ColumnType::LocalTimestamp if times::instant(value).is_some() => {
-            message.push_str(": it has an offset from UTC; declare `timestamp`, or `text`");
-        }
-        _ => {}
-    }
-    if *inferred && *column_type != ColumnType::Text {
-        let hint = "the type was guessed from the first rows, declare it with";
-        message.push_str(&format!("; {hint} `schema: {{ {name}: text }}`"));
-    }
-    message
-}
-
-fn count_lines(bytes: &[u8]) -> u64 {
-    memchr::memchr_iter(b'\n', bytes).count() as u64
+/// A row without the half of its line break that is its last byte.
+fn without_return(row: &[u8]) -> &[u8] {
+    row.strip_suffix(b"\r").unwrap_or(row)
 }

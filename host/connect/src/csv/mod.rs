@@ -12,16 +12,23 @@
 //!
 //! What is CSV is what the `csv` crate says, and tests hold it to that: a quote counts at the beginning of a
 //! field, two stand for one inside a quoted field, what follows a closing quote is taken as it is, empty
-//! lines are skipped. A row ends with `\n`, with or without `\r` before it; a lone `\r` is data.
+//! lines are skipped. How rows end, the first line of a file says (`dialect`).
 
 mod columns;
 mod decoder;
+mod dialect;
 mod field;
 mod index;
 mod masks;
 mod rows;
+mod sniff;
+mod zeek;
 
-pub(crate) use columns::Target;
-pub(crate) use decoder::{CsvColumn, CsvDecoder, CsvLayout, read_header};
+pub(crate) use columns::{Target, with_point};
+pub(crate) use decoder::{CsvColumn, CsvDecoder, CsvLayout, not_zeek, read_header};
+pub(crate) use dialect::{CsvForm, Dialect, RowEnds};
 pub(crate) use field::Field;
-pub(crate) use index::{Dialect, Index};
+pub(crate) use index::Index;
+pub(crate) use rows::is_blank;
+pub(crate) use sniff::better;
+pub(crate) use zeek::{ZeekHeader, ZeekType};

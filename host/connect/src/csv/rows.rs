@@ -1,5 +1,8 @@
 //! Which rows of a scanned piece go on, and which are refused for their number of fields.
 
+use std::ops::Range;
+
+use super::dialect::Dialect;
 use super::index::Index;
 
 /// Rows with the right number of fields.
@@ -13,20 +16,20 @@ pub(super) struct Rows {
     pub(super) uneven: Vec<(usize, u32)>,
     /// Rows of the index that are too long, in the same way.
     pub(super) oversize: Vec<(usize, u32)>,
-    /// Records of the portion, good or not; empty lines are none.
+    /// Records of the portion, good or not; empty lines and comments are none.
     pub(super) records: u32,
 }
 
 impl Rows {
-    /// Sorts `count` rows of the index from `first` on.
+    /// Sorts these rows of the index.
     pub(super) fn sort(
         &mut self,
         index: &Index,
         data: &[u8],
-        first: usize,
-        count: usize,
+        rows: Range<usize>,
         fields: usize,
         max: usize,
+        dialect: Dialect,
     ) {
         self.first_fields.clear();
         self.offsets.clear();
@@ -35,9 +38,11 @@ impl Rows {
         self.records = 0;
         // Nothing can be too long where all of it together is not.
         let check_size = data.len() > max;
-        for row in first..first + count {
+        for row in rows {
             let found = index.fields(row);
-            if check_size && index.row_end(row) - index.row_start(row) > max {
+            if dialect.is_comment(&data[index.row_start(row)..]) {
+                continue;
+            } else if check_size && index.row_end(row) - index.row_start(row) > max {
                 self.oversize.push((row, self.records));
             } else if found == 1 && is_blank(&data[index.row_start(row)..index.row_end(row)]) {
                 continue;
@@ -62,6 +67,6 @@ impl Rows {
 }
 
 /// An empty line, which is no record.
-pub(super) fn is_blank(row: &[u8]) -> bool {
+pub(crate) fn is_blank(row: &[u8]) -> bool {
     matches!(row, [] | [b'\r'])
 }

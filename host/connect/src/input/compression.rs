@@ -147,6 +147,9 @@ pub(super) fn open_at(
     let broken = |error: std::io::Error| failed(name, &error);
     let mut file = File::open(path).map_err(broken)?;
     let mark = Mark::of(&file).map_err(broken)?;
+    if mark.is_none() && from.is_none() {
+        return Ok(Opened { reader: open_stream(file, name, compression)?, mark, header: Vec::new() });
+    }
     let mut head = [0; MAGIC_BYTES];
     let count = read_full(&mut file, &mut head).map_err(broken)?;
     let head = &head[..count];

@@ -165,6 +165,7 @@ impl Feeder {
                 continue;
             }
             let Opened { mut reader, mark, header } = open_at(&file.path, &file.name, compression, from)?;
+            let is_live = mark.is_none();
             let origin = mark.map(|mark| {
                 Box::new(Origin {
                     place: Place { file: mark, ..from.cloned().unwrap_or_default() },
@@ -173,7 +174,11 @@ impl Feeder {
                 })
             });
             self.send(Piece::Open { lane, split: file.name.clone(), origin })?;
-            while let Some(chunk) = self.fill(&mut *reader, &file.name)? {
+            let mut next = || match is_live {
+                true => self.some(&mut *reader, &file.name),
+                false => self.fill(&mut *reader, &file.name),
+            };
+            while let Some(chunk) = next()? {
                 self.send(Piece::Data { lane, chunk })?;
             }
             self.send(Piece::End { lane })?;
@@ -181,21 +186,22 @@ impl Feeder {
         Ok(())
     }
 
-    /// What comes is handed over as it comes: whoever types waits for an answer.
     fn read_stream(&self, mut reader: Box<dyn Read + Send>) -> Result<(), Stop> {
         self.send(Piece::Open { lane: 0, split: STDIN.into(), origin: None })?;
-        loop {
-            let mut chunk = self.chunk();
-            let count = read_some(&mut *reader, &mut chunk.data[HEADROOM..])
-                .map_err(|error| failed(STDIN, &error))?;
-            if count == 0 {
-                break;
-            }
-            chunk.end = HEADROOM + count;
+        while let Some(chunk) = self.some(&mut *reader, STDIN)? {
             self.send(Piece::Data { lane: 0, chunk })?;
         }
         self.send(Piece::End { lane: 0 })?;
         Ok(())
+    }
+
+    /// What comes is handed over as it comes: whoever types, or writes into a pipe, waits for an answer. None at the
+    /// end.
+    pub(crate) fn some(&self, reader: &mut dyn Read, name: &str) -> Result<Option<Chunk>, Stop> {
+        let mut chunk = self.chunk();
+        let count = read_some(reader, &mut chunk.data[HEADROOM..]).map_err(|error| failed(name, &error))?;
+        chunk.end = HEADROOM + count;
+        Ok((count > 0).then_some(chunk))
     }
 
     /// As much as fits into a piece. None at the end.

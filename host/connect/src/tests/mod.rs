@@ -3,6 +3,7 @@
 mod aside;
 mod commits;
 mod csv;
+mod dialects;
 mod errors;
 mod follow;
 mod generate;
@@ -14,6 +15,7 @@ mod sinks;
 mod sources;
 mod types;
 mod values;
+mod zeek;
 
 use std::path::Path;
 use std::time::Duration;

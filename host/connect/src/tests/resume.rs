@@ -90,6 +90,9 @@ fn check(spec: &SourceSpec, expected: &[Seen], found: &[Seen], how: &str) {
 const AWKWARD_LINES: &str = "one\r\n\n{\"a\":1}\n\u{e9}\u{e9}\n{\"a\":\"no\"}\nlonger than the bound allows, by far\n\n  \nend\r\n{\"a\":7,\"b\":\"x\"}";
 const AWKWARD_CSV: &str = "\u{feff}\r\na,b\r\n1,x\n2\n\n3,\"y\n\"\"z\"\nfour,w\n5,\"all too long for\nthe bound of these\nrows, far too\"\n6,u\n7,this one as well is too long in one line\n8,\"never closed\n9,v\n";
 
+const AWKWARD_ZEEK: &str = "#separator \\x09\n#fields\ta\tb\n#types\tcount\tset[string]\n#open\t2026\n1\tx,y\n2\n#close\t2026\n\
+    #separator \\x09\n#fields\ta\tb\n#types\tcount\tset[string]\n3\t-\n-\tlonger than the bound allows, by far, so that nobody keeps \
+    it, which has to be more than a header has\n5\t(empty)";
 const AWKWARD_CRI: &str = "2026-01-02T03:04:05.000000001Z stdout P one, \n2026-01-02T03:04:05.000000002Z stderr F between\r\n2026-01-02T03:04:06Z stdout P two, \nno log at all\n2026-01-02T03:04:07Z stderr P beginning\n2026-01-02T03:04:08Z stdout F three\n2026-01-02T03:04:08Z stdout F \n\n2026-01-02T03:04:09Z stdout F again\n2026-01-02T03:04:09Z stderr P  and far too long for\n2026-01-02T03:04:09Z stdout P left\n2026-01-02T03:04:09Z stderr P and longer\n2026-01-02T03:04:10Z stderr F the bound\n2026-01-02T03:04:10Z stderr F:x in one line far longer than the bound, and than what may stand before a text, which is a hundred and twenty-eight bytes, so that nobody keeps all of it at once\n2026-01-02T03:04:11Z stderr F last\n2026-01-02T03:04:12Z stdout P over";
 
 fn write_forms(directory: &Path, name: &str, contents: &[u8]) -> Vec<String> {
@@ -112,6 +115,21 @@ fn a_source_goes_on_behind_every_pull() {
         ("t.jsonl", AWKWARD_LINES, json!({ "record-bytes-max": 20 })),
         ("t.csv", AWKWARD_CSV, json!({ "record-bytes-max": 20 })),
         ("h.csv", &AWKWARD_CSV[8..], json!({ "header": false, "columns": ["a", "b"] })),
+        (
+            "cr.csv",
+            "a,b\r1,x\r\r2\r3,\"y\rz\"\r4,long, too long for all of it\r5,\"u\"\r\n6,v\n7,w\r",
+            json!({ "record-bytes-max": 20 }),
+        ),
+        ("hcr.csv", "1,\"x\ry\"\r2,z\r\n3,w\r", json!({ "header": false, "columns": ["a", "b"] })),
+        ("skipped.csv", "Report, \"of\r\n\r\nMay\r\na,b\r\n1,x\r\n2,y", json!({ "skip-lines": 3 })),
+        (
+            "hskipped.csv",
+            "\u{feff}by hand\r1,x\r2,y\r",
+            json!({ "skip-lines": 1, "header": false, "columns": ["a", "b"] }),
+        ),
+        ("noted.csv", "# a \"note\na,b\n1,x\n# more, of \"them\n2,y\n", json!({ "comment": "#" })),
+        ("escaped.csv", "a,b\n1,\"x\\\"\n2,y\"\n2,z\\\nw\n3,end", json!({ "escape": "\\" })),
+        ("t.zeek", AWKWARD_ZEEK, json!({ "format": "zeek", "record-bytes-max": 90 })),
         ("t.bin", "all of it", json!({ "format": "bytes" })),
         ("long.bin", "more than there may be", json!({ "format": "bytes", "record-bytes-max": 5 })),
         ("t.cri", AWKWARD_CRI, json!({ "format": "cri", "record-bytes-max": 20 })),

@@ -67,7 +67,7 @@ impl Encoder {
                 Ok(())
             })),
             Self::JsonRows(writer) => writer.write_lines(batch, out).map(|()| Vec::new()).map_err(broken),
-            Self::Csv(encoder) => encoder.encode(batch, out).map(|()| Vec::new()).map_err(broken),
+            Self::Csv(encoder) => encoder.encode(batch, out).map_err(broken),
             Self::Rows => Ok(Vec::new()),
         }
     }

@@ -1,0 +1,379 @@
+//! Whether the head of a file is written in another way than it would be read, and much more likely so.
+
+use std::collections::HashSet;
+
+use super::dialect::{CsvForm, Dialect, RowEnds};
+use super::field::Field;
+use super::index::Index;
+use super::rows::is_blank;
+
+/// What is looked at of a file.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Rows of it that are looked at, beside the header.
+const ROWS_MAX: usize = 100;
+/// Lines that are looked for in front of a header.
+const PREAMBLE_LINES_MAX: u64 = 20;
+/// So many rows have to differ from their header in the same way before the header is what is wrong.
+const ROWS_AGAINST_HEADER: usize = 3;
+
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// Why a file is not to be read as it would be, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Better {
+    pub(crate) why: String,
+    pub(crate) next: String,
+}
+
+/// The options with which the rows of a file fit its header much better than with those of `form`, by its head.
+pub(crate) fn better(data: &[u8], ended: bool, form: &CsvForm) -> Option<Better> {
+    let ended = ended && data.len() <= HEAD_BYTES_MAX;
+    let head = Head { data: &data[..data.len().min(HEAD_BYTES_MAX)], ended };
+    if data.starts_with(b"#separator ") {
+        let why = "it is a log of Zeek, which has a format of its own".to_owned();
+        return Some(Better { why, next: "set `format: zeek`".to_owned() });
+    }
+    let own = Way { dialect: form.dialect, skip_lines: 0 };
+    let table = head.table(&own);
+    let found = head.by_first_line(form).or_else(|| head.find(form, &table));
+    if let Some(way) = found {
+        return Some(table.outdone(&way, &head.table(&way), form));
+    }
+    table.against_header(form)
+}
+
+/// A way to read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    dialect: Dialect,
+    skip_lines: u64,
+}
+
+impl Way {
+    /// As options of a manifest, as far as they differ from `form`.
+    fn options(&self, form: &CsvForm, decimal_comma: bool) -> String {
+        let shown = |byte: u8| match byte {
+            b'\t' => "\"\\t\"".to_owned(),
+            b'\\' => "\"\\\\\"".to_owned(),
+            byte => format!("\"{}\"", char::from(byte)),
+        };
+        let own = form.dialect;
+        let mut options = Vec::new();
+        if self.skip_lines > 0 {
+            options.push(format!("skip-lines: {}", self.skip_lines));
+        }
+        if self.dialect.delimiter != own.delimiter {
+            options.push(format!("delimiter: {}", shown(self.dialect.delimiter)));
+        }
+        if self.dialect.quote != own.quote {
+            options.push("quote: \"\"".to_owned());
+        }
+        options.extend(self.dialect.escape.map(|escape| format!("escape: {}", shown(escape))));
+        options.extend(self.dialect.comment.map(|comment| format!("comment: {}", shown(comment))));
+        if decimal_comma {
+            options.push("decimal: \",\"".to_owned());
+        }
+        if options.is_empty() {
+            options.push(format!("delimiter: {}", shown(own.delimiter)));
+        }
+        format!("`{}`", options.join(", "))
+    }
+}
+
+/// The beginning of a file.
+struct Head<'a> {
+    data: &'a [u8],
+    ended: bool,
+}
+
+/// Its rows, read in one way.
+struct Table<'a> {
+    rows: Vec<Vec<&'a [u8]>>,
+    /// Rows in which a quote stands where none can.
+    strays: usize,
+}
+
+impl<'a> Head<'a> {
+    fn table(&self, way: &Way) -> Table<'a> {
+        let quote = way.dialect.quote.filter(|_| way.skip_lines == 0);
+        let first = RowEnds::of(self.data, true, Dialect { quote, ..way.dialect });
+        let row_ends = first.unwrap_or(RowEnds::Newline);
+        let mut start = 0;
+        for _ in 0..way.skip_lines {
+            start += row_ends.first_end(&self.data[start..], true).map_or(0, |(_, next)| next);
+        }
+        let mut index = Index::default();
+        index.scan(self.data, start, self.ended, way.dialect, row_ends);
+        let mut table = Table { rows: Vec::new(), strays: 0 };
+        for row in 0..index.rows() {
+            let raw = &self.data[index.row_start(row)..index.row_end(row)];
+            if is_blank(raw) || way.dialect.is_comment(raw) {
+                continue;
+            }
+            let fields = (0..index.fields(row)).map(|place| index.field(index.first_field(row) + place));
+            let last = index.fields(row) - 1;
+            let field = |(place, (start, end)): (usize, (usize, usize))| {
+                let raw = &self.data[start..end];
+                if place == last { raw.strip_suffix(b"\r").unwrap_or(raw) } else { raw }
+            };
+            let fields: Vec<&[u8]> = fields.enumerate().map(field).collect();
+            table.strays += usize::from(fields.iter().any(|raw| is_stray(raw, way.dialect)));
+            table.rows.push(fields);
+            if table.rows.len() > ROWS_MAX {
+                break;
+            }
+        }
+        table
+    }
+
+    /// Excel is told the delimiter in front of the header.
+    fn by_first_line(&self, form: &CsvForm) -> Option<Way> {
+        let end = self.data.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
+        let line = self.data[..end].trim_ascii();
+        let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
+        match line {
+            [b's' | b'S', b'e' | b'E', b'p' | b'P', b'=', delimiter] if delimiter.is_ascii() => {
+                Some(Way { dialect: Dialect { delimiter: *delimiter, ..form.dialect }, skip_lines: 1 })
+            }
+            _ => None,
+        }
+    }
+
+    fn find(&self, form: &CsvForm, own: &Table<'_>) -> Option<Way> {
+        let dialects = || {
+            let others = DELIMITERS.into_iter().filter(|&other| other != form.dialect.delimiter);
+            [form.dialect.delimiter]
+                .into_iter()
+                .chain(others)
+                .map(|delimiter| Dialect { delimiter, ..form.dialect })
+        };
+        let way = |dialect: Dialect| Way { dialect, skip_lines: 0 };
+        let is_better = |way: &Way| {
+            let table = self.table(way);
+            table.strays == 0 && table.is_even(1)
+        };
+        let plain = || dialects().skip(1).map(way).find(is_better);
+        let escaped = || {
+            let both = |dialect: Dialect| {
+                let escaped = Dialect { escape: Some(b'\\'), ..dialect };
+                [escaped, Dialect { quote: None, ..escaped }].map(way)
+            };
+            dialects().filter(|_| self.has_escapes(form)).flat_map(both).find(is_better)
+        };
+        if own.fits() {
+            return if own.strays > 0 || own.even() < own.body() { escaped() } else { None };
+        }
+        let comments = || {
+            let has_comment = self.data.starts_with(b"#");
+            let hash = dialects().map(|dialect| way(Dialect { comment: Some(b'#'), ..dialect }));
+            hash.filter(move |_| has_comment).find(is_better)
+        };
+        plain().or_else(escaped).or_else(comments).or_else(|| self.find_preamble(form, own, &mut dialects()))
+    }
+
+    fn find_preamble(
+        &self,
+        form: &CsvForm,
+        own: &Table<'_>,
+        dialects: &mut dyn Iterator<Item = Dialect>,
+    ) -> Option<Way> {
+        // Texts of one column may have any character in them, and a few rows that look alike by chance.
+        let (fields_min, rows_min) = if own.is_one_column() { (3, 2) } else { (2, 1) };
+        let dialects: Vec<Dialect> = dialects.collect();
+        (1..=PREAMBLE_LINES_MAX).find_map(|skip_lines| {
+            dialects.iter().map(|&dialect| Way { dialect, skip_lines }).find(|way| {
+                let table = self.table(way);
+                let before = self.table(&Way { skip_lines: 0, ..*way });
+                let fields = table.fields();
+                let gone = before.rows.len().saturating_sub(table.rows.len());
+                table.is_even(rows_min)
+                    && fields >= fields_min
+                    && before.rows[..gone].iter().all(|row| row.len() < fields)
+                    && (!form.header || table.begins_with_names())
+            })
+        })
+    }
+
+    fn has_escapes(&self, form: &CsvForm) -> bool {
+        let Dialect { delimiter, quote, .. } = form.dialect;
+        self.data.windows(2).any(|pair| {
+            pair[0] == b'\\'
+                && (Some(pair[1]) == quote || pair[1] == delimiter || matches!(pair[1], b'\n' | b'\r'))
+        })
+    }
+}
+
+impl Table<'_> {
+    /// Fields of the first row.
+    fn fields(&self) -> usize {
+        self.rows.first().map_or(0, Vec::len)
+    }
+
+    /// Rows behind the first one.
+    fn body(&self) -> usize {
+        self.rows.len().saturating_sub(1)
+    }
+
+    /// How many of them have as many fields as it has.
+    fn even(&self) -> usize {
+        self.rows.iter().skip(1).filter(|row| row.len() == self.fields()).count()
+    }
+
+    /// Whether it is a table of several columns in which all rows are alike.
+    fn is_even(&self, rows_min: usize) -> bool {
+        self.fields() > 1 && self.body() >= rows_min && self.even() == self.body()
+    }
+
+    fn is_one_column(&self) -> bool {
+        self.fields() == 1 && self.even() == self.body()
+    }
+
+    /// Whether there is no reason to look for another way.
+    fn fits(&self) -> bool {
+        self.body() == 0 || self.fields() > 1 && self.even() * 2 >= self.body()
+    }
+
+    fn begins_with_names(&self) -> bool {
+        let mut known = HashSet::new();
+        self.rows.first().is_some_and(|row| {
+            row.iter().all(|name| {
+                let name = name.trim_ascii().trim_ascii_start();
+                let name = name.strip_prefix(b"\"").unwrap_or(name);
+                !name.is_empty()
+                    && !name[0].is_ascii_digit()
+                    && name[0] != b'-'
+                    && known.insert(name.to_vec())
+            })
+        })
+    }
+
+    /// Whether a column has numbers with commas and nothing else.
+    fn has_decimal_commas(&self, dialect: Dialect) -> bool {
+        (0..self.fields()).any(|place| {
+            let fields = self.rows.iter().skip(1).filter_map(|row| row.get(place));
+            let values = fields.map(|raw| Field::of(raw, 0, raw.len(), false, dialect).bytes());
+            let mut commas = 0;
+            let all = values.filter(|value| !value.is_empty()).all(|value| {
+                let mut parts = value.strip_prefix(b"-").unwrap_or(&value).splitn(2, |&byte| byte == b',');
+                let (whole, fraction) = (parts.next().unwrap_or_default(), parts.next());
+                commas += usize::from(fraction.is_some());
+                let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+                is_number(whole) && fraction.is_none_or(is_number)
+            });
+            all && commas > 0
+        })
+    }
+
+    /// That another way is better.
+    fn outdone(&self, way: &Way, other: &Table<'_>, form: &CsvForm) -> Better {
+        let options =
+            way.options(form, way.dialect.delimiter != b',' && other.has_decimal_commas(way.dialect));
+        let now = match (self.fields(), self.body(), self.even()) {
+            (1, body, even) if body == even => "it would be read as one column".to_owned(),
+            (_, body, even) if body == even => "quotes would stand in its values".to_owned(),
+            (_, body, even) => format!("{even} of its first {body} rows would fit its header"),
+        };
+        let why = format!("{now}; with {options} it has {} columns, and each row fits", other.fields());
+        let keep = Way { dialect: form.dialect, skip_lines: 0 }.options(form, false);
+        let next = format!("set {options}, or {keep} if it is to be read as it would be");
+        Better { why, next }
+    }
+
+    /// That the header is not one of the rows below it.
+    fn against_header(&self, form: &CsvForm) -> Option<Better> {
+        let fields = self.rows.get(1).map(Vec::len)?;
+        let alike = self.rows.iter().skip(1).all(|row| row.len() == fields);
+        if !form.header || !alike || fields == self.fields() || self.body() < ROWS_AGAINST_HEADER {
+            return None;
+        }
+        let (header, body) = (self.fields(), self.body());
+        let why = format!("its header has {header} fields, and each of its first {body} rows has {fields}");
+        let next =
+            "correct the header, or set `skip-lines: 1, header: false` and name the `columns`".to_owned();
+        Some(Better { why, next })
+    }
+}
+
+/// Whether something stands behind the quote that closes a field.
+fn is_stray(raw: &[u8], dialect: Dialect) -> bool {
+    let Some(quote) = dialect.quote.filter(|quote| raw.first() == Some(quote)) else { return false };
+    let mut bytes = raw[1..].iter().enumerate();
+    while let Some((at, &byte)) = bytes.next() {
+        if dialect.escape == Some(byte) {
+            bytes.next();
+        } else if byte == quote {
+            match raw.get(at + 2) {
+                Some(next) if *next == quote => _ = bytes.next(),
+                next => return next.is_some(),
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(delimiter: u8, header: bool) -> CsvForm {
+        CsvForm { dialect: Dialect::of(delimiter), skip_lines: 0, header, null: None, decimal_comma: false }
+    }
+
+    #[test]
+    fn what_fits_much_better_is_named() {
+        let cases = [
+            ("a;b\n1;x\n", "delimiter: \";\""),
+            ("a;b;c\n1;x;1,5\n2;y;2,25\n", "delimiter: \";\", decimal: \",\""),
+            ("a\tb\n1\tx\n", "delimiter: \"\\t\""),
+            ("a|b\r1|x\r", "delimiter: \"|\""),
+            ("sep=;\r\na;b\r\n1;x\r\n", "skip-lines: 1, delimiter: \";\""),
+            ("\"sep=,\"\na,b\n1,x\n", "skip-lines: 1"),
+            ("# made by hand\n# twice\na,b\n1,x\n", "comment: \"#\""),
+            ("# made, by hand\na;b\n1;x\n", "delimiter: \";\", comment: \"#\""),
+            ("Report of May\n\nname,count\nx,1\ny,2\n", "skip-lines: 1"),
+            (
+                "Konto\nSaldo;1,5\nTag;Betrag;Wer\n1.5.;1,5;x\n2.5.;2;y\n",
+                "skip-lines: 2, delimiter: \";\", decimal: \",\"",
+            ),
+            ("a,b\n\"say \\\"hi\\\"\",1\nx,2\n", "escape: \"\\\\\""),
+            ("a,b\n\"x, \\\"y, z\\\"\",1\n", "escape: \"\\\\\""),
+            ("a\tb\n1\tx\\\ny\n2\tz\n", "delimiter: \"\\t\", escape: \"\\\\\""),
+        ];
+        for (text, options) in cases {
+            let found =
+                better(text.as_bytes(), true, &form(b',', true)).unwrap_or_else(|| panic!("{text:?}"));
+            assert!(found.next.starts_with(&format!("set `{options}`, or ")), "{text:?}: {found:?}");
+        }
+        let zeek = better(b"#separator \\x09\n", false, &form(b',', true)).expect("Zeek");
+        assert_eq!(zeek.next, "set `format: zeek`");
+        let named = better(b"\"a\",\"b\"\n\"1\",5,6\n\"2\",7,8\n\"3\",9,0\n", true, &form(b',', true))
+            .expect("no header");
+        assert_eq!(named.why, "its header has 2 fields, and each of its first 3 rows has 3");
+    }
+
+    #[test]
+    fn what_may_well_be_meant_is_left_alone() {
+        let cases = [
+            "",
+            "a,b\n",
+            "a;b\n",
+            "a,b\n1,x\n",
+            "a,b\n1;2,x;y\n",
+            "#id,name\n1,x\n",
+            "a,b\n1\n2,x,y\n3,z\n4,z\n",
+            "note\nfoo;bar\nx;y\n",
+            "note\nplain\nwith, comma\n",
+            "a,b\n\"C:\\\",1\n\"x\\\\\",2\n",
+            "a,b\n1\n",
+            "a,b,c\n1,2,3,\n",
+        ];
+        for text in cases {
+            assert_eq!(better(text.as_bytes(), true, &form(b',', true)), None, "{text:?}");
+        }
+        assert_eq!(better(b"a,b\tc\n1\t2\n", true, &form(b'\t', true)), None);
+        assert_eq!(
+            better(b"1;2\n3;4\n", true, &form(b',', false)).map(|found| found.why.len() > 9),
+            Some(true)
+        );
+    }
+}
