@@ -5,6 +5,7 @@
 
 mod checks;
 mod embedded;
+mod footer;
 mod guard;
 mod rewrite;
 mod schema;

@@ -22,10 +22,11 @@ use parquet::arrow::{
 };
 use parquet::basic::{Compression, ConvertedType, LogicalType, Type as Physical};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData, ParquetMetaDataReader};
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use super::embedded::{self, Embedded};
+use super::footer;
 use super::guard::guarded;
 use super::rewrite::rewrite;
 use crate::input::{InputFile, failed, open_at_once};
@@ -101,7 +102,7 @@ struct Described {
 }
 
 fn describe(file: &File) -> Result<Described, ParquetError> {
-    let metadata = ParquetMetaDataReader::new().parse_and_finish(file)?;
+    let metadata = footer::read(file)?;
     let written = metadata.file_metadata().schema_descr_ptr();
     let mut unreadable = unreadable(&written);
     let bare = |root: &str| unreadable.contains_key(root);
