@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::places::Places;
 use crate::setup::rust::cargo;
 use crate::test_counts::Counts;
-use crate::{demo, guests, setup, step, tidy};
+use crate::{demo, formats, guests, setup, step, tidy};
 
 pub fn test(places: &Places) -> Result<()> {
     let start = Instant::now();
@@ -43,7 +43,7 @@ pub fn test(places: &Places) -> Result<()> {
         guest_cargo(places).args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
     // Tests of the command line run the binary itself, which `cargo test` does not build by itself.
-    demo::build_conveyor(places)?;
+    let conveyor = demo::build_conveyor(places)?;
     let mut counts = Counts::default();
     let mut all_passed = step::watched(
         "tests of guests, run natively",
@@ -58,6 +58,7 @@ pub fn test(places: &Places) -> Result<()> {
             .env(demo::DATA, &data),
         |line| counts.add(line),
     )?;
+    formats::short(places, &conveyor)?;
     demo::run(places)?;
     step::say(format!("all of it took {} s", start.elapsed().as_secs()));
     verdict(counts, all_passed)

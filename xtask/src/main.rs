@@ -5,6 +5,7 @@ mod checks;
 mod damage;
 mod demo;
 mod faults;
+mod formats;
 mod guests;
 mod install;
 mod pairs;
@@ -27,6 +28,8 @@ cargo xtask VERB
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
   faults   200 kills, 50 power cuts, a full disk, and a slow reader, against the binary; `faults commits`: 10,000 short
            runs beside busy cores, with a sink that commits and with one that does not
+  formats  files of pyarrow, DuckDB, Polars, fastparquet and others through the binary, compared by value: --files COUNT
+           of each format, of --seed N
   damage   files that Conveyor keeps, damaged at random: --count COUNT times each, from --seed N on
   guests   build every guest to a component
   pairs    whether this tree is as fast as an earlier one: REVISION [WORD...], rows that have a word in their name
@@ -73,6 +76,10 @@ fn read(verb: &str, rest: &[String]) -> anyhow::Result<Verb> {
         "damage" => {
             let asked = damage::Asked::read(rest)?;
             return Ok(Box::new(move |places| damage::run(places, &asked)));
+        }
+        "formats" => {
+            let asked = formats::Asked::read(rest)?;
+            return Ok(Box::new(move |places| formats::run(places, &asked)));
         }
         "pairs" => {
             let asked = pairs::Asked::read(rest)?;

@@ -37,6 +37,11 @@ pub fn ensure_node(places: &Places) -> Result<Python> {
     environment(&places.tool("node", node), node)
 }
 
+/// An environment of its own, for what is no toolchain of guests.
+pub fn ensure_pinned(places: &Places, of: &str, pins: &str) -> Result<Python> {
+    environment(&places.tool(of, pins), pins)
+}
+
 fn environment(venv: &Path, pins: &str) -> Result<Python> {
     if !venv.join("ready").is_file() {
         install(venv, pins)?;
@@ -95,6 +100,11 @@ fn listed(pins: &str) -> String {
 }
 
 impl Python {
+    /// The interpreter itself.
+    pub fn python(&self) -> Command {
+        Command::new(self.venv.join("bin/python"))
+    }
+
     /// `zig cc`, for C.
     pub fn zig_cc(&self) -> Command {
         let mut command = Command::new(self.venv.join("bin/python"));
@@ -150,7 +160,8 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned_to_one_version() {
-        for pin in listed(PINS).split(' ') {
+        let formats = include_str!("../../pins/formats.txt");
+        for pin in [listed(PINS), listed(formats)].join(" ").split(' ') {
             let (name, version) = pin.split_once("==").expect(pin);
             assert!(!name.is_empty() && version.split('.').all(|part| part.parse::<u32>().is_ok()), "{pin}");
         }
