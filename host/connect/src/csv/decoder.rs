@@ -14,7 +14,7 @@ use model::manifest::{ColumnType, UnknownFields};
 use super::columns::{Portion, Target};
 use super::index::{Dialect, Index};
 use super::rows::{Rows, is_blank};
-use crate::decode::{Chunk, Decoder, Progress, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
+use crate::decode::{Chunk, Decoder, Progress, Refusal, Taken, Window, oversize};
 
 /// How the files of a source are laid out.
 #[derive(Clone, Debug)]
@@ -55,7 +55,11 @@ pub(crate) struct CsvDecoder {
     ended: bool,
     /// Bytes of the file up to the end of its header.
     header: u64,
+    /// As it stands in the file.
+    header_text: Option<Arc<str>>,
     refused: Vec<Refusal>,
+    /// The first row of the portion that was taken last, and its offset.
+    portion: (usize, u64),
 }
 
 /// Where in a row of this file the wanted columns are.
@@ -82,7 +86,9 @@ impl CsvDecoder {
             skipping: false,
             ended: false,
             header: 0,
+            header_text: None,
             refused: Vec::new(),
+            portion: (0, 0),
         }
     }
 
@@ -130,6 +136,9 @@ impl CsvDecoder {
             if !blank {
                 let header = read_header(&self.index, row, input.data(), self.layout.dialect, &self.file)?;
                 self.places = Some(self.place(&header)?);
+                // It is text, or it would not have been read.
+                let text = String::from_utf8_lossy(without_return(&input.data()[start..end]));
+                self.header_text = Some(text.into());
             }
             self.lines += 1 + count_lines(&input.data()[start..end]);
             input.consume_to(end + 1);
@@ -166,11 +175,11 @@ impl CsvDecoder {
         let text = end.unwrap_or(rest.len());
         let refusal = if text <= max {
             let message = format!("line {line}: a quote is opened and never closed");
-            Refusal::new(self.next_offset, BAD_ROW, message, &rest[..text])
+            Refusal::new(self.next_offset, BAD_ROW, message, without_return(&rest[..text]))
         } else {
             self.skipping = end.is_none();
             let message = format!("line {line}: {}", oversize(max));
-            Refusal::new(self.next_offset, RECORD_TOO_LARGE, message, &rest[..max])
+            Refusal::too_long(self.next_offset, message, rest, max)
         };
         self.refused.push(refusal);
         self.next_offset += 1;
@@ -200,24 +209,16 @@ impl CsvDecoder {
 
     fn refuse_uneven(&mut self, data: &[u8], first: usize, fields: usize) {
         for &(row, before) in &self.rows.uneven {
-            let raw = &data[self.index.row_start(row)..self.index.row_end(row)];
+            let raw = self.raw(data, row);
             let (line, found) = (self.line_of(data, first, row), self.index.fields(row));
             let message = format!("line {line}: {found} fields where the header has {fields}");
             self.refused.push(Refusal::new(self.next_offset + u64::from(before), BAD_ROW, message, raw));
         }
         for &(row, before) in &self.rows.oversize {
-            let raw = &data[self.index.row_start(row)..][..self.layout.record_bytes_max];
-            let message = format!(
-                "line {}: {}",
-                self.line_of(data, first, row),
-                oversize(self.layout.record_bytes_max)
-            );
-            self.refused.push(Refusal::new(
-                self.next_offset + u64::from(before),
-                RECORD_TOO_LARGE,
-                message,
-                raw,
-            ));
+            let max = self.layout.record_bytes_max;
+            let message = format!("line {}: {}", self.line_of(data, first, row), oversize(max));
+            let (offset, rest) = (self.next_offset + u64::from(before), &data[self.index.row_start(row)..]);
+            self.refused.push(Refusal::too_long(offset, message, rest, max));
         }
     }
 
@@ -257,13 +258,17 @@ impl CsvDecoder {
             let index_row = self.row_of_place(place, first);
             let value = portion.field(row as usize, places.wanted[column]).bytes();
             let line = self.line_of(data, first, index_row);
-            let raw = &data[self.index.row_start(index_row)..self.index.row_end(index_row)];
+            let raw = self.raw(data, index_row);
             let offset = self.next_offset + u64::from(self.rows.offsets[row as usize]);
             refused.push(Refusal::new(offset, BAD_ROW, misfit(line, target, &value), raw));
         }
         self.refused.extend(refused);
         let failed: Vec<u32> = failed.into_iter().map(|(row, _)| row).collect();
         (columns, failed)
+    }
+
+    fn raw<'a>(&self, data: &'a [u8], row: usize) -> &'a [u8] {
+        without_return(&data[self.index.row_start(row)..self.index.row_end(row)])
     }
 
     /// The row of the index whose first field is at `place`.
@@ -330,6 +335,7 @@ impl Decoder for CsvDecoder {
             return Taken { refused: std::mem::take(&mut self.refused), ..Taken::default() };
         }
         let fields = places.fields;
+        self.portion = (first, self.next_offset);
         let bound = self.index.row_start(first) + limits.bytes_max;
         let by_bytes = self.index.rows_until(first, bound) + 1;
         let mut count = left.min(limits.records_max).min(by_bytes);
@@ -375,6 +381,20 @@ impl Decoder for CsvDecoder {
         Taken { rows: kept, columns, offsets, refused }
     }
 
+    fn raws(&self, input: &Window, offsets: &[u64]) -> Vec<Vec<u8>> {
+        let (first, first_offset) = self.portion;
+        let raw = |offset: &u64| {
+            let row = self.rows.offsets.binary_search(&((offset - first_offset) as u32)).ok()?;
+            let place = self.rows.first_fields[row] as usize;
+            Some(self.raw(input.data(), self.row_of_place(place, first)).to_vec())
+        };
+        offsets.iter().map(|offset| raw(offset).unwrap_or_default()).collect()
+    }
+
+    fn header(&self) -> Option<Arc<str>> {
+        self.header_text.clone()
+    }
+
     fn progress(&self) -> Progress {
         let Self { next_offset, lines, header, skipping, .. } = *self;
         Progress { offset: next_offset, lines, header, skipping, ..Progress::default() }
@@ -398,6 +418,10 @@ impl Decoder for CsvDecoder {
         self.next_row = 0;
         Ok(())
     }
+}
+
+fn without_return(row: &[u8]) -> &[u8] {
+    row.strip_suffix(b"\r").unwrap_or(row)
 }
 
 /// The names in the header; a file that is not text says so here, once, and not for each of its rows.
