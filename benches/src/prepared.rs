@@ -101,7 +101,7 @@ impl Source for Prepared {
         if self.timed {
             self.seen.with(|inner| inner.pulled = Some(Instant::now()));
         }
-        Ok(Some(Pulled { batch: Some(batch), refused: Vec::new(), cursor: None }))
+        Ok(Some(Pulled { batch: Some(batch), ..Pulled::default() }))
     }
 }
 

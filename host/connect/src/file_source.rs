@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use flow::checkpoint::{MarkPart, MarkParts};
-use flow::connector::{ConnectError, Places, Source};
+use flow::connector::{ConnectError, Decode, Places, Source};
 use model::limits::{FOLLOW_POLL, ROTATE_WAIT};
 use model::manifest::TimeFrom;
 use model::plan::places::Access;
@@ -240,5 +240,9 @@ impl OpenSource for FileSource {
         }
         let (make, output) = self.reading.decoders(&self.spec, &self.described, wanted)?;
         Ok(Box::new(StreamSource::open(self.input, output, make)?))
+    }
+
+    fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
+        self.reading.again(&self.spec, &self.described, wanted).map(Some)
     }
 }

@@ -7,7 +7,7 @@ use arrow::array::{Array as _, BinaryArray};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use async_trait::async_trait;
 use flow::checkpoint::{MarkPart, MarkParts};
-use flow::connector::{ConnectError, Places, PullLimits, Pulled, Source};
+use flow::connector::{ConnectError, Decode, Places, PullLimits, Pulled, Source};
 use model::convert::JsonReader;
 use model::lineage::Offsets;
 use model::manifest::TimeFrom;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until};
 
+use crate::again::JsonAgain;
 use crate::decode::{JsonLines, LineRows as _, Refusal, Taken};
 use crate::format::Format;
 use crate::infer::Sample;
@@ -127,22 +128,29 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64
 }
 
+impl Generate {
+    /// What reads records into columns, where there are any, and what becomes of them.
+    fn rows(&self, wanted: &Wanted) -> Result<(Option<JsonLines>, Output), ConnectError> {
+        let (indices, output) = output(&self.spec, &self.stream, wanted)?;
+        let Stream::Rows(schema) = &self.stream else { return Ok((None, output)) };
+        let reader = JsonReader::new(schema, &indices, self.spec.unknown).map_err(|error| {
+            ConnectError::failed(&*self.spec.stage, error, "change the `schema` of the source")
+        })?;
+        Ok((Some(JsonLines(reader)), output))
+    }
+}
+
 impl OpenSource for Generate {
+    fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
+        let (rows, output) = self.rows(wanted)?;
+        Ok(Some(Box::new(JsonAgain { rows, output })))
+    }
+
     fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         let place = read_places::<Place>(from)?.remove(SPLIT);
         let next = place.map_or(0, |place| place.next);
         let seed = self.seed.or(place.map(|place| place.seed)).unwrap_or_else(|| fastrand::u64(..));
-        let (indices, output) = output(&self.spec, &self.stream, wanted)?;
-        let rows = match &self.stream {
-            Stream::Opaque => None,
-            Stream::Rows(schema) => {
-                let reader = JsonReader::new(schema, &indices, self.spec.unknown);
-                let reader = reader.map_err(|error| {
-                    ConnectError::failed(&*self.spec.stage, error, "change the `schema` of the source")
-                })?;
-                Some(JsonLines(reader))
-            }
-        };
+        let (rows, output) = self.rows(wanted)?;
         Ok(Box::new(GenerateSource {
             template: self.template,
             rows,
@@ -211,18 +219,25 @@ impl Source for GenerateSource {
             Some(pace) => left.min(pace.wait(self.next, &limits).await),
         };
         // Nothing below waits: a pull that is dropped above has taken nothing.
+        let now = now();
         let taken = if self.rows.is_some() {
-            self.make_rows(count, &limits)
+            self.make_rows(count, now, &limits)
         } else {
-            self.make_values(count, &limits)
+            self.make_values(count, now, &limits)
         };
         let place = Place { next: self.next, seed: self.seed };
-        self.output.pulled(taken, &self.split, Some(cursor(&self.split, &place))).map(Some)
+        let raw = |&number: &u64| {
+            let mut record = Vec::new();
+            self.template.write(number, now, self.seed, &mut record);
+            record
+        };
+        let raws = |lost: &[u64]| lost.iter().map(raw).collect();
+        self.output.pulled(taken, &self.split, Some(cursor(&self.split, &place)), raws).map(Some)
     }
 }
 
 impl GenerateSource {
-    fn make_values(&mut self, count: u64, limits: &PullLimits) -> Taken {
+    fn make_values(&mut self, count: u64, now: i64, limits: &PullLimits) -> Taken {
         let offset = self.next;
         if let Some(values) = &self.prebuilt {
             let rows = values.len().min(count as usize);
@@ -236,7 +251,6 @@ impl GenerateSource {
             };
         }
         let (mut bytes, mut ends) = (Vec::new(), vec![0i32]);
-        let now = now();
         while ends.len() <= count as usize && bytes.len() < limits.bytes_max.max(1) {
             self.template.write(self.next, now, self.seed, &mut bytes);
             let Ok(end) = i32::try_from(bytes.len()) else { break };
@@ -251,10 +265,10 @@ impl GenerateSource {
         Taken { rows, columns: vec![Arc::new(values)], offsets: Offsets::From(offset), refused: Vec::new() }
     }
 
-    fn make_rows(&mut self, count: u64, limits: &PullLimits) -> Taken {
+    fn make_rows(&mut self, count: u64, now: i64, limits: &PullLimits) -> Taken {
         let Some(rows) = &mut self.rows else { return Taken::default() };
         let (mut record, mut offsets, mut refused) = (Vec::new(), Vec::new(), Vec::new());
-        let (now, mut bytes) = (now(), 0);
+        let mut bytes = 0;
         for _ in 0..count {
             record.clear();
             self.template.write(self.next, now, self.seed, &mut record);

@@ -5,6 +5,7 @@
 //! of it, and gives a [`flow::connector::Source`] or [`flow::connector::Sink`]. What somebody typed wrong
 //! comes out of the first step.
 
+mod again;
 mod csv;
 mod decode;
 mod digest;
@@ -34,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flow::checkpoint::MarkParts;
-use flow::connector::{Committed, ConnectError, Places, Sink, Source};
+use flow::connector::{Committed, ConnectError, Decode, Places, Sink, Source};
 use flow::disk::{Disk, SystemDisk};
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::places::{Access, End, Place};
@@ -130,6 +131,12 @@ pub struct PlannedSink {
 pub(crate) trait OpenSource: Send {
     /// `from`: where splits go on that were read before.
     fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError>;
+
+    /// What makes records of those that it has refused before; none of a source that refuses none.
+    fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
+        let _ = wanted;
+        Ok(None)
+    }
 }
 
 pub(crate) trait OpenSink: Send {
@@ -175,6 +182,11 @@ impl PlannedSource {
     /// Starts it. What flows has the wanted columns alone. `from`: where splits go on that were read before.
     pub fn open(self, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         self.opener.open(wanted, from)
+    }
+
+    /// What makes records of those that it has refused before, without opening it; none of a source that refuses none.
+    pub fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
+        self.opener.again(wanted)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Files of one source need not be alike: columns are widened where nothing is lost, and one that `schema` declares is
 //! null where a file lacks it.
 
+mod again;
 mod checks;
 mod embedded;
 mod footer;
@@ -11,6 +12,7 @@ mod rewrite;
 mod schema;
 mod steps;
 mod unify;
+mod whole;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,27 +22,30 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
-use flow::connector::{ConnectError, Cursor, Places, PullLimits, Pulled, Source};
+use flow::connector::{ConnectError, Cursor, Decode, Misfits, Places, PullLimits, Pulled, Source};
+use model::batch::{Batch, Parts};
 use model::convert::can_convert;
 use model::fields::places;
 use model::limits::{BATCH_RECORDS, READ_AHEAD};
-use model::lineage::Offsets;
+use model::lineage::{Lineage, Offsets, SourceRows};
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
+use model::outcome::Rejection;
 use model::plan::{Stream, declared_field};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ParquetRecordBatchReaderBuilder};
 use tokio::sync::mpsc;
 
+use self::again::RowsAgain;
 use self::guard::guarded;
 pub(crate) use self::rewrite::schema_to_write;
-use self::schema::Opened;
-use self::steps::{RefusedRow, Steps};
+use self::steps::{Given, RefusedRow, Steps};
 use self::unify::widest;
-use crate::decode::{Refusal, Taken};
+use self::whole::whole;
+use crate::decode::Taken;
 use crate::input::{FilePlaces, InputFile, broken_off, check_places, failed};
 use crate::place::{Changed, Mark, Place, cursor, read_places};
 use crate::read::{output, time_column};
-use crate::stream::Output;
+use crate::stream::{Output, Times};
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
 
 /// Files that were looked at.
@@ -212,6 +217,8 @@ struct Rows {
     rows: RecordBatch,
     /// Rows that are none, ascending, and why.
     refused: Vec<RefusedRow>,
+    /// One row for each of those, with all that the file has of it.
+    whole: RecordBatch,
 }
 
 impl Split {
@@ -229,10 +236,9 @@ struct ParquetSource {
     output: Output,
 }
 
-impl OpenSource for ParquetFiles {
-    fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
-        let from: FilePlaces = read_places(from)?;
-        check_places(&self.files, &from)?;
+impl ParquetFiles {
+    /// The columns to give, and what becomes of them.
+    fn given(&self, wanted: &Wanted) -> Result<(Given, Output), ConnectError> {
         let (indices, output) = output(&self.spec, &self.stream, wanted)?;
         let Stream::Rows(schema) = &self.stream else {
             return Err(ConnectError::failed(
@@ -242,13 +248,6 @@ impl OpenSource for ParquetFiles {
             ));
         };
         let given: Vec<FieldRef> = indices.iter().map(|&index| schema.fields()[index].clone()).collect();
-        for field in &given {
-            if let Some((file, why)) = self.unreadable.get(field.name()) {
-                let why = format!("its column `{}` cannot be read: {why}", field.name());
-                let next = "leave it out with a projection, or write it as another type";
-                return Err(ConnectError::failed(&**file, why, next));
-            }
-        }
         let typed: HashSet<&str> = self
             .spec
             .schema
@@ -257,7 +256,32 @@ impl OpenSource for ParquetFiles {
             .map(|(name, _)| name.as_str())
             .collect();
         let declared = |field: &FieldRef| typed.contains(field.name().as_str());
-        let given = given.into_iter().map(|field| (declared(&field), field)).collect::<Vec<_>>();
+        let columns = given.into_iter().map(|field| (declared(&field), field)).collect();
+        let time = match output.times {
+            Times::Column { index, .. } => Some(index),
+            Times::Unwanted | Times::Now => None,
+        };
+        Ok((Given { columns, time }, output))
+    }
+}
+
+impl OpenSource for ParquetFiles {
+    fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
+        let (given, output) = self.given(wanted)?;
+        Ok(Some(Box::new(RowsAgain { given, output })))
+    }
+
+    fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+        let from: FilePlaces = read_places(from)?;
+        check_places(&self.files, &from)?;
+        let (given, output) = self.given(wanted)?;
+        for (_, field) in &given.columns {
+            if let Some((file, why)) = self.unreadable.get(field.name()) {
+                let why = format!("its column `{}` cannot be read: {why}", field.name());
+                let next = "leave it out with a projection, or write it as another type";
+                return Err(ConnectError::failed(&**file, why, next));
+            }
+        }
         let (sender, pieces) = mpsc::channel(READ_AHEAD);
         let files = self.files;
         let read = move || {
@@ -291,17 +315,17 @@ fn damaged(file: &InputFile, why: &dyn std::fmt::Display) -> ConnectError {
     ConnectError::failed(&*file.name, format!("it is damaged: {why}"), "fetch the file again")
 }
 
-/// Reads the rows from `offset` on, in the columns `given`, each with whether the manifest declares its type. An error of
-/// none: nobody listens any more.
+/// Reads the rows from `offset` on, in the columns `given`. An error of none: nobody listens any more.
 fn read_file(
     file: &InputFile,
     offset: u64,
-    given: &[(bool, FieldRef)],
+    given: &Given,
     sender: &mpsc::Sender<Piece>,
 ) -> Result<(), Option<ConnectError>> {
     let broken = |error: &dyn std::fmt::Display| Some(damaged(file, error));
-    let Opened { file: opened, metadata, schema, wide, .. } = schema::open(file)?;
-    let mark = Mark::of(&opened).map_err(|error| failed(&file.name, &error))?;
+    let opened = schema::open(file)?;
+    let metadata = opened.metadata.clone();
+    let mark = Mark::of(&opened.file).map_err(|error| failed(&file.name, &error))?;
     let total = metadata.metadata().file_metadata().num_rows().max(0) as u64;
     if offset > total {
         return Err(Some(Changed::Shorter { known: offset, found: total }.of_file(&file.name)));
@@ -311,21 +335,28 @@ fn read_file(
     if total == 0 {
         return sender.blocking_send(Piece::Empty(split)).map_err(|_| None);
     }
-    let steps = Steps::new(given, &schema, &wide);
+    let steps = Steps::new(given, &opened.schema, &opened.wide);
     let mask = ProjectionMask::roots(metadata.parquet_schema(), steps.columns());
     let (groups, skip) = groups_from(&metadata, offset);
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(opened, metadata);
+    let reader = opened.file.try_clone().map_err(|error| failed(&file.name, &error))?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(reader, metadata);
     let builder = builder.with_projection(mask).with_batch_size(BATCH_RECORDS).with_row_groups(groups);
     let rows = if skip > 0 { builder.with_offset(skip).build() } else { builder.build() };
     let mut offset = offset;
     for rows in rows.map_err(|error| broken(&error))? {
-        let rows = rows.map_err(|error| broken(&error))?;
-        let count = rows.num_rows() as u64;
-        let (rows, refused) = steps.take(&rows).map_err(|(column, error)| {
+        let found = rows.map_err(|error| broken(&error))?;
+        let count = found.num_rows() as u64;
+        let (rows, refused) = steps.take(&found).map_err(|(column, error)| {
             let next = "declare another type for it, or none";
             Some(ConnectError::failed(&*file.name, format!("its column `{column}`: {error}"), next))
         })?;
-        let piece = Piece::Rows(Rows { split: split.clone(), offset, rows, refused });
+        let none = || RecordBatch::new_empty(Arc::new(Schema::empty()));
+        let whole = match refused.is_empty() {
+            true => none(),
+            false => whole(&opened, offset, &found, &refused)
+                .ok_or_else(|| broken(&"a row that is refused cannot be read again"))?,
+        };
+        let piece = Piece::Rows(Rows { split: split.clone(), offset, rows, refused, whole });
         sender.blocking_send(piece).map_err(|_| None)?;
         offset += count;
     }
@@ -350,7 +381,7 @@ fn groups_from(metadata: &ArrowReaderMetadata, offset: u64) -> (Vec<usize>, usiz
 impl Source for ParquetSource {
     async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError> {
         loop {
-            let Rows { split, offset, rows, mut refused } = match self.current.take() {
+            let Rows { split, offset, rows, mut refused, whole } = match self.current.take() {
                 Some(rows) => rows,
                 None => match self.pieces.recv().await {
                     None => return Err(broken_off()),
@@ -369,14 +400,44 @@ impl Source for ParquetSource {
             let rest = rows.num_rows() - count;
             let next = offset + count as u64;
             let mut later = refused.split_off(refused.partition_point(|(row, ..)| (*row as usize) < count));
+            let misfits = whole.slice(0, refused.len());
             if rest > 0 {
+                let whole = whole.slice(refused.len(), later.len());
                 later.iter_mut().for_each(|(row, ..)| *row -= count as u32);
                 let rows = rows.slice(count, rest);
-                self.current = Some(Rows { split: split.clone(), offset: next, rows, refused: later });
+                self.current = Some(Rows { split: split.clone(), offset: next, rows, refused: later, whole });
             }
-            let taken = taken(offset, &rows.slice(0, count), refused)?;
-            return self.output.pulled(taken, &split.name, Some(split.cursor(next))).map(Some);
+            let taken = taken(offset, &rows.slice(0, count), &refused)?;
+            let cursor = Some(split.cursor(next));
+            let mut pulled =
+                self.output.pulled(taken, &split.name, cursor, |lost| vec![Vec::new(); lost.len()])?;
+            if !refused.is_empty() {
+                pulled.misfits = Some(self.misfits(&split.name, offset, &misfits, refused)?);
+            }
+            return Ok(Some(pulled));
         }
+    }
+}
+
+impl ParquetSource {
+    fn misfits(
+        &self,
+        split: &Arc<str>,
+        offset: u64,
+        rows: &RecordBatch,
+        refused: Vec<RefusedRow>,
+    ) -> Result<Misfits, ConnectError> {
+        let lineage = Lineage::of_source(SourceRows {
+            pipeline: self.output.pipeline.clone(),
+            source: self.output.stage.clone(),
+            split: split.clone(),
+            offsets: Offsets::These(refused.iter().map(|(row, ..)| offset + u64::from(*row)).collect()),
+        });
+        let rows = Batch::from_arrow(rows, Parts::default(), lineage);
+        let rows = rows.map_err(|error| self.output.broken(error))?;
+        let rejection =
+            |(row, (_, code, message)): (u32, RefusedRow)| Rejection { row, code: code.to_owned(), message };
+        Ok(Misfits { rows, rejections: (0..).zip(refused).map(rejection).collect() })
     }
 }
 
@@ -387,7 +448,7 @@ fn portion(rows: &RecordBatch, limits: &PullLimits) -> usize {
 }
 
 /// The rows without those that are refused.
-fn taken(offset: u64, rows: &RecordBatch, refused: Vec<RefusedRow>) -> Result<Taken, ConnectError> {
+fn taken(offset: u64, rows: &RecordBatch, refused: &[RefusedRow]) -> Result<Taken, ConnectError> {
     let count = rows.num_rows();
     if refused.is_empty() {
         let columns: Vec<ArrayRef> = rows.columns().to_vec();
@@ -398,9 +459,7 @@ fn taken(offset: u64, rows: &RecordBatch, refused: Vec<RefusedRow>) -> Result<Ta
     let offsets = Offsets::These(keep.iter().map(|&row| offset + u64::from(row)).collect());
     let rest = steps::pick(rows, keep)
         .map_err(|error| ConnectError::failed("the rows", error, "declare other types"))?;
-    let refusal = |(row, code, message)| Refusal::new(offset + u64::from(row), code, message, &[]);
-    let refused = refused.into_iter().map(refusal).collect();
-    Ok(Taken { rows: rest.num_rows(), columns: rest.columns().to_vec(), offsets, refused })
+    Ok(Taken { rows: rest.num_rows(), columns: rest.columns().to_vec(), offsets, refused: Vec::new() })
 }
 
 #[cfg(test)]

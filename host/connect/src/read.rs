@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use flow::connector::ConnectError;
+use flow::connector::{ConnectError, Decode};
 use model::batch::opaque_schema;
 use model::convert::{JsonReader, JsonReaderError, REST};
 use model::limits::RECORD_BYTES_MAX;
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Stream, declared_field};
 
+use crate::again::{DecodeAgain, Layout};
 use crate::csv::{CsvColumn, CsvDecoder, CsvForm, CsvLayout, Dialect, Target, ZeekHeader, ZeekType, better};
 use crate::decode::{CRI_COLUMNS, CriColumn, CriDecoder, JsonLines, LineDecoder, PlainLines, WholeDecoder};
 use crate::format::Format;
@@ -304,12 +305,37 @@ impl Reading {
             (Format::Cri, Stream::Rows(_)) => {
                 let column = |&index: &usize| cri_column(&described.targets[index]);
                 let columns: Vec<CriColumn> = indices.iter().map(column).collect();
-                Box::new(move |_| Box::new(CriDecoder::new(columns.clone(), max)))
+                // Each record has its own time, and others may have none.
+                let keeps_lines =
+                    matches!(output.times, Times::Column { index, .. } if columns[index] != CriColumn::Time);
+                Box::new(move |_| Box::new(CriDecoder::new(columns.clone(), keeps_lines, max)))
             }
             (Format::Bytes, _) => Box::new(move |_| Box::new(WholeDecoder::new(max))),
             _ => Box::new(move |split| Box::new(LineDecoder::new(PlainLines::default(), split.clone(), max))),
         };
         Ok((make, output))
+    }
+}
+
+impl Reading {
+    /// What makes records of those that were refused.
+    pub(crate) fn again(
+        &self,
+        spec: &SourceSpec,
+        described: &Described,
+        wanted: &Wanted,
+    ) -> Result<Box<dyn Decode>, ConnectError> {
+        let layout = match self.format {
+            Format::Csv if self.csv.header => Layout::BehindHeader,
+            Format::Zeek => Layout::BehindHeader,
+            Format::Bytes => Layout::Whole,
+            _ => Layout::Line,
+        };
+        // What is skipped in a file stands in front of its header, and was not kept.
+        let mut reading = self.clone();
+        reading.csv.skip_lines = 0;
+        let (make, output) = reading.decoders(spec, described, wanted)?;
+        Ok(Box::new(DecodeAgain { make, output, layout }))
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::io::{Cursor, IsTerminal as _, Read};
 
-use flow::connector::{ConnectError, Places, Source};
+use flow::connector::{ConnectError, Decode, Places, Source};
 use model::limits::INFER_BYTES_MAX;
 use model::manifest::TimeFrom;
 use model::plan::places::Access;
@@ -119,5 +119,9 @@ impl OpenSource for StdinSource {
     fn open(self: Box<Self>, wanted: &Wanted, _from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         let (make, output) = self.reading.decoders(&self.spec, &self.described, wanted)?;
         Ok(Box::new(StreamSource::open(self.input, output, make)?))
+    }
+
+    fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
+        self.reading.again(&self.spec, &self.described, wanted).map(Some)
     }
 }

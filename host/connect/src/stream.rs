@@ -210,7 +210,12 @@ impl StreamSource {
             return Ok(None);
         }
         let cursor = lane.cursor();
-        self.output.pulled(taken, &lane.split, cursor).map(Some)
+        let Lane { split, window, decoder, .. } = lane;
+        let mut pulled = self.output.pulled(taken, split, cursor, |offsets| decoder.raws(window, offsets))?;
+        if !pulled.refused.is_empty() {
+            pulled.header = decoder.header();
+        }
+        Ok(Some(pulled))
     }
 }
 
@@ -252,13 +257,20 @@ impl Source for StreamSource {
 
 const NO_ZONE: Option<Arc<str>> = None;
 
+/// What is said of a row that has no time where all of them are to have one.
+pub(crate) fn no_time(column: &str) -> String {
+    format!("column `{column}`, which `time:` names, has no timestamp in this row")
+}
+
 impl Output {
-    /// The batch of a portion, with lineage and times. `cursor`: where the split goes on behind it.
+    /// The batch of a portion, with lineage and times. `cursor`: where the split goes on behind it. `raws`: the bytes of
+    /// records, by their offsets, which are refused here for want of a time.
     pub(crate) fn pulled(
         &self,
         taken: Taken,
         split: &Arc<str>,
         cursor: Option<Cursor>,
+        raws: impl FnOnce(&[u64]) -> Vec<Vec<u8>>,
     ) -> Result<Pulled, ConnectError> {
         let Taken { mut rows, mut columns, mut offsets, mut refused } = taken;
         let mut times = None;
@@ -280,12 +292,11 @@ impl Output {
                     let keep: Vec<u32> =
                         (0..rows as u32).filter(|&row| found.is_valid(row as usize)).collect();
                     let lost = (0..rows).filter(|&row| found.is_null(row));
-                    let message = format!(
-                        "column `{}`, which `time:` names, has no timestamp in this row",
-                        field.name()
-                    );
-                    refused
-                        .extend(lost.map(|row| Refusal::new(offsets.at(row), BAD_ROW, message.clone(), &[])));
+                    let lost: Vec<u64> = lost.map(|row| offsets.at(row)).collect();
+                    let refusal = |(&offset, raw): (&u64, Vec<u8>)| {
+                        Refusal::new(offset, BAD_ROW, no_time(field.name()), &raw)
+                    };
+                    refused.extend(lost.iter().zip(raws(&lost)).map(refusal));
                     refused.sort_by_key(|refusal| refusal.offset);
                     offsets = Offsets::These(keep.iter().map(|&row| offsets.at(row as usize)).collect());
                     rows = keep.len();
@@ -302,7 +313,7 @@ impl Output {
         }
         let refused = refused.into_iter().map(|refusal| refusal.of_split(split)).collect();
         if rows == 0 {
-            return Ok(Pulled { batch: None, refused, cursor });
+            return Ok(Pulled { refused, cursor, ..Pulled::default() });
         }
         columns.truncate(self.schema.fields().len());
         let columns = columns.into_iter().map(Column::new).collect();
@@ -314,10 +325,11 @@ impl Output {
             offsets,
         });
         let batch = Batch::new(self.schema.clone(), rows, columns, parts, lineage);
-        Ok(Pulled { batch: Some(batch.map_err(|error| self.broken(error))?), refused, cursor })
+        let batch = Some(batch.map_err(|error| self.broken(error))?);
+        Ok(Pulled { batch, refused, cursor, ..Pulled::default() })
     }
 
-    fn broken(&self, error: impl ToString) -> ConnectError {
+    pub(crate) fn broken(&self, error: impl ToString) -> ConnectError {
         ConnectError::failed(&*self.stage, error, "this is a defect of the connector: please report it")
     }
 }

@@ -80,6 +80,8 @@ pub struct RefusedRecord {
     pub code: String,
     pub message: String,
     pub raw: Vec<u8>,
+    /// Whether that is the beginning of what it handed over: no record may be longer.
+    pub is_cut: bool,
 }
 
 /// Takes note of times in which a call into a source was left alone: they do not count as its own.
@@ -198,9 +200,12 @@ impl SourceDriver {
                 })
             }
         };
-        let records_max = bounds.records_max as usize;
+        let most = Most {
+            records: bounds.records_max as usize,
+            record_bytes: usize::try_from(self.limits.record_bytes).unwrap_or(usize::MAX),
+        };
         let pulled = pulled.and_then(|pulled| {
-            let placed = pulled.map(|(out, place)| placed(out, place, &mut self.reached, records_max));
+            let placed = pulled.map(|(out, place)| placed(out, place, &mut self.reached, most));
             Ok(placed.transpose()?)
         });
         self.leave(pulled)
@@ -244,19 +249,27 @@ impl SourceDriver {
     }
 }
 
+/// What one pull may bring.
+#[derive(Clone, Copy)]
+struct Most {
+    records: usize,
+    /// Of one refused record; more of it is cut off.
+    record_bytes: usize,
+}
+
 /// `reached`: for each split that is assigned, the highest offset of it so far.
 fn placed(
     out: PulledOut,
     place: PlaceOut,
     reached: &mut [Option<u64>],
-    records_max: usize,
+    most: Most,
 ) -> Result<PulledBatch, AnswerError> {
     let PulledOut { rows, times, keys, headers, columns } = out;
     let PlaceOut { split, offsets, refused, cursor, ended } = place;
     let all = rows + refused.len();
-    if all > records_max {
+    if all > most.records {
         let what = "records and refused ones of one pull".to_owned();
-        return Err(AnswerError::TooMany { what, found: all, max: records_max });
+        return Err(AnswerError::TooMany { what, found: all, max: most.records });
     }
     let splits = reached.len();
     let Some(reached) = reached.get_mut(split as usize) else {
@@ -268,9 +281,10 @@ fn placed(
     }
     *reached = reach(*reached, &offsets, &refused)?;
     let refused = refused.into_iter().map(|RefusedOut { offset, code, message, mut raw }| {
-        raw.truncate(limits::RECORD_BYTES_MAX);
-        let code = instance::code(code);
-        RefusedRecord { offset, code, message: cut(message, limits::REJECTION_MESSAGE_BYTES_MAX), raw }
+        let is_cut = raw.len() > most.record_bytes;
+        raw.truncate(most.record_bytes);
+        let (code, message) = (instance::code(code), cut(message, limits::REJECTION_MESSAGE_BYTES_MAX));
+        RefusedRecord { offset, code, message, raw, is_cut }
     });
     let (split, refused) = (split as usize, refused.collect());
     Ok(PulledBatch { rows, times, keys, headers, columns, split, offsets, refused, cursor, ended })
@@ -306,6 +320,8 @@ fn reach(before: Option<u64>, offsets: &[u64], refused: &[RefusedOut]) -> Result
 mod tests {
     use super::*;
 
+    const MOST: Most = Most { records: 3, record_bytes: 10 };
+
     #[test]
     fn what_a_source_says_of_its_places_is_checked() {
         let out = |rows| PulledOut { rows, times: None, keys: None, headers: None, columns: vec![] };
@@ -324,9 +340,11 @@ mod tests {
             (out(2), place(0, &[3, 9], 2), Some("4 of them, at most 3")),
         ];
         for (out, place, expected) in cases {
-            match (placed(out, place, &mut [None], 3), expected) {
+            match (placed(out, place, &mut [None], MOST), expected) {
                 (Ok(batch), None) => {
-                    assert_eq!(batch.refused[0].code.len(), limits::REJECTION_CODE_BYTES_MAX + 3)
+                    let refused = &batch.refused[0];
+                    assert_eq!(refused.code.len(), limits::REJECTION_CODE_BYTES_MAX + 3);
+                    assert_eq!((&*refused.raw, refused.is_cut), (&[7; 10][..], false));
                 }
                 (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
                 (found, _) => panic!("{found:?}"),
@@ -335,7 +353,17 @@ mod tests {
     }
 
     fn refused_at(offset: usize) -> RefusedOut {
-        RefusedOut { offset: offset as u64, code: "x".repeat(1000), message: "m".into(), raw: vec![] }
+        RefusedOut { offset: offset as u64, code: "x".repeat(1000), message: "m".into(), raw: vec![7; 10] }
+    }
+
+    #[test]
+    fn a_refused_record_is_kept_up_to_what_a_record_may_have_and_says_so_where_there_was_more() {
+        let out = PulledOut { rows: 0, times: None, keys: None, headers: None, columns: vec![] };
+        let place = |refused| PlaceOut { split: 0, offsets: vec![], refused, cursor: vec![], ended: false };
+        let refused = vec![refused_at(1), RefusedOut { raw: vec![8; 11], ..refused_at(2) }];
+        let placed = placed(out, place(refused), &mut [None], MOST).expect("two refused records");
+        let kept: Vec<_> = placed.refused.iter().map(|kept| (kept.raw.len(), kept.is_cut)).collect();
+        assert_eq!(kept, [(10, false), (10, true)]);
     }
 
     #[test]
@@ -371,7 +399,7 @@ mod tests {
             let out = PulledOut { rows: 1, times: None, keys: None, headers: None, columns: vec![] };
             let offsets = vec![offset];
             let place = PlaceOut { split, offsets, refused: vec![], cursor: vec![], ended: false };
-            placed(out, place, &mut reached, 10)
+            placed(out, place, &mut reached, MOST)
         };
         assert!(pull(0, 5).is_ok() && pull(1, 3).is_ok() && pull(0, 6).is_ok());
         assert_eq!(pull(0, 6).expect_err("old"), AnswerError::Places { at: 0, offset: 6, before: 6 });

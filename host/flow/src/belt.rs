@@ -22,7 +22,7 @@ use crate::connector::Sink;
 use crate::edge::Sender;
 use crate::error::{Records, RunError};
 use crate::feed::{Crossing, Fed, as_it_is, feed};
-use crate::letters::Letters;
+use crate::letters::{Form, Letters};
 use crate::meters::{BatchCount, Meters};
 use crate::parts;
 use crate::quota::Quota;
@@ -223,10 +223,17 @@ impl Belt {
         self.waiting.push((Way::Stage(stage), batch));
     }
 
-    /// Rows that cannot come into a stage.
-    pub fn refuse(&self, stage: usize, batch: &Batch, rejections: Vec<Rejection>) -> Result<(), RunError> {
+    /// Rows that cannot come into a stage. `kept_as`: what they are, and what their input began with, where a source
+    /// refuses them.
+    pub fn refuse(
+        &self,
+        stage: usize,
+        batch: &Batch,
+        rejections: Vec<Rejection>,
+        kept_as: Option<(Form, Option<Arc<str>>)>,
+    ) -> Result<(), RunError> {
         self.context.meters.stages[stage].count_refused(rejections.len());
-        self.context.refusing.rows(stage, batch, rejections)
+        self.context.refusing.again(stage, batch, rejections, kept_as)
     }
 
     /// Everything that waits goes through all that is behind it.
@@ -328,7 +335,7 @@ impl Belt {
         let (batch, rejections) =
             crossing.cross(batch).map_err(|error| feed_error(plan, stage, &came, error))?;
         if !rejections.is_empty() {
-            self.refuse(stage, &came, rejections)?;
+            self.refuse(stage, &came, rejections, None)?;
         }
         Ok((!batch.is_empty()).then_some((stage, batch)))
     }
@@ -344,7 +351,7 @@ impl Belt {
         let mut fed = fed.map_err(|error| feed_error(plan, stage, &batch, error))?;
         let rejections = std::mem::take(&mut fed.rejections);
         if !rejections.is_empty() {
-            self.refuse(stage, &batch, rejections)?;
+            self.refuse(stage, &batch, rejections, None)?;
         }
         Ok((!fed.batch.is_empty()).then_some(fed))
     }

@@ -16,7 +16,7 @@ use crate::connector::{ConnectError, PullLimits, Pulled, Source};
 use crate::edge::{Parcel, Receiver};
 use crate::error::RunError;
 use crate::pacing::Pacing;
-use crate::replay::{Entrance, Feed, Feeds};
+use crate::replay::{Entrance, Feed, Feeds, RefusedNow};
 
 /// Where the records of a loop come from.
 pub(crate) enum Head {
@@ -26,6 +26,8 @@ pub(crate) enum Head {
     Fed {
         feeds: Vec<Feeds>,
         then: Option<Receiver>,
+        /// Of the source at the head of the loop, where records come out of it.
+        record_bytes_max: u64,
     },
 }
 
@@ -52,8 +54,8 @@ impl Chain {
                 let driven = drive_meeting(&mut belt, &mut keeper, receiver).await;
                 close(driven, &mut belt, &mut keeper, None).await
             }
-            Head::Fed { feeds, then } => {
-                let driven = drive_feeds(&mut belt, &mut keeper, feeds, then).await;
+            Head::Fed { feeds, then, record_bytes_max } => {
+                let driven = drive_feeds(&mut belt, &mut keeper, feeds, then, record_bytes_max).await;
                 close(driven, &mut belt, &mut keeper, None).await
             }
         }
@@ -257,17 +259,26 @@ async fn drive_feeds(
     keeper: &mut Option<Keeper>,
     feeds: Vec<Feeds>,
     then: Option<Receiver>,
+    record_bytes_max: u64,
 ) -> Result<(), RunError> {
     for feed in feeds.into_iter().flatten() {
         let Feed { stage, entrance, batch, misfits } = feed?;
-        if let Some((came, rejections)) = misfits {
-            belt.refuse(stage, &came, rejections)?;
+        if let Some(RefusedNow { rows, rejections, kept_as }) = misfits {
+            belt.refuse(stage, &rows, rejections, kept_as)?;
         }
         match entrance {
+            Entrance::Source(source) => belt.return_to_source(source, batch, record_bytes_max)?,
             Entrance::Stage(stage) => belt.enter(stage, batch),
             Entrance::Edge(edge) => belt.receive(edge, batch),
         }
         belt.work().await?;
+        if let Some(keeper) = keeper {
+            // Where streams meet, a barrier comes by the edges.
+            keeper.relieve(belt, then.is_none()).await?;
+            if keeper.is_over() {
+                return Ok(());
+            }
+        }
         tokio::task::consume_budget().await;
     }
     match then {

@@ -283,6 +283,7 @@ impl ComponentSource {
             code: refused.code,
             message: refused.message,
             raw: refused.raw,
+            is_cut: refused.is_cut,
         });
         let refused = refused.collect();
         let mut place = Vec::with_capacity(1 + cursor.len());
@@ -290,7 +291,7 @@ impl ComponentSource {
         place.extend(cursor);
         let cursor = Some(Cursor { split: name.clone(), place });
         if rows == 0 {
-            return Ok(Pulled { batch: None, refused, cursor });
+            return Ok(Pulled { refused, cursor, ..Pulled::default() });
         }
         let lineage = Lineage::of_source(SourceRows {
             pipeline: self.pipeline.clone(),
@@ -308,7 +309,7 @@ impl ComponentSource {
         let batch = batch.map_err(|error| {
             ConnectError::failed(&*self.stage, error, "its author has to mend the source")
         })?;
-        Ok(Pulled { batch: Some(batch), refused, cursor })
+        Ok(Pulled { batch: Some(batch), refused, cursor, ..Pulled::default() })
     }
 }
 

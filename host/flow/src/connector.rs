@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use engine::Hits;
 /// So that connectors believe the same servers as stages.
 pub use engine::tls_client;
-use model::batch::Batch;
+use model::batch::{Batch, Parts};
 use model::ids::RecordId;
 use model::outcome::Rejection;
 
@@ -94,8 +94,19 @@ pub struct Refused {
     pub offset: u64,
     pub code: String,
     pub message: String,
-    /// The raw record, cut to what a dead letter holds.
+    /// The record as it came; of one that is longer than a record may be, its beginning.
     pub raw: Vec<u8>,
+    /// Whether that is its beginning alone.
+    pub is_cut: bool,
+}
+
+/// Rows that a source has found and that do not fit its columns, all of them refused.
+#[derive(Debug)]
+pub struct Misfits {
+    /// In the columns and types in which they were found.
+    pub rows: Batch,
+    /// One for each row.
+    pub rejections: Vec<Rejection>,
 }
 
 /// What one pull brought.
@@ -104,6 +115,12 @@ pub struct Pulled {
     /// All of one split. None where there was nothing but refused records.
     pub batch: Option<Batch>,
     pub refused: Vec<Refused>,
+    /// What those have beside their bytes: columns with a value for each.
+    pub refused_parts: Parts,
+    /// What the input began with, where the bytes of a record do not say all of it: the header of a CSV file.
+    pub header: Option<Arc<str>>,
+    /// Of a source whose records have columns from the start.
+    pub misfits: Option<Misfits>,
     /// Where the split goes on behind these records; none of a source that cannot be read again.
     pub cursor: Option<Cursor>,
 }
@@ -112,8 +129,10 @@ impl Pulled {
     /// Of the last record in it.
     pub(crate) fn last_offset(&self) -> Option<u64> {
         let rows = self.batch.as_ref().filter(|batch| !batch.is_empty());
-        let last = rows.map(|batch| batch.lineage().origin(batch.rows() - 1).offset);
-        last.max(self.refused.last().map(|refused| refused.offset))
+        let last_of = |batch: &Batch| batch.lineage().origin(batch.rows() - 1).offset;
+        let misfits = self.misfits.as_ref().map(|misfits| &misfits.rows).filter(|rows| !rows.is_empty());
+        let refused = self.refused.last().map(|refused| refused.offset);
+        rows.map(last_of).max(misfits.map(last_of)).max(refused)
     }
 }
 
@@ -173,6 +192,39 @@ pub trait Source: Send {
     fn figures(&self) -> Option<Arc<dyn Figures>> {
         None
     }
+}
+
+/// What was kept of records that a source has refused.
+#[derive(Clone, Copy, Debug)]
+pub struct KeptRefused<'a> {
+    /// One column of bytes, or the columns in which they were found.
+    pub rows: &'a Batch,
+    /// What their input began with, where that was kept.
+    pub header: Option<&'a str>,
+}
+
+/// Makes records of what a source has refused before, as the source would under the config that it has now.
+pub trait Decode: Send {
+    fn decode(&mut self, kept: KeptRefused<'_>) -> Result<Decoded, ConnectError>;
+
+    /// Whether it takes rows as they were found, rather than bytes.
+    fn takes_rows(&self) -> bool {
+        false
+    }
+
+    /// Whether bytes alone are not enough: see [`Pulled::header`].
+    fn needs_header(&self) -> bool {
+        false
+    }
+}
+
+/// What became of them.
+#[derive(Debug)]
+pub struct Decoded {
+    /// Records of the source's stream, each with the lineage of what it was made of.
+    pub batch: Batch,
+    /// Rows of what was kept that are refused again.
+    pub rejections: Vec<Rejection>,
 }
 
 /// A cut through the stream: all records before it are one side of a checkpoint.

@@ -62,15 +62,32 @@ impl Belt {
         pulled: Pulled,
         record_bytes_max: u64,
     ) -> Result<(), RunError> {
-        let Pulled { batch, refused, cursor: _ } = pulled;
-        let refusals = refused.len() as u64;
+        let Pulled { batch, refused, refused_parts, header, misfits, cursor: _ } = pulled;
+        let found = misfits.as_ref().map_or(0, |misfits| misfits.rejections.len());
+        let refusals = (refused.len() + found) as u64;
         let rows = batch.as_ref().map_or(0, |batch| batch.rows() as u64);
         let mut count = BatchCount { records_in: rows + refusals, ..BatchCount::default() };
         count.tally.rejected = refusals;
-        self.context.refusing.raw(source, refused)?;
+        self.context.refusing.raw(source, refused, &refused_parts, header.as_ref())?;
+        if let Some(misfits) = misfits {
+            self.context.refusing.found(source, misfits)?;
+        }
         if let Some(batch) = batch {
             self.come(source, batch, record_bytes_max, &mut count)?;
         }
+        self.context.meters.stages[source].count(&count);
+        Ok(())
+    }
+
+    /// What was made of records that a source had refused goes on its way as its records do.
+    pub fn return_to_source(
+        &mut self,
+        source: usize,
+        batch: Batch,
+        record_bytes_max: u64,
+    ) -> Result<(), RunError> {
+        let mut count = BatchCount { records_in: batch.rows() as u64, ..BatchCount::default() };
+        self.come(source, batch, record_bytes_max, &mut count)?;
         self.context.meters.stages[source].count(&count);
         Ok(())
     }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::BinaryArray;
 use model::batch::{Batch, BatchError, Parts};
+use model::limits::DEAD_LETTER_GROUP_BYTES;
 use model::lineage::{Lineage, Offsets, Origin, SourceRows};
 use model::manifest::OnError;
 use model::outcome::Rejection;
 use model::plan::Plan;
 
-use crate::connector::Refused;
+use crate::connector::{Misfits, Refused};
 use crate::error::{Records, RunError};
 use crate::fault::{self, Point};
 pub use crate::letters::Refusal;
@@ -28,8 +29,15 @@ pub(crate) struct Refusing {
 }
 
 impl Refusing {
-    /// Records that a source could not make, of one pull.
-    pub fn raw(&self, source: usize, refused: Vec<Refused>) -> Result<(), RunError> {
+    /// Records that a source could not make, of one pull. `parts`: what they have beside their bytes; `header`: what
+    /// their input began with.
+    pub fn raw(
+        &self,
+        source: usize,
+        refused: Vec<Refused>,
+        parts: &Parts,
+        header: Option<&Arc<str>>,
+    ) -> Result<(), RunError> {
         let name = &self.plan.stages[source].name;
         match self.on_error[source] {
             OnError::Fail => match refused.into_iter().next() {
@@ -46,22 +54,33 @@ impl Refusing {
                 Ok(())
             }
             OnError::DeadLetter => {
-                let groups = refused.chunk_by(|a, b| a.split == b.split);
-                groups.map(|refused| self.raw_group(name, refused)).try_for_each(|group| {
+                let mut refused = refused;
+                let mut first = 0;
+                while !refused.is_empty() {
+                    let rest = refused.split_off(together(&refused));
+                    let rows: Arc<[u32]> = (first..first + refused.len() as u32).collect();
+                    let group = self.raw_group(name, &refused, parts.pick(&rows), header.cloned());
                     let group = group.map_err(|error| RunError::Broke {
                         stage: name.to_string(),
                         why: format!("a refused record cannot be written down: {error}"),
                     })?;
                     self.letters().put(&group)?;
                     fault::pass(Point::LetterWritten);
-                    Ok(())
-                })
+                    (first, refused) = (first + rows.len() as u32, rest);
+                }
+                Ok(())
             }
         }
     }
 
     /// All of one split.
-    fn raw_group(&self, source: &Arc<str>, refused: &[Refused]) -> Result<Group, BatchError> {
+    fn raw_group(
+        &self,
+        source: &Arc<str>,
+        refused: &[Refused],
+        parts: Parts,
+        header: Option<Arc<str>>,
+    ) -> Result<Group, BatchError> {
         let lineage = Lineage::of_source(SourceRows {
             pipeline: self.plan.pipeline.clone(),
             source: source.clone(),
@@ -69,15 +88,33 @@ impl Refusing {
             offsets: Offsets::These(refused.iter().map(|refused| refused.offset).collect()),
         });
         let values = BinaryArray::from_iter_values(refused.iter().map(|refused| &refused.raw));
-        let rows = Batch::from_values(values, Parts::default(), lineage)?;
+        let rows = Batch::from_values(values, parts, lineage)?;
         let refusals = refused.iter().enumerate().map(|(row, refused)| Refusal {
             row: row as u32,
             code: refused.code.clone(),
             message: refused.message.clone(),
             backtrace: None,
             attempts: 1,
+            is_cut: refused.is_cut,
         });
-        Ok(Group { stage: source.clone(), form: Form::Raw, rows, refusals: refusals.collect() })
+        Ok(Group { stage: source.clone(), form: Form::Raw, header, rows, refusals: refusals.collect() })
+    }
+
+    /// Rows that a source has found and cannot give.
+    pub fn found(&self, source: usize, misfits: Misfits) -> Result<(), RunError> {
+        let Misfits { rows, rejections } = misfits;
+        self.again(source, &rows, rejections, Some((Form::Found, None)))
+    }
+
+    /// As [`Refusing::rows`], of rows of which it is known what they are and what their input began with.
+    pub fn again(
+        &self,
+        stage: usize,
+        batch: &Batch,
+        rejections: Vec<Rejection>,
+        kept_as: Option<(Form, Option<Arc<str>>)>,
+    ) -> Result<(), RunError> {
+        self.refused(stage, batch, rejections.into_iter().map(Refusal::from).collect(), kept_as)
     }
 
     /// Rows of `batch`, as it came into the stage.
@@ -87,6 +124,16 @@ impl Refusing {
 
     /// As [`Refusing::rows`], with what is known of a death.
     pub fn refusals(&self, stage: usize, batch: &Batch, refusals: Vec<Refusal>) -> Result<(), RunError> {
+        self.refused(stage, batch, refusals, None)
+    }
+
+    fn refused(
+        &self,
+        stage: usize,
+        batch: &Batch,
+        refusals: Vec<Refusal>,
+        kept_as: Option<(Form, Option<Arc<str>>)>,
+    ) -> Result<(), RunError> {
         let name = &self.plan.stages[stage].name;
         match self.on_error[stage] {
             OnError::Drop => {
@@ -102,7 +149,7 @@ impl Refusing {
                     message: first.message,
                 }),
             },
-            OnError::DeadLetter => self.keep(stage, batch, refusals),
+            OnError::DeadLetter => self.keep(stage, batch, refusals, kept_as),
         }
     }
 
@@ -115,16 +162,25 @@ impl Refusing {
             message: why.to_owned(),
             backtrace: None,
             attempts: 0,
+            is_cut: false,
         };
-        self.keep(stage, batch, (0..batch.rows() as u32).map(refusal).collect())
+        self.keep(stage, batch, (0..batch.rows() as u32).map(refusal).collect(), None)
     }
 
-    fn keep(&self, stage: usize, batch: &Batch, refusals: Vec<Refusal>) -> Result<(), RunError> {
+    /// `kept_as`: what the rows are; none where the columns say it.
+    fn keep(
+        &self,
+        stage: usize,
+        batch: &Batch,
+        refusals: Vec<Refusal>,
+        kept_as: Option<(Form, Option<Arc<str>>)>,
+    ) -> Result<(), RunError> {
         let rows: Arc<[u32]> = refusals.iter().map(|refusal| refusal.row).collect();
         let rows = batch.pick(&rows);
         let is_opaque = *rows.schema() == model::batch::opaque_schema();
-        let form = if is_opaque { Form::Opaque } else { Form::Rows };
-        let group = Group { stage: self.plan.stages[stage].name.clone(), form, rows, refusals };
+        let by_columns = if is_opaque { Form::Opaque } else { Form::Rows };
+        let (form, header) = kept_as.unwrap_or((by_columns, None));
+        let group = Group { stage: self.plan.stages[stage].name.clone(), form, header, rows, refusals };
         self.letters().put(&group)?;
         fault::pass(Point::LetterWritten);
         Ok(())
@@ -160,4 +216,16 @@ impl Refusing {
     fn letters(&self) -> std::sync::MutexGuard<'_, Box<dyn Letters>> {
         self.letters.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many of the first refused records go into one dead letter frame: those of one split, as far as they are no more
+/// than is read at once.
+fn together(refused: &[Refused]) -> usize {
+    let mut bytes = 0;
+    let fits = |record: &&Refused| {
+        let is_first = bytes == 0;
+        bytes += record.raw.len().max(1);
+        record.split == refused[0].split && (is_first || bytes <= DEAD_LETTER_GROUP_BYTES)
+    };
+    refused.iter().take_while(fits).count()
 }

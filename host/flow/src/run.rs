@@ -36,6 +36,10 @@ pub enum Part {
     Sink(Box<dyn Sink>),
     /// Nothing, since it has failed for good: what comes for it is kept, and the rest goes on.
     Cut(CutOff),
+    /// A source that is not read: what is made of records that it had refused comes out of it.
+    Fed {
+        record_bytes_max: u64,
+    },
     /// Nothing: the job runs what is behind other stages.
     Absent,
 }
@@ -128,7 +132,7 @@ impl Part {
             Self::Source { source, .. } => source.hits(),
             Self::Transform(transform) => Some(transform.pool.hits()),
             Self::Sink(sink) => sink.hits(),
-            Self::Cut(_) | Self::Absent => None,
+            Self::Cut(_) | Self::Fed { .. } | Self::Absent => None,
         }
     }
 
@@ -149,7 +153,7 @@ impl Part {
             Self::Transform(transform) => Some(Station::Transform { transform, lease: None }),
             Self::Sink(sink) => Some(Station::Sink(sink)),
             Self::Cut(CutOff { why, .. }) => Some(Station::Cut { why }),
-            Self::Source { .. } | Self::Absent => None,
+            Self::Source { .. } | Self::Fed { .. } | Self::Absent => None,
         }
     }
 
@@ -157,7 +161,7 @@ impl Part {
         match self {
             Self::Source { source, .. } => source.figures(),
             Self::Sink(sink) => sink.figures(),
-            Self::Transform(_) | Self::Cut(_) | Self::Absent => None,
+            Self::Transform(_) | Self::Cut(_) | Self::Fed { .. } | Self::Absent => None,
         }
     }
 }
@@ -204,8 +208,8 @@ impl Job {
         self.build_loops(None)
     }
 
-    /// Makes the loops behind the stages that are fed, by stage of the plan, without sources. Each stage that is
-    /// fed or lies behind one that is has its part; the others are [`Part::Absent`].
+    /// Makes the loops behind the stages that are fed, by stage of the plan. Each stage that is fed or lies behind one
+    /// that is has its part, a source [`Part::Fed`]; the others are [`Part::Absent`].
     pub fn build_behind(self, feeds: BTreeMap<usize, Feeds>) -> Result<Run, RunError> {
         self.build_loops(Some(feeds))
     }
@@ -224,12 +228,15 @@ impl Job {
         // So that a barrier, of which there may be a few such stretches in front, comes through within its interval.
         let within = checkpoints.as_ref().map(|checkpoints| checkpoints.pace.interval / 4);
         let (mut senders, mut receivers) = meetings(&plan, within);
+        if feeds.is_some() {
+            leave_out_absent(&mut receivers, &plan, &parts);
+        }
         let mut chains = Vec::with_capacity(plan.chains.len());
         for chain in &plan.chains {
             let mut head = None;
             let mut stations = HashMap::new();
             let mut outboxes = HashMap::new();
-            let mut has_uncommitted = false;
+            let (mut has_uncommitted, mut fed) = (false, None);
             for &stage in &chain.stages {
                 let name = plan.stages[stage].name.to_string();
                 match parts.get_mut(stage).and_then(Option::take) {
@@ -237,6 +244,7 @@ impl Job {
                         let pacing = within.map(Pacing::new);
                         head = Some(Head::Source(SourceHead { stage, name, source, limits, pacing }))
                     }
+                    Some(Part::Fed { record_bytes_max }) => fed = Some(record_bytes_max),
                     Some(Part::Absent) => continue,
                     Some(part) => {
                         has_uncommitted |= part.is_uncommitted();
@@ -255,22 +263,18 @@ impl Job {
                     }
                 }
             }
-            if head.is_none() && stations.is_empty() {
+            if head.is_none() && fed.is_none() && stations.is_empty() {
                 continue;
             }
             let first = chain.stages[0];
             let name = plan.stages[first].name.to_string();
             let receiver = receivers.remove(&first);
             let head = match &mut feeds {
-                Some(feeds) => {
-                    let feeds = chain.stages.iter().filter_map(|stage| feeds.remove(stage)).collect();
-                    Some(Head::Fed { feeds, then: receiver })
-                }
+                Some(feeds) => Some(fed_head(feeds, &chain.stages, receiver, fed)),
                 None => head.or_else(|| receiver.map(Head::Meeting)),
             };
-            let head = match head {
-                Some(head) => head,
-                None => return Err(RunError::Broke { stage: name, why: "nothing feeds it".to_owned() }),
+            let Some(head) = head else {
+                return Err(RunError::Broke { stage: name, why: "nothing feeds it".to_owned() });
             };
             let mut belt = Belt::new(context.clone(), stations, outboxes, None)?;
             belt.has_uncommitted = has_uncommitted;
@@ -338,6 +342,26 @@ fn meetings(plan: &Plan, within: Option<Duration>) -> (HashMap<usize, Sender>, H
         }
     }
     (senders, receivers)
+}
+
+/// What comes into the stages of a chain, and then by edges. `fed`: of the source that is among them.
+fn fed_head(
+    feeds: &mut BTreeMap<usize, Feeds>,
+    stages: &[usize],
+    then: Option<Receiver>,
+    fed: Option<u64>,
+) -> Head {
+    let feeds = stages.iter().filter_map(|stage| feeds.remove(stage)).collect();
+    Head::Fed { feeds, then, record_bytes_max: fed.unwrap_or(u64::MAX) }
+}
+
+/// Nothing comes from stages that are not there, not even an end.
+fn leave_out_absent(receivers: &mut HashMap<usize, Receiver>, plan: &Plan, parts: &[Option<Part>]) {
+    let is_there = |stage: usize| !matches!(parts.get(stage), None | Some(None | Some(Part::Absent)));
+    for receiver in receivers.values_mut() {
+        receiver.edges.retain(|&edge| is_there(plan.edges[edge].from));
+    }
+    receivers.retain(|_, receiver| !receiver.edges.is_empty());
 }
 
 impl Run {

@@ -166,6 +166,7 @@ impl Belt {
                     backtrace: killer.death.backtrace.clone(),
                     // In its batch, and alone.
                     attempts: 2,
+                    is_cut: false,
                 });
             }
             suspicion.is_over()

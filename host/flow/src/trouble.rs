@@ -200,6 +200,7 @@ impl Belt {
             message: message.clone(),
             backtrace: backtrace.clone(),
             attempts,
+            is_cut: false,
         };
         hunt.found.push((batch, (0..rows).map(refusal).collect()));
         hunt.parts -= 1;

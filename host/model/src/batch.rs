@@ -129,6 +129,13 @@ pub struct Parts {
     pub headers: Option<Column>,
 }
 
+impl Parts {
+    /// Those of the rows `picks`, in that order.
+    pub fn pick(&self, picks: &Arc<[u32]>) -> Self {
+        Picker::new(picks).parts(self)
+    }
+}
+
 /// Why columns do not make a batch.
 #[derive(thiserror::Error, Debug, PartialEq, Eq)]
 pub enum BatchError {

@@ -82,7 +82,7 @@ fn parts(sizes: &[u64], beside: u64, most: u64, record_bytes_max: u64) -> Cut {
 }
 
 /// What all values of a batch take side by side.
-pub(crate) fn batch_bytes(batch: &Batch) -> u64 {
+pub fn batch_bytes(batch: &Batch) -> u64 {
     Chosen { batch, columns: None }.sizes().iter().fold(0, |sum, &size| sum.saturating_add(size))
 }
 

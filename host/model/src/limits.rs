@@ -20,9 +20,6 @@ pub const BATCH_DELAY_MAX: Duration = Duration::from_secs(60);
 /// The longest single record, unless the manifest says otherwise. A longer one is rejected, and the rest goes on.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of a refused record that travel with the refusal, and that a dead letter holds of it.
-pub const REFUSED_BYTES_MAX: usize = 64 << 10;
-
 /// What a source reads of its input at a time. Large enough that handing it from the reading thread to the
 /// belt costs nothing, small enough that it is still in the cache when it is decoded.
 pub const READ_BYTES: usize = 256 << 10;
@@ -291,9 +288,11 @@ pub const DEAD_LETTER_STORE_BYTES_MAX: u64 = 1 << 30;
 /// One segment of a dead-letter store: what is freed at a time, and scanned at a time. The frame that crosses it
 /// is still in.
 pub const DEAD_LETTER_SEGMENT_BYTES: u64 = 64 << 20;
-/// One frame: the refused records of one batch, which has `BATCH_BYTES_MAX` of values at most, with their keys and
-/// headers, and the room that a damaged length could ask for.
-pub const DEAD_LETTER_FRAME_BYTES_MAX: usize = 512 << 20;
+/// Refused records that go into one frame; a single one may be more. Whoever reads one of them reads the frame.
+pub const DEAD_LETTER_GROUP_BYTES: usize = 64 << 20;
+/// One frame: a single record, which has 1 GiB at most, with its key, its headers and what is said of it, and the room
+/// that a damaged length could ask for.
+pub const DEAD_LETTER_FRAME_BYTES_MAX: usize = 1280 << 20;
 /// Bytes of a record that `dlq show` and a death show.
 pub const DEAD_LETTER_SHOWN_BYTES: usize = 200;
 /// Entries that `dlq list` shows, unless `--limit` says otherwise.

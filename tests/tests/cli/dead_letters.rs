@@ -215,18 +215,22 @@ fn entries_that_do_not_fit_are_told_before_anything_is_written() {
 }
 
 #[test]
-fn what_a_source_refused_is_left_where_it_is() {
+fn what_a_source_refuses_once_more_is_told() {
     let scene = Scene::with(
         "pipeline: p\nstages:\n  in: { source: file, with: { path: in.csv } }\n  out: { sink: file, from: in, with: { \
          path: out.jsonl } }\n",
     );
     scene.write("in.csv", "a,b\n1,2\n3\n");
     scene.run_pipeline().code(0);
-    let ran = scene.run(&["dlq", "show", "1"]).code(0);
-    assert!(ran.stdout.contains("mend the data and run the pipeline again"), "{}", ran.stdout);
-    replay(&scene, &[]).code(2).says(&["entry 1, refused by `in`, cannot be sent in: a source refused them"]);
+    replay(&scene, &["--dry-run"])
+        .code(0)
+        .says(&["refused again by `in` as bad-row: 1 fields where the header has 2"]);
     replay(&scene, &["--into", "out"]).code(2).says(&["they are records without columns", "`a`, `b`"]);
     assert_eq!(numbers(&scene, &[]), [1]);
+    // What is refused again is what it was.
+    replay(&scene, &[]).code(0).says(&["refused again: 1"]);
+    assert_eq!(entries(&scene, &[])[0]["record"], "3");
+    replay(&scene, &[]).code(0).says(&["refused again: 1"]);
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod bad_manifests;
 mod compiling;
 mod damage;
 mod dead_letters;
+mod dead_letters_state;
+mod dead_letters_whole;
 mod failures;
 mod fairness;
 mod faults;

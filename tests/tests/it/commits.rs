@@ -54,7 +54,7 @@ impl Source for Few {
         });
         let batch = Batch::from_values(BinaryArray::from_iter_values(["x"]), Parts::default(), lineage);
         let cursor = Some(Cursor { split: "0".into(), place: vec![left as u8] });
-        Ok(Some(Pulled { batch: Some(batch.expect("a batch")), refused: Vec::new(), cursor }))
+        Ok(Some(Pulled { batch: Some(batch.expect("a batch")), cursor, ..Pulled::default() }))
     }
 }
 

@@ -110,7 +110,7 @@ impl Source for Counting {
             world.read_again += again;
         }
         let cursor = Some(Cursor { split: "0".into(), place: self.next.to_le_bytes().to_vec() });
-        Ok(Some(Pulled { batch: Some(batch.expect("a batch")), refused: Vec::new(), cursor }))
+        Ok(Some(Pulled { batch: Some(batch.expect("a batch")), cursor, ..Pulled::default() }))
     }
 }
 

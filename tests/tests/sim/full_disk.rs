@@ -206,7 +206,10 @@ fn put(store: &mut Store, value: u64) -> Result<u64, LettersError> {
     let rows = BinaryArray::from_iter_values([value.to_string()]);
     let rows = Batch::from_values(rows, Parts::default(), lineage).expect("a batch");
     let refusals = vec![Refusal::from(Rejection { row: 0, code: "bad".into(), message: String::new() })];
-    store.put(&Identity::default(), &Letter { stage: "s".into(), form: Form::Opaque, rows, refusals })
+    store.put(
+        &Identity::default(),
+        &Letter { stage: "s".into(), form: Form::Opaque, header: None, rows, refusals },
+    )
 }
 
 /// By entry.

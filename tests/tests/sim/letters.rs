@@ -63,7 +63,8 @@ impl SimLetters {
     pub fn put(&mut self, stage: &str, records: &[Record]) -> Result<(), LettersError> {
         let refusal = |row| Refusal::from(Rejection { row, code: "bad".into(), message: String::new() });
         let refusals = (0..records.len() as u32).map(refusal).collect();
-        let group = Group { stage: stage.into(), form: Form::Opaque, rows: batch(records), refusals };
+        let group =
+            Group { stage: stage.into(), form: Form::Opaque, header: None, rows: batch(records), refusals };
         match self.repeats.unknown(&group) {
             Some(unknown) => self.store.put(&self.identity, &unknown).map(|_| ()),
             None => Ok(()),

@@ -22,7 +22,7 @@ use super::field::Field;
 use super::index::Index;
 use super::rows::Rows;
 use super::zeek::{ZeekHeader, ZeekType};
-use crate::decode::{Chunk, Decoder, Progress, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
+use crate::decode::{Chunk, Decoder, Progress, Refusal, Taken, Window, oversize};
 
 /// How the files of a source are laid out.
 #[derive(Clone, Debug)]
@@ -71,7 +71,11 @@ pub(crate) struct CsvDecoder {
     ended: bool,
     /// Bytes of the file up to the end of its header.
     header: u64,
+    /// As it stands in the file.
+    header_text: Option<Arc<str>>,
     refused: Vec<Refusal>,
+    /// The first row of the portion that was taken last, and its offset.
+    portion: (usize, u64),
 }
 
 /// Where in a row of this file the wanted columns are.
@@ -103,7 +107,9 @@ impl CsvDecoder {
             skipping: false,
             ended: false,
             header: 0,
+            header_text: None,
             refused: Vec::new(),
+            portion: (0, 0),
         }
     }
 
@@ -137,11 +143,11 @@ impl CsvDecoder {
         let text = end.map_or(rest.len(), |(end, _)| end);
         let refusal = if text <= max {
             let message = format!("line {line}: a quote is opened and never closed");
-            Refusal::new(self.next_offset, BAD_ROW, message, &rest[..text])
+            Refusal::new(self.next_offset, BAD_ROW, message, without_return(&rest[..text]))
         } else {
             self.skipping = end.is_none();
             let message = format!("line {line}: {}", oversize(max));
-            Refusal::new(self.next_offset, RECORD_TOO_LARGE, message, &rest[..max])
+            Refusal::too_long(self.next_offset, message, rest, max)
         };
         self.refused.push(refusal);
         self.next_offset += 1;
@@ -175,7 +181,7 @@ impl CsvDecoder {
 
     fn refuse_uneven(&mut self, data: &[u8], first: usize, fields: usize) {
         for &(row, before) in &self.rows.uneven {
-            let raw = &data[self.index.row_start(row)..self.index.row_end(row)];
+            let raw = self.raw(data, row);
             let (line, found) = (self.line_of(data, first, row), self.index.fields(row));
             let mut message = format!("line {line}: {found} fields where the header has {fields}");
             if self.row_ends() == RowEnds::Newline && self.has_lone_return(data, row) {
@@ -184,18 +190,10 @@ impl CsvDecoder {
             self.refused.push(Refusal::new(self.next_offset + u64::from(before), BAD_ROW, message, raw));
         }
         for &(row, before) in &self.rows.oversize {
-            let raw = &data[self.index.row_start(row)..][..self.layout.record_bytes_max];
-            let message = format!(
-                "line {}: {}",
-                self.line_of(data, first, row),
-                oversize(self.layout.record_bytes_max)
-            );
-            self.refused.push(Refusal::new(
-                self.next_offset + u64::from(before),
-                RECORD_TOO_LARGE,
-                message,
-                raw,
-            ));
+            let max = self.layout.record_bytes_max;
+            let message = format!("line {}: {}", self.line_of(data, first, row), oversize(max));
+            let (offset, rest) = (self.next_offset + u64::from(before), &data[self.index.row_start(row)..]);
+            self.refused.push(Refusal::too_long(offset, message, rest, max));
         }
     }
 
@@ -247,7 +245,7 @@ impl CsvDecoder {
             let place = self.rows.first_fields[row as usize] as usize;
             let index_row = self.row_of_place(place, first);
             let line = self.line_of(data, first, index_row);
-            let raw = &data[self.index.row_start(index_row)..self.index.row_end(index_row)];
+            let raw = self.raw(data, index_row);
             let offset = self.next_offset + u64::from(self.rows.offsets[row as usize]);
             let message = match &self.wanted[column] {
                 CsvColumn::Column(target) => {
@@ -262,6 +260,10 @@ impl CsvDecoder {
         self.refused.extend(refused);
         let failed: Vec<u32> = failed.into_iter().map(|(row, _)| row).collect();
         (columns, failed)
+    }
+
+    fn raw<'a>(&self, data: &'a [u8], row: usize) -> &'a [u8] {
+        without_return(&data[self.index.row_start(row)..self.index.row_end(row)])
     }
 
     /// The row of the index whose first field is at `place`.
@@ -317,6 +319,7 @@ impl Decoder for CsvDecoder {
             return Taken { refused: std::mem::take(&mut self.refused), ..Taken::default() };
         }
         let fields = places.fields;
+        self.portion = (first, self.next_offset);
         let bound = self.index.row_start(first) + limits.bytes_max;
         let by_bytes = self.index.rows_until(first, bound) + 1;
         let mut count = left.min(limits.records_max).min(by_bytes);
@@ -367,6 +370,20 @@ impl Decoder for CsvDecoder {
         let mut refused = std::mem::take(&mut self.refused);
         refused.sort_by_key(|refusal| refusal.offset);
         Taken { rows: kept, columns, offsets, refused }
+    }
+
+    fn raws(&self, input: &Window, offsets: &[u64]) -> Vec<Vec<u8>> {
+        let (first, first_offset) = self.portion;
+        let raw = |offset: &u64| {
+            let row = self.rows.offsets.binary_search(&((offset - first_offset) as u32)).ok()?;
+            let place = self.rows.first_fields[row] as usize;
+            Some(self.raw(input.data(), self.row_of_place(place, first)).to_vec())
+        };
+        offsets.iter().map(|offset| raw(offset).unwrap_or_default()).collect()
+    }
+
+    fn header(&self) -> Option<Arc<str>> {
+        self.header_text.clone()
     }
 
     fn progress(&self) -> Progress {

@@ -83,10 +83,13 @@ pub(crate) struct CriDecoder {
     records: u64,
     known: u64,
     refused: Vec<Refusal>,
+    /// Offsets and lines of the good records of the last portion, where somebody may ask for them.
+    lines_taken: Option<Vec<(u64, Vec<u8>)>>,
 }
 
 impl CriDecoder {
-    pub(crate) fn new(columns: Vec<CriColumn>, record_bytes_max: usize) -> Self {
+    /// `keeps_lines`: whether a good record may be refused later, for what it has in a column.
+    pub(crate) fn new(columns: Vec<CriColumn>, keeps_lines: bool, record_bytes_max: usize) -> Self {
         Self {
             columns: Columns::new(columns),
             record_bytes_max,
@@ -102,6 +105,7 @@ impl CriDecoder {
             records: 0,
             known: 0,
             refused: Vec::new(),
+            lines_taken: keeps_lines.then(Vec::new),
         }
     }
 
@@ -127,14 +131,24 @@ impl CriDecoder {
         }
     }
 
+    fn refuse_too_long(&mut self, line: &[u8], max: usize) {
+        let message = format!("line {}: {}", self.lines + 1, oversize(self.record_bytes_max));
+        if let Some(offset) = self.ends_record() {
+            self.refused.push(Refusal::too_long(offset, message, line, max));
+        }
+    }
+
     /// Takes in a line that begins at `at`. The offset of the record that ends with it. `cut`: there is more of it than
     /// anybody may hold.
     fn take_line(&mut self, line: &[u8], at: u64, cut: bool) -> Option<u64> {
         let part = match Part::of(line) {
             Ok(part) => part,
+            Err(_) if cut => {
+                self.refuse_too_long(line, line.len());
+                return None;
+            }
             Err(why) => {
-                let code = if cut { RECORD_TOO_LARGE } else { BAD_ROW };
-                self.refuse(code, why, line);
+                self.refuse(BAD_ROW, why, line);
                 return None;
             }
         };
@@ -168,8 +182,8 @@ impl CriDecoder {
     fn end(&mut self, stream: usize, open: &Open) -> Option<u64> {
         let head = Head { time: &open.time, micros: open.micros };
         if open.is_too_long {
-            let why = oversize(self.record_bytes_max);
-            self.refuse(RECORD_TOO_LARGE, &why, &head.line(stream, &open.text));
+            let line = head.line(stream, &open.text);
+            self.refuse_too_long(&line, line.len());
             return None;
         }
         self.put(&head, stream, &open.text)
@@ -181,6 +195,9 @@ impl CriDecoder {
             Ok(text) if self.columns.has_room(text) => {
                 let offset = self.ends_record()?;
                 self.columns.push(head, STREAMS[stream], text);
+                if let Some(lines) = &mut self.lines_taken {
+                    lines.push((offset, head.line(stream, text.as_bytes())));
+                }
                 return Some(offset);
             }
             Ok(_) => (RECORD_TOO_LARGE, "the batch would hold more than 2 GiB"),
@@ -241,6 +258,9 @@ impl Decoder for CriDecoder {
     fn take(&mut self, input: &mut Window, limits: &PullLimits) -> Taken {
         let (first, mut at) = (input.start(), input.start());
         let mut offsets = Vec::new();
+        if let Some(lines) = &mut self.lines_taken {
+            lines.clear();
+        }
         while self.next < self.ends.len()
             && offsets.len() + self.refused.len() < limits.records_max
             && at - first < limits.bytes_max.max(1)
@@ -269,6 +289,15 @@ impl Decoder for CriDecoder {
         }
         let (rows, refused) = (offsets.len(), std::mem::take(&mut self.refused));
         Taken { rows, columns: self.columns.finish(), offsets: Offsets::These(offsets.into()), refused }
+    }
+
+    fn raws(&self, _input: &Window, offsets: &[u64]) -> Vec<Vec<u8>> {
+        let lines = self.lines_taken.as_deref().unwrap_or_default();
+        let line = |offset: &u64| {
+            let at = lines.binary_search_by_key(offset, |(offset, _)| *offset);
+            at.map_or_else(|_| Vec::new(), |at| lines[at].1.clone())
+        };
+        offsets.iter().map(line).collect()
     }
 
     fn progress(&self) -> Progress {

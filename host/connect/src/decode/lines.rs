@@ -85,6 +85,17 @@ pub(crate) struct LineDecoder<R> {
     refused: Vec<Refusal>,
     /// How far the window has been searched for the end of a line that is still open.
     searched: usize,
+    /// Where the portion began that was taken last.
+    portion: Portion,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Portion {
+    /// Index of its first line.
+    next: usize,
+    /// Where that is in the window.
+    at: usize,
+    offset: u64,
 }
 
 impl<R: LineRows> LineDecoder<R> {
@@ -101,12 +112,19 @@ impl<R: LineRows> LineDecoder<R> {
             skipping: false,
             refused: Vec::new(),
             searched: 0,
+            portion: Portion::default(),
         }
     }
 
     fn refuse(&mut self, code: &'static str, message: &str, line: &[u8]) {
         let message = format!("line {}: {message}", self.lines + 1);
         self.refused.push(Refusal::new(self.next_offset, code, message, line));
+    }
+
+    fn refuse_too_long(&mut self, line: &[u8]) {
+        let max = self.record_bytes_max;
+        let message = format!("line {}: {}", self.lines + 1, oversize(max));
+        self.refused.push(Refusal::too_long(self.next_offset, message, line, max));
     }
 
     fn skip(&mut self, input: &mut Window) {
@@ -118,6 +136,10 @@ impl<R: LineRows> LineDecoder<R> {
         input.consume_to(input.start() + used);
         self.searched = 0;
     }
+}
+
+fn without_return(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 impl<R: LineRows> Decoder for LineDecoder<R> {
@@ -141,12 +163,9 @@ impl<R: LineRows> Decoder for LineDecoder<R> {
             self.ends.push(input.data().len() as u32);
         }
         self.searched = if self.ends.is_empty() { left } else { 0 };
-        // One byte more may be the first of a line break. The refused record is cut where the bound is, so that it is
-        // the same wherever pieces of input end.
+        // One byte more may be the first of a line break.
         if self.ends.is_empty() && left > self.record_bytes_max + 1 {
-            let message = oversize(self.record_bytes_max);
-            let head = input.data()[tail..tail + self.record_bytes_max].to_vec();
-            self.refuse(RECORD_TOO_LARGE, &message, &head);
+            self.refuse_too_long(&input.data()[tail..]);
             self.next_offset += 1;
             self.skipping = true;
             self.skip(input);
@@ -165,13 +184,13 @@ impl<R: LineRows> Decoder for LineDecoder<R> {
         let mut offsets: Option<Vec<u64>> = None;
         let mut rows = 0;
         let mut at = input.start();
+        self.portion = Portion { next: self.next, at, offset: first_offset };
         while self.next < self.ends.len()
             && rows < limits.records_max
             && at - first_byte < limits.bytes_max.max(1)
         {
             let end = self.ends[self.next] as usize;
-            let line = &input.data()[at..end];
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            let line = without_return(&input.data()[at..end]);
             self.next += 1;
             at = end + 1;
             if line.is_empty() && !R::BLANK_IS_RECORD {
@@ -191,7 +210,10 @@ impl<R: LineRows> Decoder for LineDecoder<R> {
                     }
                 }
                 Err(RowError { code, message }) => {
-                    self.refuse(code, &message, &line[..line.len().min(self.record_bytes_max)]);
+                    match line.len() > self.record_bytes_max {
+                        true => self.refuse_too_long(line),
+                        false => self.refuse(code, &message, line),
+                    }
                     let before = first_offset..first_offset + rows as u64;
                     offsets.get_or_insert_with(|| before.collect());
                 }
@@ -209,6 +231,22 @@ impl<R: LineRows> Decoder for LineDecoder<R> {
             offsets: offsets.map_or(Offsets::From(first_offset), |offsets| Offsets::These(offsets.into())),
             refused: std::mem::take(&mut self.refused),
         }
+    }
+
+    fn raws(&self, input: &Window, offsets: &[u64]) -> Vec<Vec<u8>> {
+        let Portion { next, mut at, mut offset } = self.portion;
+        let mut wanted = offsets.iter().peekable();
+        let mut raws = Vec::with_capacity(offsets.len());
+        for &end in &self.ends[next..self.next] {
+            let line = without_return(&input.data()[at..end as usize]);
+            at = end as usize + 1;
+            if line.is_empty() && !R::BLANK_IS_RECORD {
+                continue;
+            }
+            raws.extend(wanted.next_if(|&&wanted| wanted == offset).map(|_| line.to_vec()));
+            offset += 1;
+        }
+        raws
     }
 
     fn progress(&self) -> Progress {

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use flow::connector::{ConnectError, PullLimits, Refused};
-use model::limits::REFUSED_BYTES_MAX;
 use model::lineage::Offsets;
 
 pub(crate) use cri::{CRI_COLUMNS, CriColumn, CriDecoder};
@@ -33,6 +32,15 @@ pub(crate) trait Decoder: Send {
 
     /// Takes the next portion off the input. Nothing may have been added to it since the last scan.
     fn take(&mut self, input: &mut Window, limits: &PullLimits) -> Taken;
+
+    /// The bytes of good records of the portion that was taken last, by their offsets, ascending. Nothing was scanned
+    /// since.
+    fn raws(&self, input: &Window, offsets: &[u64]) -> Vec<Vec<u8>>;
+
+    /// What the input began with, where records cannot be read without it.
+    fn header(&self) -> Option<Arc<str>> {
+        None
+    }
 
     /// What another decoder has to know to go on behind what was taken.
     fn progress(&self) -> Progress;
@@ -83,18 +91,25 @@ pub(crate) struct Refusal {
     code: &'static str,
     message: String,
     raw: Vec<u8>,
+    is_cut: bool,
 }
 
 impl Refusal {
+    /// `raw`: all of it.
     pub(crate) fn new(offset: u64, code: &'static str, message: String, raw: &[u8]) -> Self {
-        let raw = raw.strip_suffix(b"\n").unwrap_or(raw);
-        let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
-        Self { offset, code, message, raw: raw[..raw.len().min(REFUSED_BYTES_MAX)].to_vec() }
+        Self { offset, code, message, raw: raw.to_vec(), is_cut: false }
+    }
+
+    /// Of a record that is too long, with its first `max` bytes. The cut is where the bound is, so that it is the same
+    /// wherever pieces of input end.
+    pub(crate) fn too_long(offset: u64, message: String, record: &[u8], max: usize) -> Self {
+        let raw = record[..record.len().min(max)].to_vec();
+        Self { offset, code: RECORD_TOO_LARGE, message, raw, is_cut: true }
     }
 
     pub(crate) fn of_split(self, split: &Arc<str>) -> Refused {
-        let Self { offset, code, message, raw } = self;
-        Refused { split: split.clone(), offset, code: code.to_owned(), message, raw }
+        let Self { offset, code, message, raw, is_cut } = self;
+        Refused { split: split.clone(), offset, code: code.to_owned(), message, raw, is_cut }
     }
 }
 

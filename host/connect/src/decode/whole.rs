@@ -6,7 +6,7 @@ use arrow::array::BinaryArray;
 use flow::connector::{ConnectError, PullLimits};
 use model::lineage::Offsets;
 
-use super::{Decoder, Progress, RECORD_TOO_LARGE, Refusal, Taken, Window, oversize};
+use super::{Decoder, Progress, Refusal, Taken, Window, oversize};
 
 /// Waits for the end of the file, or until it is too long.
 pub(crate) struct WholeDecoder {
@@ -33,8 +33,8 @@ impl Decoder for WholeDecoder {
         if self.state == State::Done {
             input.consume_to(input.data().len());
         } else if input.len() > self.record_bytes_max {
-            let head = &input.data()[input.start()..][..self.record_bytes_max];
-            self.refused = Some(Refusal::new(0, RECORD_TOO_LARGE, oversize(self.record_bytes_max), head));
+            let (max, record) = (self.record_bytes_max, &input.data()[input.start()..]);
+            self.refused = Some(Refusal::too_long(0, oversize(max), record, max));
             input.consume_to(input.data().len());
             self.state = State::Done;
         } else if ended {
@@ -55,6 +55,11 @@ impl Decoder for WholeDecoder {
         input.consume_to(input.data().len());
         self.state = State::Done;
         Taken { rows: 1, columns: vec![Arc::new(value)], offsets: Offsets::From(0), refused: Vec::new() }
+    }
+
+    /// Nothing is asked of a record that nobody looks into.
+    fn raws(&self, _input: &Window, offsets: &[u64]) -> Vec<Vec<u8>> {
+        vec![Vec::new(); offsets.len()]
     }
 
     fn progress(&self) -> Progress {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::Schema;
-use flow::connector::{ConnectError, Places, Source};
+use flow::connector::{ConnectError, Decode, Places, Source};
 use flow::spool::SpoolOptions;
 use hyper::header::HeaderName;
 use model::convert::{JsonReader, REST};
@@ -33,12 +33,14 @@ use model::plan::{Stream, declared_field};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::again::JsonAgain;
 use crate::decode::JsonLines;
 use crate::options::{self, OptionsError};
 use crate::place::read_places;
 use crate::places;
 use crate::read::{output, time_column};
 use crate::secrets::SecretFrom;
+use crate::stream::Output;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
 use answer::{Desk, Rules};
 use pull::{HttpSource, Place, SPLIT, spool_failed};
@@ -263,17 +265,7 @@ impl OpenSource for Http {
         let token = token.map(|token| Token::new(&token));
         let tls = self.tls.as_ref().map(|tls| tls::acceptor(spec, &tls.cert, &tls.key)).transpose()?;
         let place = read_places::<Place>(from)?.remove(SPLIT);
-        let (indices, output) = output(spec, &self.stream, wanted)?;
-        let rows = match &self.stream {
-            Stream::Opaque => None,
-            Stream::Rows(schema) => {
-                let reader = JsonReader::new(schema, &indices, spec.unknown);
-                let reader = reader.map_err(|error| {
-                    ConnectError::failed(&*spec.stage, error, "change the `schema` of the source")
-                })?;
-                Some(JsonLines(reader))
-            }
-        };
+        let (rows, output) = self.rows(wanted)?;
         let listener = self.bind()?;
         self.warn_of_strangers(token.is_some(), tls.is_some());
         let spool = SpoolOptions::new(dir, self.spool_bytes_max).open(place.map(|place| place.next));
@@ -292,9 +284,24 @@ impl OpenSource for Http {
         let server = Server::new(listener, tls, self.connections_max, self.request_timeout, desk.clone());
         Ok(Box::new(HttpSource::new(server, desk, reader, output, rows)))
     }
+
+    fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
+        let (rows, output) = self.rows(wanted)?;
+        Ok(Some(Box::new(JsonAgain { rows, output })))
+    }
 }
 
 impl Http {
+    /// What reads records into columns, where there are any, and what becomes of them.
+    fn rows(&self, wanted: &Wanted) -> Result<(Option<JsonLines>, Output), ConnectError> {
+        let (indices, output) = output(&self.spec, &self.stream, wanted)?;
+        let Stream::Rows(schema) = &self.stream else { return Ok((None, output)) };
+        let reader = JsonReader::new(schema, &indices, self.spec.unknown).map_err(|error| {
+            ConnectError::failed(&*self.spec.stage, error, "change the `schema` of the source")
+        })?;
+        Ok((Some(JsonLines(reader)), output))
+    }
+
     fn bind(&self) -> Result<TcpListener, ConnectError> {
         let begun = Instant::now();
         let bound = loop {

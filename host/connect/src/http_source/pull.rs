@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BinaryBuilder, MapArray, StringBuilder, StructArray, TimestampMicrosecondArray,
-    UInt32Array,
 };
 use arrow::buffer::{Buffer, OffsetBuffer};
-use arrow::compute::take;
 use async_trait::async_trait;
 use flow::connector::{ConnectError, ConnectErrorKind, Figures, Places, PullLimits, Pulled, Source};
 use flow::disk::is_full;
@@ -50,10 +48,10 @@ pub(super) struct HttpSource {
 /// Records on their way into a batch.
 #[derive(Default)]
 struct Gathered {
-    /// Of opaque records.
+    /// Of opaque records, and of others that may be refused later.
     values: Vec<u8>,
     ends: Vec<i32>,
-    /// Of the records that are good.
+    /// Of all records, good or not.
     numbers: Vec<u64>,
     times: Vec<i64>,
     labels: Labels,
@@ -97,7 +95,8 @@ impl HttpSource {
         let gathered = &mut self.gathered;
         let left = limits.records_max.saturating_sub(gathered.count()).max(1);
         let chunk = chunk.head(left, limits.bytes_max.saturating_sub(gathered.bytes));
-        gathered.push(&chunk, self.rows.as_mut());
+        let keeps_values = matches!(self.output.times, Times::Column { .. });
+        gathered.push(&chunk, self.rows.as_mut(), keeps_values);
         let count = chunk.count();
         self.reader.advance(count);
         true
@@ -108,38 +107,43 @@ impl HttpSource {
     }
 
     fn batch(&mut self) -> Result<Pulled, ConnectError> {
-        let gathered = std::mem::take(&mut self.gathered);
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let refused = std::mem::take(&mut gathered.refused);
         self.since = None;
         let cursor = Some(cursor(&self.split, &Place { next: gathered.next }));
         let columns = match &mut self.rows {
             Some(rows) => rows.finish(),
-            None => vec![opaque(gathered.values, gathered.ends)],
+            None => vec![opaque(std::mem::take(&mut gathered.values), std::mem::take(&mut gathered.ends))],
         };
-        let (rows, numbers) = (gathered.numbers.len(), gathered.numbers);
-        let taken = Taken { rows, columns, offsets: offsets(&numbers), refused: gathered.refused };
-        let mut pulled = self.output.pulled(taken, &self.split, cursor)?;
-        let Some(batch) = pulled.batch.take() else { return Ok(pulled) };
-        let broken = |error: &dyn std::fmt::Display| {
-            ConnectError::failed(
-                &*self.output.stage,
-                error,
-                "this is a defect of the connector: please report it",
-            )
+        let numbers = &gathered.numbers;
+        let rows = numbers.len() - refused.len();
+        let offsets = match refused.is_empty() {
+            true => offsets(numbers),
+            false => {
+                let is_good =
+                    |number: &&u64| refused.binary_search_by_key(*number, |refused| refused.offset).is_err();
+                Offsets::These(numbers.iter().filter(is_good).copied().collect())
+            }
         };
-        let mut parts = gathered.labels.columns(rows).map_err(|error| broken(&error))?;
-        if self.output.times == Times::Now {
-            parts.times = Some(Column::new(Arc::new(TimestampMicrosecondArray::from(gathered.times))));
-        }
-        if batch.rows() < rows {
-            // Rows without a time of their own were refused as well.
+        let taken = Taken { rows, columns, offsets, refused };
+        let raws = |lost: &[u64]| lost.iter().map(|number| gathered.raw(*number).to_vec()).collect();
+        let mut pulled = self.output.pulled(taken, &self.split, cursor, raws)?;
+        let broken = |error: &dyn std::fmt::Display| self.output.broken(error);
+        let mut parts = gathered.labels.columns(numbers.len()).map_err(|error| broken(&error))?;
+        parts.times = Some(Column::new(Arc::new(TimestampMicrosecondArray::from(gathered.times))));
+        if !pulled.refused.is_empty() {
             let lost: Vec<u64> = pulled.refused.iter().map(|refused| refused.offset).collect();
-            let kept = (0..rows as u32).filter(|&row| lost.binary_search(&numbers[row as usize]).is_err());
-            parts = pick(parts, &UInt32Array::from_iter_values(kept)).map_err(|error| broken(&error))?;
+            let is_lost = |row: &u32| lost.binary_search(&numbers[*row as usize]).is_ok();
+            let (lost, kept): (Vec<u32>, Vec<u32>) = (0..numbers.len() as u32).partition(is_lost);
+            pulled.refused_parts = parts.pick(&lost.into());
+            parts = parts.pick(&kept.into());
         }
-        if parts.times.is_none() {
-            parts.times = batch.parts().times.clone();
+        if let Some(batch) = pulled.batch.take() {
+            if self.output.times != Times::Now {
+                parts.times = batch.parts().times.clone();
+            }
+            pulled.batch = Some(batch.with_parts(parts).map_err(|error| broken(&error))?);
         }
-        pulled.batch = Some(batch.with_parts(parts).map_err(|error| broken(&error))?);
         Ok(pulled)
     }
 
@@ -163,41 +167,45 @@ pub(super) fn spool_failed(stage: &str, error: &SpoolError) -> ConnectError {
 
 impl Gathered {
     fn count(&self) -> usize {
-        self.numbers.len() + self.refused.len()
+        self.numbers.len()
     }
 
-    fn push(&mut self, chunk: &Chunk<'_>, rows: Option<&mut JsonLines>) {
-        let before = self.numbers.len();
-        match rows {
-            None => {
-                self.numbers.extend(chunk.first..chunk.first + chunk.count() as u64);
-                if self.ends.is_empty() {
-                    self.ends.push(0);
-                }
-                let mut end = self.values.len();
-                self.ends.extend(chunk.lengths().map(|length| {
-                    end += length;
-                    // A batch has `BATCH_BYTES_MAX` of values, and one record more, at most.
-                    i32::try_from(end).unwrap_or(i32::MAX)
-                }));
-                self.values.extend_from_slice(chunk.bytes());
+    /// `keeps_values`: whether a good record may be refused later, for want of a time.
+    fn push(&mut self, chunk: &Chunk<'_>, rows: Option<&mut JsonLines>, keeps_values: bool) {
+        self.numbers.extend(chunk.first..chunk.first + chunk.count() as u64);
+        if rows.is_none() || keeps_values {
+            if self.ends.is_empty() {
+                self.ends.push(0);
             }
-            Some(rows) => {
-                for (number, value) in (chunk.first..).zip(chunk.values()) {
-                    match rows.push(value) {
-                        Ok(()) => self.numbers.push(number),
-                        Err(error) => {
-                            self.refused.push(Refusal::new(number, error.code, error.message, value));
-                        }
-                    }
+            let mut end = self.values.len();
+            self.ends.extend(chunk.lengths().map(|length| {
+                end += length;
+                // A batch has `BATCH_BYTES_MAX` of values, and one record more, at most.
+                i32::try_from(end).unwrap_or(i32::MAX)
+            }));
+            self.values.extend_from_slice(chunk.bytes());
+        }
+        if let Some(rows) = rows {
+            for (number, value) in (chunk.first..).zip(chunk.values()) {
+                if let Err(error) = rows.push(value) {
+                    self.refused.push(Refusal::new(number, error.code, error.message, value));
                 }
             }
         }
-        let good = self.numbers.len() - before;
-        self.times.extend(std::iter::repeat_n(chunk.time_us, good));
-        self.labels.push(chunk, good);
+        let count = chunk.count();
+        self.times.extend(std::iter::repeat_n(chunk.time_us, count));
+        self.labels.push(chunk, count);
         self.bytes += chunk.bytes().len();
-        self.next = chunk.first + chunk.count() as u64;
+        self.next = chunk.first + count as u64;
+    }
+
+    /// The bytes of a record, of a source that keeps them.
+    fn raw(&self, number: u64) -> &[u8] {
+        let Ok(at) = self.numbers.binary_search(&number) else { return &[] };
+        match self.ends.get(at..at + 2) {
+            Some(&[start, end]) => &self.values[start as usize..end as usize],
+            _ => &[],
+        }
     }
 }
 
@@ -266,13 +274,6 @@ impl Labels {
         }
         Ok(parts)
     }
-}
-
-fn pick(parts: Parts, rows: &UInt32Array) -> Result<Parts, arrow::error::ArrowError> {
-    let pick = |column: Option<Column>| -> Result<Option<Column>, arrow::error::ArrowError> {
-        column.map(|column| Ok(Column::new(take(column.values(), rows, None)?))).transpose()
-    };
-    Ok(Parts { times: pick(parts.times)?, keys: pick(parts.keys)?, headers: pick(parts.headers)? })
 }
 
 #[async_trait]

@@ -8,14 +8,24 @@ use arrow::compute::{CastOptions, cast_with_options, take_record_batch};
 use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef, i256};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use model::convert::{BAD_CAST, BAD_ROW, CastError, convert_array};
-use model::fields::{FieldSpec, Meaning};
+use model::convert::{BAD_CAST, BAD_ROW, CastError, cast_array, convert_array};
+use model::fields::{FieldSpec, Kind, Meaning};
 
 use super::checks::misfits;
 use super::schema::{WIDE, Wide};
+use crate::stream::no_time;
 
 /// A row that is none, the code, and why.
 pub(super) type RefusedRow = (u32, &'static str, String);
+
+/// The columns of the stream that are wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    /// Each with whether the manifest declares its type.
+    pub(super) columns: Vec<(bool, FieldRef)>,
+    /// Which of them has to have a time in each row.
+    pub(super) time: Option<usize>,
+}
 
 /// What is done with each column that is wanted of a file.
 pub(super) struct Steps {
@@ -23,6 +33,8 @@ pub(super) struct Steps {
     /// Indices of the columns that are read of the file, ascending.
     columns: Vec<usize>,
     steps: Vec<Step>,
+    /// Which column of the stream has to have a time in each row.
+    time: Option<usize>,
 }
 
 struct Step {
@@ -38,8 +50,9 @@ struct Step {
 }
 
 impl Steps {
-    /// `given`: the columns of the stream that are wanted, and whether the manifest declares their types.
-    pub(super) fn new(given: &[(bool, FieldRef)], file: &Schema, wide: &Wide) -> Self {
+    /// The columns of `file` become those of the stream.
+    pub(super) fn new(given: &Given, file: &Schema, wide: &Wide) -> Self {
+        let Given { columns: given, time } = given;
         let there = model::fields::places(file);
         let places: Vec<Option<usize>> =
             given.iter().map(|(_, to)| there.get(to.name().as_str()).copied()).collect();
@@ -55,7 +68,7 @@ impl Steps {
         };
         let steps = given.iter().zip(&places).map(step).collect();
         let schema = Schema::new(given.iter().map(|(_, to)| to.clone()).collect::<Vec<_>>());
-        Self { schema: Arc::new(schema), columns, steps }
+        Self { schema: Arc::new(schema), columns, steps, time: *time }
     }
 
     /// Indices of the columns to read.
@@ -84,6 +97,14 @@ impl Steps {
             refused.extend(failed.into_iter().map(of_row));
             let misfits = misfits(&step.found, rows.column(at)).into_iter();
             refused.extend(misfits.map(|(row, why)| (row, BAD_ROW, format!("column `{name}`: {why}"))));
+        }
+        if let Some((at, field)) = self.time.map(|at| (at, &self.steps[at].to)) {
+            let of_column = |error| (field.name().clone(), error);
+            let (times, _) = cast_array(field, &columns[at], Kind::Times).map_err(of_column)?;
+            let nulls = times.logical_nulls();
+            let has_none = |row: &u32| nulls.as_ref().is_some_and(|nulls| nulls.is_null(*row as usize));
+            let lost = (0..times.len() as u32).filter(has_none);
+            refused.extend(lost.map(|row| (row, BAD_ROW, no_time(field.name()))));
         }
         refused.sort_by_key(|(row, ..)| *row);
         refused.dedup_by_key(|(row, ..)| *row);
@@ -123,7 +144,7 @@ impl Step {
 }
 
 /// Integers of 128 bits, the lowest byte first, as decimals.
-fn integers(column: &ArrayRef, signed: bool) -> Result<ArrayRef, ArrowError> {
+pub(super) fn integers(column: &ArrayRef, signed: bool) -> Result<ArrayRef, ArrowError> {
     let number = |bytes: &[u8]| {
         let bytes: [u8; 16] = bytes.try_into().unwrap_or_default();
         if signed {

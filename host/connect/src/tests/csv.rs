@@ -148,7 +148,7 @@ fn pieces_are_put_together_across_their_borders() {
 }
 
 #[test]
-fn a_row_that_is_too_long_is_refused_and_never_held() {
+fn a_row_that_is_too_long_is_refused_with_as_much_as_a_row_may_have() {
     let directory = tempdir().expect("a directory");
     let long = "x".repeat(5 << 20);
     write_file(directory.path(), "in.csv", format!("a,b\n1,x\n2,{long}\n3,y\n"));
@@ -158,7 +158,7 @@ fn a_row_that_is_too_long_is_refused_and_never_held() {
     assert_eq!(output.refused.len(), 1);
     assert_eq!((output.refused[0].code.as_str(), output.refused[0].offset), (RECORD_TOO_LARGE, 1));
     assert!(output.refused[0].message.starts_with("line 3: the record is longer than 1MiB"));
-    assert!(output.refused[0].raw.len() <= model::limits::REFUSED_BYTES_MAX);
+    assert_eq!((output.refused[0].raw.len(), output.refused[0].is_cut), (1 << 20, true));
 }
 
 #[test]
@@ -220,7 +220,8 @@ fn times_come_from_a_column_that_nobody_else_wants() {
     let times = batch.parts().times.as_ref().expect("times").flat().expect("flat");
     let expected = arrow::array::TimestampMicrosecondArray::from(vec![1_000_000, 3_000_000]);
     assert_eq!(*times, expected);
-    assert_eq!(pulled.refused[0].offset, 1);
+    assert_eq!((pulled.refused[0].offset, &*pulled.refused[0].raw), (1, &b"2,"[..]));
+    assert_eq!(pulled.header.as_deref(), Some("a,at"));
     assert!(pulled.refused[0].message.contains("`at`, which `time:` names"), "{}", pulled.refused[0].message);
 
     spec.time = TimeFrom::Column("when".to_owned());

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use arrow::array::{Array as _, AsArray as _};
+use model::batch::Parts;
 use model::manifest::{ColumnType, UnknownFields};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -203,6 +204,28 @@ fn rows_are_read_by_their_schema_and_bad_ones_are_refused_with_their_number() {
     assert_eq!(output.origins.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [0, 2]);
     let refused: Vec<_> = output.refused.iter().map(|refused| (refused.offset, &refused.raw[..])).collect();
     assert_eq!(refused, [(1, &b"{\"id\":\"x\"}"[..]), (3, b"[]")]);
+}
+
+#[test]
+fn a_row_that_is_refused_keeps_its_key_its_headers_and_the_time_at_which_it_came() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let with = json!({ "format": "jsonl", "headers": ["x-from"], "key-header": "x-key" });
+    let spec = declare(listening(dir.path(), free_port(), with), &[("id", ColumnType::Int)]);
+    let mut scene = Scene::open(&spec, &Places::new());
+    let long = format!("{{\"id\":\"{}\"}}", "x".repeat(200_000));
+    assert_eq!(scene.post("x-key: k1\r\nx-from: a\r\n", b"{\"id\":1}\n").0, 200);
+    assert_eq!(scene.post("x-key: k2\r\nx-from: b\r\n", long.as_bytes()).0, 200);
+    let (_, pulled) = scene.pull(2);
+    let mut refused = pulled.iter().filter(|pulled| !pulled.refused.is_empty());
+    let refused = refused.next().expect("a refused record");
+    assert!(refused.refused[0].raw == long.as_bytes(), "it is not whole");
+    let Parts { times, keys, headers } = &refused.refused_parts;
+    let keys = keys.as_ref().expect("keys").flat().expect("flat");
+    assert_eq!(keys.as_binary::<i32>().iter().collect::<Vec<_>>(), [Some(&b"k2"[..])]);
+    let headers = headers.as_ref().expect("headers").flat().expect("flat");
+    let values = headers.as_map().value(0);
+    assert_eq!(values.column(1).as_binary::<i32>().value(0), b"b");
+    assert!(times.as_ref().is_some_and(|times| times.len() == 1));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Connectors as a pipeline uses them: planned from options, opened, and driven through their traits.
 
+mod again;
 mod aside;
 mod commits;
 mod csv;
@@ -20,10 +21,11 @@ mod zeek;
 use std::path::Path;
 use std::time::Duration;
 
-use flow::connector::{ConnectError, Places, PullLimits, Refused, Source};
+use flow::connector::{ConnectError, Misfits, Places, PullLimits, Refused, Source};
 use model::batch::Batch;
 use model::convert::JsonWriter;
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
+use model::outcome::Rejection;
 use serde_json::Value;
 
 use crate::{SourceSpec, SpecError, Wanted, plan_source};
@@ -107,16 +109,29 @@ pub(crate) fn drain(source: &mut dyn Source, limits: PullLimits) -> (Output, Opt
             Ok(None) => return (output, None),
             Err(error) => return (output, Some(error)),
             Ok(Some(pulled)) => {
-                let brings = pulled.batch.is_some() || !pulled.refused.is_empty() || pulled.cursor.is_some();
+                let refuses = !pulled.refused.is_empty() || pulled.misfits.is_some();
+                let brings = pulled.batch.is_some() || refuses || pulled.cursor.is_some();
                 assert!(brings, "a pull brought nothing");
                 if let Some(batch) = &pulled.batch {
                     assert!(!batch.is_empty() && batch.rows() <= limits.records_max);
                     output.add(batch);
                 }
                 output.refused.extend(pulled.refused);
+                output.refused.extend(pulled.misfits.into_iter().flat_map(as_bytes));
             }
         }
     }
+}
+
+/// Rows that do not fit, each as JSON.
+fn as_bytes(misfits: Misfits) -> Vec<Refused> {
+    let Misfits { rows, rejections } = misfits;
+    let refused = |(rejection, text): (Rejection, String)| {
+        let origin = rows.lineage().origin(rejection.row as usize);
+        let (code, message, raw) = (rejection.code, rejection.message, text.into_bytes());
+        Refused { split: origin.split, offset: origin.offset, code, message, raw, is_cut: false }
+    };
+    rejections.into_iter().zip(texts(&rows)).map(refused).collect()
 }
 
 /// All of a source, with the wanted columns.

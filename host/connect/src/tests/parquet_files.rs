@@ -172,16 +172,27 @@ fn each_type_has_its_field_in_csv() {
 fn whole_numbers_pass_and_others_are_refused_whatever_they_are_held_as() {
     let directory = tempdir().expect("a directory");
     let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.9), Some(-0.5), Some(2.0), None]));
-    plain(directory.path(), "a.parquet", &[("x", floats)]);
+    let more: ArrayRef = Arc::new(arrow::array::BinaryArray::from_iter_values([[1u8], [2], [3], [4]]));
+    plain(directory.path(), "a.parquet", &[("x", floats), ("b", more)]);
     write_file(directory.path(), "a.jsonl", "{\"x\":1.9}\n{\"x\":-0.5}\n{\"x\":2.0}\n{\"x\":null}\n");
     write_file(directory.path(), "a.csv", "x,y\n1.9,\n-0.5,\n2.0,\n,z\n");
     for name in ["a.parquet", "a.jsonl", "a.csv"] {
         let declared =
             declare(spec(directory.path(), "file", json!({ "path": name })), &[("x", ColumnType::Int)]);
+        let declared = crate::SourceSpec { unknown: model::manifest::UnknownFields::Ignore, ..declared };
         let output = read_wanted(&declared, &Wanted { columns: Some(vec![0]), times: false }).expect("rows");
         assert_eq!(output.records, [r#"{"x":2}"#, r#"{"x":null}"#], "{name}");
         let offsets: Vec<u64> = output.refused.iter().map(|refused| refused.offset).collect();
         assert_eq!(offsets, [0, 1], "{name}");
+        // Each is kept whole, whatever is wanted of it.
+        let raw: Vec<_> =
+            output.refused.iter().map(|refused| String::from_utf8_lossy(&refused.raw).into_owned()).collect();
+        let expected = match name {
+            "a.csv" => ["1.9,", "-0.5,"],
+            "a.jsonl" => ["{\"x\":1.9}", "{\"x\":-0.5}"],
+            _ => ["{\"x\":1.9,\"b\":\"AQ==\"}", "{\"x\":-0.5,\"b\":\"Ag==\"}"],
+        };
+        assert_eq!(raw, expected, "{name}");
     }
 }
 

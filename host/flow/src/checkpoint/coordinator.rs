@@ -78,6 +78,13 @@ impl Coordinator {
         Move::Begin(barrier)
     }
 
+    /// Dead letters from this number on may come again behind the checkpoint that has just begun.
+    pub fn begun_at_letter(&mut self, letters: u64) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.next.letters = letters;
+        }
+    }
+
     /// A loop has done all that was before the barrier of checkpoint `number`.
     pub fn answered(&mut self, of: usize, number: u64, share: Share) -> Option<Move> {
         let under_way = self.under_way.as_mut().filter(|under_way| under_way.barrier.number == number)?;
@@ -93,7 +100,13 @@ impl Coordinator {
         }
         let (next, standing) = (&under_way.next, &self.standing);
         let has_new_state = !next.states.is_empty();
-        if next.places == standing.places && next.tokens == standing.tokens && !has_new_state {
+        // Behind the last one, nothing else says which letters may be of records that come again.
+        let has_new_letters = under_way.barrier.last && next.letters != standing.letters;
+        if next.places == standing.places
+            && next.tokens == standing.tokens
+            && !has_new_state
+            && !has_new_letters
+        {
             return self.announce(false);
         }
         under_way.is_storing = true;
@@ -227,6 +240,21 @@ mod tests {
         assert_eq!(coordinator.answered(1, 2, Share::default()), announce(2, true, false));
         assert_eq!((coordinator.announced(), coordinator.due()), (None, None));
     }
+
+    #[test]
+    fn the_last_checkpoint_says_which_letters_may_come_again_also_where_nothing_else_is_new() {
+        let mut coordinator = Coordinator::new(1, Checkpoint::default());
+        coordinator.due();
+        coordinator.begun_at_letter(3);
+        assert_eq!(coordinator.answered(0, 1, Share::default()), announce(1, false, false));
+        assert_eq!(coordinator.ended(0), begin(2, true));
+        coordinator.begun_at_letter(5);
+        let Some(Move::Store(stored)) = coordinator.answered(0, 2, Share::default()) else {
+            panic!("not stored")
+        };
+        assert_eq!(stored.letters, 5);
+    }
+
     /// One of two loops, with the last checkpoint standing.
     fn at_the_end() -> Coordinator {
         let mut coordinator = Coordinator::new(2, Checkpoint::default());

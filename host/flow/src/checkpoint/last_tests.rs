@@ -61,7 +61,7 @@ impl Source for One {
     async fn pull(&mut self, _: PullLimits) -> Result<Option<Pulled>, ConnectError> {
         let Some(batch) = self.0.take() else { return Ok(None) };
         let cursor = Some(Cursor { split: "0".into(), place: vec![1] });
-        Ok(Some(Pulled { batch: Some(batch), refused: Vec::new(), cursor }))
+        Ok(Some(Pulled { batch: Some(batch), cursor, ..Pulled::default() }))
     }
 }
 

@@ -111,7 +111,7 @@ impl Source for Counting {
         }
         self.next += count;
         let cursor = Some(Cursor { split: "0".into(), place: self.next.to_le_bytes().to_vec() });
-        Ok(Some(Pulled { batch: Some(batch), refused: Vec::new(), cursor }))
+        Ok(Some(Pulled { batch: Some(batch), cursor, ..Pulled::default() }))
     }
 
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
@@ -387,7 +387,7 @@ impl Source for Once {
         }
         let batch = batch("a", 0, 1);
         let cursor = Some(Cursor { split: "0".into(), place: vec![1] });
-        Ok(Some(Pulled { batch: Some(batch), refused: Vec::new(), cursor }))
+        Ok(Some(Pulled { batch: Some(batch), cursor, ..Pulled::default() }))
     }
 
     async fn committed(&mut self, _: &Places) -> Result<(), ConnectError> {

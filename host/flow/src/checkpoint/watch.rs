@@ -83,8 +83,6 @@ pub(crate) struct Desk {
     names: Vec<String>,
     meter: Arc<CheckpointMeter>,
     refusing: Refusing,
-    /// The next dead letter when the checkpoint that is under way began: those behind it may be repeated.
-    letters: u64,
     is_finished: bool,
 }
 
@@ -123,7 +121,6 @@ impl Desk {
             names,
             meter,
             refusing,
-            letters: 0,
             is_finished: false,
         }
     }
@@ -178,12 +175,11 @@ impl Desk {
                     Move::Begin(barrier) => {
                         (began, was_late) = (Instant::now(), false);
                         self.meter.begin();
-                        self.letters = self.refusing.next();
+                        self.coordinator.begun_at_letter(self.refusing.next());
                         self.news.send_modify(|news| news.begun = Some(barrier));
                         fault::pass(Point::CheckpointBegun);
                     }
-                    Move::Store(mut checkpoint) => {
-                        checkpoint.letters = self.letters;
+                    Move::Store(checkpoint) => {
                         let number = checkpoint.number;
                         fault::pass(Point::CheckpointComplete);
                         let stored = self.put(checkpoint, began.elapsed()).await?;

@@ -12,25 +12,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, RecordBatch, RecordBatchOptions, StringBuilder,
-    UInt32Builder, UInt64Builder,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryBuilder, RecordBatch, RecordBatchOptions,
+    StringBuilder, UInt32Builder, UInt64Builder,
 };
-use arrow::datatypes::{
-    DataType, Field, Schema, SchemaRef, TimestampMicrosecondType, UInt32Type, UInt64Type,
-};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::ipc::MetadataVersion;
-use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use model::batch::{Batch, Column, Parts};
-use model::convert::{JsonWriter, to_json};
-use model::ids::RecordId;
-use model::lineage::{KeptRows, Lineage, Origin};
+use model::lineage::Origin;
 use serde::{Deserialize, Serialize};
 
 use super::mark::Range;
 use super::segment::{FRAME_HEAD_BYTES, seal};
-use super::shown::{Blob, Entry, EntryOrigin, RecordShown};
 use super::{Group, LettersError};
 
 /// What ran when a record was refused: the same for all records of one pipeline's run.
@@ -42,6 +35,8 @@ pub struct Identity {
     pub revision: String,
     /// By stage, the digest of its component; what is built in has none.
     pub components: BTreeMap<String, String>,
+    /// Where its checkpoints are, as a full path; none in a run without.
+    pub state: Option<String>,
 }
 
 /// What the records of a group are.
@@ -54,13 +49,21 @@ pub enum Form {
     Opaque,
     /// Rows, with the columns that anybody wanted.
     Rows,
+    /// Rows that a source has found and could not give, with all columns that there were, of the types that they had.
+    Found,
+}
+
+impl Form {
+    pub(super) fn has_columns(self) -> bool {
+        matches!(self, Self::Rows | Self::Found)
+    }
 }
 
 /// The head of a frame.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(super) enum Head {
-    Refused(RefusedHead),
+    Refused(Box<RefusedHead>),
     Closed(ClosedHead),
 }
 
@@ -131,8 +134,14 @@ pub(super) struct RefusedHead {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub component: Option<String>,
     pub revision: String,
+    /// Where the checkpoints of the run are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<String>,
     pub refused_at_us: i64,
     pub form: Form,
+    /// What the input of the records began with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub header: Option<String>,
     /// How many of the columns are the record's own.
     pub columns: usize,
     pub codes: Vec<String>,
@@ -143,17 +152,19 @@ pub(super) struct RefusedHead {
 }
 
 // Names of the columns that say what is known of a record.
-const RECORD_ID: &str = "record-id";
-const SPLIT: &str = "split";
-const OFFSET: &str = "offset";
-const CODE: &str = "code";
-const MESSAGE: &str = "message";
-const BACKTRACE: &str = "backtrace";
-const ATTEMPTS: &str = "attempts";
-const REPLAY_OF: &str = "replay-of";
-const KEY: &str = "key";
-const TIME: &str = "time";
-const HEADERS: &str = "headers";
+pub(super) const RECORD_ID: &str = "record-id";
+pub(super) const SPLIT: &str = "split";
+pub(super) const OFFSET: &str = "offset";
+pub(super) const CODE: &str = "code";
+pub(super) const MESSAGE: &str = "message";
+pub(super) const BACKTRACE: &str = "backtrace";
+pub(super) const ATTEMPTS: &str = "attempts";
+pub(super) const REPLAY_OF: &str = "replay-of";
+/// Of bytes of which a source could make no record; an earlier version has none.
+pub(super) const CUT: &str = "cut";
+pub(super) const KEY: &str = "key";
+pub(super) const TIME: &str = "time";
+pub(super) const HEADERS: &str = "headers";
 
 /// Whether bytes can be a payload, at a glance.
 fn is_payload(bytes: &[u8]) -> bool {
@@ -174,7 +185,7 @@ pub(super) fn encode(
     let about = About::of(group).map_err(failed)?;
     let component = identity.components.get(&*group.stage).cloned();
     let columns = group.rows.columns().len();
-    let head = Head::Refused(RefusedHead {
+    let head = Head::Refused(Box::new(RefusedHead {
         durable: place.durable,
         at: place.at,
         first: place.next,
@@ -184,13 +195,15 @@ pub(super) fn encode(
         stage: group.stage.to_string(),
         component,
         revision: identity.revision.clone(),
+        state: identity.state.clone(),
         refused_at_us: now_us,
         form: group.form,
+        header: group.header.as_deref().map(str::to_owned),
         columns,
         codes: about.codes,
         splits: about.splits,
         backtraces: about.backtraces,
-    });
+    }));
     begin(&head, out)?;
     write_records(group, about.columns, out).map_err(failed)?;
     seal(out)
@@ -291,7 +304,7 @@ impl About {
             attempts.append_value(refusal.attempts);
             messages.append_value(&refusal.message);
         }
-        let columns: [(&str, ArrayRef); 8] = [
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
             (RECORD_ID, Arc::new(ids.finish())),
             (SPLIT, Arc::new(splits.finish())),
             (OFFSET, Arc::new(offsets.finish())),
@@ -301,6 +314,10 @@ impl About {
             (ATTEMPTS, Arc::new(attempts.finish())),
             (REPLAY_OF, Arc::new(replays.finish())),
         ];
+        if group.form == Form::Raw {
+            let cut = group.refusals.iter().map(|refusal| Some(refusal.is_cut));
+            columns.push((CUT, Arc::new(cut.collect::<BooleanArray>())));
+        }
         let field =
             |(name, array): (&str, ArrayRef)| (Field::new(name, array.data_type().clone(), true), array);
         Ok(Self {
@@ -357,212 +374,4 @@ pub(super) fn head(payload: &[u8]) -> Result<(Head, usize), String> {
 /// The head of bytes that may be anything; none where they are no payload.
 pub(super) fn head_at_a_glance(bytes: &[u8]) -> Option<Head> {
     if is_payload(bytes) { Some(head(bytes).ok()?.0) } else { None }
-}
-
-/// The entries of one frame, read back.
-#[derive(Debug)]
-pub struct Kept {
-    pub(super) head: RefusedHead,
-    batch: RecordBatch,
-}
-
-impl Kept {
-    pub(super) fn decode(payload: &[u8]) -> Result<Self, String> {
-        let (head, at) = head(payload)?;
-        let Head::Refused(head) = head else { return Err("a frame of marks holds no entries".to_owned()) };
-        let unread = |error: ArrowError| format!("the records of a frame cannot be read: {error}");
-        let mut reader = StreamReader::try_new(&payload[at..], None).map_err(unread)?;
-        let batch = reader.next().ok_or("a frame has no records")?.map_err(unread)?;
-        let (rows, columns) = (batch.num_rows() as u64, batch.num_columns());
-        if rows != head.count || columns < head.columns {
-            return Err(format!("a frame of {} entries has {rows} records of {columns} columns", head.count));
-        }
-        let kept = Self { head, batch };
-        kept.check()?;
-        Ok(kept)
-    }
-
-    /// That each column has its type, and each index its value, so that nobody has to ask again.
-    fn check(&self) -> Result<(), String> {
-        let is_bytes = || self.head.columns == 1 && *self.batch.column(0).data_type() == DataType::Binary;
-        if self.head.form != Form::Rows && !is_bytes() {
-            return Err("a frame of records without columns has columns".to_owned());
-        }
-        let types: [(&str, DataType, usize); 4] = [
-            (SPLIT, DataType::UInt32, self.head.splits.len()),
-            (CODE, DataType::UInt32, self.head.codes.len()),
-            (BACKTRACE, DataType::UInt32, self.head.backtraces.len()),
-            (ATTEMPTS, DataType::UInt32, usize::MAX),
-        ];
-        for (name, expected, values) in types {
-            let array = self.about(name).filter(|array| *array.data_type() == expected);
-            let array = array.ok_or_else(|| format!("a frame has no column `{name}` of {expected}"))?;
-            let indices = array.as_primitive::<UInt32Type>();
-            if indices.iter().flatten().any(|index| index as usize >= values) {
-                return Err(format!("the column `{name}` of a frame points past its table"));
-            }
-        }
-        for (name, expected) in [
-            (RECORD_ID, DataType::FixedSizeBinary(16)),
-            (OFFSET, DataType::UInt64),
-            (MESSAGE, DataType::Utf8),
-            (REPLAY_OF, DataType::UInt64),
-        ] {
-            if self.about(name).is_none_or(|array| *array.data_type() != expected) {
-                return Err(format!("a frame has no column `{name}` of {expected}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn about(&self, name: &str) -> Option<&ArrayRef> {
-        let schema = self.batch.schema_ref();
-        let at = schema.fields().iter().skip(self.head.columns).position(|field| field.name() == name)?;
-        Some(self.batch.column(self.head.columns + at))
-    }
-
-    fn index(&self, name: &str, row: usize) -> Option<usize> {
-        let column = self.about(name)?.as_primitive::<UInt32Type>();
-        column.is_valid(row).then(|| column.value(row) as usize)
-    }
-
-    pub fn len(&self) -> usize {
-        self.batch.num_rows()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub fn id(&self, row: usize) -> u64 {
-        self.head.first + row as u64
-    }
-
-    pub fn pipeline(&self) -> &str {
-        &self.head.pipeline
-    }
-
-    pub fn stage(&self) -> &str {
-        &self.head.stage
-    }
-
-    pub fn form(&self) -> Form {
-        self.head.form
-    }
-
-    /// The columns of the records.
-    pub fn schema(&self) -> SchemaRef {
-        let fields = self.batch.schema_ref().fields().iter().take(self.head.columns).cloned();
-        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-    }
-
-    pub fn refused_at_us(&self) -> i64 {
-        self.head.refused_at_us
-    }
-
-    pub fn code(&self, row: usize) -> &str {
-        self.index(CODE, row).map_or("", |index| self.head.codes[index].as_str())
-    }
-
-    pub fn message(&self, row: usize) -> &str {
-        self.about(MESSAGE).map_or("", |column| column.as_string::<i32>().value(row))
-    }
-
-    pub fn backtrace(&self, row: usize) -> Option<&str> {
-        self.index(BACKTRACE, row).map(|index| self.head.backtraces[index].as_str())
-    }
-
-    pub fn record_id(&self, row: usize) -> RecordId {
-        let bytes = self.about(RECORD_ID).map(|column| column.as_fixed_size_binary().value(row));
-        RecordId::from_bytes(bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default())
-    }
-
-    pub fn origin(&self, row: usize) -> Origin {
-        let (source, split) = match self.index(SPLIT, row) {
-            Some(index) => (self.head.splits[index].0.as_str(), self.head.splits[index].1.as_str()),
-            None => ("", ""),
-        };
-        Origin { source: source.into(), split: split.into(), offset: self.number(OFFSET, row).unwrap_or(0) }
-    }
-
-    fn number(&self, name: &str, row: usize) -> Option<u64> {
-        let column = self.about(name)?.as_primitive::<UInt64Type>();
-        column.is_valid(row).then(|| column.value(row))
-    }
-
-    /// These rows as they came into the stage, each under its old id.
-    pub fn batch(&self, rows: &[u32]) -> Result<Batch, ArrowError> {
-        let rows_of =
-            |column: &ArrayRef| Column::with_rows(column.clone(), model::batch::Rows::At(rows.into()));
-        let part = |name: &str| self.about(name).map(rows_of);
-        let parts = Parts { times: part(TIME), keys: part(KEY), headers: part(HEADERS) };
-        let columns = self.batch.columns().iter().take(self.head.columns).map(rows_of).collect();
-        let at = || rows.iter().map(|&row| row as usize);
-        let lineage = Lineage::of_kept(KeptRows {
-            ids: at().map(|row| self.record_id(row)).collect(),
-            origins: at().map(|row| self.origin(row)).collect(),
-            letters: at().map(|row| self.id(row)).collect(),
-        });
-        Batch::new(self.schema(), rows.len(), columns, parts, lineage)
-            .map_err(|error| ArrowError::SchemaError(error.to_string()))
-    }
-
-    /// All that is known of these rows.
-    pub fn entries(&self, rows: &[u32]) -> Result<Vec<Entry>, ArrowError> {
-        let batch = self.batch(rows)?;
-        let values = match self.head.form {
-            Form::Rows => to_json(&JsonWriter::new(batch.schema()), &batch)?,
-            Form::Raw | Form::Opaque => batch.columns()[0].flat()?.as_binary::<i32>().clone(),
-        };
-        let entry = |(at, row): (usize, usize)| {
-            let origin = self.origin(row);
-            Entry {
-                entry: self.id(row),
-                pipeline: self.head.pipeline.clone(),
-                manifest: self.head.manifest.clone(),
-                stage: self.head.stage.clone(),
-                component: self.head.component.clone(),
-                revision: self.head.revision.clone(),
-                refused_at_us: self.head.refused_at_us,
-                code: self.code(row).to_owned(),
-                message: self.message(row).to_owned(),
-                backtrace: self.backtrace(row).map(str::to_owned),
-                attempts: self.index(ATTEMPTS, row).unwrap_or(1) as u32,
-                replay_of: self.number(REPLAY_OF, row),
-                id: self.record_id(row).to_string(),
-                origin: EntryOrigin {
-                    source: origin.source.to_string(),
-                    split: origin.split.to_string(),
-                    offset: origin.offset,
-                },
-                time_us: self.time_us(row),
-                key: self.bytes(KEY, row).map(Blob::new),
-                headers: self.headers(row),
-                record: RecordShown::of(values.is_valid(at).then(|| values.value(at)), self.head.form),
-            }
-        };
-        Ok(rows.iter().map(|&row| row as usize).enumerate().map(entry).collect())
-    }
-
-    fn time_us(&self, row: usize) -> Option<i64> {
-        let times = self.about(TIME)?.as_primitive_opt::<TimestampMicrosecondType>()?;
-        times.is_valid(row).then(|| times.value(row))
-    }
-
-    fn bytes(&self, name: &str, row: usize) -> Option<&[u8]> {
-        let column = self.about(name)?.as_binary_opt::<i32>()?;
-        column.is_valid(row).then(|| column.value(row))
-    }
-
-    fn headers(&self, row: usize) -> Vec<(String, Blob)> {
-        let headers = self.about(HEADERS).and_then(|headers| headers.as_map_opt());
-        let Some(headers) = headers.filter(|headers| headers.is_valid(row)) else { return Vec::new() };
-        let pairs = headers.value(row);
-        let (Some(names), Some(values)) =
-            (pairs.column(0).as_string_opt::<i32>(), pairs.column(1).as_binary_opt::<i32>())
-        else {
-            return Vec::new();
-        };
-        (0..pairs.len()).map(|at| (names.value(at).to_owned(), Blob::new(values.value(at)))).collect()
-    }
 }

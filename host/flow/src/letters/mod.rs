@@ -6,6 +6,7 @@
 //! costs the frame that it is in.
 
 mod entry;
+mod kept;
 mod mark;
 mod read;
 mod repeats;
@@ -25,7 +26,8 @@ use model::outcome::Rejection;
 
 use crate::disk::is_full;
 
-pub use entry::{Form, Identity, Kept};
+pub use entry::{Form, Identity};
+pub use kept::Kept;
 pub use mark::Outcome;
 pub use read::{Filter, FrameAt, Reading};
 pub use repeats::Repeats;
@@ -47,11 +49,13 @@ pub struct Refusal {
     pub backtrace: Option<Arc<str>>,
     /// How many calls had the row in them.
     pub attempts: u32,
+    /// Whether the row is the beginning of a record alone, which is longer than one may be.
+    pub is_cut: bool,
 }
 
 impl From<Rejection> for Refusal {
     fn from(Rejection { row, code, message }: Rejection) -> Self {
-        Self { row, code, message, backtrace: None, attempts: 1 }
+        Self { row, code, message, backtrace: None, attempts: 1, is_cut: false }
     }
 }
 
@@ -60,10 +64,29 @@ impl From<Rejection> for Refusal {
 pub struct Group {
     pub stage: Arc<str>,
     pub form: Form,
+    /// What their input began with, where that is needed to read them.
+    pub header: Option<Arc<str>>,
     /// The refused rows alone.
     pub rows: Batch,
     /// As many, in the order of `rows`; their own `row` says where they were in the batch that came.
     pub refusals: Vec<Refusal>,
+}
+
+impl Group {
+    /// Some of its rows, with their refusals.
+    fn part(&self, rows: Batch, refusals: Vec<Refusal>) -> Self {
+        Self { stage: self.stage.clone(), form: self.form, header: self.header.clone(), rows, refusals }
+    }
+
+    /// Its first half and the rest; none where it is one row.
+    fn halves(&self) -> Option<[Self; 2]> {
+        let (all, middle) = (self.refusals.len() as u32, self.refusals.len() as u32 / 2);
+        let half = |range: std::ops::Range<u32>| {
+            let refusals = self.refusals[range.start as usize..range.end as usize].to_vec();
+            self.part(self.rows.pick(&range.collect()), refusals)
+        };
+        (all > 1).then(|| [half(0..middle), half(middle..all)])
+    }
 }
 
 /// Takes dead letters; one for all loops of a pipeline.
@@ -136,8 +159,8 @@ pub enum LettersError {
     #[error("refused records cannot be encoded: {error}; this is a defect of Conveyor")]
     Encode { error: ArrowError },
     #[error(
-        "refused records of one batch have {bytes} bytes, a dead letter takes {max}; let the source make smaller \
-         batches with `batch: {{ bytes: ... }}`"
+        "a refused record has {bytes} bytes with all that is kept of it, a dead letter takes {max}; lower \
+         `record-bytes-max` or `limits.record-bytes`, so that it is refused for its length"
     )]
     TooLarge { bytes: usize, max: usize },
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use model::ids::RecordId;
 
 use super::LettersError;
-use super::entry::{Head, Kept};
+use super::entry::Head;
+use super::kept::Kept;
 use super::mark::{Marks, Outcome, Range};
 use super::segment::{self, Damage, Segment};
 use crate::disk::{Disk, SystemDisk};
@@ -31,6 +32,7 @@ pub struct FrameAt {
     pub stage: Arc<str>,
     pub pipeline: Arc<str>,
     pub refused_at_us: i64,
+    state: Option<String>,
     codes: Vec<String>,
 }
 
@@ -94,11 +96,18 @@ impl Reading {
                 stage: head.stage.into(),
                 pipeline: head.pipeline.into(),
                 refused_at_us: head.refused_at_us,
+                state: head.state,
                 codes: head.codes,
             }),
         })?;
         damage.extend(found.damage);
         Ok(())
+    }
+
+    /// Where the last run of a pipeline that refused something has its checkpoints. None where it had none.
+    pub fn state_of(&self, pipeline: &str) -> Option<&Path> {
+        let last = self.frames.iter().rfind(|frame| *frame.pipeline == *pipeline)?;
+        last.state.as_deref().map(Path::new)
     }
 
     /// What cannot be read any more; all the rest can.
@@ -202,10 +211,13 @@ impl Filter {
     }
 
     fn means(&self, kept: &Kept, row: usize) -> bool {
-        let by_name = self.entries.is_empty() && self.records.is_empty();
-        self.code.as_ref().is_none_or(|code| code == kept.code(row))
-            && (by_name
-                || self.entries.contains(&kept.id(row))
-                || (!self.records.is_empty() && self.records.contains(&kept.record_id(row))))
+        let is_open = self.entries.is_empty() && self.records.is_empty();
+        self.code.as_ref().is_none_or(|code| code == kept.code(row)) && (is_open || self.names(kept, row))
+    }
+
+    /// Whether an entry is meant by its number or the id of its record.
+    pub fn names(&self, kept: &Kept, row: usize) -> bool {
+        self.entries.contains(&kept.id(row))
+            || (!self.records.is_empty() && self.records.contains(&kept.record_id(row)))
     }
 }

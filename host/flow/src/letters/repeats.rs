@@ -71,7 +71,7 @@ impl Repeats {
         }
         let refusals = fresh.iter().map(|&row| group.refusals[row as usize].clone()).collect();
         let rows = group.rows.pick(&fresh.into());
-        Some(Group { stage: group.stage.clone(), form: group.form, rows, refusals })
+        Some(group.part(rows, refusals))
     }
 
     /// Whether a row is known, which it is no more then.
@@ -117,7 +117,7 @@ mod tests {
         let rows = Batch::from_values(values, Parts::default(), lineage).expect("a batch");
         let refusal = |row| Refusal::from(Rejection { row, code: "bad".into(), message: String::new() });
         let refusals = (0..offsets.len() as u32).map(refusal).collect();
-        Group { stage: "s".into(), form: Form::Opaque, rows, refusals }
+        Group { stage: "s".into(), form: Form::Opaque, header: None, rows, refusals }
     }
 
     /// Letters 10, 11, ... of these records.

@@ -28,10 +28,16 @@ pub struct Entry {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<(String, Blob)>,
     pub record: RecordShown,
+    /// Whether that is only the beginning of the record.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
     /// Microseconds since the Unix epoch.
     pub refused_at_us: i64,
     pub manifest: String,
     pub revision: String,
+    /// Where the checkpoints of the run are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<String>,
     /// The entry that was sent in again and came to this one.
@@ -61,7 +67,7 @@ impl RecordShown {
         let Some(value) = value else { return Self::None };
         let row = || serde_json::value::RawValue::from_string(String::from_utf8(value.to_owned()).ok()?).ok();
         match form {
-            Form::Rows => row().map_or_else(|| Self::Opaque(Blob::new(value)), Self::Row),
+            Form::Rows | Form::Found => row().map_or_else(|| Self::Opaque(Blob::new(value)), Self::Row),
             Form::Raw | Form::Opaque => Self::Opaque(Blob::new(value)),
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::expand::batch_bytes;
 use model::limits;
 
 use super::entry::{self, Head, Identity, Place};
@@ -24,6 +25,8 @@ pub struct StoreOptions {
     /// Older segments are thrown away. Never, where there is none.
     pub age_max: Option<Duration>,
     pub segment_bytes: u64,
+    /// Refused records that are more go into several frames.
+    pub group_bytes: usize,
     /// Microseconds since the Unix epoch.
     pub clock: fn() -> i64,
     pub disk: Arc<dyn Disk>,
@@ -36,6 +39,7 @@ impl StoreOptions {
             bytes_max: limits::DEAD_LETTER_STORE_BYTES_MAX,
             age_max: None,
             segment_bytes: limits::DEAD_LETTER_SEGMENT_BYTES,
+            group_bytes: limits::DEAD_LETTER_GROUP_BYTES,
             clock: wall_clock,
             disk: Arc::new(SystemDisk),
         }
@@ -96,9 +100,26 @@ impl Store {
         &self.options.dir
     }
 
-    /// Appends what was refused, and gives the id of the first of these entries. It is durable with the next
-    /// [`Store::sync`].
+    /// Appends what was refused, and gives the id of the first of these entries; the others follow it, also where they
+    /// are too many bytes for one frame. It is durable with the next [`Store::sync`].
     pub fn put(&mut self, identity: &Identity, group: &Group) -> Result<u64, LettersError> {
+        let most = self.options.group_bytes;
+        // What a selection leaves out is weighed as well, and does not go in.
+        if group.rows.weight_bytes() > most
+            && batch_bytes(&group.rows) > most as u64
+            && let Some([first, rest]) = group.halves()
+        {
+            let id = self.put(identity, &first)?;
+            self.put(identity, &rest)?;
+            return Ok(id);
+        }
+        let id = self.put_frame(identity, group);
+        // One large record does not keep its room for ever.
+        self.frame.shrink_to(limits::WRITE_BEHIND_BYTES_MAX);
+        id
+    }
+
+    fn put_frame(&mut self, identity: &Identity, group: &Group) -> Result<u64, LettersError> {
         let now = (self.options.clock)();
         let Self { options, opened, frame } = self;
         let opened = Opened::or_made(opened, options)?;
@@ -130,7 +151,9 @@ impl Store {
         let reading = Reading::open_on(self.options.disk.clone(), self.dir())?;
         for frame in reading.frames_from(from).filter(|frame| *frame.pipeline == *pipeline) {
             let kept = frame.read()?;
-            for row in (0..kept.len()).filter(|&row| kept.id(row) >= from) {
+            // What a replay has sent in and was refused again does not come from a source.
+            let may_come_again = |row: &usize| kept.id(*row) >= from && !kept.is_of_replay(*row);
+            for row in (0..kept.len()).filter(may_come_again) {
                 let is_cut = kept.code(row) == BRANCH_CUT;
                 refused.insert(&frame.stage, kept.record_id(row), kept.id(row), kept.origin(row), is_cut);
             }

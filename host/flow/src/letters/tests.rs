@@ -39,6 +39,7 @@ fn refusals(codes: &[&str]) -> Vec<Refusal> {
         message: format!("message {row}"),
         backtrace: (*code == "trap").then(|| "0: f\n1: g".into()),
         attempts: row as u32 + 1,
+        is_cut: false,
     };
     codes.iter().enumerate().map(refusal).collect()
 }
@@ -49,6 +50,7 @@ fn opaque(stage: &str, code: &str, values: &[&[u8]]) -> Group {
     Group {
         stage: stage.into(),
         form: Form::Opaque,
+        header: None,
         rows: Batch::from_values(array, Parts::default(), lineage(7)).expect("a batch"),
         refusals: refusals(&vec![code; values.len()]),
     }
@@ -78,6 +80,7 @@ fn rows() -> Group {
     Group {
         stage: "table".into(),
         form: Form::Rows,
+        header: None,
         rows: batch.pick(&[1, 3].into()),
         refusals: refusals(&["trap", "bad"]),
     }
@@ -85,7 +88,13 @@ fn rows() -> Group {
 
 fn identity() -> Identity {
     let components = BTreeMap::from([("table".to_owned(), "sha256:1".to_owned())]);
-    Identity { pipeline: "p".into(), manifest: "p.yaml".into(), revision: "r1".into(), components }
+    Identity {
+        pipeline: "p".into(),
+        manifest: "p.yaml".into(),
+        revision: "r1".into(),
+        components,
+        state: None,
+    }
 }
 
 fn options(dir: &Path) -> StoreOptions {
@@ -177,7 +186,8 @@ fn what_a_selection_leaves_out_is_not_kept() {
         let dir = tempdir().expect("a directory");
         let mut store = options(dir.path()).open().expect("a store");
         let rows = batch.expect("a batch");
-        let group = Group { stage: "s".into(), form: Form::Rows, rows, refusals: refusals(&["bad"]) };
+        let group =
+            Group { stage: "s".into(), form: Form::Rows, header: None, rows, refusals: refusals(&["bad"]) };
         store.put(&identity(), &group).expect("put");
         let bytes = fs::metadata(only_segment(dir.path())).expect("a file").len();
         assert!(bytes < 4096, "one record takes {bytes} bytes");
@@ -397,4 +407,54 @@ proptest! {
 fn sizes(dir: &Path) -> BTreeMap<PathBuf, u64> {
     let segments = segment::list(&SystemDisk, dir).unwrap_or_default();
     segments.into_iter().map(|(_, path)| (path.clone(), fs::metadata(path).expect("a file").len())).collect()
+}
+
+#[test]
+fn a_group_that_is_too_large_for_one_frame_goes_into_several_with_numbers_that_follow_one_another() {
+    let dir = tempdir().expect("a directory");
+    let mut store = StoreOptions { group_bytes: 100, ..options(dir.path()) }.open().expect("a store");
+    let records: Vec<Vec<u8>> = (0..9u8).map(|n| vec![n; 10 + usize::from(n == 4) * 500]).collect();
+    let values: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    assert_eq!(store.put(&identity(), &opaque("s", "bad", &values)).expect("put"), 1);
+    assert_eq!(store.put(&identity(), &opaque("s", "bad", &[b"next"])).expect("put"), 10);
+    store.sync().expect("synced");
+    let reading = Reading::open(dir.path()).expect("a store");
+    let filter = Filter::default();
+    let mut found = Vec::new();
+    for frame in reading.frames(&filter) {
+        let (kept, rows) = reading.rows(frame, &filter).expect("read").expect("rows");
+        assert!(rows.len() == 1 || rows.len() * 10 <= 100, "{} rows in one frame", rows.len());
+        let entries = kept.entries(&rows).expect("entries").into_iter();
+        found.extend(
+            entries.map(|entry| (entry.entry, entry.origin.offset, entry.record.bytes().unwrap_or_default())),
+        );
+    }
+    let expected: Vec<_> = (0..).zip(&records).map(|(n, record)| (n + 1, n + 7, record.clone())).collect();
+    assert_eq!(found[..9], expected);
+    assert_eq!(found[9].0, 10);
+}
+
+#[test]
+fn what_a_source_could_not_read_is_kept_with_its_header_and_whether_it_is_whole() {
+    let dir = tempdir().expect("a directory");
+    let mut store = options(dir.path()).open().expect("a store");
+    let identity = Identity { state: Some("/state".into()), ..identity() };
+    let mut group = Group {
+        form: Form::Raw,
+        header: Some("a,b".into()),
+        ..opaque("in", "bad-row", &[b"whole", b"begin"])
+    };
+    group.refusals[1].is_cut = true;
+    store.put(&identity, &group).expect("put");
+    store.put(&Identity { pipeline: "other".into(), ..Identity::default() }, &group).expect("put");
+    let reading = Reading::open(dir.path()).expect("a store");
+    assert_eq!(reading.state_of("p"), Some(Path::new("/state")));
+    assert_eq!((reading.state_of("other"), reading.state_of("none")), (None, None));
+    let filter = Filter::default();
+    let frame = reading.frames(&filter).next().expect("a frame");
+    let (kept, rows) = reading.rows(frame, &filter).expect("read").expect("rows");
+    assert_eq!((kept.form(), kept.header(), kept.is_older()), (Form::Raw, Some("a,b"), false));
+    assert_eq!((kept.is_cut(0), kept.is_cut(1)), (false, true));
+    let shown: Vec<_> = kept.entries(&rows).expect("entries").into_iter().map(|entry| entry.cut).collect();
+    assert_eq!(shown, [false, true]);
 }

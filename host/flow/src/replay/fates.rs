@@ -32,9 +32,14 @@ pub struct RefusedAgain {
 pub struct Fates(Arc<Mutex<BTreeMap<u64, Fate>>>);
 
 impl Fates {
-    /// Letters that are watched, and go to `inner` where there is one.
-    pub fn letters(&self, inner: Option<Box<dyn Letters>>) -> Box<dyn Letters> {
-        Box::new(Watched { fates: self.clone(), inner })
+    /// Letters that are watched, and go to `inner` where there is one. `comes_again_from`: what a checkpoint of the
+    /// replay says of letters of records that may come again; none where it is those that follow.
+    pub fn letters(
+        &self,
+        inner: Option<Box<dyn Letters>>,
+        comes_again_from: Option<u64>,
+    ) -> Box<dyn Letters> {
+        Box::new(Watched { fates: self.clone(), inner, comes_again_from })
     }
 
     /// A sink that is watched, and writes to `inner` where there is one. One whose reader goes away fails: what it
@@ -56,6 +61,7 @@ impl Fates {
 struct Watched {
     fates: Fates,
     inner: Option<Box<dyn Letters>>,
+    comes_again_from: Option<u64>,
 }
 
 impl Letters for Watched {
@@ -76,6 +82,11 @@ impl Letters for Watched {
 
     fn sync(&mut self) -> Result<(), LettersError> {
         self.inner.as_mut().map_or(Ok(()), |inner| inner.sync())
+    }
+
+    fn next(&self) -> u64 {
+        let next = || self.inner.as_ref().map_or(0, |inner| inner.next());
+        self.comes_again_from.unwrap_or_else(next)
     }
 }
 

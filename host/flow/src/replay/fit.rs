@@ -1,17 +1,17 @@
 //! How records that were kept fit the input of a stage as it is planned now.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arrow::datatypes::{Field, SchemaRef};
 use model::batch::{Batch, Column};
 use model::convert::{BAD_CAST, JsonWriter, can_cast, cast_column, to_json};
 use model::fields::{FieldSpec, Kind, places};
 use model::outcome::Rejection;
-use model::plan::{Conversion, Plan, Stream};
+use model::plan::{Conversion, Plan, PlannedStage, Stream};
 use model::stage::Role;
 
-use super::{Entrance, Feed};
+use super::{Decoders, Entrance};
 use crate::feed::{FeedError, rows_without};
 use crate::letters::Form;
 
@@ -20,8 +20,15 @@ use crate::letters::Form;
 pub enum Misfit {
     /// The stage is not in the pipeline any more.
     Gone,
-    /// A source refused them: there was no record yet.
+    /// A source refused them that is a component, or none of those that there are now: there is nobody to make records
+    /// of them.
     Source,
+    /// Only the beginning of a record was kept: it is longer than one may be.
+    Cut,
+    /// An earlier version kept them without what is needed to read them.
+    Older,
+    /// No checkpoint has them yet.
+    ComesAgain,
     /// Records without columns, for a stage that takes columns.
     NoColumns { stage: String, wanted: Vec<String> },
     /// Columns that are missing or of another kind, each in words.
@@ -33,8 +40,20 @@ impl fmt::Display for Misfit {
         match self {
             Self::Gone => f.write_str("the stage is not in the manifest any more; name another with `--into STAGE`"),
             Self::Source => f.write_str(
-                "a source refused them, and a source takes nothing in; mend the data and run it, or name a stage that \
-                 takes bytes with `--into STAGE`",
+                "a source refused them that is a component, and makes no records of what it has refused; mend the data \
+                 and run it, or name a stage that takes bytes with `--into STAGE`",
+            ),
+            Self::Cut => f.write_str(
+                "only the beginning of the record was kept, since it is longer than one may be; raise \
+                 `record-bytes-max` and let the source read it again",
+            ),
+            Self::Older => f.write_str(
+                "an earlier version kept them, without the header of their file; run the source again, or name a stage \
+                 that takes bytes with `--into STAGE`",
+            ),
+            Self::ComesAgain => f.write_str(
+                "the last run ended before a checkpoint had them, so that the next one comes to their records again; run \
+                 the pipeline first, or name with `--record` what its source does not give again",
             ),
             Self::NoColumns { stage, wanted } => write!(
                 f,
@@ -62,6 +81,8 @@ pub(super) struct Fit {
 #[derive(Debug)]
 enum Work {
     AsItIs,
+    /// The decoder of a source makes records of them.
+    Decode,
     ToJson(JsonWriter),
     /// For each column of the stage's input, where it is, and as what it is cast.
     Columns {
@@ -70,47 +91,96 @@ enum Work {
     },
 }
 
+/// Records as they come in, and those that do not: as they were kept, and why.
+pub(super) type Fitted = (Batch, Option<(Batch, Vec<Rejection>)>);
+
+/// Entries that go one way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Case {
+    pub stage: usize,
+    pub form: Form,
+    /// Whether an earlier version kept them, without a header.
+    pub is_older: bool,
+    pub schema: SchemaRef,
+}
+
 impl Fit {
-    pub fn of(plan: &Plan, stage: usize, form: Form, schema: &SchemaRef) -> Result<Self, Misfit> {
+    pub fn of(plan: &Plan, case: &Case, decoders: &Decoders) -> Result<Self, Misfit> {
+        let &Case { stage, form, ref schema, .. } = case;
         let planned = &plan.stages[stage];
         if planned.role == Role::Source {
-            return Err(Misfit::Source);
+            return Self::of_source(plan, case, decoders);
         }
         let here = Entrance::Stage(stage);
         match (&planned.input, form) {
-            (Stream::Opaque, Form::Raw | Form::Opaque) => Ok(Self { entrance: here, work: Work::AsItIs }),
-            (Stream::Opaque, Form::Rows) => {
-                Ok(Self { entrance: here, work: Work::ToJson(JsonWriter::new(schema)) })
-            }
-            (Stream::Rows(wanted), Form::Rows) => {
-                let columns = columns(schema, wanted);
-                let columns = columns
-                    .map_err(|problems| Misfit::Columns { stage: planned.name.to_string(), problems })?;
-                Ok(Self { entrance: here, work: Work::Columns { schema: wanted.clone(), columns } })
-            }
-            // Records that the host could not parse for the stage are parsed once more.
-            (Stream::Rows(wanted), Form::Raw | Form::Opaque) => {
+            (Stream::Rows(_), Form::Raw | Form::Opaque) => {
+                // Records that the host could not parse for the stage are parsed once more.
                 let parses =
                     |&&edge: &&usize| matches!(plan.edges[edge].conversion, Conversion::JsonToRows { .. });
                 match planned.inputs.iter().find(parses) {
                     Some(&edge) => Ok(Self { entrance: Entrance::Edge(edge), work: Work::AsItIs }),
-                    None => Err(Misfit::NoColumns {
-                        stage: planned.name.to_string(),
-                        wanted: wanted.fields().iter().map(|field| named(field)).collect(),
-                    }),
+                    None => Err(no_columns(planned, &planned.input)),
                 }
             }
+            (input, form) => Self::into_stream(here, planned, input, form, schema),
         }
     }
 
-    pub fn feed(&self, stage: usize, batch: Batch) -> Result<Feed, FeedError> {
-        let entrance = self.entrance;
-        let fits = |batch| Feed { stage, entrance, batch, misfits: None };
+    fn of_source(plan: &Plan, case: &Case, decoders: &Decoders) -> Result<Self, Misfit> {
+        let planned = &plan.stages[case.stage];
+        let here = Entrance::Source(case.stage);
+        let decoder =
+            decoders.get(&case.stage).map(|decoder| decoder.lock().unwrap_or_else(PoisonError::into_inner));
+        match (case.form, decoder) {
+            (Form::Raw, Some(decoder)) if case.is_older && decoder.needs_header() => Err(Misfit::Older),
+            (Form::Raw | Form::Opaque, Some(decoder)) if !decoder.takes_rows() => {
+                Ok(Self { entrance: here, work: Work::Decode })
+            }
+            (Form::Found, Some(decoder)) if decoder.takes_rows() => {
+                Ok(Self { entrance: here, work: Work::Decode })
+            }
+            (Form::Raw, None) => Err(Misfit::Source),
+            (Form::Opaque, None) if planned.ports[0].stream != Stream::Opaque => Err(Misfit::Source),
+            (form, _) => Self::into_stream(here, planned, &planned.ports[0].stream, form, &case.schema),
+        }
+    }
+
+    fn into_stream(
+        entrance: Entrance,
+        planned: &PlannedStage,
+        stream: &Stream,
+        form: Form,
+        schema: &SchemaRef,
+    ) -> Result<Self, Misfit> {
+        let work = match (stream, form) {
+            (Stream::Opaque, Form::Raw | Form::Opaque) => Work::AsItIs,
+            (Stream::Opaque, Form::Rows | Form::Found) => Work::ToJson(JsonWriter::new(schema)),
+            (Stream::Rows(wanted), Form::Rows | Form::Found) => {
+                let columns = columns(schema, wanted);
+                let columns = columns
+                    .map_err(|problems| Misfit::Columns { stage: planned.name.to_string(), problems })?;
+                Work::Columns { schema: wanted.clone(), columns }
+            }
+            (Stream::Rows(_), Form::Raw | Form::Opaque) => return Err(no_columns(planned, stream)),
+        };
+        Ok(Self { entrance, work })
+    }
+
+    pub fn entrance(&self) -> Entrance {
+        self.entrance
+    }
+
+    /// Whether it is the decoder of a source that makes records of them.
+    pub fn decodes(&self) -> bool {
+        matches!(self.work, Work::Decode)
+    }
+
+    pub fn feed(&self, batch: Batch) -> Result<Fitted, FeedError> {
         match &self.work {
-            Work::AsItIs => Ok(fits(batch)),
+            Work::AsItIs | Work::Decode => Ok((batch, None)),
             Work::ToJson(writer) => {
                 let values = Column::new(Arc::new(to_json(writer, &batch)?));
-                Ok(fits(batch.with_columns(model::batch::opaque_schema(), vec![values])?))
+                Ok((batch.with_columns(model::batch::opaque_schema(), vec![values])?, None))
             }
             Work::Columns { schema, columns } => {
                 let mut rejections = Vec::new();
@@ -127,15 +197,20 @@ impl Fit {
                 }
                 let fitting = batch.with_columns(schema.clone(), ready)?;
                 if rejections.is_empty() {
-                    return Ok(fits(fitting));
+                    return Ok((fitting, None));
                 }
                 rejections.sort_by_key(|rejection| rejection.row);
                 rejections.dedup_by_key(|rejection| rejection.row);
                 let kept = fitting.pick(&rows_without(fitting.rows(), &rejections));
-                Ok(Feed { misfits: Some((batch, rejections)), ..fits(kept) })
+                Ok((kept, Some((batch, rejections))))
             }
         }
     }
+}
+
+fn no_columns(planned: &PlannedStage, stream: &Stream) -> Misfit {
+    let fields = stream.schema().into_iter().flat_map(|schema| schema.fields());
+    Misfit::NoColumns { stage: planned.name.to_string(), wanted: fields.map(|field| named(field)).collect() }
 }
 
 fn refused(row: u32, field: &Field, kind: Kind) -> Rejection {

@@ -8,24 +8,26 @@ mod fates;
 mod fit;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::datatypes::SchemaRef;
 use model::batch::Batch;
 use model::outcome::Rejection;
 use model::plan::Plan;
 use model::stage::Role;
 
+use crate::connector::{Decode, Decoded, KeptRefused};
 use crate::error::{Records, RunError};
-use crate::letters::{Entry, Filter, Form, FrameAt, LettersError, Reading};
+use crate::letters::{Entry, Filter, Form, FrameAt, Kept, LettersError, Reading};
 
 pub use fates::{Fate, Fates, RefusedAgain};
-use fit::Fit;
 pub use fit::Misfit;
+use fit::{Case, Fit};
 
 /// Where entries come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entrance {
+    /// Out of a source, as its records do.
+    Source(usize),
     /// Into the stage, in the form of its planned input.
     Stage(usize),
     /// By an edge, in the form in which they left the stage before it.
@@ -39,16 +41,38 @@ pub struct Feed {
     pub entrance: Entrance,
     pub batch: Batch,
     /// Those that do not fit the plan of today are refused by the stage again.
-    pub misfits: Option<(Batch, Vec<Rejection>)>,
+    pub misfits: Option<RefusedNow>,
+}
+
+/// Records that are refused before they have come in.
+#[derive(Debug)]
+pub struct RefusedNow {
+    pub rows: Batch,
+    pub rejections: Vec<Rejection>,
+    /// Of what a source refuses again: what the rows are, and what their input began with.
+    pub kept_as: Option<(Form, Option<Arc<str>>)>,
 }
 
 /// The batches for the stages of one loop.
 pub type Feeds = Box<dyn Iterator<Item = Result<Feed, RunError>> + Send>;
 
+/// By stage of the plan: what makes records of what a source has refused.
+pub type Decoders = BTreeMap<usize, Arc<Mutex<Box<dyn Decode>>>>;
+
+/// Which entries are sent in again, and where.
+pub struct Choice<'a> {
+    pub filter: &'a Filter,
+    /// The stage into which they are sent, where it is not the one that refused them.
+    pub into: Option<usize>,
+    pub decoders: &'a Decoders,
+    /// Entries from this number on are of records that their sources may give again.
+    pub comes_again_from: Option<u64>,
+}
+
 /// Entries that are sent in again.
-#[derive(Debug)]
 pub struct Chosen {
     plan: Arc<Plan>,
+    decoders: Decoders,
     frames: Vec<ChosenFrame>,
 }
 
@@ -73,33 +97,33 @@ pub struct Left {
 }
 
 impl Chosen {
-    /// Which entries of this pipeline `filter` means, with those left out that do not fit. `into`: the stage into
-    /// which they are sent, where it is not the one that refused them.
+    /// Which entries of this pipeline are meant, with those left out that cannot be sent in.
     pub fn choose(
         reading: &Reading,
-        filter: &Filter,
+        choice: &Choice<'_>,
         plan: &Arc<Plan>,
-        into: Option<usize>,
     ) -> Result<(Self, Vec<Left>), LettersError> {
-        let mut chosen = Self { plan: plan.clone(), frames: Vec::new() };
+        let mut chosen = Self { plan: plan.clone(), decoders: choice.decoders.clone(), frames: Vec::new() };
         let mut left = Vec::new();
-        let mut fits: Vec<(usize, Form, SchemaRef, Arc<Fit>)> = Vec::new();
-        for at in reading.frames(filter).filter(|at| at.pipeline == plan.pipeline) {
-            let Some((kept, rows)) = reading.rows(at, filter)? else { continue };
+        let mut fits: Vec<(Case, Arc<Fit>)> = Vec::new();
+        for at in reading.frames(choice.filter).filter(|at| at.pipeline == plan.pipeline) {
+            let Some((kept, rows)) = reading.rows(at, choice.filter)? else { continue };
+            let rows = choice.whole(&kept, rows, &at.stage, &mut left);
+            if rows.is_empty() {
+                continue;
+            }
             let entries: Vec<u64> = rows.iter().map(|&row| kept.id(row as usize)).collect();
             let named = || plan.stages.iter().position(|stage| stage.name == at.stage);
-            let schema = kept.schema();
-            let fit = match into.or_else(named) {
+            let fit = match choice.into.or_else(named) {
                 None => Err(Misfit::Gone),
                 Some(stage) => {
-                    let same = |(of, form, known, _): &&(usize, Form, SchemaRef, Arc<Fit>)| {
-                        (*of, *form, known) == (stage, kept.form(), &schema)
-                    };
-                    match fits.iter().find(same) {
-                        Some((_, _, _, fit)) => Ok((stage, fit.clone())),
-                        None => Fit::of(plan, stage, kept.form(), &schema).map(|fit| {
+                    let case =
+                        Case { stage, form: kept.form(), is_older: kept.is_older(), schema: kept.schema() };
+                    match fits.iter().find(|(known, _)| *known == case) {
+                        Some((_, fit)) => Ok((stage, fit.clone())),
+                        None => Fit::of(plan, &case, choice.decoders).map(|fit| {
                             let fit = Arc::new(fit);
-                            fits.push((stage, kept.form(), schema.clone(), fit.clone()));
+                            fits.push((case, fit.clone()));
                             (stage, fit)
                         }),
                     }
@@ -151,25 +175,72 @@ impl Chosen {
         let of = |stage: usize| {
             let frames: Vec<ChosenFrame> =
                 self.frames.iter().filter(|frame| frame.stage == stage).cloned().collect();
-            let plan = self.plan.clone();
-            let feeds: Feeds = Box::new(frames.into_iter().map(move |frame| frame.feed(&plan)));
+            let (plan, decoder) = (self.plan.clone(), self.decoders.get(&stage).cloned());
+            let feeds: Feeds =
+                Box::new(frames.into_iter().map(move |frame| frame.feed(&plan, decoder.as_ref())));
             (stage, feeds)
         };
         stages.into_iter().map(of).collect()
     }
 }
 
+impl Choice<'_> {
+    /// The rows of a frame that are whole records and come from nowhere else.
+    fn whole(&self, kept: &Kept, rows: Vec<u32>, stage: &str, left: &mut Vec<Left>) -> Vec<u32> {
+        let named = |row: usize| self.filter.names(kept, row);
+        let comes_again = |row: &u32| {
+            let row = *row as usize;
+            self.comes_again_from.is_some_and(|from| kept.id(row) >= from)
+                && !kept.is_of_replay(row)
+                && !named(row)
+        };
+        let (again, rows): (Vec<u32>, Vec<u32>) = rows.into_iter().partition(comes_again);
+        let (cut, rows): (Vec<u32>, Vec<u32>) = rows.into_iter().partition(|row| kept.is_cut(*row as usize));
+        for (rows, why) in [(again, Misfit::ComesAgain), (cut, Misfit::Cut)] {
+            let entries: Vec<u64> = rows.iter().map(|&row| kept.id(row as usize)).collect();
+            note(left, stage, why, &entries);
+        }
+        rows
+    }
+}
+
 impl ChosenFrame {
-    fn feed(&self, plan: &Plan) -> Result<Feed, RunError> {
+    fn feed(&self, plan: &Plan, decoder: Option<&Arc<Mutex<Box<dyn Decode>>>>) -> Result<Feed, RunError> {
         let stage = || plan.stages[self.stage].name.to_string();
         let unread = |error: arrow::error::ArrowError| RunError::Broke {
             stage: stage(),
             why: format!("dead letters cannot be made into a batch: {error}"),
         };
-        let batch = self.at.read()?.batch(&self.rows).map_err(unread)?;
+        let kept = self.at.read()?;
+        let batch = kept.batch(&self.rows).map_err(unread)?;
         let records = Records::of(&batch);
-        let feed = self.fit.feed(self.stage, batch);
-        feed.map_err(|error| RunError::Feed { stage: stage(), records, error: Box::new(error) })
+        let stage_index = self.stage;
+        let is_source = plan.stages[stage_index].role == Role::Source;
+        let header: Option<Arc<str>> = kept.header().map(Arc::from);
+        let refused_now = |rows, rejections| RefusedNow {
+            rows,
+            rejections,
+            kept_as: is_source.then(|| (kept.form(), header.clone())),
+        };
+        let (made, refused) = match decoder.filter(|_| self.fit.decodes()) {
+            Some(decoder) => {
+                let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);
+                let decoded = decoder.decode(KeptRefused { rows: &batch, header: kept.header() });
+                let Decoded { batch: made, rejections } = decoded.map_err(|error| RunError::Connect {
+                    stage: stage(),
+                    records: Some(records),
+                    error,
+                })?;
+                (made, (!rejections.is_empty()).then_some((batch, rejections)))
+            }
+            None => self.fit.feed(batch).map_err(|error| RunError::Feed {
+                stage: stage(),
+                records,
+                error: Box::new(error),
+            })?,
+        };
+        let misfits = refused.map(|(rows, rejections)| refused_now(rows, rejections));
+        Ok(Feed { stage: stage_index, entrance: self.fit.entrance(), batch: made, misfits })
     }
 }
 

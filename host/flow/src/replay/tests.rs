@@ -43,6 +43,7 @@ fn refusals(rows: usize) -> Vec<Refusal> {
         message: "no".into(),
         backtrace: None,
         attempts: 1,
+        is_cut: false,
     };
     (0..rows).map(refusal).collect()
 }
@@ -59,7 +60,7 @@ fn lineage() -> Lineage {
 fn opaque(stage: &str, values: &[&str]) -> Group {
     let rows = Batch::from_values(BinaryArray::from_iter_values(values), Parts::default(), lineage());
     let (rows, refusals) = (rows.expect("a batch"), refusals(values.len()));
-    Group { stage: stage.into(), form: Form::Opaque, rows, refusals }
+    Group { stage: stage.into(), form: Form::Opaque, header: None, rows, refusals }
 }
 
 fn rows(stage: &str, columns: Vec<(&str, ArrayRef)>) -> Group {
@@ -68,7 +69,13 @@ fn rows(stage: &str, columns: Vec<(&str, ArrayRef)>) -> Group {
     let count = columns[0].1.len();
     let columns = columns.into_iter().map(|(_, array)| Column::new(array)).collect();
     let rows = Batch::new(Arc::new(Schema::new(fields)), count, columns, Parts::default(), lineage());
-    Group { stage: stage.into(), form: Form::Rows, rows: rows.expect("a batch"), refusals: refusals(count) }
+    Group {
+        stage: stage.into(),
+        form: Form::Rows,
+        header: None,
+        rows: rows.expect("a batch"),
+        refusals: refusals(count),
+    }
 }
 
 struct Kept {
@@ -89,7 +96,18 @@ fn kept(groups: &[Group]) -> Kept {
 impl Kept {
     fn choose(&self, plan: &Arc<Plan>, into: Option<usize>) -> (Chosen, Vec<Left>) {
         let reading = Reading::open(self.dir.path()).expect("a store");
-        Chosen::choose(&reading, &Filter::default(), plan, into).expect("read")
+        self.choose_of(&reading, plan, into, &Decoders::new())
+    }
+
+    fn choose_of(
+        &self,
+        reading: &Reading,
+        plan: &Arc<Plan>,
+        into: Option<usize>,
+        decoders: &Decoders,
+    ) -> (Chosen, Vec<Left>) {
+        let choice = Choice { filter: &Filter::default(), into, decoders, comes_again_from: None };
+        Chosen::choose(reading, &choice, plan).expect("read")
     }
 }
 
@@ -143,7 +161,7 @@ async fn send(plan: &Arc<Plan>, chosen: &Chosen, fates: &Fates) -> Vec<(String, 
         plan: plan.clone(),
         parts: parts.collect(),
         rules: Rules::defaults(plan),
-        letters: fates.letters(None),
+        letters: fates.letters(None, None),
     };
     let run = job.build_behind(chosen.feeds()).expect("loops");
     run.run(CancellationToken::new()).await.result().expect("a good run");

@@ -57,13 +57,14 @@ impl Source for Scripted {
             code: "bad".into(),
             message: "no".into(),
             raw: raw.as_bytes().into(),
+            is_cut: false,
         });
         let values = BinaryArray::from_iter_values(good);
         let batch = Batch::from_values(values, Parts::default(), lineage).expect("a batch");
         Ok(Some(Pulled {
             batch: (!batch.is_empty()).then_some(batch),
             refused: refused.collect(),
-            cursor: None,
+            ..Pulled::default()
         }))
     }
 }

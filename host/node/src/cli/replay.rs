@@ -30,6 +30,9 @@ pub(crate) struct Replay {
     /// Where it is kept; PIPELINE.dead-letters in this directory unless set
     #[arg(long, value_name = "DIR")]
     dead_letters: Option<PathBuf>,
+    /// Go through the checkpoints that `run --state DIR` keeps; needed where a stage keeps state, or a sink commits
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Put a value into a stage's config
     #[arg(long, value_name = "STAGE.KEY=VALUE")]
     set: Vec<String>,
@@ -48,6 +51,7 @@ impl Replay {
             into: None,
             writes: !self.dry_run,
             dead_letters: self.dead_letters,
+            state: self.state,
             sets: self.set,
             builds: self.build,
             data_on_stdout: false,

@@ -4,23 +4,26 @@
 //! committed when the process died comes to them a second time, and nothing is lost.
 
 mod done;
+mod state;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use connect::Beside;
-use flow::letters::{Filter, Letters, Outcome, Reading, StoreOptions};
-use flow::replay::{Chosen, Fate, Fates, Left, Misfit, takes_records};
+use flow::letters::{Filter, Identity, Letters, Outcome, Reading, StoreOptions};
+use flow::replay::{Choice, Chosen, Fate, Fates, Left, Misfit, takes_records};
+use flow::run::Checkpoints;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Code, Failure, Result};
-use crate::report::{Counted, Written, default_dir, explain};
+use crate::report::{Counted, Written, default_dir, explain, full_path};
 use crate::terminal;
-use crate::wiring::{self, Draft, Wired, Workshop};
+use crate::wiring::{self, Behind, Draft, Wired, Workshop};
 use crate::words::Words;
 
 pub use done::Done;
+use state::Resumed;
 
 /// What is sent in again, and how.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub struct Options {
     /// Whether sinks are opened and written to.
     pub writes: bool,
     pub dead_letters: Option<PathBuf>,
+    /// What `run` is given: the replay goes through the checkpoints there.
+    pub state: Option<PathBuf>,
     pub sets: Vec<String>,
     pub builds: bool,
     /// Whether what became of them goes to stdout, as data.
@@ -41,51 +46,54 @@ pub struct Options {
 pub fn run(options: Options) -> Result<Done> {
     let mut draft = wiring::read(&options.file)?;
     draft.set(&options.sets)?;
-    let kept = if options.writes { keep_earlier_output(&mut draft) } else { Vec::new() };
+    // Before anything else, so that a pipeline that is running is told of.
+    let name = draft.pipeline.name.to_string();
+    let resumed = options.state.as_ref().map(|state| Resumed::open(state, &name)).transpose()?;
+    let goes_on = |sink: &str| resumed.as_ref().is_some_and(|resumed| resumed.has_committed(sink));
+    let kept = if options.writes { keep_earlier_output(&mut draft, goes_on) } else { Vec::new() };
     let runtime = Builder::new_multi_thread().thread_name("stage").enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Ran(anyhow!("threads cannot be started: {error}")))?;
     let workshop = Workshop::new(options.builds)?;
     let wired = runtime.block_on(workshop.wire(draft))?;
     check_stdout(&wired, &options)?;
     let dir = options.dead_letters.clone().unwrap_or_else(|| default_dir(wired.name()));
-    let mut store = StoreOptions::new(&dir);
-    // Each entry comes to one new one at most, so that what is there bounds what is added.
-    store.bytes_max = u64::MAX;
     // Locked before it is read, so that nobody else sends the same entries in.
-    let store = if options.writes { Some(Written::open(store)?) } else { None };
-    let reading = Reading::open(&dir)?;
-    // Whoever writes to it was told when it was opened.
-    let untold = reading.damage().iter().filter(|_| !options.writes);
-    untold.for_each(|damage| terminal::warning(format!("dead letters are damaged: {damage}")));
-    let into = options.into.as_deref().map(|name| into(&wired, name)).transpose()?;
-    let (chosen, left) = Chosen::choose(&reading, &options.filter, &wired.plan, into)?;
+    let store = if options.writes { Some(open_store(&dir)?) } else { None };
+    let reading = read(&dir, options.writes)?;
+    let choice = Choice {
+        filter: &options.filter,
+        into: options.into.as_deref().map(|name| into(&wired, name)).transpose()?,
+        decoders: &wired.decoders()?,
+        comes_again_from: resumed.as_ref().map(Resumed::letters),
+    };
+    let (chosen, left) = Chosen::choose(&reading, &choice, &wired.plan)?;
     check_left(&chosen, &left)?;
     if chosen.is_empty() {
-        let named = !options.filter.entries.is_empty() || !options.filter.records.is_empty();
-        if named {
-            return Err(Failure::Input(anyhow!(
-                "{} has no such open entry of pipeline `{}`; `conveyor dlq list --all {}` shows what it has",
-                dir.display(),
-                wired.name(),
-                dir.display()
-            )));
-        }
-        return Ok(Done::nothing(options.writes));
+        return nothing_is_meant(&wired, &options, &dir);
     }
-    let is_behind = chosen.stages();
-    for (stage, beside) in kept.iter().filter(|(stage, _)| is_behind[*stage]) {
-        say_where(&wired.plan.stages[*stage].name, beside);
+    let stages = chosen.stages();
+    let beside = || {
+        let kept = kept.iter().filter(|(stage, _)| stages[*stage]);
+        kept.map(|(stage, beside)| (&*wired.plan.stages[*stage].name, beside))
+    };
+    if resumed.is_some() {
+        beside().try_for_each(|(sink, beside)| check_beside(sink, beside))?;
     }
-    for (index, planned) in wired.plan.stages.iter().enumerate() {
-        if is_behind[index] && wired.keeps_state(index) {
-            let name = &planned.name;
-            terminal::say(format!(
-                "`{name}` keeps state, which is that of the pipeline: here it begins with none"
-            ));
+    let mut sending =
+        Sending { wired: &wired, chosen: &chosen, stages: &stages, through: None, letters: None };
+    match resumed {
+        None => state::check_without(&wired, &stages, &reading, options.writes)?,
+        Some(resumed) => {
+            sending.letters = sending.comes_again_from(store.as_ref(), resumed.letters())?;
+            sending.through = Some(resumed.go_on(&wired, &stages, options.writes)?);
         }
     }
-    let sending = Sending { wired: &wired, chosen: &chosen, is_behind: &is_behind };
-    let fates = sending.send(&runtime, store.as_ref(), &options)?;
+    beside().for_each(|(sink, beside)| say_where(sink, beside));
+    let state = match &options.state {
+        Some(state) => Some(full_path(state)),
+        None => reading.state_of(wired.name()).map(|dir| dir.to_string_lossy().into_owned()),
+    };
+    let fates = sending.send(&runtime, store.as_ref(), state, &options)?;
     let done = Done::of(&chosen, fates.seen(), options.writes);
     if let Some(store) = store {
         store.store().mark(&done.marks())?;
@@ -95,21 +103,81 @@ pub fn run(options: Options) -> Result<Done> {
     Ok(done)
 }
 
+fn open_store(dir: &Path) -> Result<Written> {
+    let mut store = StoreOptions::new(dir);
+    // Each entry comes to one new one at most, so that what is there bounds what is added.
+    store.bytes_max = u64::MAX;
+    Ok(Written::open(store)?)
+}
+
+fn read(dir: &Path, writes: bool) -> Result<Reading> {
+    let reading = Reading::open(dir)?;
+    // Whoever writes to it was told when it was opened.
+    let untold = reading.damage().iter().filter(|_| !writes);
+    untold.for_each(|damage| terminal::warning(format!("dead letters are damaged: {damage}")));
+    Ok(reading)
+}
+
+/// There is nothing to send in; who has named an entry is told that there is no such one.
+fn nothing_is_meant(wired: &Wired, options: &Options, dir: &Path) -> Result<Done> {
+    if options.filter.entries.is_empty() && options.filter.records.is_empty() {
+        return Ok(Done::nothing(options.writes));
+    }
+    Err(Failure::Input(anyhow!(
+        "{} has no such open entry of pipeline `{}`; `conveyor dlq list --all {}` shows what it has",
+        dir.display(),
+        wired.name(),
+        dir.display()
+    )))
+}
+
 struct Sending<'a> {
     wired: &'a Wired,
     chosen: &'a Chosen,
-    is_behind: &'a [bool],
+    /// By stage of the plan: those through which it goes.
+    stages: &'a [bool],
+    /// The checkpoints to go through, with the epoch.
+    through: Option<(Checkpoints, u64)>,
+    /// Letters from this number on may be of records that come again.
+    letters: Option<u64>,
 }
 
 impl Sending<'_> {
-    fn send(&self, runtime: &Runtime, store: Option<&Written>, options: &Options) -> Result<Fates> {
-        let letters = store
-            .map(|store| Box::new(Counted::new(store.clone(), self.wired.identity())) as Box<dyn Letters>);
+    /// What the checkpoint of the replay says of letters whose records may come again: as the one before, as long as
+    /// there are some.
+    fn comes_again_from(&self, store: Option<&Written>, from: u64) -> Result<Option<u64>> {
+        let Some(store) = store else { return Ok(None) };
+        let repeats = store.store().refused_from(from, self.wired.name())?;
+        Ok((!repeats.is_empty()).then_some(from))
+    }
+
+    fn send(
+        self,
+        runtime: &Runtime,
+        store: Option<&Written>,
+        state: Option<String>,
+        options: &Options,
+    ) -> Result<Fates> {
+        let identity = Identity { state, ..self.wired.identity() };
+        let letters = store.map(|store| Box::new(Counted::new(store.clone(), identity)) as Box<dyn Letters>);
         let fates = Fates::default();
-        let opening =
-            self.wired.open_behind(self.is_behind, options.writes, wiring::epoch_now(), &fates, letters);
+        let before = self.through.as_ref().map_or(0, |(checkpoints, _)| checkpoints.standing.number);
+        let goes_through = self.through.is_some();
+        let (checkpoints, epoch) = match self.through {
+            Some((checkpoints, epoch)) => (Some(checkpoints), epoch),
+            None => (None, wiring::epoch_now()),
+        };
+        let opening = self.wired.open_behind(Behind {
+            stages: self.stages,
+            writes: options.writes,
+            epoch,
+            fates: &fates,
+            letters: fates.letters(letters, self.letters),
+            checkpoints,
+        });
         let job = runtime.block_on(opening)?;
         let run = job.build_behind(self.chosen.feeds()).map_err(Failure::ran)?;
+        let meters = run.meters();
         let ended = runtime.block_on(async {
             // On a thread of the stages, where their futures belong.
             tokio::spawn(run.run(CancellationToken::new())).await
@@ -122,8 +190,13 @@ impl Sending<'_> {
                 }
                 terminal::error(explain(self.wired.name(), &error));
                 if options.writes {
-                    let stay = "what was sent in stays open: some of it may have come to the sinks, and will come again";
-                    terminal::say(stay);
+                    let has_committed = meters.checkpoints.report().number > before;
+                    terminal::say(match goes_through && !has_committed {
+                        true => "what was sent in stays open, and nothing of it was committed",
+                        false => {
+                            "what was sent in stays open: some of it may have come to the sinks, and will come again"
+                        }
+                    });
                 }
                 Err(Failure::Told(Code::Failed))
             }
@@ -131,18 +204,30 @@ impl Sending<'_> {
     }
 }
 
-/// By stage, what had to change so that sinks keep what they wrote in earlier runs.
-fn keep_earlier_output(draft: &mut Draft) -> Vec<(usize, Beside)> {
+/// By stage, what had to change so that sinks keep what they wrote in earlier runs. `goes_on`: whether one does so anyway.
+fn keep_earlier_output(draft: &mut Draft, goes_on: impl Fn(&str) -> bool) -> Vec<(usize, Beside)> {
     let Draft { pipeline, home } = draft;
     let mut kept = Vec::new();
     for (index, stage) in pipeline.stages.iter_mut().enumerate() {
-        if *stage.role == model::manifest::Role::Sink {
+        if *stage.role == model::manifest::Role::Sink && !goes_on(stage.name.as_str()) {
             let connector = stage.reference.value.to_string();
             let beside = connect::keep_earlier_output(&connector, &mut stage.with.value, home);
             kept.extend(beside.map(|beside| (index, beside)));
         }
     }
     kept
+}
+
+/// A file that the checkpoint does not know of, and that nothing can be appended to, is not gone on with: the next run
+/// would find another output than it left.
+fn check_beside(sink: &str, beside: &Beside) -> Result {
+    match beside {
+        Beside::PartOf(path) => Err(Failure::Input(anyhow!(
+            "sink `{sink}` has committed nothing yet, and {} is there: move the file away, so that the sink can begin it",
+            path.display()
+        ))),
+        Beside::Behind(_) => Ok(()),
+    }
 }
 
 fn say_where(sink: &str, beside: &Beside) {
@@ -179,7 +264,7 @@ fn into(wired: &Wired, name: &str) -> Result<usize> {
     })
 }
 
-/// What does not fit is told before anything is sent. What a source refused stays where it is, unless it was all
+/// What does not fit is told before anything is sent. What nothing can be made of stays where it is, unless it was all
 /// that was asked for.
 fn check_left(chosen: &Chosen, left: &[Left]) -> Result {
     let text = |left: &Left| {
@@ -191,7 +276,10 @@ fn check_left(chosen: &Chosen, left: &[Left]) -> Result {
             ),
         }
     };
-    let is_passed_over = |left: &&Left| left.why == Misfit::Source && !chosen.is_empty();
+    let is_passed_over = |left: &&Left| {
+        let stays = matches!(left.why, Misfit::Source | Misfit::Cut | Misfit::Older | Misfit::ComesAgain);
+        stays && !chosen.is_empty()
+    };
     let (passed_over, wrong): (Vec<&Left>, Vec<&Left>) = left.iter().partition(is_passed_over);
     if !wrong.is_empty() {
         return Err(Failure::input(wrong.into_iter().map(text).collect::<Words>()));

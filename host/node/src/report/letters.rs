@@ -73,6 +73,8 @@ pub struct Tally {
     dir: PathBuf,
     pipeline: String,
     manifest: String,
+    /// Where the checkpoints are.
+    state: Option<PathBuf>,
     /// Whether the directory is the one that commands take by themselves.
     is_default: bool,
     seen: Arc<Mutex<Seen>>,
@@ -102,7 +104,8 @@ impl Counted {
         let dir = store.store().dir().to_owned();
         let is_default = dir == default_dir(&identity.pipeline);
         let (pipeline, manifest) = (identity.pipeline.clone(), identity.manifest.clone());
-        let tally = Tally { dir, pipeline, manifest, is_default, seen: Arc::default() };
+        let state = identity.state.as_ref().map(PathBuf::from);
+        let tally = Tally { dir, pipeline, manifest, state, is_default, seen: Arc::default() };
         Self::counting_on(store, identity, tally)
     }
 
@@ -200,9 +203,8 @@ impl Tally {
     pub fn replay_cut(&self) -> String {
         let mut command =
             format!("conveyor dlq replay {} --code {BRANCH_CUT}", typed(Path::new(&self.manifest)));
-        if !self.is_default {
-            command.push_str(&format!(" --dead-letters {}", typed(&self.dir)));
-        }
+        let dir = (!self.is_default).then_some(self.dir.as_path());
+        push_dirs(&mut command, dir, self.state.as_deref());
         command
     }
 
@@ -240,7 +242,7 @@ impl Tally {
 
     fn replay(&self, stage: &str, entry: u64) -> String {
         let dir = (!self.is_default).then_some(self.dir.as_path());
-        replay_command(&self.manifest, stage, entry, dir)
+        replay_command(&self.manifest, stage, entry, dir, self.state.as_deref())
     }
 
     pub fn json(&self) -> Value {
@@ -257,14 +259,34 @@ impl Tally {
     }
 }
 
-/// What somebody types to send one entry in again. `dir`: the store, where it is not the default one.
-pub fn replay_command(manifest: &str, stage: &str, entry: u64, dir: Option<&Path>) -> String {
+/// What somebody types to send one entry in again. `dir`: the store, where it is not the default one; `state`: where the
+/// checkpoints of its run are.
+pub fn replay_command(
+    manifest: &str,
+    stage: &str,
+    entry: u64,
+    dir: Option<&Path>,
+    state: Option<&Path>,
+) -> String {
     let mut command =
         format!("conveyor replay {} --stage {stage} --record {entry}", typed(Path::new(manifest)));
+    push_dirs(&mut command, dir, state);
+    command
+}
+
+fn push_dirs(command: &mut String, dir: Option<&Path>, state: Option<&Path>) {
     if let Some(dir) = dir {
         command.push_str(&format!(" --dead-letters {}", typed(dir)));
     }
-    command
+    if let Some(state) = state {
+        let here = std::env::current_dir().unwrap_or_default();
+        command.push_str(&format!(" --state {}", typed(state.strip_prefix(here).unwrap_or(state))));
+    }
+}
+
+/// A directory as letters remember it, wherever the next command is typed.
+pub fn full_path(dir: &Path) -> String {
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()).to_string_lossy().into_owned()
 }
 
 /// A path as a shell takes it.
@@ -300,10 +322,12 @@ mod tests {
             message: "no".into(),
             backtrace: backtrace.map(Into::into),
             attempts: 1,
+            is_cut: false,
         };
         Group {
             stage: "s".into(),
             form: Form::Opaque,
+            header: None,
             rows: Batch::from_values(values, Parts::default(), lineage).expect("a batch"),
             refusals: codes.iter().enumerate().map(refusal).collect(),
         }

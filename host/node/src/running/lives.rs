@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use flow::letters::Letters as _;
+use flow::letters::{Identity, Letters as _};
 use flow::meters::{Meters, StageReport};
 use flow::run::Setbacks;
 use flow::turns::Seat;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::State;
 use super::resuming;
 use crate::exit::Failure;
-use crate::report::{Counted, Tally, Written};
+use crate::report::{Counted, Tally, Written, full_path};
 use crate::wiring::{Wired, epoch_now};
 
 /// A pipeline with all that it takes to open it again.
@@ -42,12 +42,12 @@ impl Lives {
         state: Option<&State>,
         stop: &CancellationToken,
     ) -> Result<(Self, Tally), Failure> {
-        let tally = Counted::new(store.clone(), wired.identity()).tally();
+        let tally = Counted::new(store.clone(), identity(&wired, state)).tally();
         let goes_back = wired.replays();
         let mut setbacks = Setbacks { goes_back, goes_back_to_cut: goes_back, ..Setbacks::default() };
         let mut start = Start::new(wired.name(), state.is_some(), stop);
         let run = loop {
-            let letters = Counted::counting_on(store.clone(), wired.identity(), tally.clone());
+            let letters = Counted::counting_on(store.clone(), identity(&wired, state), tally.clone());
             match life(&wired, letters, state, setbacks.clone(), true).await {
                 Ok(run) => break run,
                 // Something may have been read that cannot be read again.
@@ -120,7 +120,8 @@ impl Lives {
                 }
                 failed.is_cut |= matches!(next, Next::Cut(_));
                 meters.checkpoints.goes_back();
-                let letters = Counted::counting_on(store.clone(), wired.identity(), tally.clone());
+                let letters =
+                    Counted::counting_on(store.clone(), identity(&wired, Some(state)), tally.clone());
                 let setbacks = Setbacks { goes_back: !patience.is_over, ..setbacks.clone() };
                 match life(&wired, letters, Some(state), setbacks, false).await {
                     Ok(run) => break run,
@@ -137,6 +138,11 @@ impl Lives {
             }
         }
     }
+}
+
+/// What dead letters say of what ran, and where it goes on.
+fn identity(wired: &Wired, state: Option<&State>) -> Identity {
+    Identity { state: state.map(|state| full_path(&state.dir)), ..wired.identity() }
 }
 
 /// An end, with the branches that were cut off between its lives.

@@ -1,6 +1,6 @@
 //! Why a manifest cannot go on from a checkpoint: what it has of each stage is held against what the stage is now.
 
-use connect::has_file;
+use connect::{SINKS, has_file};
 use flow::checkpoint::{Change, StageMark, Standing};
 use model::manifest::{Role, Stage, StageRef};
 
@@ -8,15 +8,51 @@ use crate::wiring::Wired;
 
 /// What does not fit, each with what to do about it. `renewed`: sinks that begin a new file.
 pub(super) fn misfits(standing: &Standing, wired: &Wired, renewed: &[String]) -> Vec<String> {
-    let mut misfits = Vec::new();
-    misfits.extend(standing.checkpoint.places.keys().filter_map(|name| source_misfit(standing, wired, name)));
-    misfits.extend(standing.checkpoint.tokens.keys().filter_map(|name| {
-        let is_renewed = renewed.iter().any(|renewed| **renewed == **name);
-        sink_misfit(standing, wired, name, is_renewed)
-    }));
-    let states = standing.states.iter().filter(|(_, size)| size.keys > 0);
+    let sources = standing.checkpoint.places.keys();
+    let mut misfits: Vec<String> = sources.filter_map(|name| source_misfit(standing, wired, name)).collect();
+    misfits.extend(misfits_behind(standing, wired, renewed, |_| true));
+    misfits
+}
+
+/// Those of sinks and of stages with state, where `is_meant` says so by their names.
+pub(crate) fn misfits_behind(
+    standing: &Standing,
+    wired: &Wired,
+    renewed: &[String],
+    is_meant: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let sinks = standing.checkpoint.tokens.iter().filter(|(name, _)| is_meant(name));
+    let mut misfits: Vec<String> = sinks
+        .filter_map(|(name, token)| {
+            let is_renewed = renewed.iter().any(|renewed| **renewed == **name);
+            sink_misfit(standing, wired, name, token, is_renewed)
+        })
+        .collect();
+    let states = standing.states.iter().filter(|(name, size)| size.keys > 0 && is_meant(name));
     misfits.extend(states.filter_map(|(name, size)| state_misfit(standing, wired, name, size.keys)));
     misfits
+}
+
+/// Sinks that are another connector than the one that committed what the checkpoint has, with what that was. What one
+/// has committed says nothing to another.
+pub(super) fn other_connectors(
+    standing: &Standing,
+    wired: &Wired,
+    is_meant: impl Fn(&str) -> bool,
+) -> Vec<(String, String)> {
+    let names = standing.checkpoint.tokens.keys().filter(|name| is_meant(name));
+    let other = |name: &std::sync::Arc<str>| {
+        let (_, stage) = find(wired, name, Role::Sink)?;
+        let was = standing.stages.get(&**name)?;
+        is_other(stage, was).then(|| (name.to_string(), was.uses.clone()))
+    };
+    names.filter_map(other).collect()
+}
+
+/// A component has the name of its file, and may be another version of itself.
+fn is_other(stage: &Stage, was: &StageMark) -> bool {
+    let uses = stage.reference.value.to_string();
+    uses != was.uses && (is_built_in(stage) || SINKS.contains(&was.uses.as_str()))
 }
 
 /// The stage of this name and role, by its index.
@@ -60,7 +96,13 @@ fn source_misfit(standing: &Standing, wired: &Wired, name: &str) -> Option<Strin
 }
 
 /// A sink may change once all that it prepared is committed, but for what its output so far rests on.
-fn sink_misfit(standing: &Standing, wired: &Wired, name: &str, is_renewed: bool) -> Option<String> {
+fn sink_misfit(
+    standing: &Standing,
+    wired: &Wired,
+    name: &str,
+    token: &[u8],
+    is_renewed: bool,
+) -> Option<String> {
     let found = find(wired, name, Role::Sink);
     let Some((index, stage)) = found else {
         return (!standing.is_settled).then(|| {
@@ -71,9 +113,9 @@ fn sink_misfit(standing: &Standing, wired: &Wired, name: &str, is_renewed: bool)
         });
     };
     let was = standing.stages.get(name)?;
-    let uses = stage.reference.value.to_string();
-    if is_built_in(stage) && uses != was.uses {
-        return (!standing.is_settled).then(|| {
+    if is_other(stage, was) {
+        let uses = stage.reference.value.to_string();
+        return (!standing.is_settled && !token.is_empty()).then(|| {
             format!(
                 "sink `{name}` was `{}` and is `{uses}`, and what it has prepared is not committed yet",
                 was.uses

@@ -29,7 +29,9 @@ use crate::terminal;
 use crate::wiring::Policy;
 use crate::words::Words;
 use lives::Lives;
+pub(crate) use misfits::misfits_behind;
 pub use resuming::State;
+pub(crate) use resuming::{cannot_go_on, leave_others};
 use stopping::{Signals, Stop};
 
 /// What `run` is asked for beside its manifests.

@@ -1,21 +1,24 @@
 //! Everything that can be wrong before anything flows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use flow::checkpoint::{CheckpointError, RedbStore};
 use flow::letters::StoreOptions;
 use flow::turns::Turns;
 use model::limits::STOP_OPENING_GRACE;
+use model::manifest::Role;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::lives::{Lives, Start};
+use super::resuming::remembered;
 use super::stopping::Signals;
 use super::{DeadLetters, End, Options, Pipeline, Session, State};
 use crate::exit::{Failure, Result};
@@ -54,6 +57,7 @@ impl Session {
         });
         let Some(wired) = wired? else { return Ok(leave(control, stages)) };
         check_new_files(&wired, options.state.as_ref())?;
+        check_names(&wired, options.state.as_ref())?;
         check_places(&wired)?;
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let stop = CancellationToken::new();
@@ -180,6 +184,48 @@ fn check_new_files(all: &[Wired], state: Option<&State>) -> Result {
         if !writers.contains(stage.as_str()) {
             return Err(Failure::Input(anyhow!(
                 "`--new-file {stage}`: there is no sink `file` of that name; name one that the manifest has"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What is to be forgotten or renamed is there, in a pipeline at least.
+fn check_names(all: &[Wired], state: Option<&State>) -> Result {
+    let Some(state) = state.filter(|state| !state.forgotten.is_empty() || !state.renames.is_empty()) else {
+        return Ok(());
+    };
+    let mut kept = BTreeSet::new();
+    for wired in all {
+        match RedbStore::look(&state.dir.join(wired.name())) {
+            Ok((Some(standing), _)) => kept.extend(remembered(&standing)),
+            Ok((None, _)) | Err(CheckpointError::None { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let of = || match kept.is_empty() {
+        true => format!("there is none yet in {}", state.dir.display()),
+        false => format!("there is one of {}", kept.iter().cloned().collect::<Vec<_>>().join(", ")),
+    };
+    let is_stage = |wired: &Wired, name: &str| {
+        wired.pipeline.index_of(name).is_some_and(|index| {
+            *wired.pipeline.stages[index].role != Role::Transform || wired.keeps_state(index)
+        })
+    };
+    for name in &state.forgotten {
+        if !kept.contains(name) && !all.iter().any(|wired| is_stage(wired, name)) {
+            return Err(Failure::Input(anyhow!(
+                "`--forget {name}`: no checkpoint has anything of a stage `{name}`; {}",
+                of()
+            )));
+        }
+    }
+    for (old, new) in &state.renames {
+        // Whoever says it again says what was done.
+        if !kept.contains(old) && !kept.contains(new) && !kept.is_empty() {
+            return Err(Failure::Input(anyhow!(
+                "`--rename {old}={new}`: no checkpoint has anything of a stage `{old}`; {}",
+                of()
             )));
         }
     }

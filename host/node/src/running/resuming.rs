@@ -1,6 +1,6 @@
 //! Where a pipeline goes on: the checkpoint that stands, and whether this manifest may go on from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use flow::connector::ConnectErrorKind;
 use flow::run::{Checkpoints, Setbacks};
 use model::manifest::Role;
 
-use super::misfits::{begins_anew, misfits};
+use super::misfits::{begins_anew, misfits, other_connectors};
 use crate::exit::{Failure, Result};
 use crate::terminal;
 use crate::wiring::{Wired, epoch_now, spools_in};
@@ -85,9 +85,10 @@ pub(super) fn open(
             if !misfits.is_empty() {
                 return Err(Failure::input(cannot_go_on(wired, standing.checkpoint.number, &dir, &misfits)));
             }
+            let is_left = leave_others(&mut standing, wired, |_| true);
             let begins = begin_files(&mut standing, wired, &state.new_files)?;
             marks = marks_beside(&standing, &marks);
-            let is_changed = begins || !state.renames.is_empty() || !state.forgotten.is_empty();
+            let is_changed = begins || is_left || !state.renames.is_empty() || !state.forgotten.is_empty();
             // A checkpoint of a version without marks has them from now on, also where nothing more is stored.
             if is_changed || standing.stages != marks {
                 standing.stages.clone_from(&marks);
@@ -113,7 +114,23 @@ pub(super) fn open(
     Ok((Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks }, epoch))
 }
 
-fn cannot_go_on(wired: &Wired, number: u64, dir: &Path, misfits: &[String]) -> Words {
+/// Takes out of a checkpoint what sinks have committed that are another connector now, and says so. Whether there was one.
+pub(crate) fn leave_others(standing: &mut Standing, wired: &Wired, is_meant: impl Fn(&str) -> bool) -> bool {
+    let others = other_connectors(standing, wired, is_meant);
+    for (name, was) in &others {
+        standing.checkpoint.tokens.remove(&**name);
+        let is = wired.pipeline.stage(name).map(|stage| stage.reference.value.to_string());
+        terminal::say(format!(
+            "sink `{name}` of `{}` was `{was}` and is `{}`: it begins without what the checkpoint has of it, and what \
+             was written stays where it is",
+            wired.name(),
+            is.unwrap_or_default()
+        ));
+    }
+    !others.is_empty()
+}
+
+pub(crate) fn cannot_go_on(wired: &Wired, number: u64, dir: &Path, misfits: &[String]) -> Words {
     let mut words = Words::from(format!(
         "pipeline `{}` cannot go on from checkpoint {number} in {}:",
         wired.name(),
@@ -158,6 +175,13 @@ fn rename_spool(dir: &Path, old: &str, new: &str) -> Result {
     }
     std::fs::rename(&from, &to)
         .map_err(|error| Failure::Ran(anyhow!("{} cannot be renamed: {error}", from.display())))
+}
+
+/// Names of stages of which a checkpoint has something.
+pub(super) fn remembered(standing: &Standing) -> BTreeSet<String> {
+    let states = standing.states.iter().filter(|(_, size)| size.keys > 0).map(|(name, _)| name.clone());
+    let Checkpoint { places, tokens, .. } = &standing.checkpoint;
+    states.chain(places.keys().chain(tokens.keys()).map(|name| name.to_string())).collect()
 }
 
 fn rename(standing: &mut Standing, old: &str, new: &str) {

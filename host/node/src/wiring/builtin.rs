@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use connect::{PlannedSink, PlannedSource, SetAside, SinkSpec, SourceSpec, SpecError, Wanted};
 use flow::checkpoint::MarkParts;
-use flow::connector::{Committed, ConnectError, ConnectErrorKind, Places, Sink, Source};
+use flow::connector::{Committed, ConnectError, ConnectErrorKind, Decode, Places, Sink, Source};
 use model::diagnostics::Diagnostic;
 use model::limits::RECORD_BYTES_MAX;
 use model::manifest::{Pipeline, Role, Stage};
@@ -197,6 +197,19 @@ impl BuiltIn {
         }
         let wanted = Wanted { columns: work.wanted.clone(), times: work.times };
         planned.open(&wanted, from).map_err(|error| cannot_open(stage, &error))
+    }
+
+    /// What makes records of those that the source has refused; none of one that refuses none.
+    pub(super) fn again(
+        &self,
+        stage: &Stage,
+        work: &SourceWork,
+    ) -> Result<Option<Box<dyn Decode>>, Diagnostic> {
+        let Self::Source { planned, .. } = self else { return Err(not_of(stage)) };
+        let wanted = Wanted { columns: work.wanted.clone(), times: work.times };
+        let planned = planned.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = planned.as_ref().map(|planned| planned.again(&wanted)).transpose();
+        again.map(Option::flatten).map_err(|error| cannot_open(stage, &error))
     }
 
     pub(super) fn open_sink(

@@ -33,7 +33,7 @@ pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
 pub use manifest::{Draft, read};
 pub use meeting::between;
-pub use opening::epoch_now;
+pub use opening::{Behind, epoch_now};
 pub use policy::{Policy, spools_in};
 pub use reach::needs;
 
@@ -161,6 +161,7 @@ impl Wired {
             manifest: self.pipeline.text.name.to_string(),
             revision: Revision::of(&self.pipeline.text.text, named).to_string(),
             components: components.into_iter().collect(),
+            state: None,
         }
     }
 

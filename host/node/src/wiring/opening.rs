@@ -1,7 +1,7 @@
 //! A wired pipeline becomes a job: connectors are opened, and of every component one instance is started, so
 //! that what cannot start is told before anything flows.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use engine::{
     Component, KeyedState, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, SourceSetup, StageSetup,
@@ -10,13 +10,13 @@ use flow::checkpoint::Checkpoint;
 use flow::component::{ComponentSink, ComponentSource};
 use flow::connector::{Committed, Places, PullLimits};
 use flow::letters::{Letters, wall_clock};
-use flow::replay::Fates;
+use flow::replay::{Decoders, Fates};
 use flow::run::Checkpoints;
 use flow::state::{StageState, StateLimits};
 use flow::{CutOff, Job, Part, Rules, Transform};
 use model::diagnostics::Diagnostic;
 use model::fields::FieldSpec;
-use model::manifest::{Role, Stage};
+use model::manifest::{OnFailure, Role, Stage};
 use model::plan::{SinkWork, SourceWork, TransformWork, Work};
 use serde_json::Value;
 
@@ -27,6 +27,19 @@ use crate::report::frames;
 
 /// Why a stage could not be opened, as a problem with its line in the manifest.
 type Opened<T> = std::result::Result<T, Diagnostic>;
+
+/// How records are sent in again.
+pub struct Behind<'a> {
+    /// By stage of the plan: which of them records go through.
+    pub stages: &'a [bool],
+    /// Without it, sinks count and are not opened, and no checkpoint is taken.
+    pub writes: bool,
+    pub epoch: u64,
+    pub fates: &'a Fates,
+    pub letters: Box<dyn Letters>,
+    /// Through which sinks commit, and what stages remember.
+    pub checkpoints: Option<Checkpoints>,
+}
 
 impl Wired {
     /// Opens everything, once. All stages are tried, so that all that cannot be opened is told at once.
@@ -84,25 +97,39 @@ impl Wired {
         }
     }
 
-    /// Opens what records go through that are sent in again: stages for which `is_behind` says so, and no source.
-    /// Without `writes`, sinks count and are not opened.
-    pub async fn open_behind(
-        &self,
-        is_behind: &[bool],
-        writes: bool,
-        epoch: u64,
-        fates: &Fates,
-        letters: Option<Box<dyn Letters>>,
-    ) -> Result<Job> {
+    /// What makes records of those that its sources have refused, by source.
+    pub fn decoders(&self) -> Result<Decoders> {
+        let mut decoders = Decoders::new();
+        for (index, planned) in self.plan.stages.iter().enumerate() {
+            if let (Work::Source(work), Code::BuiltIn(built_in)) = (&planned.work, &self.codes[index]) {
+                let again = built_in.again(&self.pipeline.stages[index], work);
+                let again = again.map_err(|problem| self.pipeline.diagnostics(vec![problem]))?;
+                decoders.extend(again.map(|decoder| (index, Arc::new(Mutex::new(decoder)))));
+            }
+        }
+        Ok(decoders)
+    }
+
+    /// Opens what records go through that are sent in again.
+    pub async fn open_behind(&self, replay: Behind<'_>) -> Result<Job> {
+        let Behind { stages, writes, epoch, fates, letters, mut checkpoints } = replay;
         let mut parts = Vec::with_capacity(self.codes.len());
         let mut problems = Vec::new();
         for (index, planned) in self.plan.stages.iter().enumerate() {
-            if !is_behind[index] {
+            if !stages[index] {
                 parts.push(Part::Absent);
+            } else if planned.role == Role::Source {
+                let record_bytes_max = match &self.codes[index] {
+                    Code::BuiltIn(_) => u64::MAX,
+                    Code::Component(_) => stage_limits(&self.pipeline.stages[index]).record_bytes,
+                };
+                parts.push(Part::Fed { record_bytes_max });
             } else if planned.role == Role::Sink && !writes {
                 parts.push(Part::Sink(fates.sink(&planned.name, None)));
             } else {
-                match self.part(index, epoch, None, self.state(index, None)?).await {
+                let state = self.state(index, checkpoints.as_mut())?;
+                let standing = checkpoints.as_ref().map(|checkpoints| &checkpoints.standing);
+                match self.part(index, epoch, standing, state).await {
                     Ok(Part::Sink(sink)) => parts.push(Part::Sink(fates.sink(&planned.name, Some(sink)))),
                     Ok(part) => parts.push(part),
                     Err(problem) => problems.push(problem),
@@ -112,14 +139,10 @@ impl Wired {
         if !problems.is_empty() {
             return Err(self.pipeline.diagnostics(problems).into());
         }
-        Ok(Job {
-            plan: self.plan.clone(),
-            parts,
-            rules: self.rules(),
-            letters: fates.letters(letters),
-            epoch,
-            checkpoints: None,
-        })
+        // A branch that fails here is not cut: nothing of the replay is closed then, and nothing is committed.
+        let rules = Rules { on_failure: OnFailure::Stop, ..self.rules() };
+        let checkpoints = checkpoints.filter(|_| writes);
+        Ok(Job { plan: self.plan.clone(), parts, rules, letters, epoch, checkpoints })
     }
 
     /// A transform with a state of its own that lasts as long as it does; none for other stages.

@@ -85,7 +85,7 @@ fn kept(scene: &Scene) -> Vec<String> {
     letters.iter().map(|letter| line(offset(letter) as usize)).collect()
 }
 
-const REPLAY: &str = "conveyor dlq replay pipeline.yaml --code branch-cut";
+const REPLAY: &str = "conveyor dlq replay pipeline.yaml --code branch-cut --state state";
 
 /// A pipeline that was killed when letters were durable and the checkpoint behind them was not: their records come again.
 fn killed_behind_the_cut(branch: &Branch) -> (Scene, Vec<String>) {
@@ -121,7 +121,8 @@ fn cut_and_mend(branch: &Branch, is_killed: bool) {
     assert!(!left.is_empty(), "nothing is kept, and {} records were taken", taken.len());
     same([taken, left].concat(), &lines, "what was taken and what was kept");
     same(scene.read("all.txt").lines().map(str::to_owned).collect(), &lines, "the branch beside it");
-    scene.run(&["dlq", "replay", "pipeline.yaml", "--code", "branch-cut"]).code(0);
+    let replay = ["dlq", "replay", "pipeline.yaml", "--code", "branch-cut", "--state", "state"];
+    scene.run(&replay).code(0);
     run(&scene, None).code(0).says(&["0 read"]).says_nothing_of(&["open dead letter"]);
     same((branch.delivered)(&scene), &lines, "what was delivered in the end");
 }
@@ -144,7 +145,7 @@ fn a_full_store_stops_the_pipeline_and_nothing_is_lost() {
     scene.run(&full).code(1).says(&["the dead-letter store cut.dead-letters has"]);
     scene.write("pipeline.yaml", branch.manifest(branch.mended));
     run(&scene, None).code(1).says(&["goes on from checkpoint", "open dead letter"]);
-    scene.run(&["dlq", "replay", "pipeline.yaml"]).code(0);
+    scene.run(&["dlq", "replay", "pipeline.yaml", "--state", "state"]).code(0);
     let delivered: BTreeSet<String> = (branch.delivered)(&scene).into_iter().collect();
     same(delivered.into_iter().collect(), &lines, "what was delivered in the end");
     same((branch.delivered)(&scene), &lines, "and once");

@@ -30,6 +30,7 @@ fn group(number: u64) -> Group {
     Group {
         stage: "picky".into(),
         form: Form::Opaque,
+        header: None,
         rows: Batch::from_values(values, Parts::default(), lineage).expect("a batch"),
         refusals: (0..OF_A_GROUP as u32).map(refusal).collect(),
     }

@@ -62,6 +62,9 @@ impl CsvDecoder {
         let Some(header) = header else { return Ok(false) };
         self.dialect.delimiter = header.delimiter;
         self.lines += header.lines;
+        // Its names are text, or it would not have been read; what else it says is ASCII.
+        let text = String::from_utf8_lossy(rest[..header.bytes].trim_ascii_end());
+        self.header_text = Some(text.into());
         input.consume_to(input.start() + header.bytes);
         let names = header.names.clone();
         self.zeek = Some(header);
@@ -84,6 +87,8 @@ impl CsvDecoder {
             if !is_none {
                 let header = read_header(&self.index, row, input.data(), self.dialect, &self.file)?;
                 self.places = Some(self.place(&header)?);
+                // It is text, or it would not have been read.
+                self.header_text = Some(String::from_utf8_lossy(without_return(raw)).into());
             }
             self.lines += 1 + self.row_ends().count(without_return(raw));
             input.consume_to(end + 1);

@@ -12,9 +12,10 @@ use crate::replaying::{self, Options};
 
 /// Sends entries in again: into the stage that refused them, and through all that is behind it
 ///
-/// The manifest and its components are taken as they are now; sources are not opened. Sinks keep what they
-/// wrote before. What is refused again is a new entry that points at the old one; what went through is closed.
-/// When the replay fails, everything that it sent in stays open, and may come to the sinks a second time.
+/// The manifest and its components are taken as they are now; sources are not opened, and make records of what they
+/// refused as they would now. Sinks keep what they wrote before. What is refused again is a new entry that points at
+/// the old one; what went through is closed. When the replay fails, everything that it sent in stays open, and may
+/// come to the sinks a second time; with --state, nothing of it has been committed.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Replay {
@@ -39,6 +40,9 @@ pub(crate) struct Replay {
     /// Where they are kept; PIPELINE.dead-letters in this directory unless set
     #[arg(long, value_name = "DIR")]
     dead_letters: Option<PathBuf>,
+    /// Go through the checkpoints that `run --state DIR` keeps; needed where a stage keeps state, or a sink commits
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
     /// Put a value into a stage's config
     #[arg(long, value_name = "STAGE.KEY=VALUE")]
     set: Vec<String>,
@@ -59,6 +63,7 @@ impl Replay {
             into: self.into,
             writes: !self.dry_run,
             dead_letters: self.dead_letters,
+            state: self.state,
             sets: self.set,
             builds: self.build,
             data_on_stdout: self.output == Output::Json,

@@ -1,5 +1,7 @@
 //! `conveyor dlq show ID [DIR]`.
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use clap::Args;
 use flow::letters::{Entry, Filter, Outcome};
@@ -49,7 +51,8 @@ impl Show {
         }
         for (entry, outcome) in &found {
             let dir = not_default(&dir, &entry.pipeline);
-            let command = replay_command(&entry.manifest, &entry.stage, entry.entry, dir);
+            let state = entry.state.as_deref().map(Path::new);
+            let command = replay_command(&entry.manifest, &entry.stage, entry.entry, dir, state);
             terminal::print(text(entry, *outcome, &command))?;
         }
         Ok(())
@@ -83,7 +86,8 @@ fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> Words {
     words.push("");
     match entry.record.bytes() {
         Some(bytes) => {
-            words.push(format!("{} bytes:", bytes.len()));
+            let of_more = if entry.cut { ", the beginning of a longer record" } else { "" };
+            words.push(format!("{} bytes{of_more}:", bytes.len()));
             words.push(format!("  {}", excerpt(&bytes, DEAD_LETTER_SHOWN_BYTES)));
         }
         None => words.push("it has no value: a deletion"),
@@ -93,9 +97,13 @@ fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> Words {
         words.push("where the stage was, the innermost first:");
         backtrace.lines().for_each(|line| words.push(line));
     }
-    if outcome.is_none() && entry.stage == origin.source {
+    let is_component = entry.component.is_some() && entry.stage == origin.source;
+    if outcome.is_none() && entry.cut {
         words.push("");
-        words.push("a source refused it: mend the data and run the pipeline again");
+        words.push("it is not whole: raise `record-bytes-max`, and let the source read it again");
+    } else if outcome.is_none() && is_component {
+        words.push("");
+        words.push("a source that is a component refused it: mend the data and run the pipeline again");
     } else if outcome.is_none() {
         words.push("");
         words.push(format!("to send it in again: {command}"));
