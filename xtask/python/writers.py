@@ -56,7 +56,7 @@ CSV = {
     "pyarrow": [Bool(), Int(), Text(), Date()],
     "duckdb": [Bool(), Int(), Float(), Text(), Date(), Timestamp()],
     "polars": [Bool(), Int(), Float(special=False), Text(), Date()],
-    # Before Python 3.13 it puts no quotes around a carriage return, which may then be the end of a row.
+    # Up to Python 3.11.8 and 3.12.2 (gh-67044) it puts no quotes around a carriage return, which may then be the end of a row.
     "pandas": [Bool(), Int(), Text([text for text in TEXTS if "\r" not in text])],
 }
 
