@@ -342,9 +342,10 @@ impl Reading {
 /// Whether what the schema declares was found. `may_come`: a field of JSON may be missing in every sampled row; its type has
 /// to come from somewhere, though.
 fn check_declared(spec: &SourceSpec, found: &[Found], may_come: bool) -> Result<(), String> {
-    let is_found = |name: &str| found.iter().any(|found| found.name == name);
-    let is_missing =
-        |(name, of_type): &&(String, Option<ColumnType>)| (!may_come || of_type.is_none()) && !is_found(name);
+    let names: HashSet<&str> = found.iter().map(|found| found.name.as_str()).collect();
+    let is_missing = |(name, of_type): &&(String, Option<ColumnType>)| {
+        (!may_come || of_type.is_none()) && !names.contains(name.as_str())
+    };
     let Some((column, _)) = spec.schema.iter().find(is_missing) else { return Ok(()) };
     let mut has: Vec<_> = found.iter().take(COLUMNS_NAMED_MAX).map(|found| found.name.clone()).collect();
     if found.len() > has.len() {

@@ -216,15 +216,6 @@ fn thread_time() -> Duration {
 mod tests {
     use super::*;
 
-    /// Works for `turn` between yields until `until`; how long it worked.
-    async fn work_until(turn: Duration, until: Instant) -> Duration {
-        let mut worked = Duration::ZERO;
-        while Instant::now() < until {
-            worked += spin(turn).await;
-        }
-        worked
-    }
-
     async fn spin(turn: Duration) -> Duration {
         let started = thread_time();
         while thread_time() - started < turn {
@@ -259,27 +250,34 @@ mod tests {
         assert!((0.63..0.87).contains(&share), "three times the weight got {share} of the time");
     }
 
-    /// Works for a short time in each millisecond until `until`.
-    async fn work_now_and_then(until: Instant) {
-        while Instant::now() < until {
-            let started = Instant::now();
-            while started.elapsed() < Duration::from_micros(50) {
-                std::hint::spin_loop();
-            }
+    /// Works for a short time in each millisecond, for ever.
+    async fn work_now_and_then() {
+        loop {
+            spin(Duration::from_micros(50)).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
+    }
+
+    /// How often this thread has had nothing to do. That it was put off for others is not counted.
+    fn parked() -> u64 {
+        let status =
+            std::fs::read_to_string("/proc/thread-self/status").expect("the system tells of this thread");
+        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        count.expect("a count of switches").trim().parse().expect("a number")
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipeline_that_works_now_and_then_holds_nobody_up() {
         let turns = Turns::new(1);
-        let until = Instant::now() + Duration::from_millis(400);
         let (light, heavy) = (turns.join(100), turns.join(100));
-        let light = tokio::spawn(light.take_turns(work_now_and_then(until)));
-        let heavy = tokio::spawn(heavy.take_turns(work_until(Duration::from_millis(5), until)));
-        light.await.expect("it ran");
-        let worked = heavy.await.expect("it ran");
-        assert!(worked > Duration::from_millis(200), "it worked for {worked:?} of 400 ms, next to nobody");
+        let light = tokio::spawn(light.take_turns(work_now_and_then()));
+        let before = parked();
+        let heavy = heavy.take_turns(work(Duration::from_millis(5), Duration::from_millis(200)));
+        tokio::spawn(heavy).await.expect("it ran");
+        let parked = parked() - before;
+        light.abort();
+        // Forty turns: were each held up, the thread would have waited as often.
+        assert!(parked < 10, "with work to do, the thread waited {parked} times");
     }
 
     /// The workers of a busy runtime look at timers once in dozens of polls, each as long as a tick of the epoch.
