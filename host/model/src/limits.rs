@@ -367,8 +367,6 @@ pub const STATE_DIRTY_BYTES_MAX: usize = 128 << 20;
 pub const STATE_CACHE_BYTES: usize = 64 << 20;
 /// Pages of the checkpoint store that are kept in memory, for each pipeline; the system keeps more.
 pub const CHECKPOINT_CACHE_BYTES: usize = 64 << 20;
-/// Checksums of pages that were written and wait for a sync to be written as well: a megabyte or so.
-pub const CHECKPOINT_CHECKSUMS_MAX: usize = 16 << 10;
 
 /// A spool on the disk, unless the manifest says otherwise. When it is full the source refuses.
 pub const SPOOL_BYTES: u64 = 1 << 30;

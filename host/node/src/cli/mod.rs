@@ -83,8 +83,8 @@ pub fn main() -> ExitCode {
         }
     };
     logging::start();
-    if let Some(text) = std::env::var_os(flow::fault::VARIABLE)
-        && let Err(error) = flow::fault::arm(&text.to_string_lossy())
+    if let Some(text) = std::env::var_os(disk::fault::VARIABLE)
+        && let Err(error) = disk::fault::arm(&text.to_string_lossy())
     {
         return crate::exit::Failure::input(error).tell();
     }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use disk::fault::POINTS;
 use fastrand::Rng;
-use flow::fault::POINTS;
 
 use super::flights::{MANIFEST, check, end, scene, start};
 use crate::http::IN_THE_SPOOL;

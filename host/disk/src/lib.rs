@@ -11,10 +11,12 @@ use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use model::limits::READ_BYTES;
+pub mod fault;
+pub mod frame;
+pub mod pages;
 
-#[cfg(test)]
-pub(crate) mod failing;
+/// What is copied at a time.
+const COPY_BYTES: usize = 256 << 10;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +61,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Puts the first `bytes` of one file into another at `at`: an error where there are fewer.
     fn copy(&self, from: &Path, bytes: u64, to: &Path, at: u64) -> io::Result<()> {
         let (from, to) = (self.open(from, Mode::Read)?, self.open(to, Mode::Change)?);
-        let mut piece = vec![0; READ_BYTES.min(usize::try_from(bytes).unwrap_or(READ_BYTES))];
+        let mut piece = vec![0; COPY_BYTES.min(usize::try_from(bytes).unwrap_or(COPY_BYTES))];
         let mut done = 0;
         while done < bytes {
-            let some = piece.len().min(usize::try_from(bytes - done).unwrap_or(READ_BYTES));
+            let some = piece.len().min(usize::try_from(bytes - done).unwrap_or(COPY_BYTES));
             read_exact_at(&*from, &mut piece[..some], done)?;
             to.write_at(&piece[..some], at + done)?;
             done += some as u64;
