@@ -1,7 +1,8 @@
 //! Places at which a test has the process die, to show that a crash there loses nothing and repeats nothing.
 //!
 //! Each is where something has just become durable, has just been seen, or is about to. They lie on the way of a
-//! checkpoint, of a start, and of what a spool makes durable at once, never on that of a batch. With
+//! checkpoint, of a start, of what a spool makes durable at once, and of what is pushed to a registry, never on that of a
+//! batch. With
 //! `CONVEYOR_FAULT=NAME@N` the process gets SIGKILL from itself when it comes to the place for the Nth time. With
 //! `NAME@N+MS` the thread that comes there waits for so many milliseconds, so that all others get ahead of it.
 //! Otherwise nothing happens at these places.
@@ -65,7 +66,13 @@ points! {
     SpoolAnswered "spool-answered",
     SegmentBegun "segment-begun",
     SegmentRemoved "segment-removed",
+    ContentSynced "content-synced",
+    ContentNamed "content-named",
+    ContentIndexed "content-indexed",
 }
+
+/// Those that a registry comes to, and no pipeline.
+pub const OF_REGISTRIES: [&str; 3] = ["content-synced", "content-named", "content-indexed"];
 
 /// Where to die, or to wait, and at which time.
 #[derive(Debug)]
@@ -166,5 +173,6 @@ mod tests {
             let found: Fault = format!("{name}@1").parse().expect("a place");
             assert_eq!(found.point, *point);
         }
+        assert!(OF_REGISTRIES.iter().all(|name| POINTS.iter().any(|(known, _)| known == name)));
     }
 }

@@ -41,7 +41,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("quinn", &["wire"]),
     ("openraft", &["control"]),
     ("clap", &["node"]),
-    ("axum", &["node"]),
+    ("axum", &["node", "registry"]),
     ("anyhow", &["node"]),
 ];
 const FREE: &[&str] = &["benches", "tests", "xtask"];
