@@ -19,12 +19,14 @@ pub(super) struct Incoming {
     /// It waits to be told that the body is wanted.
     waits: bool,
     has_ended: bool,
+    /// It broke behind a piece that was given.
+    failure: Option<Refusal>,
 }
 
 impl Incoming {
     pub fn new(body: Body, headers: &HeaderMap) -> Self {
         let bytes = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self { body, bytes, waits: headers.contains_key(EXPECT), has_ended: false }
+        Self { body, bytes, waits: headers.contains_key(EXPECT), has_ended: false, failure: None }
     }
 
     /// Bytes of it, where the client says how many.
@@ -66,33 +68,24 @@ impl Incoming {
         }
     }
 
-    /// The next piece, which is as large as a write should be, or the last. What came before an error is given first.
+    /// The next piece, which is as large as a write should be, or the last. What came before an error is given before it.
     pub async fn piece(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if let Some(refusal) = self.failure.take() {
+            return Err(refusal);
+        }
         let mut piece = BytesMut::new();
         while piece.len() < REGISTRY_PIECE_BYTES {
             match self.frame(REGISTRY_BODY_TIME).await {
                 Ok(Some(data)) => piece.extend_from_slice(&data),
                 Ok(None) => break,
                 Err(refusal) if piece.is_empty() => return Err(refusal),
-                // It comes again at the next call, which is when the piece is where it should be.
-                Err(_) => {
-                    self.failed_behind();
+                Err(refusal) => {
+                    self.failure = Some(refusal);
                     break;
                 }
             }
         }
-        Ok(if piece.is_empty() { self.behind()? } else { Some(piece.freeze()) })
-    }
-
-    fn failed_behind(&mut self) {
-        self.bytes = Some(u64::MAX);
-    }
-
-    fn behind(&self) -> Result<Option<Bytes>, Refusal> {
-        match self.bytes {
-            Some(u64::MAX) => Err(Refusal::new(Code::SizeInvalid, "the body ended before its end")),
-            _ => Ok(None),
-        }
+        Ok((!piece.is_empty()).then(|| piece.freeze()))
     }
 
     /// All of it, where that is no more than `max` bytes.

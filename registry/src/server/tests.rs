@@ -452,3 +452,60 @@ proptest! {
         prop_assert_eq!(names.len(), 3, "{:?}", names);
     }
 }
+
+/// A file of PEM with what a file of the tests has.
+fn pem(dir: &TempDir, name: &str, label: &str) -> std::path::PathBuf {
+    use base64::Engine as _;
+    let der = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests/it/tls").join(name);
+    let digits = base64::engine::general_purpose::STANDARD.encode(std::fs::read(der).expect("a file"));
+    let lines: Vec<&str> =
+        digits.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("digits")).collect();
+    let path = dir.path().join(format!("{name}.pem"));
+    std::fs::write(&path, format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")))
+        .expect("written");
+    path
+}
+
+#[tokio::test]
+async fn it_speaks_tls_and_nothing_else_where_it_has_a_certificate() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let scene = Scene::open();
+    let certificate = pem(&scene.dir, "localhost.der", "CERTIFICATE");
+    let key = pem(&scene.dir, "localhost.key.der", "PRIVATE KEY");
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let other = Tls { certificate: key.clone(), key: certificate.clone() };
+    assert!(matches!(ServerOptions { listen, tls: Some(other) }.bind().await, Err(ListenError::Pem { .. })));
+    let server = ServerOptions { listen, tls: Some(Tls { certificate, key }) }.bind().await.expect("bound");
+    let address = server.address().expect("an address");
+    let stop = tokio_util::sync::CancellationToken::new();
+    let grace = std::time::Duration::from_secs(10);
+    let running = tokio::spawn(server.run(router(scene.registry.clone()), stop.clone(), grace));
+    let mut roots = rustls::RootCertStore::empty();
+    let ca = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tests/it/tls/ca.der");
+    roots.add(std::fs::read(ca).expect("a file").into()).expect("an authority");
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    let stream = tokio::net::TcpStream::connect(address).await.expect("connected");
+    let name = "localhost".try_into().expect("a name");
+    let mut stream =
+        tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("agreed");
+    stream
+        .write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("{}"), "{answer}");
+    // Who does not speak TLS is not answered.
+    let mut plain = tokio::net::TcpStream::connect(address).await.expect("connected");
+    plain.write_all(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("sent");
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    stop.cancel();
+    running.await.expect("it ends");
+}

@@ -166,6 +166,9 @@ impl Index {
         if let Some(why) = self.broke.get() {
             return Err(StoreError::Broke { path: self.path.clone(), why: why.clone() });
         }
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if database.is_none() {
             *database = Some(open(&*self.disk, &self.path, &self.unsynced)?);
@@ -190,10 +193,7 @@ impl Index {
     }
 
     fn read<T>(&self, ask: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        let is_shut = self.database.read().unwrap_or_else(PoisonError::into_inner).is_none();
-        if is_shut {
-            self.ensure_open()?;
-        }
+        self.ensure_open()?;
         self.with(|database| ask(&database.begin_read()?))
     }
 

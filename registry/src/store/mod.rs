@@ -310,8 +310,10 @@ impl Store {
         let applied = self.apply(change);
         drop(placing);
         fault::pass(Point::ContentIndexed);
-        if applied.is_err() {
-            self.discard(&[digest])?;
+        if applied.is_err()
+            && let Err(error) = self.discard(&[digest])
+        {
+            tracing::warn!(%error, "a content that nobody has stays until it is collected");
         }
         applied.map(|_| ())
     }

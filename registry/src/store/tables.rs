@@ -1,6 +1,6 @@
 //! The tables of the index, and what a change does to them. All within one transaction, which is there or is not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use model::ids::{Algorithm, Digest};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -399,7 +399,7 @@ impl<'t> Tables<'t> {
 /// The manifests of a repository, and how they hang together.
 #[derive(Default)]
 struct Graph {
-    manifests: HashMap<Digest, Found>,
+    manifests: BTreeMap<Digest, Found>,
     tagged: HashSet<Digest>,
 }
 
