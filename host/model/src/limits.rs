@@ -448,8 +448,8 @@ pub const REGISTRY_NAME_BYTES_MAX: usize = 255;
 pub const REGISTRY_TAG_BYTES_MAX: usize = 128;
 /// A manifest: what the specification has a registry take at least, and most take at most.
 pub const REGISTRY_MANIFEST_BYTES_MAX: usize = 4 << 20;
-/// Tags that a manifest gets with one request.
-pub const REGISTRY_TAGS_AT_ONCE: usize = 100;
+/// Tags that a manifest gets with one request: the answer names them all in one header, of which some take 8 KiB.
+pub const REGISTRY_TAGS_AT_ONCE: usize = 50;
 /// Entries of one page of a list.
 pub const REGISTRY_PAGE_ENTRIES_MAX: usize = 10_000;
 /// Descriptors of one page of referrers, as JSON; one that is larger is a page of its own.

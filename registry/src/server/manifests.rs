@@ -94,7 +94,11 @@ impl Registry {
         if let Some(subject) = subject {
             set(&mut response, SUBJECT, subject.to_string());
         }
-        named.iter().for_each(|tag| set(&mut response, TAG, tag.as_str()));
+        if !named.is_empty() {
+            // In one line: some clients take no more than 100.
+            let named: Vec<&str> = named.iter().map(Tag::as_str).collect();
+            set(&mut response, TAG, named.join(", "));
+        }
         Ok(response)
     }
 }

@@ -453,6 +453,49 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Chunks in any order: those that follow what there is are kept, whole, and no others.
+    #[test]
+    fn an_upload_has_the_chunks_that_followed_one_another(
+        chunks in prop::collection::vec((0u64..40, 1usize..30, -2i64..3, any::<bool>()), 1..12),
+        is_512 in any::<bool>(),
+    ) {
+        let scene = &*HIT;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let place = scene.ask("POST /v2/chunks/blobs/uploads/", &[], "").await.header(LOCATION).to_owned();
+            let mut model = Vec::new();
+            for (jump, length, off, follows) in chunks {
+                let first = if follows { model.len() as u64 } else { jump };
+                let last = (first as i64 + length as i64 - 1 + off).max(0);
+                let body: Vec<u8> = (0..length).map(|at| (at as u64 + jump) as u8).collect();
+                let range = format!("{first}-{last}");
+                let given = scene.ask(&format!("PATCH {place}"), &[("content-range", &range)], body.clone()).await;
+                let is_next = first == model.len() as u64;
+                let is_right = last - first as i64 + 1 == length as i64;
+                let wanted = match (last as u64 >= first, is_next, is_right) {
+                    (false, _, _) => 400,
+                    (true, false, _) => 416,
+                    (true, true, false) => 400,
+                    (true, true, true) => 202,
+                };
+                assert_eq!(given.status, wanted, "{range} with {length} bytes at {}", model.len());
+                if wanted == 202 {
+                    model.extend(body);
+                }
+                let now = scene.ask(&format!("GET {place}"), &[], "").await;
+                assert_eq!(now.header("range"), crate::range::had(model.len() as u64));
+            }
+            let algorithm = if is_512 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+            let digest = Digest::by(algorithm, &model);
+            assert_eq!(scene.ask(&format!("PUT {place}?digest={digest}"), &[], "").await.status, 201);
+            assert_eq!(scene.ask(&format!("GET /v2/chunks/blobs/{digest}"), &[], "").await.body, model);
+        });
+    }
+}
+
 /// A file of PEM with what a file of the tests has.
 fn pem(dir: &TempDir, name: &str, label: &str) -> std::path::PathBuf {
     use base64::Engine as _;
