@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
-use model::limits::{REGISTRY_BODY_DRAINED_BYTES, REGISTRY_BODY_TIME, REGISTRY_PIECE_BYTES};
+use model::limits::{REGISTRY_BODY_DRAINED_BYTES, REGISTRY_PIECE_BYTES};
 
 use crate::refusal::{Code, Refusal};
 
@@ -21,12 +21,14 @@ pub(super) struct Incoming {
     has_ended: bool,
     /// It broke behind a piece that was given.
     failure: Option<Refusal>,
+    /// How long the next bytes of it may take.
+    time: Duration,
 }
 
 impl Incoming {
-    pub fn new(body: Body, headers: &HeaderMap) -> Self {
+    pub fn new(body: Body, headers: &HeaderMap, time: Duration) -> Self {
         let bytes = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        Self { body, bytes, waits: headers.contains_key(EXPECT), has_ended: false, failure: None }
+        Self { body, bytes, waits: headers.contains_key(EXPECT), has_ended: false, failure: None, time }
     }
 
     /// Bytes of it, where the client says how many.
@@ -75,7 +77,7 @@ impl Incoming {
         }
         let mut piece = BytesMut::new();
         while piece.len() < REGISTRY_PIECE_BYTES {
-            match self.frame(REGISTRY_BODY_TIME).await {
+            match self.frame(self.time).await {
                 Ok(Some(data)) => piece.extend_from_slice(&data),
                 Ok(None) => break,
                 Err(refusal) if piece.is_empty() => return Err(refusal),
@@ -98,7 +100,7 @@ impl Incoming {
             return Err(large());
         }
         let mut whole = BytesMut::new();
-        while let Some(data) = self.frame(REGISTRY_BODY_TIME).await? {
+        while let Some(data) = self.frame(self.time).await? {
             if whole.len() + data.len() > max {
                 return Err(large());
             }

@@ -11,7 +11,7 @@ mod tokens;
 mod uploads;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -43,6 +43,8 @@ pub struct Registry {
     pub url: Option<String>,
     /// Whether clients come by TLS.
     pub is_tls: bool,
+    /// How long the next bytes of a body may take, and one request waits for another to leave its upload.
+    pub body_time: Duration,
 }
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -74,7 +76,7 @@ impl Registry {
         let (head, body) = request.into_parts();
         let (method, path) = (head.method.clone(), head.uri.path().to_owned());
         let is_head = method == Method::HEAD;
-        let mut body = body::Incoming::new(body, &head.headers);
+        let mut body = body::Incoming::new(body, &head.headers, self.body_time);
         let answer = self.serve(head, &mut body).await;
         let mut response = match answer {
             Ok(response) => response,

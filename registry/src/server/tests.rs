@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use http::header::{AUTHORIZATION, CONTENT_RANGE, IF_NONE_MATCH, LINK, RANGE, WWW_AUTHENTICATE};
 use http_body_util::BodyExt as _;
 use model::ids::Algorithm;
+use model::limits::REGISTRY_BODY_TIME;
 use proptest::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,8 +51,14 @@ impl Scene {
     fn with(change: impl FnOnce(&TempDir, &mut Registry)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Arc::new(StoreOptions::new(dir.path()).open().expect("a store"));
-        let mut registry =
-            Registry { store, auth: Auth::default(), is_read_only: false, url: None, is_tls: false };
+        let mut registry = Registry {
+            store,
+            auth: Auth::default(),
+            is_read_only: false,
+            url: None,
+            is_tls: false,
+            body_time: REGISTRY_BODY_TIME,
+        };
         change(&dir, &mut registry);
         Self { dir, registry: Arc::new(registry) }
     }
@@ -276,6 +283,23 @@ async fn what_came_of_a_body_that_broke_is_there_to_be_gone_on_with() {
     assert_eq!(scene.ask(&format!("DELETE {place}"), &[], "").await.status, 204);
     assert_eq!(scene.ask(&format!("PATCH {place}"), &[], "x").await.status, 404);
     assert_eq!(std::fs::read_dir(scene.dir.path().join("content")).expect("a directory").count(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_left_and_may_come_back() {
+    let scene = Scene::with(|_, registry| registry.body_time = Duration::from_millis(50));
+    let place = scene.ask("POST /v2/a/blobs/uploads/", &[], "").await.header(LOCATION).to_owned();
+    let silent = || {
+        let first = futures::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"hello"))]);
+        Body::from_stream(futures::StreamExt::chain(first, futures::stream::pending()))
+    };
+    assert_eq!(scene.ask(&format!("PATCH {place}"), &[], silent()).await.status, 408);
+    assert_eq!(scene.ask(&format!("GET {place}"), &[], "").await.header("range"), "0-4");
+    // While one has it, another is told so; what the first sent is there behind it.
+    let line = format!("PATCH {place}");
+    let (one, other) = tokio::join!(scene.ask(&line, &[], silent()), scene.ask(&line, &[], "!"));
+    assert!(one.status == 408 && [202, 409].contains(&other.status), "{} {}", one.status, other.status);
+    assert_eq!(scene.ask("PUT /v2/a/manifests/t", &[], silent()).await.status, 408);
 }
 
 #[tokio::test]

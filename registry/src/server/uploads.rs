@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::header::{CONTENT_RANGE, LOCATION, RANGE};
 use http::{Method, StatusCode};
 use model::ids::{Algorithm, Digest};
-use model::limits::{REGISTRY_BODY_TIME, REGISTRY_HOLDERS_TRIED, REGISTRY_PIECE_BYTES};
+use model::limits::{REGISTRY_HOLDERS_TRIED, REGISTRY_PIECE_BYTES};
 use tokio::sync::OwnedMutexGuard;
 
 use super::body::Incoming;
@@ -107,7 +107,7 @@ impl Registry {
         let (store, repository) = (self.store.clone(), asked.repository.clone());
         let upload = blocking(move || store.upload(&repository, id)).await?;
         // Somebody may be at it whose connection is gone and who has not noticed yet.
-        let held = tokio::time::timeout(REGISTRY_BODY_TIME, upload.lock_owned()).await.map_err(|_| {
+        let held = tokio::time::timeout(self.body_time, upload.lock_owned()).await.map_err(|_| {
             let message = "another request goes on with this upload";
             Refusal::new(Code::BlobUploadInvalid, message).status(StatusCode::CONFLICT)
         })?;

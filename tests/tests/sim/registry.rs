@@ -210,8 +210,6 @@ fn life(seed: u64, disk: &SimDisk, random: &mut Rng, given: &mut Given) -> Resul
                 // Somebody makes room, and it goes on.
                 disk.set_room(None, true);
             }
-            // What a collection took before it was named.
-            Err(StoreError::Refused(Refused::Lacks { .. } | Refused::UploadUnknown)) => {}
             Err(error) => panic!("seed {seed}: {error}"),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
-use model::limits::{REGISTRY_GRACE, STOP_GRACE};
+use model::limits::{REGISTRY_BODY_TIME, REGISTRY_GRACE, STOP_GRACE};
 use registry::auth::{Access, Auth, Challenge, Keys, Passwords, Tokens};
 use registry::server::{Registry, ServerOptions, Tls, listen_admin, router};
 use registry::store::{Rules, Store, StoreOptions};
@@ -135,7 +135,14 @@ impl Serve {
         let store = Arc::new(options.open().map_err(failure)?);
         let auth = self.auth(&self.data)?;
         let (is_read_only, url) = (self.read_only, self.url.clone());
-        let registry = Arc::new(Registry { store: store.clone(), auth, is_read_only, url, is_tls });
+        let registry = Arc::new(Registry {
+            store: store.clone(),
+            auth,
+            is_read_only,
+            url,
+            is_tls,
+            body_time: REGISTRY_BODY_TIME,
+        });
         let address = server.address().map_err(Failure::ran)?;
         let scheme = if is_tls { "https" } else { "http" };
         terminal::say(format!("{scheme}://{address}/v2/ serves {}", self.data.display()));
