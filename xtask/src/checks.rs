@@ -9,13 +9,14 @@ use anyhow::{Result, bail};
 use crate::places::Places;
 use crate::setup::rust::cargo;
 use crate::test_counts::Counts;
-use crate::{demo, formats, guests, setup, step, tidy};
+use crate::{conformance, demo, formats, guests, setup, step, tidy};
 
 pub fn test(places: &Places) -> Result<()> {
     let start = Instant::now();
     setup::host()?;
     setup::clock();
     setup::metrics(places);
+    setup::debian::ensure("documents", &["curl"])?;
     for (name, workspace) in [("the host", &places.root), ("guests", &places.guests_source())] {
         step::run(
             &format!("format of {name} (mend it by `cargo xtask fmt`)"),
@@ -25,6 +26,7 @@ pub fn test(places: &Places) -> Result<()> {
     tidy::run(places)?;
     let components = guests::build(places)?;
     let data = setup::data(places)?;
+    let suite = setup::go::ensure(places, setup::go::CONFORMANCE)?;
     format_of_go(places)?;
     step::run(
         "lints of the host",
@@ -55,7 +57,8 @@ pub fn test(places: &Places) -> Result<()> {
         at(&places.root, places)
             .args(["test", "--release", "--workspace", "--no-fail-fast"])
             .env(guests::DIRECTORY, &components)
-            .env(demo::DATA, &data),
+            .env(demo::DATA, &data)
+            .env(conformance::PROGRAM, &suite),
         |line| counts.add(line),
     )?;
     formats::short(places, &conveyor)?;

@@ -2,6 +2,7 @@
 //! step, and ends with an exit code other than 0 at the first step that fails.
 
 mod checks;
+mod conformance;
 mod damage;
 mod demo;
 mod faults;
@@ -28,6 +29,7 @@ cargo xtask VERB
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
   faults   200 kills, 50 power cuts, a full disk, and a slow reader, against the binary; `faults commits`: 10,000 short
            runs beside busy cores, with a sink that commits and with one that does not
+  conformance  every kind of run of the OCI conformance suite against the registry; `test` has one
   formats  files of pyarrow, DuckDB, Polars, fastparquet and others through the binary, compared by value: --files COUNT
            of each format, of --seed N
   damage   files that Conveyor keeps, damaged at random: --count COUNT times each, from --seed N on
@@ -93,6 +95,7 @@ fn read(verb: &str, rest: &[String]) -> anyhow::Result<Verb> {
             let asked = sim::Asked::read(rest)?;
             return Ok(Box::new(move |places| sim::run(places, &asked)));
         }
+        "conformance" => Box::new(conformance::run),
         "demo" => Box::new(demo::run),
         "install" => Box::new(install::run),
         "test" => Box::new(checks::test),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::FieldRef;
+use disk::{Disk, SystemDisk};
 use flow::checkpoint::{MarkPart, MarkParts};
 use flow::connector::{Committed, ConnectError, Sink};
-use flow::disk::{Disk, SystemDisk};
 use model::convert::JsonWriter;
 use model::plan::places::{Access, Place};
 use model::plan::{Form, Stream};

@@ -34,9 +34,9 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use disk::{Disk, SystemDisk};
 use flow::checkpoint::MarkParts;
 use flow::connector::{Committed, ConnectError, Decode, Places, Sink, Source};
-use flow::disk::{Disk, SystemDisk};
 use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::places::{Access, End, Place};
 use model::plan::{Form, Stream};

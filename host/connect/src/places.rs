@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use disk::dir_of;
 use flow::connector::ConnectError;
-use flow::disk::dir_of;
 use model::limits::{GLOB_FILES_MAX, LINKS_MAX};
 use model::plan::places::{Name, PathPattern, Place};
 

@@ -23,7 +23,7 @@ mod state;
 
 pub use access::{Access, AccessOptions, Network, OpenDir, Resolver, Resolving, Secret};
 pub use compile::{
-    CompileBounds, CompileStageError, Compiler, Component, ConfigProblem, Digest, compile_stage, componentize,
+    CompileBounds, CompileStageError, Compiler, Component, ConfigProblem, compile_stage, componentize,
 };
 pub use data::Call;
 pub use engine::{Engine, EngineOptions};

@@ -9,12 +9,12 @@ mod chain;
 pub mod checkpoint;
 pub mod component;
 pub mod connector;
-pub mod disk;
 mod edge;
 pub mod error;
-pub mod fault;
+#[cfg(test)]
+mod failing;
+mod fault;
 mod feed;
-mod frame;
 pub mod letters;
 pub mod meters;
 pub mod pacing;

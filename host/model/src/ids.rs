@@ -1,11 +1,14 @@
-//! Names and numbers that identify things, as types that cannot be mixed up.
+//! Names and numbers that identify things, as types that cannot be mixed up: records, what ran, and content by its digest.
 //!
 //! Record ids follow the delivery contract: a source record is named for ever by
 //! `(pipeline, source, split, offset)`, a made record by its parent, the stage, the port and its index
 //! among the records made from that parent. Nothing here is computed unless somebody asks for an id.
 
+mod digest;
+
 use std::fmt;
 
+pub use digest::{Algorithm, Digest, DigestError, Digester};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Names one record for ever: 128 bits of xxh3 over what made it.

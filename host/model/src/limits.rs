@@ -367,8 +367,6 @@ pub const STATE_DIRTY_BYTES_MAX: usize = 128 << 20;
 pub const STATE_CACHE_BYTES: usize = 64 << 20;
 /// Pages of the checkpoint store that are kept in memory, for each pipeline; the system keeps more.
 pub const CHECKPOINT_CACHE_BYTES: usize = 64 << 20;
-/// Checksums of pages that were written and wait for a sync to be written as well: a megabyte or so.
-pub const CHECKPOINT_CHECKSUMS_MAX: usize = 16 << 10;
 
 /// A spool on the disk, unless the manifest says otherwise. When it is full the source refuses.
 pub const SPOOL_BYTES: u64 = 1 << 30;
@@ -443,3 +441,74 @@ pub const HTTP_SENDERS_MAX: usize = 64;
 pub const HTTP_ANSWER_READ_BYTES: usize = 64 << 10;
 /// What is kept of an answer, to be told.
 pub const HTTP_ANSWER_SHOWN_BYTES: usize = 1 << 10;
+
+/// The name of a repository, as other registries have it.
+pub const REGISTRY_NAME_BYTES_MAX: usize = 255;
+/// A tag: the grammar of the specification.
+pub const REGISTRY_TAG_BYTES_MAX: usize = 128;
+/// A manifest: what the specification has a registry take at least, and most take at most.
+pub const REGISTRY_MANIFEST_BYTES_MAX: usize = 4 << 20;
+/// Tags that a manifest gets with one request: the answer names them all in one header, of which some take 8 KiB.
+pub const REGISTRY_TAGS_AT_ONCE: usize = 50;
+/// Entries of one page of a list.
+pub const REGISTRY_PAGE_ENTRIES_MAX: usize = 10_000;
+/// Descriptors of one page of referrers, as JSON; one that is larger is a page of its own.
+pub const REGISTRY_REFERRERS_BYTES_MAX: usize = 4 << 20;
+/// What is read, hashed and written of a content at a time, for each request.
+pub const REGISTRY_PIECE_BYTES: usize = 256 << 10;
+/// Pages of the index that are kept in memory; the system keeps more.
+pub const REGISTRY_CACHE_BYTES: usize = 16 << 20;
+/// Changes of the index that share one commit.
+pub const REGISTRY_CHANGES_MAX: usize = 256;
+/// Uploads that a process knows; others are found by their files.
+pub const REGISTRY_UPLOADS_MAX: usize = 4096;
+/// How long an upload may lie there untouched before it is collected.
+pub const REGISTRY_UPLOAD_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Contents that were read and right a short while ago, and are given without being computed again.
+pub const REGISTRY_VERIFIED_MAX: usize = 16 << 10;
+/// How long that is.
+pub const REGISTRY_VERIFIED_TIME: Duration = Duration::from_secs(600);
+/// Blobs of which it is remembered that somebody asked for them, so that they are not collected before they are named:
+/// twice as many at most.
+pub const REGISTRY_RECENT_MAX: usize = 16 << 10;
+/// How young what nothing names has to be for garbage collection to leave it, unless `--grace` says otherwise: a push
+/// takes less.
+pub const REGISTRY_GRACE: Duration = Duration::from_secs(60 * 60);
+/// Repositories, or contents, that are walked over within one look at the index.
+pub const REGISTRY_WALKED_AT_ONCE: usize = 256;
+/// Contents that are removed while pushes wait.
+pub const REGISTRY_DISCARDED_AT_ONCE: usize = 64;
+/// What is wrong, in lines: the first of them.
+pub const REGISTRY_PROBLEMS_MAX: usize = 1000;
+/// Repositories that are looked through for a blob that is to be mounted from anywhere.
+pub const REGISTRY_HOLDERS_TRIED: usize = 100;
+/// Connections that are kept.
+pub const REGISTRY_CONNECTIONS: usize = 1024;
+/// The head of a request: scopes and tokens make it long.
+pub const REGISTRY_HEAD_BYTES_MAX: usize = 64 << 10;
+/// How long a head may take to come in, and how long a connection may be silent.
+pub const REGISTRY_HEAD_TIME: Duration = Duration::from_secs(60);
+/// How long the next bytes of a body may take.
+pub const REGISTRY_BODY_TIME: Duration = Duration::from_secs(30);
+/// What is read of a body that nobody wants, so that its client comes to the answer.
+pub const REGISTRY_BODY_DRAINED_BYTES: usize = 1 << 20;
+/// A form that asks for a token.
+pub const REGISTRY_FORM_BYTES_MAX: usize = 64 << 10;
+/// Scopes that a token is asked for at once.
+pub const REGISTRY_SCOPES_MAX: usize = 100;
+/// A token that somebody shows.
+pub const REGISTRY_TOKEN_BYTES_MAX: usize = 32 << 10;
+/// How long a token lets somebody in.
+pub const REGISTRY_TOKEN_TIME: Duration = Duration::from_secs(300);
+/// How long a token gets somebody others.
+pub const REGISTRY_REFRESH_TIME: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Passwords that are checked at once: each takes a core for a tenth of a second.
+pub const REGISTRY_PASSWORDS_CHECKED: usize = 2;
+/// Passwords that wait for that, or are in it. Beyond it is a 429.
+pub const REGISTRY_PASSWORDS_WAITING: usize = 128;
+/// Passwords that were right a short while ago, and are not computed again.
+pub const REGISTRY_PASSWORDS_REMEMBERED: usize = 1024;
+/// How long that is.
+pub const REGISTRY_PASSWORD_TIME: Duration = Duration::from_secs(600);
+/// What a registry that runs is asked over its socket, and what it tells.
+pub const REGISTRY_ADMIN_BYTES_MAX: u64 = 1 << 20;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::{CompileBounds, Compiler, Digest, Engine, EngineOptions, LoadError};
+use engine::{CompileBounds, Compiler, Engine, EngineOptions, LoadError};
+use model::ids::Digest;
 
 use crate::places;
 use crate::scene::{Ran, Scene};

@@ -5,10 +5,24 @@ use snapbox::data::Data;
 
 use crate::scene::Scene;
 
-const VERBS: [&str; 11] =
-    ["new", "build", "inspect", "validate", "graph", "run", "test", "dlq", "replay", "doctor", "completions"];
+const VERBS: [&str; 12] = [
+    "new",
+    "build",
+    "inspect",
+    "validate",
+    "graph",
+    "run",
+    "test",
+    "dlq",
+    "replay",
+    "registry",
+    "doctor",
+    "completions",
+];
 
 const OF_DLQ: [&str; 5] = ["list", "show", "replay", "export", "purge"];
+
+const OF_REGISTRY: [&str; 3] = ["serve", "gc", "fsck"];
 
 #[track_caller]
 fn is_as_in(snapshot: &str, text: &str) {
@@ -28,6 +42,10 @@ fn the_help_of_every_verb() {
     for verb in OF_DLQ {
         let ran = scene.run(&["dlq", verb, "--help"]).code(0);
         is_as_in(&format!("help-dlq-{verb}.txt"), &ran.stdout);
+    }
+    for verb in OF_REGISTRY {
+        let ran = scene.run(&["registry", verb, "--help"]).code(0);
+        is_as_in(&format!("help-registry-{verb}.txt"), &ran.stdout);
     }
 }
 

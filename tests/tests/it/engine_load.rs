@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::BinaryArray;
-use engine::{Access, Call, CallError, Digest, Engine, EngineOptions, Failure, StageLimits};
+use engine::{Access, Call, CallError, Engine, EngineOptions, Failure, StageLimits};
 use model::batch::Column;
+use model::ids::Digest;
 use model::stage::{StageKind, StagePlan};
 use serde_json::json;
 

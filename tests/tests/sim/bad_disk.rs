@@ -5,7 +5,7 @@ use std::io::Result;
 use std::path::Path;
 use std::sync::Arc;
 
-use flow::disk::{Disk, DiskFile, Lock, Mode, Stat};
+use disk::{Disk, DiskFile, Lock, Mode, Stat};
 
 use super::disk::SimDisk;
 

@@ -6,9 +6,9 @@
 use std::io::Error;
 use std::path::Path;
 
+use disk::pages::{OpenError, Pages};
+use disk::{Disk, Mode};
 use fastrand::Rng;
-use flow::checkpoint::pages::{OpenError, Pages};
-use flow::disk::{Disk, Mode};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 use super::disk::{Crash, SimDisk};

@@ -8,8 +8,8 @@ use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use disk::{Disk, DiskFile, Lock, Mode, Stat, dir_of};
 use fastrand::Rng;
-use flow::disk::{Disk, DiskFile, Lock, Mode, Stat, dir_of};
 
 /// What happened to what was on its way to the disk.
 #[derive(Clone, Copy, Debug, Default)]

@@ -225,7 +225,7 @@ impl<'w> Life<'w> {
         if world.has(Bug::PartUnlinkedBeforeCommit) {
             let dir = directory(&node.name);
             for name in disk.names(&dir).iter().filter(|name| name.ends_with(".part")) {
-                let removed = flow::disk::Disk::remove(&disk, &dir.join(name));
+                let removed = disk::Disk::remove(&disk, &dir.join(name));
                 world.done(removed)?;
             }
         }

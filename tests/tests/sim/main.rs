@@ -19,6 +19,7 @@ mod letters;
 mod life;
 mod places;
 mod record;
+mod registry;
 mod seeds;
 mod spool;
 mod store;

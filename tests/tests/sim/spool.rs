@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flow::disk::Disk;
+use disk::Disk;
 use flow::spool::{Group, Log, NotTaken, Records, SpoolError, SpoolOptions, Tail};
 
 use super::bad_disk::{BadDisk, Fault};

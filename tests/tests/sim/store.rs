@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use disk::{Disk, DiskFile, Mode};
 use flow::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Stored};
 use flow::connector::Places;
-use flow::disk::{Disk, DiskFile, Mode};
 use serde::{Deserialize, Serialize};
 
 use super::disk::SimDisk;
@@ -103,7 +103,7 @@ fn unframe(bytes: &[u8]) -> Option<&[u8]> {
 
 fn read(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; file.bytes()? as usize];
-    flow::disk::read_exact_at(file, &mut bytes, 0)?;
+    disk::read_exact_at(file, &mut bytes, 0)?;
     Ok(bytes)
 }
 

@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn every_purpose_that_is_asked_for_has_packages() {
-        for purpose in ["linker", "clock", "promtool", "python", "wasm"] {
+        for purpose in ["linker", "clock", "documents", "promtool", "python", "wasm"] {
             assert!(!packages(PINS, purpose).is_empty(), "{purpose}");
         }
     }

@@ -2,6 +2,7 @@
 //! `xtask/pins/` and nowhere else. What is there already costs no time and no network.
 
 pub mod debian;
+pub mod go;
 pub mod npm;
 pub mod promtool;
 pub mod pypi;
@@ -27,6 +28,7 @@ pub fn everything(places: &Places) -> Result<()> {
     clock();
     metrics(places);
     toolchains(places)?;
+    go::ensure(places, go::CONFORMANCE)?;
     data(places).map(|_| ())
 }
 

@@ -10,14 +10,15 @@ use super::Finding;
 /// Each crate of the host with those below it that it may know. A crate that is not here has no place yet.
 const LADDER: &[(&str, &[&str])] = &[
     ("calendar", &[]),
+    ("disk", &[]),
     ("model", &["calendar"]),
     ("engine", &["model"]),
     ("wire", &["model"]),
-    ("control", &["model"]),
-    ("registry", &["model"]),
-    ("flow", &["model", "engine", "wire"]),
-    ("connect", &["model", "flow"]),
-    ("node", &["model", "engine", "wire", "control", "registry", "flow", "connect"]),
+    ("control", &["model", "disk"]),
+    ("registry", &["model", "disk"]),
+    ("flow", &["model", "disk", "engine", "wire"]),
+    ("connect", &["model", "disk", "flow"]),
+    ("node", &["model", "disk", "engine", "wire", "control", "registry", "flow", "connect"]),
     // What it derives is tried on the SDK that it is for.
     ("conveyor-sdk-macros", &["conveyor-sdk"]),
     ("conveyor-sdk", &["conveyor-sdk-macros"]),
@@ -28,10 +29,10 @@ const LADDER: &[(&str, &[&str])] = &[
 
 /// All but the binary, which tests run as a program.
 const TESTED: &[&str] =
-    &["model", "engine", "wire", "control", "registry", "flow", "connect", "conveyor-sdk"];
+    &["model", "disk", "engine", "wire", "control", "registry", "flow", "connect", "conveyor-sdk"];
 /// The binary's wiring too: what is measured is what `conveyor run` does.
 const MEASURED: &[&str] =
-    &["model", "engine", "wire", "control", "registry", "flow", "connect", "conveyor-sdk", "node"];
+    &["model", "disk", "engine", "wire", "control", "registry", "flow", "connect", "conveyor-sdk", "node"];
 
 /// Libraries that the architecture gives to few crates. What tests and measures may use any.
 const ONLY: &[(&str, &[&str])] = &[
@@ -40,7 +41,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("quinn", &["wire"]),
     ("openraft", &["control"]),
     ("clap", &["node"]),
-    ("axum", &["node"]),
+    ("axum", &["node", "registry"]),
     ("anyhow", &["node"]),
 ];
 const FREE: &[&str] = &["benches", "tests", "xtask"];

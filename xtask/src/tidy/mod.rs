@@ -58,7 +58,7 @@ pub fn run(places: &Places) -> Result<()> {
 }
 
 /// What the clone has at its root.
-const ROOT: [&str; 23] = [
+const ROOT: [&str; 24] = [
     ".cargo",
     ".ci",
     ".gitignore",
@@ -77,6 +77,7 @@ const ROOT: [&str; 23] = [
     "findings",
     "guests",
     "host",
+    "registry",
     "rustfmt.toml",
     "sdk-rust",
     "tests",

@@ -7,8 +7,8 @@ use arrow::array::{
 };
 use arrow::buffer::{Buffer, OffsetBuffer};
 use async_trait::async_trait;
+use disk::is_full;
 use flow::connector::{ConnectError, ConnectErrorKind, Figures, Places, PullLimits, Pulled, Source};
-use flow::disk::is_full;
 use flow::spool::{Chunk, Reader, SpoolError};
 use model::batch::{Column, Parts};
 use model::lineage::Offsets;

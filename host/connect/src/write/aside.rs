@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use disk::Disk;
 use flow::connector::{Committed, ConnectError};
-use flow::disk::Disk;
 
 use super::durable::{directory_of, resolved};
 use super::file::{Delivery, FileOptions, IfExists, failed};

@@ -1,12 +1,12 @@
 //! The steps by which a file becomes durable and gets its name, each of them one thing that a crash may come before
-//! or after. They go through [`flow::disk::Disk`], so that a simulated disk can be beneath them.
+//! or after. They go through [`disk::Disk`], so that a simulated disk can be beneath them.
 
 use std::io::{ErrorKind, Read, Result};
 use std::path::{Path, PathBuf};
 
-pub(super) use flow::disk::dir_of as directory_of;
-use flow::disk::{Disk, DiskFile, Mode, read_exact_at};
-use flow::fault::{self, Point};
+pub(super) use disk::dir_of as directory_of;
+use disk::fault::{self, Point};
+use disk::{Disk, DiskFile, Mode, read_exact_at};
 use model::limits::{LINKS_MAX, READ_BYTES};
 
 use super::packed::Packing;

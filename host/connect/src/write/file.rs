@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use disk::fault::{self, Point};
+use disk::{Disk, Stat, SystemDisk, is_full, make_dirs};
 use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind};
-use flow::disk::{Disk, Stat, SystemDisk, is_full, make_dirs};
-use flow::fault::{self, Point};
 use memchr::memrchr;
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -9,9 +9,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use disk::fault::{self, Point};
+use disk::{Disk, DiskFile, Mode};
 use flow::connector::{Barrier, Committed, ConnectError};
-use flow::disk::{Disk, DiskFile, Mode};
-use flow::fault::{self, Point};
 use model::plan::places::Name;
 
 use super::durable::{

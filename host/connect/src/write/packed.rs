@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
+use disk::DiskFile;
 use flate2::write::GzEncoder;
-use flow::disk::DiskFile;
 use model::limits::PARQUET_GROUP_BYTES_MAX;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flow::disk::{Disk, dir_of};
+use disk::{Disk, dir_of};
 use model::convert::times::write_timestamp;
 use model::plan::places::Name;
 
@@ -124,7 +124,7 @@ pub(super) fn name_end(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use flow::disk::SystemDisk;
+    use disk::SystemDisk;
 
     use super::*;
 

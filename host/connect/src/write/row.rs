@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use disk::fault::{self, Point};
+use disk::{Disk, DiskFile, Mode};
 use flow::connector::{Barrier, Committed, ConnectError};
-use flow::disk::{Disk, DiskFile, Mode};
-use flow::fault::{self, Point};
 
 use super::durable::{check_writable, checksum, directory_of, length, open_cut, remove_leftovers};
 use super::file::{FileOptions, IfExists, failed};

@@ -11,15 +11,16 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use model::ids::Digest;
 use model::stage::About;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::Component;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::child;
 use super::debug::{Index, Kept, Symbols};
 use super::fit::Names;
 use super::translate::Translated;
-use super::{Digest, child};
 
 /// The shape of the JSON file; another one is as good as none.
 const FORMAT: u32 = 3;

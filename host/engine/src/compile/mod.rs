@@ -10,12 +10,11 @@ mod schema;
 mod translate;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use model::ids::Digest;
 use model::limits;
 use model::stage::{About, StageKind};
-use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
@@ -44,33 +43,6 @@ pub(crate) use fit::{
     PullTable, Schema, Signature, Splits, Write, WriteTable,
 };
 
-/// The SHA-256 of a component's bytes as they were given: before a core module is wrapped.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-
-    pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// As OCI writes it: `sha256:` and the hex.
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", self.hex())
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// A component that is a stage. Cheap to clone.
 #[derive(Clone)]
 pub struct Component {
@@ -79,6 +51,7 @@ pub struct Component {
 
 pub(crate) struct Inner {
     pub compiled: Compiled,
+    /// Of its bytes as they were given: before a core module is wrapped.
     digest: Digest,
     about: About,
     schema: ConfigSchema,

@@ -8,13 +8,14 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use disk::DiskFile as _;
+use disk::pages::{Damage, Overlay, Pages, is_plain};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::CheckpointError;
-use super::kept::{Kept, io};
-use super::pages::{Damage, Overlay, Pages, is_plain, takeover};
-use crate::disk::DiskFile as _;
+use super::kept::{Kept, io, unopened};
+use super::takeover;
 
 /// Of the name that a file has while it is being made.
 const MAKING: &str = "making";
@@ -36,7 +37,7 @@ pub(super) fn open_or_make(path: &Path) -> Result<Kept, CheckpointError> {
             None => make(path)?,
             Some(file) if is_plain_file(path, &file)? => take_over(path, &file)?,
             Some(file) => {
-                let pages = Pages::open(Box::new(file)).map_err(|error| error.of(path))?;
+                let pages = Pages::open(Box::new(file)).map_err(|error| unopened(path, error))?;
                 return Kept::open(path, pages.damage(), |options| options.create_with_backend(pages));
             }
         }
@@ -52,7 +53,7 @@ pub(super) fn look(path: &Path) -> Result<Option<Kept>, CheckpointError> {
         let above = takeover::above(Box::new(file)).map_err(|error| io(path, error))?;
         return Kept::open(path, Damage::default(), |options| takeover::checked(options, above)).map(Some);
     }
-    let pages = Pages::open(Box::new(file)).map_err(|error| error.of(path))?;
+    let pages = Pages::open(Box::new(file)).map_err(|error| unopened(path, error))?;
     let damage = pages.damage();
     let above = Overlay::over(pages).map_err(|error| io(path, error))?;
     Kept::open(path, damage, |options| options.create_with_backend(above)).map(Some)

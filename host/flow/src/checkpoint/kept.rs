@@ -9,13 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use disk::frame::HeadError;
+use disk::is_full;
+use disk::pages::{Damage, OpenError};
 use model::limits::CHECKPOINT_CACHE_BYTES;
 use redb::{Builder, Database, DatabaseError, Error};
 
 use super::CheckpointError;
-use super::pages::{Damage, OpenError};
-use crate::disk::is_full;
-use crate::frame::HeadError;
 
 pub(super) struct Kept {
     path: PathBuf,
@@ -119,13 +119,11 @@ pub(super) fn failed(path: &Path, damage: &Damage, error: Error) -> CheckpointEr
     }
 }
 
-impl OpenError {
-    pub(super) fn of(self, path: &Path) -> CheckpointError {
-        match self {
-            Self::Head(HeadError::Damaged) => damaged(path, HeadError::Damaged),
-            Self::Head(error) => CheckpointError::Foreign { path: path.to_owned(), why: error.to_string() },
-            Self::Io(error) => io(path, error),
-        }
+pub(super) fn unopened(path: &Path, error: OpenError) -> CheckpointError {
+    match error {
+        OpenError::Head(HeadError::Damaged) => damaged(path, HeadError::Damaged),
+        OpenError::Head(error) => CheckpointError::Foreign { path: path.to_owned(), why: error.to_string() },
+        OpenError::Io(error) => io(path, error),
     }
 }
 

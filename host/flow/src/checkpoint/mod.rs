@@ -13,10 +13,10 @@ mod file;
 mod keeper;
 mod kept;
 mod mark;
-pub mod pages;
 mod participant;
 mod state_tables;
 mod store;
+mod takeover;
 mod watch;
 
 use std::collections::BTreeMap;

@@ -21,10 +21,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::error::ArrowError;
+use disk::is_full;
 use model::batch::Batch;
 use model::outcome::Rejection;
-
-use crate::disk::is_full;
 
 pub use entry::{Form, Identity};
 pub use kept::Kept;

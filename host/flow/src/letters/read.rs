@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use disk::{Disk, SystemDisk};
 use model::ids::RecordId;
 
 use super::LettersError;
@@ -11,7 +12,6 @@ use super::entry::Head;
 use super::kept::Kept;
 use super::mark::{Marks, Outcome, Range};
 use super::segment::{self, Damage, Segment};
-use crate::disk::{Disk, SystemDisk};
 
 /// What a store holds, frame by frame, and what became of it.
 #[derive(Debug)]

@@ -17,17 +17,17 @@ use std::fmt;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use disk::frame::{self, HeadError, parse_head};
+use disk::{Disk, DiskFile, Mode};
 use model::limits::{DEAD_LETTER_FRAME_BYTES_MAX, READ_BYTES};
 
 use super::LettersError;
 use super::entry::{self, Head};
-use crate::disk::{Disk, DiskFile, Mode};
-use crate::frame::{self, HeadError, parse_head};
 
 const MAGIC: &[u8; 8] = b"conv-dlq";
 const VERSION: u32 = 1;
 pub(super) const FILE_HEAD_BYTES: u64 = 24;
-pub(super) use crate::frame::FRAME_HEAD_BYTES;
+pub(super) use disk::frame::FRAME_HEAD_BYTES;
 const EXTENSION: &str = "letters";
 /// A segment that is being made.
 pub(super) const MAKING: &str = "making";

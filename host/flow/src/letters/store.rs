@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use disk::{Disk, DiskFile, Lock, Mode, SystemDisk, is_full, make_dirs};
 use model::expand::batch_bytes;
 use model::limits;
 
@@ -15,7 +16,6 @@ use super::mark::{Marks, Outcome, Range};
 use super::read::Reading;
 use super::segment::{self, Damage, FILE_HEAD_BYTES, MAKING, Scanned};
 use super::{BRANCH_CUT, Group, LettersError, Repeats, wall_clock};
-use crate::disk::{Disk, DiskFile, Lock, Mode, SystemDisk, is_full, make_dirs};
 
 /// Where a store is, and how much goes into it.
 #[derive(Clone)]

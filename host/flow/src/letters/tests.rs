@@ -10,6 +10,8 @@ use arrow::array::{
     ArrayRef, BinaryArray, DictionaryArray, Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Field, Schema, UInt32Type};
+use disk::SystemDisk;
+use disk::frame;
 use model::batch::{Column, Parts, Rows};
 use model::lineage::{Lineage, Offsets, SourceRows};
 use proptest::prelude::*;
@@ -17,9 +19,7 @@ use tempfile::tempdir;
 
 use super::segment::{FILE_HEAD_BYTES, FRAME_HEAD_BYTES};
 use super::*;
-use crate::disk::SystemDisk;
-use crate::disk::failing::Failing;
-use crate::frame;
+use crate::failing::Failing;
 
 mod damage;
 

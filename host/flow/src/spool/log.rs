@@ -10,13 +10,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use disk::{Disk, DiskFile, Lock, Mode, dir_of, is_full, make_dirs};
 use model::limits::SPOOL_FRAME_BYTES_MAX;
 
 use super::reader::Tail;
 use super::recover::{Recovered, recover};
 use super::segment::{self, Due, FILE_HEAD_BYTES, Hole, MAKING, MARK_BYTES, OVERHEAD_BYTES};
 use super::{NotTaken, Records, SpoolError, SpoolOptions};
-use crate::disk::{Disk, DiskFile, Lock, Mode, dir_of, is_full, make_dirs};
 use crate::fault::{self, Point};
 
 /// Records of any number of appenders, which become durable together.

@@ -19,14 +19,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use disk::{Disk, SystemDisk};
 use model::limits;
 
 pub use chunk::{Chunk, Records};
 pub use group::{Numbers, Spool, SpoolMeter};
 pub use log::{Appended, Group, Log};
 pub use reader::{Reader, Tail};
-
-use crate::disk::{Disk, SystemDisk};
 
 /// Where a spool is, and how much goes into it.
 #[derive(Clone, Debug)]

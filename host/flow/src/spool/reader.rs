@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::PoisonError;
 
+use disk::read_exact_at;
 use model::limits::READ_BYTES;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -11,7 +12,6 @@ use super::chunk::{Chunk, Layout};
 use super::log::{Segment, Segments};
 use super::segment::{self, Due, Hole, Look, OVERHEAD_BYTES};
 use super::{Lost, Spool, SpoolError};
-use crate::disk::read_exact_at;
 
 /// Reads from one record on; asked again, what has become durable since then.
 pub struct Tail {

@@ -6,11 +6,12 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use disk::frame::HeadError;
+use disk::{Disk, DiskFile, Mode, read_exact_at};
+
 use super::log::{Segment, is_no_space};
 use super::segment::{self, Head, MAKING, Name, Scanned, Tail};
 use super::{Lost, SpoolError};
-use crate::disk::{Disk, DiskFile, Mode, read_exact_at};
-use crate::frame::HeadError;
 
 pub(super) struct Recovered {
     /// Ascending. More may be written to the last one, as far as it has room.

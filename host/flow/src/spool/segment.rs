@@ -18,7 +18,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::frame::{self, FRAME_HEAD_BYTES, HeadError};
+use disk::frame::{self, FRAME_HEAD_BYTES, HeadError};
 
 const MAGIC: &[u8; 8] = b"conv-spl";
 const VERSION: u32 = 2;

@@ -2,10 +2,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use disk::frame;
+
 use super::segment::{self, FILE_HEAD_BYTES, MARK_BYTES};
 use super::*;
-use crate::disk::failing::Failing;
-use crate::frame;
+use crate::failing::Failing;
 
 fn options(dir: &Path, bytes_max: u64) -> SpoolOptions {
     SpoolOptions { seed: 1, ..SpoolOptions::new(dir, bytes_max) }

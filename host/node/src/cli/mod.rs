@@ -11,6 +11,7 @@ mod graph;
 mod inspect;
 mod new;
 mod policy;
+mod registry;
 mod replay;
 mod run;
 mod test;
@@ -56,6 +57,8 @@ enum Verb {
     Replay(replay::Replay),
     #[command(subcommand)]
     Checkpoint(checkpoint::Checkpoint),
+    #[command(subcommand)]
+    Registry(registry::Registry),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -83,8 +86,8 @@ pub fn main() -> ExitCode {
         }
     };
     logging::start();
-    if let Some(text) = std::env::var_os(flow::fault::VARIABLE)
-        && let Err(error) = flow::fault::arm(&text.to_string_lossy())
+    if let Some(text) = std::env::var_os(disk::fault::VARIABLE)
+        && let Err(error) = disk::fault::arm(&text.to_string_lossy())
     {
         return crate::exit::Failure::input(error).tell();
     }
@@ -113,6 +116,7 @@ impl Verb {
             Self::Dlq(verb) => verb.execute(),
             Self::Replay(verb) => verb.execute(),
             Self::Checkpoint(verb) => verb.execute(),
+            Self::Registry(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
             Self::CompileStage(verb) => verb.execute(),

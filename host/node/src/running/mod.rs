@@ -32,7 +32,8 @@ use lives::Lives;
 pub(crate) use misfits::misfits_behind;
 pub use resuming::State;
 pub(crate) use resuming::{cannot_go_on, leave_others};
-use stopping::{Signals, Stop};
+pub use stopping::Signals;
+use stopping::Stop;
 
 /// What `run` is asked for beside its manifests.
 #[derive(Debug, Default)]

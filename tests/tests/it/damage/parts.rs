@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::BinaryArray;
 use connect::SinkSpec;
+use disk::SystemDisk;
 use flow::connector::{Barrier, Committed, Sink};
-use flow::disk::SystemDisk;
 use futures::FutureExt as _;
 use model::batch::{Batch, Parts};
 use model::lineage::{Lineage, Offsets, SourceRows};

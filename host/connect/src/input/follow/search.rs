@@ -4,7 +4,7 @@ use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use flow::disk::dir_of;
+use disk::dir_of;
 use model::limits::ROTATED_FILES_MAX;
 
 use crate::digest::{Digest, Trail};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use super::{Disk, DiskFile, Lock, Mode, Stat, SystemDisk};
+use disk::{Disk, DiskFile, Lock, Mode, Stat, SystemDisk};
 
 /// The directory of the system, with faults. Clones share them.
 #[derive(Clone, Debug)]

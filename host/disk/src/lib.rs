@@ -8,13 +8,15 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
-use model::limits::READ_BYTES;
+pub mod fault;
+pub mod frame;
+pub mod pages;
 
-#[cfg(test)]
-pub(crate) mod failing;
+/// What is copied at a time.
+const COPY_BYTES: usize = 256 << 10;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,16 @@ pub struct Stat {
     pub is_dir: bool,
 }
 
+/// What changes with a file and with what is in it, as far as its file system notices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    pub device: u64,
+    pub inode: u64,
+    pub bytes: u64,
+    /// When anything of it changed, in nanoseconds since the Unix epoch.
+    pub changed_ns: i128,
+}
+
 /// Somebody holds it as long as it is not dropped.
 pub trait Lock: Send + Sync {}
 
@@ -59,10 +71,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Puts the first `bytes` of one file into another at `at`: an error where there are fewer.
     fn copy(&self, from: &Path, bytes: u64, to: &Path, at: u64) -> io::Result<()> {
         let (from, to) = (self.open(from, Mode::Read)?, self.open(to, Mode::Change)?);
-        let mut piece = vec![0; READ_BYTES.min(usize::try_from(bytes).unwrap_or(READ_BYTES))];
+        let mut piece = vec![0; COPY_BYTES.min(usize::try_from(bytes).unwrap_or(COPY_BYTES))];
         let mut done = 0;
         while done < bytes {
-            let some = piece.len().min(usize::try_from(bytes - done).unwrap_or(READ_BYTES));
+            let some = piece.len().min(usize::try_from(bytes - done).unwrap_or(COPY_BYTES));
             read_exact_at(&*from, &mut piece[..some], done)?;
             to.write_at(&piece[..some], at + done)?;
             done += some as u64;
@@ -92,6 +104,10 @@ pub trait DiskFile: Send + Sync {
     /// What was written outlasts a power cut, and the length with it. After an error nobody knows what of it does, and
     /// a second sync that goes well says nothing about that.
     fn sync(&self) -> io::Result<()>;
+    /// None where a disk knows of none.
+    fn stamp(&self) -> io::Result<Option<Stamp>> {
+        Ok(None)
+    }
 }
 
 /// Whether an error says that there is no room: waiting, or whoever looks after the disk, may help.
@@ -269,6 +285,12 @@ impl DiskFile for File {
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
+
+    fn stamp(&self) -> io::Result<Option<Stamp>> {
+        let there = self.metadata()?;
+        let changed_ns = i128::from(there.ctime()) * 1_000_000_000 + i128::from(there.ctime_nsec());
+        Ok(Some(Stamp { device: there.dev(), inode: there.ino(), bytes: there.len(), changed_ns }))
+    }
 }
 
 #[cfg(test)]
@@ -304,6 +326,11 @@ mod tests {
         assert!(disk.copy(&at("a/x"), 13, &at("z"), 4).is_err(), "there is less in it");
         disk.take_permissions(&at("z"), &at("a/x")).expect("as it is");
         disk.take_permissions(&at("z"), &at("gone")).expect("nothing to take");
+        let stamp = |file: &dyn DiskFile| file.stamp().expect("a stamp").expect("one");
+        assert_ne!(stamp(&*file), stamp(&*other));
+        let before = stamp(&*other);
+        other.set_bytes(15).expect("cut");
+        assert_ne!(stamp(&*other), before);
         disk.rename(&at("a/x"), &at("a/y")).expect("renamed");
         disk.sync_dir(&at("a")).expect("synced");
         assert_eq!(disk.list(&at("a")).expect("names"), ["b", "y"]);

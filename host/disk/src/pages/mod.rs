@@ -1,4 +1,4 @@
-//! The file beneath the database of the checkpoints: pages, each with a checksum that is looked at whenever it is read.
+//! The file beneath a database: pages, each with a checksum that is looked at whenever it is read.
 //!
 //! The database looks at checksums of its own only when it repairs itself, and takes any other page for what it wrote:
 //! a flipped bit made it panic, or answer something else. Here nothing is handed to it that is not what it wrote.
@@ -9,19 +9,21 @@
 
 mod layout;
 mod overlay;
-pub(super) mod takeover;
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use model::limits::CHECKPOINT_CHECKSUMS_MAX;
 use redb::StorageBackend;
 
-use crate::disk::{DiskFile, read_exact_at};
 use crate::frame::HeadError;
-use layout::{CHECKSUM_BYTES, HEADER_BYTES, PAGE_BYTES, RECORD_BYTES, Record};
-pub(super) use overlay::Overlay;
+use crate::{DiskFile, read_exact_at};
+use layout::{CHECKSUM_BYTES, RECORD_BYTES, Record};
+pub use layout::{HEADER_BYTES, PAGE_BYTES};
+pub use overlay::{Overlay, Plain};
+
+/// Checksums of pages that were written and wait for a sync to be written as well: a megabyte or so.
+const CHECKSUMS_MAX: usize = 16 << 10;
 
 /// What was found to be wrong with a file first. The database may only say later that there was an error before.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,8 @@ impl Damage {
         self.0.get().map(String::as_str)
     }
 
-    pub(super) fn tell(&self, why: String) -> Error {
+    /// Notes it, where nothing was found before. The error says what was found first.
+    pub fn tell(&self, why: String) -> Error {
         Error::new(ErrorKind::InvalidData, self.0.get_or_init(|| why).clone())
     }
 }
@@ -74,7 +77,7 @@ impl std::fmt::Debug for Pages {
 }
 
 /// Whether a database begins like this, as the files of older versions do.
-pub(super) fn is_plain(first: &[u8]) -> bool {
+pub fn is_plain(first: &[u8]) -> bool {
     first.starts_with(b"redb")
 }
 
@@ -224,7 +227,7 @@ impl Pages {
             self.checksums().insert(page, checksum);
         }
         let mut checksums = self.checksums();
-        if checksums.len() > CHECKPOINT_CHECKSUMS_MAX { self.write_checksums(&mut checksums) } else { Ok(()) }
+        if checksums.len() > CHECKSUMS_MAX { self.write_checksums(&mut checksums) } else { Ok(()) }
     }
 }
 

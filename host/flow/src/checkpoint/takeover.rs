@@ -6,28 +6,23 @@
 use std::io;
 use std::path::Path;
 
+use disk::DiskFile;
+use disk::pages::{Damage, HEADER_BYTES, Overlay, PAGE_BYTES, Pages, Plain};
 use redb::{Builder, Database, DatabaseError, StorageBackend as _, StorageError};
 
-use super::layout::{HEADER_BYTES, PAGE_BYTES};
-use super::overlay::Plain;
-use super::{Damage, Overlay, Pages};
-use crate::checkpoint::CheckpointError;
-use crate::checkpoint::kept::{self, Kept};
-use crate::disk::DiskFile;
+use super::CheckpointError;
+use super::kept::{self, Kept};
 
 /// Copied at a time.
 const PIECE_PAGES: usize = 256;
 
 /// What an older version wrote, without changing it.
-pub(in crate::checkpoint) fn above(plain: Box<dyn DiskFile>) -> io::Result<Overlay> {
+pub(super) fn above(plain: Box<dyn DiskFile>) -> io::Result<Overlay> {
     Overlay::over(Plain(plain))
 }
 
 /// Opens it, and looks at all of it.
-pub(in crate::checkpoint) fn checked(
-    options: &mut Builder,
-    above: Overlay,
-) -> Result<Database, DatabaseError> {
+pub(super) fn checked(options: &mut Builder, above: Overlay) -> Result<Database, DatabaseError> {
     let mut database = options.create_with_backend(above)?;
     if database.check_integrity()? {
         return Ok(database);
@@ -36,7 +31,7 @@ pub(in crate::checkpoint) fn checked(
 }
 
 /// Puts into `file`, which is empty, what a plain database at `path` has. It is durable when this has come back.
-pub(in crate::checkpoint) fn take_over(
+pub(super) fn take_over(
     path: &Path,
     plain: Box<dyn DiskFile>,
     file: Box<dyn DiskFile>,

@@ -9,10 +9,10 @@
 //! All numbers are little-endian. A payload is never empty, so that zeros are no frame.
 
 /// Before each payload.
-pub(crate) const FRAME_HEAD_BYTES: usize = 8;
+pub const FRAME_HEAD_BYTES: usize = 8;
 
 /// What a file of frames begins with.
-pub(crate) fn file_head(magic: &[u8; 8], version: u32, numbers: &[u64]) -> Vec<u8> {
+pub fn file_head(magic: &[u8; 8], version: u32, numbers: &[u64]) -> Vec<u8> {
     let mut head = magic.to_vec();
     head.extend(version.to_le_bytes());
     numbers.iter().for_each(|number| head.extend(number.to_le_bytes()));
@@ -22,7 +22,7 @@ pub(crate) fn file_head(magic: &[u8; 8], version: u32, numbers: &[u64]) -> Vec<u
 }
 
 /// The numbers in the head of a file, or why it is none of ours.
-pub(crate) fn parse_file_head<const N: usize>(
+pub fn parse_file_head<const N: usize>(
     head: &[u8],
     magic: &[u8; 8],
     version: u32,
@@ -61,7 +61,7 @@ pub enum HeadError {
 
 /// Puts length and checksum before a payload that was written behind room for them. False where it is longer than
 /// `bytes_max`, and left as it was.
-pub(crate) fn seal(frame: &mut [u8], bytes_max: usize) -> bool {
+pub fn seal(frame: &mut [u8], bytes_max: usize) -> bool {
     let bytes = frame.len().saturating_sub(FRAME_HEAD_BYTES);
     let Some(length) = u32::try_from(bytes).ok().filter(|_| bytes <= bytes_max) else { return false };
     let crc = crc32c::crc32c(&frame[FRAME_HEAD_BYTES..]);
@@ -71,14 +71,14 @@ pub(crate) fn seal(frame: &mut [u8], bytes_max: usize) -> bool {
 }
 
 /// The length and the checksum of the payload behind a head.
-pub(crate) fn parse_head(head: &[u8; FRAME_HEAD_BYTES]) -> (usize, u32) {
+pub fn parse_head(head: &[u8; FRAME_HEAD_BYTES]) -> (usize, u32) {
     let [a, b, c, d, e, f, g, h] = *head;
     (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]))
 }
 
 /// The payload of the frame that `bytes` begins with, where its length is there; whether it has its checksum is not
 /// looked at.
-pub(crate) fn payload_of(bytes: &[u8]) -> Option<(&[u8], u32)> {
+pub fn payload_of(bytes: &[u8]) -> Option<(&[u8], u32)> {
     let (length, crc) = parse_head(bytes.first_chunk()?);
     let payload = bytes.get(FRAME_HEAD_BYTES..)?.get(..length)?;
     (length > 0).then_some((payload, crc))

@@ -16,9 +16,9 @@
 use crate::frame::{HeadError, file_head, parse_file_head};
 
 /// Of the database, and of the file.
-pub(super) const PAGE_BYTES: usize = 4096;
+pub const PAGE_BYTES: usize = 4096;
 /// What the database writes at its beginning, in place. The rest of its first page is not used.
-pub(super) const HEADER_BYTES: usize = 320;
+pub const HEADER_BYTES: usize = 320;
 pub(super) const CHECKSUM_BYTES: usize = 4;
 pub(super) const RECORD_BYTES: usize = 8 + 8 + HEADER_BYTES + 4;
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::StorageBackend;
 
 use super::layout::PAGE_BYTES;
-use crate::disk::{DiskFile, read_exact_at};
+use crate::{DiskFile, read_exact_at};
 
 /// Clones are the same one. A database that is opened and closed writes a few pages: its header, and which pages are free.
 #[derive(Clone, Debug)]
-pub(crate) struct Overlay(Arc<Shared>);
+pub struct Overlay(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -121,7 +121,7 @@ impl StorageBackend for Overlay {
 }
 
 /// A database in a file as it is, to be read.
-pub(super) struct Plain(pub Box<dyn DiskFile>);
+pub struct Plain(pub Box<dyn DiskFile>);
 
 impl std::fmt::Debug for Plain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,0 +1,15 @@
+//! An OCI registry: a store that is addressed by content, and the HTTP of the distribution specification 1.1 over it.
+//!
+//! [`store`] keeps contents and the index of who has which; [`server::router`] answers for it, and [`server::Server`]
+//! listens. What a request means is decided by values: [`route`], [`range`], [`page`], [`manifest`], [`name`], [`auth`].
+//! Not here: a client, and what a stage is as an artifact.
+
+pub mod auth;
+pub mod manifest;
+pub mod name;
+pub mod page;
+pub mod range;
+pub mod refusal;
+pub mod route;
+pub mod server;
+pub mod store;

@@ -1,0 +1,122 @@
+//! Bodies of requests, within their bounds of bytes and of time.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use model::limits::{REGISTRY_BODY_DRAINED_BYTES, REGISTRY_PIECE_BYTES};
+
+use crate::refusal::{Code, Refusal};
+
+/// The body of one request.
+pub(super) struct Incoming {
+    body: Body,
+    /// What the client says that it sends.
+    bytes: Option<u64>,
+    /// It waits to be told that the body is wanted.
+    waits: bool,
+    has_ended: bool,
+    /// It broke behind a piece that was given.
+    failure: Option<Refusal>,
+    /// How long the next bytes of it may take.
+    time: Duration,
+}
+
+impl Incoming {
+    pub fn new(body: Body, headers: &HeaderMap, time: Duration) -> Self {
+        let bytes = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self { body, bytes, waits: headers.contains_key(EXPECT), has_ended: false, failure: None, time }
+    }
+
+    /// Bytes of it, where the client says how many.
+    pub fn said(&self) -> Option<u64> {
+        self.bytes
+    }
+
+    /// Whether it fits into one piece.
+    pub fn is_small(&self) -> bool {
+        self.bytes.is_some_and(|bytes| bytes <= REGISTRY_PIECE_BYTES as u64)
+    }
+
+    async fn frame(&mut self, within: Duration) -> Result<Option<Bytes>, Refusal> {
+        if self.has_ended {
+            return Ok(None);
+        }
+        self.waits = false;
+        loop {
+            let frame = tokio::time::timeout(within, self.body.frame()).await.map_err(|_| {
+                self.has_ended = true;
+                let message = format!("nothing came of the body for {} s", within.as_secs());
+                Refusal::new(Code::Unknown, message).status(StatusCode::REQUEST_TIMEOUT)
+            })?;
+            match frame {
+                None => {
+                    self.has_ended = true;
+                    return Ok(None);
+                }
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    _ => {}
+                },
+                Some(Err(error)) => {
+                    self.has_ended = true;
+                    let message = format!("the body ended before its end: {error}");
+                    return Err(Refusal::new(Code::SizeInvalid, message));
+                }
+            }
+        }
+    }
+
+    /// The next piece, which is as large as a write should be, or the last. What came before an error is given before it.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, Refusal> {
+        if let Some(refusal) = self.failure.take() {
+            return Err(refusal);
+        }
+        let mut piece = BytesMut::new();
+        while piece.len() < REGISTRY_PIECE_BYTES {
+            match self.frame(self.time).await {
+                Ok(Some(data)) => piece.extend_from_slice(&data),
+                Ok(None) => break,
+                Err(refusal) if piece.is_empty() => return Err(refusal),
+                Err(refusal) => {
+                    self.failure = Some(refusal);
+                    break;
+                }
+            }
+        }
+        Ok((!piece.is_empty()).then(|| piece.freeze()))
+    }
+
+    /// All of it, where that is no more than `max` bytes.
+    pub async fn whole(&mut self, max: usize) -> Result<Bytes, Refusal> {
+        let large = || {
+            let refusal = Refusal::new(Code::SizeInvalid, format!("the body has more than {max} bytes"));
+            refusal.status(StatusCode::PAYLOAD_TOO_LARGE)
+        };
+        if self.bytes.is_some_and(|bytes| bytes > max as u64) {
+            return Err(large());
+        }
+        let mut whole = BytesMut::new();
+        while let Some(data) = self.frame(self.time).await? {
+            if whole.len() + data.len() > max {
+                return Err(large());
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// Reads a bit of what nobody wants, so that a client that sends on comes to reading the answer.
+    pub async fn drain(&mut self) {
+        let mut drained = 0;
+        while !self.waits && drained < REGISTRY_BODY_DRAINED_BYTES {
+            match self.frame(Duration::from_secs(1)).await {
+                Ok(Some(data)) => drained += data.len(),
+                _ => return,
+            }
+        }
+    }
+}
