@@ -51,19 +51,17 @@ impl Served {
             command.env(disk::fault::VARIABLE, fault);
         }
         let mut child = command.spawn().expect("the binary starts");
-        let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut said = String::new();
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        let mut served = Self { child, stderr, said: String::new(), address: String::new() };
         // Warnings come before it.
-        let address = loop {
-            let from = said.len();
-            assert!(stderr.read_line(&mut said).expect("a line") > 0, "it says {said}");
-            if let Some((address, _)) =
-                said[from..].split_once("://").and_then(|(_, rest)| rest.split_once("/v2/"))
-            {
-                break address.to_owned();
-            }
-        };
-        Self { child, stderr, said, address }
+        while served.address.is_empty() {
+            let from = served.said.len();
+            let read = served.stderr.read_line(&mut served.said).expect("a line");
+            assert!(read > 0, "it says {}", served.said);
+            let rest = served.said[from..].split_once("://").and_then(|(_, rest)| rest.split_once("/v2/"));
+            served.address = rest.map(|(address, _)| address.to_owned()).unwrap_or_default();
+        }
+        served
     }
 
     pub fn kill(mut self) {
