@@ -126,7 +126,13 @@ fn resolved(path: &Path) -> io::Result<PathBuf> {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             found => return found,
         }
-        let Some(name) = at.file_name() else { return Ok(at) };
+        let Some(name) = at.file_name() else {
+            // `..` behind a directory that is made when it is written to.
+            let Some(below) = at.parent().filter(|_| at.ends_with("..")) else { return Ok(at) };
+            let mut above = resolved(below)?;
+            above.pop();
+            return Ok(above);
+        };
         match at.read_link() {
             Ok(target) => at = dir_of(&at).join(target),
             Err(_) => return Ok(resolved(dir_of(&at))?.join(name)),
@@ -147,6 +153,20 @@ mod tests {
         let places = of_source(Path::new(""), &paths, &[]).expect("places");
         assert_eq!(places, of_source(Path::new("."), &paths, &[]).expect("places"));
         assert!(!places.is_empty());
+    }
+
+    #[test]
+    fn a_way_back_out_of_what_is_not_there_yet_leads_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().canonicalize().expect("a directory");
+        for way in
+            ["q.txt", "none/../q.txt", "none/deep/../../q.txt", "./none/../q.txt", "none/../none/../q.txt"]
+        {
+            assert_eq!(resolved(&root.join(way)).expect("a path"), root.join("q.txt"), "{way}");
+        }
+        std::fs::create_dir(root.join("there")).expect("a directory");
+        symlink("there", root.join("link")).expect("a link");
+        assert_eq!(resolved(&root.join("link/none/../q.txt")).expect("a path"), root.join("there/q.txt"));
     }
 
     #[test]

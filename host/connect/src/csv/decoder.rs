@@ -142,7 +142,14 @@ impl CsvDecoder {
         let used = self.row_ends().spent(rest, self.ended);
         let text = end.map_or(rest.len(), |(end, _)| end);
         let refusal = if text <= max {
-            let message = format!("line {line}: a quote is opened and never closed");
+            let message = if rest.len() <= max {
+                format!("line {line}: a quote is opened and never closed")
+            } else {
+                format!(
+                    "line {line}: a quote is opened and not closed within {max} bytes, `record-bytes-max`; what is behind \
+                     this line is read as rows of their own"
+                )
+            };
             Refusal::new(self.next_offset, BAD_ROW, message, without_return(&rest[..text]))
         } else {
             self.skipping = end.is_none();
