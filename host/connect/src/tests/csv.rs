@@ -181,6 +181,17 @@ fn a_quote_that_never_closes_costs_one_line() {
 }
 
 #[test]
+fn a_quote_that_closes_too_late_is_told_as_that() {
+    let directory = tempdir().expect("a directory");
+    write_file(directory.path(), "in.csv", "a,b\n1,x\n2,\"y\n3,much too long\n4,w\"\n5,v\n");
+    let with = json!({ "path": "in.csv", "record-bytes-max": 12 });
+    let output = read(&spec(directory.path(), "file", with)).expect("rows");
+    let (code, offset, message) = output.refusals()[0];
+    assert_eq!((code, offset), (BAD_ROW, 1));
+    assert!(message.starts_with("line 3: a quote is opened and not closed within 12 bytes"), "{message}");
+}
+
+#[test]
 fn files_of_one_source_have_the_same_columns_in_any_order() {
     let directory = tempdir().expect("a directory");
     write_file(directory.path(), "d/1.csv", "a,b\n1,x\n");
