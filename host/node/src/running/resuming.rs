@@ -61,7 +61,11 @@ pub(super) fn open(
         return Err(Failure::Input(anyhow!("{} is no directory; name one with `--state`", file.display())));
     }
     let least = if state.reset { reset(&dir)? } else { 0 };
-    let Opened { mut store, standing } = RedbStore::open(&dir)?;
+    let Opened { mut store, standing } = RedbStore::open(&dir).map_err(|error| match error {
+        // Nothing ran yet: another directory may have to be named.
+        CheckpointError::Io { .. } if is_first => Failure::input(error),
+        error => error.into(),
+    })?;
     let pipeline = &wired.pipeline;
     for stage in wired.stages_of("stdin").into_iter().filter(|_| is_first) {
         terminal::say(format!(
