@@ -25,14 +25,18 @@ pub struct PullLimits {
 
 /// Why a source or a sink cannot go on. The run ends with it.
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
-#[error("{what}: {why}; {next}")]
+#[error("{what}: {why}{}", behind(next))]
 pub struct ConnectError {
     pub kind: ConnectErrorKind,
     /// The thing that failed, as the user knows it: a path, `stdin`, an address.
     pub what: String,
     pub why: String,
-    /// What to do about it.
+    /// What to do about it; empty where that is up to whoever tries again.
     pub next: String,
+}
+
+fn behind(next: &str) -> String {
+    if next.is_empty() { String::new() } else { format!("; {next}") }
 }
 
 /// What a [`ConnectError`] means for the run.
@@ -68,8 +72,8 @@ impl ConnectError {
 
     /// What may go well at another try.
     pub fn retry(what: impl Into<String>, why: impl ToString, after: Duration) -> Self {
-        let (kind, next) = (ConnectErrorKind::Retry { after }, "it is tried again".to_owned());
-        Self { kind, what: what.into(), why: why.to_string(), next }
+        let kind = ConnectErrorKind::Retry { after };
+        Self { kind, what: what.into(), why: why.to_string(), next: String::new() }
     }
 
     pub fn closed(what: impl Into<String>) -> Self {
@@ -273,4 +277,16 @@ pub trait Sink: Send {
 
     /// The checkpoint stands. May be asked again with the same token.
     async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_tried_again_does_not_say_that_it_is() {
+        let error = ConnectError::retry("http://there", "it answers 503", Duration::ZERO);
+        assert_eq!(error.to_string(), "http://there: it answers 503");
+        assert_eq!(ConnectError::failed("it", "gone", "look").to_string(), "it: gone; look");
+    }
 }

@@ -11,8 +11,8 @@ use arrow::error::ArrowError;
 use engine::Call;
 use model::batch::{Batch, BatchError, Column, Parts};
 use model::convert::{
-    BAD_CAST, CastError, JsonReader, JsonReaderError, JsonWriter, PointerError, cast_column, from_json,
-    keys_of_column, keys_of_pointer, to_json,
+    BAD_CAST, CastError, JsonReader, JsonReaderError, JsonWriter, PointerError, cannot_cast, cast_column,
+    from_json, keys_of_column, keys_of_pointer, to_json,
 };
 use model::expand::{Cut, cut};
 use model::fields::{Kind, places};
@@ -176,8 +176,12 @@ pub fn feed(batch: Batch, feed: &Feed, names: &Stream) -> Result<Fed, FeedError>
     for column in &feed.columns {
         let (ready, failed) = cast(&batch, column)?;
         columns.push(ready);
+        if failed.is_empty() {
+            continue;
+        }
         let name = names.schema().map_or("value", |schema| schema.field(column.input).name());
-        rejections.extend(failed.into_iter().map(|(row, code)| refuse(row, code, name, column.kind)));
+        let came = batch.columns()[column.input].flat()?;
+        rejections.extend(failed.into_iter().map(|(row, code)| refuse(row, code, name, &came, column.kind)));
     }
     if rejections.is_empty() {
         return Ok(Fed { batch, columns, rejections });
@@ -243,10 +247,10 @@ fn cast(batch: &Batch, column: &FeedColumn) -> Result<(Column, Failed), FeedErro
     Ok((ready, failed))
 }
 
-fn refuse(row: u32, code: &str, column: &str, kind: Kind) -> Rejection {
+fn refuse(row: u32, code: &str, column: &str, came: &ArrayRef, kind: Kind) -> Rejection {
     let message = match code {
         NO_VALUE => format!("column `{column}` has no value, and the stage wants one in every row"),
-        _ => format!("the value of column `{column}` cannot be cast to {kind}"),
+        _ => cannot_cast(column, came, row, kind),
     };
     Rejection { row, code: code.to_owned(), message }
 }
@@ -285,7 +289,8 @@ mod tests {
         assert_eq!(*flat, Int64Array::from(vec![Some(1), None, Some(4)]));
         assert_eq!(fed.batch.rows(), 3);
         assert_eq!((fed.rejections[0].row, fed.rejections[0].code.as_str()), (1, BAD_CAST));
-        assert!(fed.rejections[0].message.contains("`n`"), "{}", fed.rejections[0].message);
+        let message = "the value `x` of column `n` cannot be cast to a 64-bit integer";
+        assert_eq!(fed.rejections[0].message, message);
 
         let fed = feed(input, &wants(Kind::S64s, true, true), &names).expect("fed");
         let codes: Vec<_> = fed.rejections.iter().map(|r| (r.row, r.code.as_str())).collect();

@@ -347,7 +347,7 @@ impl Belt {
     pub fn source_waits(&self, stage: usize, tries: u32, error: &ConnectError) -> Option<Duration> {
         let ConnectErrorKind::Retry { after } = error.kind else { return None };
         let wait = self.context.retry[stage].wait(tries, after, fastrand::f64())?;
-        tracing::warn!(stage = &*self.context.plan.stages[stage].name, ?wait, "{error}");
+        tracing::warn!(stage = &*self.context.plan.stages[stage].name, ?wait, "{error}; it is tried again");
         self.context.meters.stages[stage].count_retry();
         Some(wait)
     }

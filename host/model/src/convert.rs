@@ -30,6 +30,10 @@ pub use json_scan::{Scalar, is_json, members};
 pub use json_write::{JsonWriter, to_json};
 pub use keys::{PointerError, keys_of_column, keys_of_pointer};
 
+use arrow::array::Array;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::fields::Kind;
 use crate::plain;
 
 /// The record is not JSON, or no JSON object where one is needed.
@@ -41,6 +45,16 @@ pub const BAD_CAST: &str = "bad-cast";
 
 /// How much of a value a message shows.
 const SHOWN_CHARS_MAX: usize = 40;
+
+/// That a value of a column cannot be cast to what a stage wants.
+pub fn cannot_cast(column: &str, values: &dyn Array, row: u32, kind: Kind) -> String {
+    let options = FormatOptions::default();
+    let value = ArrayFormatter::try_new(values, &options)
+        .ok()
+        .and_then(|values| values.value(row as usize).try_to_string().ok());
+    let value = value.map(|value| format!(" `{}`", shown(value.as_bytes()))).unwrap_or_default();
+    format!("the value{value} of column `{column}` cannot be cast to {}", kind.value_in_words())
+}
 
 /// A value as a message shows it: cut, and always text of one line.
 pub fn shown(value: &[u8]) -> String {

@@ -114,6 +114,26 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// One value of it, for people.
+    pub fn value_in_words(self) -> &'static str {
+        match self {
+            Self::Bools => "a boolean",
+            Self::S32s => "a 32-bit integer",
+            Self::S64s => "a 64-bit integer",
+            Self::U64s => "an integer from 0 on",
+            Self::F32s => "a 32-bit number",
+            Self::F64s => "a number",
+            Self::Times => "a timestamp",
+            Self::Days => "a date",
+            Self::Texts | Self::Dictionaries => "a text",
+            Self::Blobs => "bytes",
+            Self::Jsons => "JSON",
+            Self::Opaque => "what no stage takes",
+        }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -70,6 +70,19 @@ fn problems_with_stages_and_connectors_come_together() {
 }
 
 #[test]
+fn a_file_that_is_no_component_is_no_directory_either() {
+    let scene = Scene::with(
+        "pipeline: p\nstages:\n  in: { source: file, with: { path: in.csv } }\n  one: { transform: ./in.csv, from: in \
+         }\n  out: { sink: discard, from: one }\n",
+    );
+    scene.write("in.csv", "a\n1\n");
+    for more in [&["run", "pipeline.yaml"][..], &["run", "pipeline.yaml", "--build"]] {
+        let ran = scene.run(more).code(2).says(&["`./in.csv` is a file, and no component by its name"]);
+        assert!(!ran.stderr.contains("--build"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn what_this_version_cannot_do_is_refused() {
     let scene = Scene::with(&lines_to("sink: stdout"));
     scene.write("in.txt", "a\n");

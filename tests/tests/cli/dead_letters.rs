@@ -85,7 +85,10 @@ fn a_list_can_be_narrowed() {
     for (args, expected) in lines {
         assert_eq!(numbers(&scene, args), expected, "{args:?}");
     }
-    scene.run(&["dlq", "list", "--stage", "other"]).code(0).says(&["nothing is open"]);
+    scene
+        .run(&["dlq", "list", "--stage", "other"])
+        .code(0)
+        .says(&["nothing of stage `other` is open; there are open entries of `"]);
 }
 
 #[test]

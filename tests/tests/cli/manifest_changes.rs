@@ -152,6 +152,42 @@ fn a_source_that_reads_in_another_way_is_refused_or_begins_anew() {
 }
 
 #[test]
+fn a_sink_that_has_another_name_does_not_replace_what_it_has_committed() {
+    let manifest = |name: &str, more: &str| {
+        format!(
+            "pipeline: p\nstages:\n  in: {{ source: file, with: {{ path: in.txt }} }}\n  {name}: {{ sink: file, from: \
+             in, with: {{ path: out.txt{more} }} }}\n"
+        )
+    };
+    let scene = Scene::with(&manifest("out", ""));
+    scene.write("in.txt", "a\n");
+    run(&scene, &[]).code(0);
+    scene.write("in.txt", "a\nb\n");
+    scene.write("pipeline.yaml", manifest("new", ""));
+    run(&scene, &[]).code(2).says(&[
+        "there is no sink `out` any more, and sink `new` is new",
+        "`--rename out=new`",
+        "`--forget out`",
+    ]);
+    run(&scene, &["--forget", "out"]).code(2).says(&["sink `new` would replace", "`if-exists` of `new`"]);
+    assert_eq!(scene.read("out.txt"), "a\n");
+    run(&scene, &["--rename", "out=new"]).code(0);
+    assert_eq!(scene.read("out.txt"), "a\nb\n");
+    scene.write("in.txt", "a\nb\nc\n");
+    scene.write("pipeline.yaml", manifest("third", ", if-exists: append"));
+    run(&scene, &[]).code(2).says(&["`--rename new=third`"]);
+    run(&scene, &["--forget", "new"]).code(0);
+    assert_eq!(scene.read("out.txt"), "a\nb\nc\n");
+    // A sink of another kind, or none at all, has nothing to do with it.
+    scene.write("in.txt", "a\nb\nc\nd\n");
+    let other =
+        manifest("last", "").replace("sink: file", "sink: stdout").replace(", with: { path: out.txt }", "");
+    scene.write("pipeline.yaml", other);
+    run(&scene, &[]).code(0);
+    assert_eq!(scene.read("out.txt"), "a\nb\nc\n");
+}
+
+#[test]
 fn a_sink_that_writes_in_another_way_is_refused_or_begins_a_new_file() {
     let sink = |more: &str| files("path: in.csv", &format!("path: out.csv{more}"));
     let scene = Scene::with(&sink(""));

@@ -71,7 +71,7 @@ fn an_address_that_is_taken_ends_it_before_anything_runs() {
          path: out.txt } }\n",
     );
     scene.write("in.txt", "a\n");
-    let ran = scene.run(&["run", "pipeline.yaml", "--metrics", &address]).code(1);
+    let ran = scene.run(&["run", "pipeline.yaml", "--metrics", &address]).code(2);
     ran.says(&[&format!("metrics cannot be served on {address}"), "that nobody uses"]);
     assert!(!scene.path("out.txt").exists());
 }

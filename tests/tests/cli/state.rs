@@ -192,6 +192,8 @@ fn a_state_that_is_no_directory_is_a_mistake_on_the_command_line() {
     let refused = scene.run(&["run", "pipeline.yaml", "--state", "in.txt"]).code(2);
     refused.says(&["in.txt is no directory; name one with `--state`"]);
     scene.run(&["run", "pipeline.yaml", "--state", "in.txt", "--reset"]).code(2);
+    let refused = scene.run(&["run", "pipeline.yaml", "--state", "in.txt/state"]).code(2);
+    refused.says(&["checkpoints cannot be kept in in.txt/state/p", "`--state`"]);
     assert_eq!(scene.read("in.txt"), "a\n");
 }
 
@@ -211,7 +213,7 @@ fn stdin_says_that_it_cannot_be_read_again_and_one_process_has_the_state() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let ran = scene.run(&["run", "pipeline.yaml", "--state", "state"]).code(2);
-    ran.says(&["is used by another process"]);
+    ran.says(&["is used by another process: the pipeline may be running already"]);
     stdin.write_all(b"b\n").expect("written");
     drop(stdin);
     let ran = Ran::of(child.wait_with_output().expect("an end")).code(0);

@@ -16,6 +16,11 @@ const PREAMBLE_LINES_MAX: u64 = 20;
 /// So many rows have to differ from their header in the same way before the header is what is wrong.
 const ROWS_AGAINST_HEADER: usize = 3;
 
+/// One row in so many may be dirty where the others fit their header.
+const ROWS_FOR_ONE_DIRTY: usize = 10;
+/// With fewer rows than that one may be, where so many fit a header of three names or more.
+const ROWS_BESIDE_ONE_DIRTY: usize = 3;
+
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// Why a file is not to be read as it would be, and what to do.
@@ -152,6 +157,14 @@ impl<'a> Head<'a> {
             let table = self.table(way);
             table.strays == 0 && table.is_even(1)
         };
+        // Nothing comes of the delimiter that is set, and nearly all rows fit their header with another one: those that do
+        // not are dirt, and no reason to read all as one column.
+        let is_nearly_better = |way: &Way| {
+            let table = self.table(way);
+            table.is_nearly_even(form.header) && (!form.header || table.begins_with_names())
+        };
+        let is_hopeless = own.fields() == 1 || own.even() * ROWS_FOR_ONE_DIRTY <= own.body();
+        let dirty = || dialects().skip(1).map(way).filter(|_| is_hopeless).find(is_nearly_better);
         let plain = || dialects().skip(1).map(way).find(is_better);
         let escaped = || {
             let both = |dialect: Dialect| {
@@ -168,7 +181,8 @@ impl<'a> Head<'a> {
             let hash = dialects().map(|dialect| way(Dialect { comment: Some(b'#'), ..dialect }));
             hash.filter(move |_| has_comment).find(is_better)
         };
-        plain().or_else(escaped).or_else(comments).or_else(|| self.find_preamble(form, own, &mut dialects()))
+        let preamble = || self.find_preamble(form, own, &mut dialects());
+        plain().or_else(escaped).or_else(comments).or_else(preamble).or_else(dirty)
     }
 
     fn find_preamble(
@@ -224,6 +238,13 @@ impl Table<'_> {
         self.fields() > 1 && self.body() >= rows_min && self.even() == self.body()
     }
 
+    /// Whether it is a table of several columns in which nearly all rows are alike.
+    fn is_nearly_even(&self, header: bool) -> bool {
+        let dirty = self.body() - self.even();
+        let is_small = header && self.fields() > 2 && dirty == 1 && self.even() >= ROWS_BESIDE_ONE_DIRTY;
+        self.fields() > 1 && (is_small || dirty * ROWS_FOR_ONE_DIRTY <= self.body())
+    }
+
     fn is_one_column(&self) -> bool {
         self.fields() == 1 && self.even() == self.body()
     }
@@ -273,7 +294,11 @@ impl Table<'_> {
             (_, body, even) if body == even => "quotes would stand in its values".to_owned(),
             (_, body, even) => format!("{even} of its first {body} rows would fit its header"),
         };
-        let why = format!("{now}; with {options} it has {} columns, and each row fits", other.fields());
+        let fit = match (other.even(), other.body()) {
+            (even, body) if even == body => "each row fits".to_owned(),
+            (even, body) => format!("{even} of its first {body} rows fit"),
+        };
+        let why = format!("{now}; with {options} it has {} columns, and {fit}", other.fields());
         let keep = Way { dialect: form.dialect, skip_lines: 0 }.options(form, false);
         let next = format!("set {options}, or {keep} if it is to be read as it would be");
         Better { why, next }
@@ -338,12 +363,18 @@ mod tests {
             ("a,b\n\"say \\\"hi\\\"\",1\nx,2\n", "escape: \"\\\\\""),
             ("a,b\n\"x, \\\"y, z\\\"\",1\n", "escape: \"\\\\\""),
             ("a\tb\n1\tx\\\ny\n2\tz\n", "delimiter: \"\\t\", escape: \"\\\\\""),
+            ("Nr;Kunde;Betrag\n1;a;1\n2;c;2\n3;d\n4;e;2\n", "delimiter: \";\""),
+            ("Nr;Kunde;Betrag\n1;a;1,5\n2;c, d;2\n3;d\n4;e;2\n", "delimiter: \";\", decimal: \",\""),
+            ("a;b\n1;x\n2;x\n3\n4;x\n5;x\n6;x\n7;x\n8;x\n9;x\n10;x\n", "delimiter: \";\""),
         ];
         for (text, options) in cases {
             let found =
                 better(text.as_bytes(), true, &form(b',', true)).unwrap_or_else(|| panic!("{text:?}"));
             assert!(found.next.starts_with(&format!("set `{options}`, or ")), "{text:?}: {found:?}");
         }
+        let dirty = better(b"Nr;Kunde;Betrag\n1;a;1\n2;c;2\n3;d\n4;e;2\n", true, &form(b',', true));
+        let why = "it would be read as one column; with `delimiter: \";\"` it has 3 columns, and 3 of its first 4 rows fit";
+        assert_eq!(dirty.map(|found| found.why), Some(why.to_owned()));
         let zeek = better(b"#separator \\x09\n", false, &form(b',', true)).expect("Zeek");
         assert_eq!(zeek.next, "set `format: zeek`");
         let named = better(b"\"a\",\"b\"\n\"1\",5,6\n\"2\",7,8\n\"3\",9,0\n", true, &form(b',', true))
@@ -366,6 +397,10 @@ mod tests {
             "a,b\n\"C:\\\",1\n\"x\\\\\",2\n",
             "a,b\n1\n",
             "a,b,c\n1,2,3,\n",
+            "note\none; two; three\nfour; five; six\nseven\neight; nine; ten\n",
+            "to be; or not\none; two\nplain\nthree; four\nfive; six\n",
+            "note\nwith, comma\nwith, comma\nplain\nwith; both, here\n",
+            "a,b,c\n1;2,x;y,3\n1;2,x;y,3\n1;2,x;y\n4;5,x;y,6\n",
         ];
         for text in cases {
             assert_eq!(better(text.as_bytes(), true, &form(b',', true)), None, "{text:?}");

@@ -84,7 +84,7 @@ pub enum CheckpointError {
     Io { path: PathBuf, why: String },
     #[error("checkpoints cannot be kept in {}: its disk is full; free some space", path.display())]
     Full { path: PathBuf },
-    #[error("{} is used by another process; let it end, or name another directory with `--state`", path.display())]
+    #[error("{} is used by another process: the pipeline may be running already; let it end, or name another directory with `--state`", path.display())]
     Locked { path: PathBuf },
     #[error("{} is not of this version: {why}; use the version that wrote it, or begin anew with `--reset`", path.display())]
     Foreign { path: PathBuf, why: String },

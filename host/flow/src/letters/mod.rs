@@ -133,7 +133,11 @@ pub enum LettersError {
         path.display()
     )]
     Broken { path: PathBuf },
-    #[error("{} is written to by another process; let it end, or name another directory with `--dead-letters`", path.display())]
+    #[error(
+        "{} is written to by another process: the pipeline may be running already; let it end, or, where another \
+         pipeline has this directory, name another with `--dead-letters`",
+        path.display()
+    )]
     Locked { path: PathBuf },
     #[error(
         "{} is a file, and dead letters are kept in a directory: it is of an earlier version, which wrote JSON lines; \

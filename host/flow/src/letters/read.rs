@@ -1,6 +1,7 @@
 //! The reading side of a store. It takes no lock: frames are only ever appended, and one that is being written just
 //! now is not there yet.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -125,6 +126,18 @@ impl Reading {
         self.frames
             .iter()
             .filter(|frame| filter.may_mean(frame) && (filter.closed_too || !self.is_closed(frame)))
+    }
+
+    /// How many entries are open of each stage.
+    pub fn open_of_stages(&self) -> Result<BTreeMap<String, u64>, LettersError> {
+        let all = Filter::default();
+        let mut open = BTreeMap::new();
+        for frame in self.frames(&all) {
+            if let Some((kept, rows)) = self.rows(frame, &all)? {
+                *open.entry(kept.stage().to_owned()).or_default() += rows.len() as u64;
+            }
+        }
+        Ok(open)
     }
 
     /// The rows of a frame that the filter means, with the frame read; none where it means none of them.

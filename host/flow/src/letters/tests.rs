@@ -201,6 +201,7 @@ fn a_store_has_one_writer_and_any_readers() {
     store.put(&identity(), &opaque("s", "a", &[b"1"])).expect("put");
     let error = options(dir.path()).open().map(|_| ()).expect_err("it is taken");
     assert!(matches!(error, LettersError::Locked { .. }) && error.is_input(), "{error}");
+    assert!(error.to_string().contains("the pipeline may be running already"), "{error}");
     assert_eq!(values(dir.path()).len(), 1);
     drop(store);
     options(dir.path()).open().expect("it is free again");

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, SchemaRef};
 use model::batch::{Batch, Column};
-use model::convert::{BAD_CAST, JsonWriter, can_cast, cast_column, to_json};
+use model::convert::{BAD_CAST, JsonWriter, can_cast, cannot_cast, cast_column, to_json};
 use model::fields::{FieldSpec, Kind, places};
 use model::outcome::Rejection;
 use model::plan::{Conversion, Plan, PlannedStage, Stream};
@@ -192,7 +193,10 @@ impl Fit {
                         continue;
                     };
                     let (array, failed) = cast_column(batch.schema().field(at), column, kind)?;
-                    rejections.extend(failed.into_iter().map(|row| refused(row, field, kind)));
+                    if !failed.is_empty() {
+                        let came = column.flat()?;
+                        rejections.extend(failed.into_iter().map(|row| refused(row, field, &came, kind)));
+                    }
                     ready.push(Column::new(array));
                 }
                 let fitting = batch.with_columns(schema.clone(), ready)?;
@@ -213,8 +217,8 @@ fn no_columns(planned: &PlannedStage, stream: &Stream) -> Misfit {
     Misfit::NoColumns { stage: planned.name.to_string(), wanted: fields.map(|field| named(field)).collect() }
 }
 
-fn refused(row: u32, field: &Field, kind: Kind) -> Rejection {
-    let message = format!("the value of column `{}` cannot be cast to {kind}", field.name());
+fn refused(row: u32, field: &Field, came: &ArrayRef, kind: Kind) -> Rejection {
+    let message = cannot_cast(field.name(), came, row, kind);
     Rejection { row, code: BAD_CAST.to_owned(), message }
 }
 

@@ -21,16 +21,18 @@ pub struct Done {
     fates: BTreeMap<u64, Fate>,
     /// The one that was sent in, where it was one.
     one: Option<Entry>,
+    /// What is said where nothing was sent in.
+    nothing: Option<String>,
 }
 
 impl Done {
-    pub(super) fn nothing(wrote: bool) -> Self {
-        Self { wrote, fates: BTreeMap::new(), one: None }
+    pub(super) fn nothing(wrote: bool, why: String) -> Self {
+        Self { wrote, fates: BTreeMap::new(), one: None, nothing: Some(why) }
     }
 
     pub(super) fn of(chosen: &Chosen, mut seen: BTreeMap<u64, Fate>, wrote: bool) -> Self {
         let fates = chosen.entries().map(|entry| (entry, seen.remove(&entry).unwrap_or_default()));
-        Self { wrote, fates: fates.collect(), one: chosen.only() }
+        Self { wrote, fates: fates.collect(), one: chosen.only(), nothing: None }
     }
 
     /// What is written behind the entries.
@@ -48,7 +50,7 @@ impl Done {
             return terminal::print_json(&self.json());
         }
         if self.fates.is_empty() {
-            terminal::say("nothing is open");
+            terminal::say(self.nothing.as_deref().unwrap_or("nothing is open"));
             return Ok(());
         }
         let shown = self.fates.iter().filter(|(_, fate)| !self.wrote || !fate.refused.is_empty());

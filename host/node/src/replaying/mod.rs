@@ -17,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Code, Failure, Result};
-use crate::report::{Counted, Written, default_dir, explain, full_path};
+use crate::report::{Counted, Written, default_dir, explain, full_path, nothing_is_open};
 use crate::terminal;
 use crate::wiring::{self, Behind, Draft, Wired, Workshop};
 use crate::words::Words;
@@ -69,7 +69,7 @@ pub fn run(options: Options) -> Result<Done> {
     let (chosen, left) = Chosen::choose(&reading, &choice, &wired.plan)?;
     check_left(&chosen, &left)?;
     if chosen.is_empty() {
-        return nothing_is_meant(&wired, &options, &dir);
+        return nothing_is_meant(&wired, &options, &dir, &reading);
     }
     let stages = chosen.stages();
     let beside = || {
@@ -119,9 +119,9 @@ fn read(dir: &Path, writes: bool) -> Result<Reading> {
 }
 
 /// There is nothing to send in; who has named an entry is told that there is no such one.
-fn nothing_is_meant(wired: &Wired, options: &Options, dir: &Path) -> Result<Done> {
+fn nothing_is_meant(wired: &Wired, options: &Options, dir: &Path, reading: &Reading) -> Result<Done> {
     if options.filter.entries.is_empty() && options.filter.records.is_empty() {
-        return Ok(Done::nothing(options.writes));
+        return Ok(Done::nothing(options.writes, nothing_is_open(reading, &options.filter)?));
     }
     Err(Failure::Input(anyhow!(
         "{} has no such open entry of pipeline `{}`; `conveyor dlq list --all {}` shows what it has",

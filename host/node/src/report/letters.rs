@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flow::letters::{
-    BRANCH_CUT, Group, Identity, Letters, LettersError, Reading, Repeats, Store, StoreOptions,
+    BRANCH_CUT, Filter, Group, Identity, Letters, LettersError, Reading, Repeats, Store, StoreOptions,
 };
 use model::batch::Batch;
 use model::{limits, plain};
 use serde_json::{Value, json};
 
+use crate::report::number;
 use crate::words::Words;
 
 /// One store, shared by the pipelines that write to it. It is closed when the last of them has ended.
@@ -297,6 +298,18 @@ fn typed(path: &Path) -> String {
         true => text,
         false => format!("'{}'", text.replace('\'', "'\\''")),
     }
+}
+
+/// What is said where a filter means no entry: which stages have open ones, where it names one that has none.
+pub fn nothing_is_open(reading: &Reading, filter: &Filter) -> Result<String, LettersError> {
+    let Some(stage) = &filter.stage else { return Ok("nothing is open".to_owned()) };
+    let open = reading.open_of_stages()?;
+    if open.is_empty() || open.contains_key(stage) {
+        return Ok("nothing is open".to_owned());
+    }
+    let open: Vec<String> =
+        open.iter().map(|(stage, count)| format!("`{stage}` ({})", number(*count))).collect();
+    Ok(format!("nothing of stage `{stage}` is open; there are open entries of {}", open.join(", ")))
 }
 
 #[cfg(test)]

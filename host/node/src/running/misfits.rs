@@ -1,7 +1,7 @@
 //! Why a manifest cannot go on from a checkpoint: what it has of each stage is held against what the stage is now.
 
 use connect::{SINKS, has_file};
-use flow::checkpoint::{Change, StageMark, Standing};
+use flow::checkpoint::{Change, MarkPart, StageMark, Standing};
 use model::manifest::{Role, Stage, StageRef};
 
 use crate::wiring::Wired;
@@ -104,14 +104,7 @@ fn sink_misfit(
     is_renewed: bool,
 ) -> Option<String> {
     let found = find(wired, name, Role::Sink);
-    let Some((index, stage)) = found else {
-        return (!standing.is_settled).then(|| {
-            format!(
-                "there is no sink `{name}` any more, and what it has prepared is not committed yet; if it has another \
-                 name now, say `--rename {name}=NEW`"
-            )
-        });
-    };
+    let Some((index, stage)) = found else { return gone_sink_misfit(standing, wired, name, token) };
     let was = standing.stages.get(name)?;
     if is_other(stage, was) {
         let uses = stage.reference.value.to_string();
@@ -137,6 +130,62 @@ fn sink_misfit(
     } else {
         format!("{what}, and what it has prepared is not committed yet")
     })
+}
+
+/// A sink that is gone, and has something to commit yet, or may go on under another name: that one would begin where
+/// the output of this one is.
+fn gone_sink_misfit(standing: &Standing, wired: &Wired, name: &str, token: &[u8]) -> Option<String> {
+    if !standing.is_settled {
+        return Some(format!(
+            "there is no sink `{name}` any more, and what it has prepared is not committed yet; if it has another \
+             name now, say `--rename {name}=NEW`"
+        ));
+    }
+    if token.is_empty() {
+        return None;
+    }
+    let new = heir(standing, wired, name)?;
+    Some(format!(
+        "there is no sink `{name}` any more, and sink `{new}` is new; if that is its name now, say `--rename \
+         {name}={new}`; to go on without what `{name}` has committed, `--forget {name}`"
+    ))
+}
+
+/// The sink that one that is gone most likely has become: it is new, and of the same kind.
+fn heir<'a>(standing: &Standing, wired: &'a Wired, gone: &str) -> Option<&'a str> {
+    let was = standing.stages.get(gone)?;
+    let is_new = |stage: &&Stage| {
+        *stage.role == Role::Sink && !standing.checkpoint.tokens.contains_key(stage.name.as_str())
+    };
+    let is_alike = |stage: &&Stage| match is_built_in(stage) {
+        true => stage.reference.value.to_string() == was.uses,
+        false => !SINKS.contains(&was.uses.as_str()),
+    };
+    let marks = wired.marks();
+    let heirs: Vec<&Stage> = wired.pipeline.stages.iter().filter(is_new).filter(is_alike).collect();
+    let same =
+        heirs.iter().find(|stage| marks.get(stage.name.as_str()).is_some_and(|mark| mark.said == was.said));
+    same.or(heirs.first()).map(|stage| stage.name.as_str())
+}
+
+/// The new sink `file` that would replace what one that is gone has committed, and was not told to.
+pub(super) fn replacing(standing: &Standing, wired: &Wired, gone: &str) -> Option<String> {
+    let was = standing.stages.get(gone).filter(|was| was.uses == "file")?;
+    let marks = wired.marks();
+    let path = |mark: &StageMark| {
+        let of_old = || mark.with.as_ref()?.get("path")?.as_str().map(MarkPart::shown);
+        match mark.said.as_ref().and_then(|said| said.get("path").cloned()).or_else(of_old)? {
+            MarkPart::Value(path) => Some(MarkPart::Value(path.trim_start_matches("./").to_owned())),
+            hash => Some(hash),
+        }
+    };
+    let replaces = |stage: &&Stage| {
+        let is_same = |mark: &StageMark| mark.uses == was.uses && path(mark) == path(was);
+        *stage.role == Role::Sink
+            && marks.get(stage.name.as_str()).is_some_and(is_same)
+            && !["if-exists", "rotate"].iter().any(|option| stage.with.value.contains_key(*option))
+    };
+    wired.pipeline.stages.iter().find(replaces).map(|stage| stage.name.to_string())
 }
 
 /// Whether a sink `file` writes in another way, and has no file yet.

@@ -36,7 +36,7 @@ impl Session {
         let stages = runtime("stage", options.threads.unwrap_or_else(cores))?;
         let (mut signals, metrics) = control.block_on(async {
             let metrics = match options.metrics {
-                Some(address) => Some(serve::bind(address).await.map_err(Failure::Ran)?),
+                Some(address) => Some(serve::bind(address).await.map_err(Failure::Input)?),
                 None => None,
             };
             Ok::<_, Failure>((Signals::listen().map_err(Failure::Ran)?, metrics))

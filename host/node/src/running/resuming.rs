@@ -13,7 +13,7 @@ use flow::connector::ConnectErrorKind;
 use flow::run::{Checkpoints, Setbacks};
 use model::manifest::Role;
 
-use super::misfits::{begins_anew, misfits, other_connectors};
+use super::misfits::{begins_anew, misfits, other_connectors, replacing};
 use crate::exit::{Failure, Result};
 use crate::terminal;
 use crate::wiring::{Wired, epoch_now, spools_in};
@@ -61,7 +61,11 @@ pub(super) fn open(
         return Err(Failure::Input(anyhow!("{} is no directory; name one with `--state`", file.display())));
     }
     let least = if state.reset { reset(&dir)? } else { 0 };
-    let Opened { mut store, standing } = RedbStore::open(&dir)?;
+    let Opened { mut store, standing } = RedbStore::open(&dir).map_err(|error| match error {
+        // Nothing ran yet: another directory may have to be named.
+        CheckpointError::Io { .. } if is_first => Failure::input(error),
+        error => error.into(),
+    })?;
     let pipeline = &wired.pipeline;
     for stage in wired.stages_of("stdin").into_iter().filter(|_| is_first) {
         terminal::say(format!(
@@ -202,7 +206,7 @@ fn rename(standing: &mut Standing, old: &str, new: &str) {
 /// Throws away what the checkpoint has of a stage.
 fn forget(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
     standing.states.remove(stage);
-    let Some(index) = wired.pipeline.index_of(stage) else { return Ok(()) };
+    let Some(index) = wired.pipeline.index_of(stage) else { return forget_gone_sink(standing, wired, stage) };
     let checkpoint = &mut standing.checkpoint;
     match *wired.pipeline.stages[index].role {
         Role::Source => drop(checkpoint.places.remove(stage)),
@@ -223,6 +227,22 @@ fn forget(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
         }
         Role::Sink => drop(checkpoint.tokens.remove(stage)),
     }
+    Ok(())
+}
+
+/// What a sink that is gone has committed stays where it is, and no other sink takes it for its own by itself.
+fn forget_gone_sink(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
+    // What is not committed yet is told with all else that is in the way.
+    if !standing.is_settled || !standing.checkpoint.tokens.contains_key(stage) {
+        return Ok(());
+    }
+    if let Some(new) = replacing(standing, wired, stage) {
+        return Err(Failure::Input(anyhow!(
+            "`--forget {stage}`: sink `{new}` would replace what `{stage}` has committed; to go on with that file, say \
+             `--rename {stage}={new}`, or say with `if-exists` of `{new}` what is to become of it"
+        )));
+    }
+    standing.checkpoint.tokens.remove(stage);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! The end of a run: a table per pipeline for people, or one object for programs.
 
 use flow::meters::{CheckpointReport, StageReport};
+use model::limits::STOP_GRACE;
 use serde_json::{Value, json};
 
 use super::{End, Pipeline};
@@ -53,13 +54,15 @@ fn left_open(pipeline: &Pipeline) -> Option<Words> {
 
 fn cut_off(pipeline: &str) -> Words {
     let mut words = Words::from(format!(
-        "pipeline `{pipeline}` did not drain in time and was cut off: what the sinks had not committed may be missing or \
+        "pipeline `{pipeline}` was cut off before it had drained: what the sinks had not committed may be missing or \
          written in part"
     ));
-    words.push(
-        "  next: run it again; if it hangs, look at the stage with the longest batches and bound it with \
-         `limits.batch-time`",
-    );
+    words.push(format!(
+        "  next: run it again, and stop it once: it has {} s to drain then; where it hangs, look at the stage that has taken \
+         the least of what came for it: a component is bound with `limits.batch-time`, a connector waits for what it reads \
+         or writes",
+        STOP_GRACE.as_secs()
+    ));
     words
 }
 

@@ -31,6 +31,9 @@ impl Workshop {
                 StageRef::WasmFile(path) => {
                     loading.spawn(load_file(index, self.engine.clone(), home.join(path)));
                 }
+                StageRef::Directory(path) if home.join(path).is_file() => {
+                    problems.push(no_component(stage, path));
+                }
                 StageRef::Directory(path) if self.builds => {
                     loading.spawn(build_and_load(index, self.engine.clone(), home.join(path)));
                 }
@@ -118,6 +121,13 @@ impl Unfit {
             }
         }
     }
+}
+
+/// A file whose name does not say that it is a component.
+fn no_component(stage: &Stage, path: &str) -> Diagnostic {
+    let message = format!("`{path}` is a file, and no component by its name");
+    let help = "name a component, a file that ends with `.wasm`, or the directory that one is built from";
+    Diagnostic::new("stage::file", message).label(stage.reference.span, "this file").help(help)
 }
 
 fn not_built(stage: &Stage, path: &str) -> Diagnostic {

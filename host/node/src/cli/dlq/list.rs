@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::Output;
 use super::{Reading, Store, Which, data, entries, tell_damage, time};
 use crate::exit::Result;
-use crate::report::{number, plain_table};
+use crate::report::{nothing_is_open, number, plain_table};
 use crate::terminal;
 
 /// How much of a text one column of the table shows.
@@ -63,7 +63,7 @@ impl List {
             return terminal::print_json(&json!({ "entries": all, "more": more }));
         }
         if listed.is_empty() {
-            terminal::say("nothing is open");
+            terminal::say(nothing_is_open(reading, &filter)?);
             return Ok(());
         }
         let header = ["entry", "refused at", "stage", "code", "record", "message"];
@@ -96,7 +96,7 @@ impl List {
             return terminal::print_json(&json!({ "counts": counts }));
         }
         if counts.is_empty() {
-            terminal::say("nothing is open");
+            terminal::say(nothing_is_open(reading, &filter)?);
             return Ok(());
         }
         let rows =
