@@ -66,6 +66,9 @@ pub(crate) struct Generation {
     /// The directory of the file itself, where its name is a link.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) beside: Option<PathBuf>,
+    /// What the file itself is called, where its name is a link.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) target: Option<String>,
 }
 
 /// Which file it was.

@@ -319,6 +319,34 @@ fn what_was_cut_off_and_filled_again_is_told_by_its_bytes() {
 }
 
 #[test]
+fn a_file_of_another_name_is_no_copy_whatever_is_in_it() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    let (old, new, third) = (lines("old"), lines("new"), lines("third"));
+    append(at, "a.log", &text(&old));
+    let mut tail = Tail::open(at, "a.log");
+    tail.expect(&refs(&old));
+    // As a sink beside it writes them, and with more behind what was read.
+    let others = |read: &[String]| {
+        for name in ["got.txt", ".got.txt.1.part", ".a.log.1.part"] {
+            write_file(at, name, format!("{}of a sink\n", text(read)).as_bytes());
+        }
+        write_file(at, "got.txt.gz", gzip(format!("{}of a sink\n", text(read)).as_bytes()));
+    };
+    others(&old);
+    std::fs::write(at.join("a.log"), text(&new)).expect("written anew");
+    let mut expected = [refs(&old), refs(&new)].concat();
+    tail.expect(&expected);
+    // The same while nobody looks.
+    tail.crash(|| {
+        others(&new);
+        std::fs::write(at.join("a.log"), text(&third)).expect("written anew");
+    });
+    expected.extend(refs(&third));
+    tail.expect(&expected);
+}
+
+#[test]
 fn the_rest_of_what_was_packed_is_unpacked() {
     let directory = tempdir().expect("a directory");
     let at = directory.path();

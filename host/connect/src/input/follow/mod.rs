@@ -139,7 +139,7 @@ impl Follow {
         let told = |error: std::io::Error| Stop::from(failed(split, &error));
         let beside = place.followed.as_ref().and_then(|followed| followed.beside.as_deref());
         let directories = search::directories(path, beside).map_err(told)?;
-        let packed = search::packed(&directories, &place, &self.roots).map_err(told)?;
+        let packed = search::packed(&directories, path, &place, &self.roots).map_err(told)?;
         if packed.is_none() {
             let (file, position) = (&**split, place.position);
             tracing::warn!(
@@ -298,7 +298,9 @@ impl Followings {
         let copy = followed.copy(&rules.roots).map_err(told)?;
         if let (None, Some(place)) = (&copy, followed.place()) {
             let directories = followed.directories().map_err(told)?;
-            if let Some(packed) = search::packed(&directories, &place, &rules.roots).map_err(told)? {
+            if let Some(packed) =
+                search::packed(&directories, &followed.path, &place, &rules.roots).map_err(told)?
+            {
                 feed(followed.lane, &name, packed.rest, feeder)?;
                 return Ok(Step::Cut);
             }
@@ -436,8 +438,9 @@ impl Followings {
             return Err(ConnectError::failed(&**name, why, "narrow the pattern").into());
         }
         let beside = search::beside(path).map_err(|error| failed(name, &error))?;
+        let target = search::target(path).map_err(|error| failed(name, &error))?;
         let next = self.generations.entry(name.clone()).or_default();
-        let generation = Generation { name: name.to_string(), number: *next, beside };
+        let generation = Generation { name: name.to_string(), number: *next, beside, target };
         *next += 1;
         let (lane, split) = (self.next_lane(), split_name(Some(&generation)));
         let followed = Followed::begin(lane, generation, path.clone(), file, metadata);
@@ -477,7 +480,7 @@ impl Followed {
     /// A copy of all that was read, that was made before it was cut off.
     fn copy(&self, roots: &Roots) -> std::io::Result<Option<Again>> {
         let Some(mark) = &self.mark else { return Ok(None) };
-        search::copy(&self.directories()?, mark, &self.digest.trail(), roots)
+        search::copy(&self.directories()?, &self.path, &self.generation, mark, &self.digest.trail(), roots)
     }
 
     /// As far as the reading thread knows it.

@@ -10,7 +10,7 @@ use model::limits::ROTATED_FILES_MAX;
 use crate::digest::{Digest, Trail};
 use crate::input::compression::unpack_if_packed;
 use crate::input::open_at_once;
-use crate::place::{At, Id, Mark, Place};
+use crate::place::{At, Generation, Id, Mark, Place};
 use crate::{Roots, RootsError};
 
 /// A file that is what was read before, or begins with it.
@@ -57,6 +57,51 @@ pub(super) fn beside(path: &Path) -> std::io::Result<Option<PathBuf>> {
     }
 }
 
+/// What the file itself is called, where the path is a link.
+pub(super) fn target(path: &Path) -> std::io::Result<Option<String>> {
+    match beside(path)? {
+        None => Ok(None),
+        // What the link led to may be gone by now.
+        Some(_) => Ok(path.canonicalize().ok().and_then(|real| name_of(&real))),
+    }
+}
+
+fn name_of(path: &Path) -> Option<String> {
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
+/// What a file was called of which a copy is looked for: as it is named, and as that is called which a link leads to.
+fn names(path: &Path, generation: Option<&Generation>) -> Vec<String> {
+    let named = generation.and_then(|generation| name_of(Path::new(&generation.name)));
+    let before = generation.and_then(|generation| generation.target.clone());
+    let now = path.canonicalize().ok().and_then(|real| name_of(&real));
+    [name_of(path), named, before, now].into_iter().flatten().collect()
+}
+
+/// Whether a file of this name may be what was made of `original` when that was rotated: `app.log.1`,
+/// `app.log-20260101.gz`, `app-20260101.log`. Any other file that begins with the same bytes is somebody's own, such as
+/// what a sink of this very run has written; following that would read it for ever.
+fn is_rotated_name(original: &str, name: &str) -> bool {
+    if name.starts_with('.') && !original.starts_with('.') {
+        return false;
+    }
+    let no_letter = |rest: &&str| !rest.starts_with(char::is_alphabetic);
+    if name.strip_prefix(original).filter(no_letter).is_some() {
+        return true;
+    }
+    let Some((stem, end)) = original.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) else {
+        return false;
+    };
+    let Some(rest) = name.strip_prefix(stem).filter(no_letter) else { return false };
+    let end = format!(".{end}");
+    let middle = rest.split_once(&end).filter(|(_, behind)| behind.is_empty() || behind.starts_with('.'));
+    middle.is_some_and(|(middle, _)| middle.contains(|letter: char| letter.is_ascii_digit()))
+}
+
+fn is_rotated(entry: &Entry, names: &[String]) -> bool {
+    name_of(&entry.path).is_some_and(|name| names.iter().any(|original| is_rotated_name(original, &name)))
+}
+
 /// The file that was read up to this place: under its name, or renamed, or a copy that was made of it before it was cut
 /// off.
 pub(super) fn again(path: &Path, place: &Place, roots: &Roots) -> std::io::Result<Option<Again>> {
@@ -76,7 +121,8 @@ pub(super) fn again(path: &Path, place: &Place, roots: &Roots) -> std::io::Resul
         }
     }
     let Some(trail) = &place.trail else { return Ok(None) };
-    copy_in(&entries, &place.file, trail, place.position)
+    let names = names(path, place.followed.as_ref());
+    copy_in(&entries, &names, &place.file, trail, place.position)
 }
 
 /// The file of this identity, wherever it lies in these directories.
@@ -98,21 +144,26 @@ pub(super) fn by_id(
 /// A copy of all that was read.
 pub(super) fn copy(
     directories: &[PathBuf],
+    path: &Path,
+    generation: &Generation,
     mark: &Mark,
     trail: &Trail,
     roots: &Roots,
 ) -> std::io::Result<Option<Again>> {
-    copy_in(&entries(directories, roots)?, mark, trail, trail.bytes)
+    let names = names(path, Some(generation));
+    copy_in(&entries(directories, roots)?, &names, mark, trail, trail.bytes)
 }
 
 /// What was read, packed by whoever rotates it: the rest of it behind `place`, with the header before it.
 pub(super) fn packed(
     directories: &[PathBuf],
+    path: &Path,
     place: &Place,
     roots: &Roots,
 ) -> std::io::Result<Option<Packed>> {
     let Some(trail) = place.trail.as_ref().filter(|_| place.file.is_full()) else { return Ok(None) };
-    for entry in entries(directories, roots)? {
+    let names = names(path, place.followed.as_ref());
+    for entry in entries(directories, roots)?.into_iter().filter(|entry| is_rotated(entry, &names)) {
         let Some(mut reader) = unpacked(&entry.path)? else { continue };
         let is_it = place.file.is_head_in(&mut reader).and_then(|is_head| {
             let Some(again) = unpacked(&entry.path)?.filter(|_| is_head) else { return Ok(false) };
@@ -153,11 +204,18 @@ fn same(path: &Path, file: File, place: &Place) -> std::io::Result<Option<Again>
 }
 
 /// Of a file that is no longer than its fingerprint, nobody can say whether another is a copy of it or begins alike.
-fn copy_in(entries: &[Entry], mark: &Mark, trail: &Trail, position: u64) -> std::io::Result<Option<Again>> {
+fn copy_in(
+    entries: &[Entry],
+    names: &[String],
+    mark: &Mark,
+    trail: &Trail,
+    position: u64,
+) -> std::io::Result<Option<Again>> {
     if !mark.is_full() {
         return Ok(None);
     }
-    for entry in entries.iter().filter(|entry| entry.metadata.len() >= trail.bytes) {
+    let may_be = |entry: &&Entry| entry.metadata.len() >= trail.bytes && is_rotated(entry, names);
+    for entry in entries.iter().filter(may_be) {
         let Some(file) = open(&entry.path)? else { continue };
         if !mark.is_head_of(&file)? || !trail.is_begin_of(&file)? {
             continue;
@@ -208,5 +266,35 @@ pub(super) fn open(path: &Path) -> std::io::Result<Option<File>> {
     match open_at_once(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         opened => opened.map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copies_are_told_by_their_names() {
+        for (original, name, expected) in [
+            ("app.log", "app.log.1", true),
+            ("app.log", "app.log-20260101", true),
+            ("app.log", "app.log.1.gz", true),
+            ("app.log", "app.log.old", true),
+            ("app.log", "app-20260101.log", true),
+            ("app.log", "app.1.log.gz", true),
+            ("app.log", "app-2026-01-01T10-00-00.000.log", true),
+            ("0.log", "0.log.20260101-120000", true),
+            ("messages", "messages-20260101", true),
+            (".app.log", ".app.log.1", true),
+            ("app.log", "got.txt", false),
+            ("app.log", ".app.log.1.part", false),
+            ("app.log", "app-clean.log", false),
+            ("app.log", "app.txt", false),
+            ("app.log", "apple-1.log", false),
+            ("app.log", "app-1.logger", false),
+            ("messages", "other", false),
+        ] {
+            assert_eq!(is_rotated_name(original, name), expected, "{original} and {name}");
+        }
     }
 }
