@@ -103,10 +103,7 @@ impl<'a> Head<'a> {
         let quote = way.dialect.quote.filter(|_| way.skip_lines == 0);
         let first = RowEnds::of(self.data, true, Dialect { quote, ..way.dialect });
         let row_ends = first.unwrap_or(RowEnds::Newline);
-        let mut start = 0;
-        for _ in 0..way.skip_lines {
-            start += row_ends.first_end(&self.data[start..], true).map_or(0, |(_, next)| next);
-        }
+        let start = self.behind_lines(way.skip_lines, row_ends);
         let mut index = Index::default();
         index.scan(self.data, start, self.ended, way.dialect, row_ends);
         let mut table = Table { rows: Vec::new(), strays: 0 };
@@ -129,6 +126,22 @@ impl<'a> Head<'a> {
             }
         }
         table
+    }
+
+    fn behind_lines(&self, lines: u64, row_ends: RowEnds) -> usize {
+        let next = |start: usize, _| {
+            start + row_ends.first_end(&self.data[start..], true).map_or(0, |(_, next)| next)
+        };
+        (0..lines).fold(0, next)
+    }
+
+    /// Whether so many lines end within a quoted field of a file that is read as `form` says.
+    fn is_in_quotes(&self, lines: u64, form: &CsvForm) -> bool {
+        let row_ends = RowEnds::of(self.data, true, form.dialect).unwrap_or(RowEnds::Newline);
+        let start = self.behind_lines(lines, row_ends);
+        let mut index = Index::default();
+        index.scan(self.data, 0, self.ended, form.dialect, row_ends);
+        (0..index.rows()).any(|row| index.row_start(row) < start && start <= index.row_end(row))
     }
 
     /// Excel is told the delimiter in front of the header.
@@ -194,7 +207,7 @@ impl<'a> Head<'a> {
         // Texts of one column may have any character in them, and a few rows that look alike by chance.
         let (fields_min, rows_min) = if own.is_one_column() { (3, 2) } else { (2, 1) };
         let dialects: Vec<Dialect> = dialects.collect();
-        (1..=PREAMBLE_LINES_MAX).find_map(|skip_lines| {
+        (1..=PREAMBLE_LINES_MAX).filter(|&lines| !self.is_in_quotes(lines, form)).find_map(|skip_lines| {
             dialects.iter().map(|&dialect| Way { dialect, skip_lines }).find(|way| {
                 let table = self.table(way);
                 let before = self.table(&Way { skip_lines: 0, ..*way });
@@ -394,6 +407,7 @@ mod tests {
             "a,b\n1\n2,x,y\n3,z\n4,z\n",
             "note\nfoo;bar\nx;y\n",
             "note\nplain\nwith, comma\n",
+            "body\n\"Hello\na,b,c\nd,e,f\ng,h,i\"\n",
             "a,b\n\"C:\\\",1\n\"x\\\\\",2\n",
             "a,b\n1\n",
             "a,b,c\n1,2,3,\n",
