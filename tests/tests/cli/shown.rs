@@ -43,6 +43,11 @@ fn cases() -> BTreeMap<&'static str, Vec<Vec<&'static str>>> {
     run.push(vec!["p.yaml", NAME]);
     let mut show = both(&["1"]);
     show.extend([vec!["2"], vec!["3"], vec![NAME]]);
+    // Nothing that it would serve: what is wrong with an option is told first.
+    let registry = |option| match option {
+        "--listen" => vec!["--data", "registry", "--listen", NAME],
+        option => vec!["--data", "registry", "--listen", "127.0.0.1:0", option, NAME],
+    };
     let replay = ["p.yaml", NAME].map(|file| vec![file, "--stage", "words", "--record", "1"]);
     BTreeMap::from([
         ("new", vec![vec![NAME]]),
@@ -66,6 +71,9 @@ fn cases() -> BTreeMap<&'static str, Vec<Vec<&'static str>>> {
             "checkpoint inspect",
             [both(&["state"]), vec![vec![NAME], vec!["state", "--pipeline", NAME]]].concat(),
         ),
+        ("registry serve", ["--listen", "--htpasswd", "--url"].map(registry).to_vec()),
+        ("registry gc", vec![vec!["--data", NAME]]),
+        ("registry fsck", vec![vec!["--data", NAME]]),
         ("doctor", both(&[])),
         ("completions", vec![vec![NAME]]),
     ])
