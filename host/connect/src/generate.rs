@@ -8,7 +8,6 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 use async_trait::async_trait;
 use flow::checkpoint::{MarkPart, MarkParts};
 use flow::connector::{ConnectError, Decode, Places, PullLimits, Pulled, Source};
-use model::convert::JsonReader;
 use model::lineage::Offsets;
 use model::manifest::TimeFrom;
 use model::plan::Stream;
@@ -23,7 +22,7 @@ use crate::format::Format;
 use crate::infer::Sample;
 use crate::options::{self, OptionsError};
 use crate::place::{cursor, read_places};
-use crate::read::{ReadOptions, output, time_column};
+use crate::read::{ReadOptions, json_rows, time_column};
 use crate::stream::Output;
 use crate::template::Template;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
@@ -128,21 +127,9 @@ fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as i64
 }
 
-impl Generate {
-    /// What reads records into columns, where there are any, and what becomes of them.
-    fn rows(&self, wanted: &Wanted) -> Result<(Option<JsonLines>, Output), ConnectError> {
-        let (indices, output) = output(&self.spec, &self.stream, wanted)?;
-        let Stream::Rows(schema) = &self.stream else { return Ok((None, output)) };
-        let reader = JsonReader::new(schema, &indices, self.spec.unknown).map_err(|error| {
-            ConnectError::failed(&*self.spec.stage, error, "change the `schema` of the source")
-        })?;
-        Ok((Some(JsonLines(reader)), output))
-    }
-}
-
 impl OpenSource for Generate {
     fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
-        let (rows, output) = self.rows(wanted)?;
+        let (rows, output) = json_rows(&self.spec, &self.stream, wanted)?;
         Ok(Some(Box::new(JsonAgain { rows, output })))
     }
 
@@ -150,7 +137,7 @@ impl OpenSource for Generate {
         let place = read_places::<Place>(from)?.remove(SPLIT);
         let next = place.map_or(0, |place| place.next);
         let seed = self.seed.or(place.map(|place| place.seed)).unwrap_or_else(|| fastrand::u64(..));
-        let (rows, output) = self.rows(wanted)?;
+        let (rows, output) = json_rows(&self.spec, &self.stream, wanted)?;
         Ok(Box::new(GenerateSource {
             template: self.template,
             rows,

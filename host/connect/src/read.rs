@@ -392,6 +392,20 @@ fn cri_column(target: &Target) -> CriColumn {
     }
 }
 
+/// Of a source that gets its records one by one: what reads them into columns, where there are any, and what becomes of
+/// them.
+pub(crate) fn json_rows(
+    spec: &SourceSpec,
+    stream: &Stream,
+    wanted: &Wanted,
+) -> Result<(Option<JsonLines>, Output), ConnectError> {
+    let (indices, output) = output(spec, stream, wanted)?;
+    let Stream::Rows(schema) = stream else { return Ok((None, output)) };
+    let reader = JsonReader::new(schema, &indices, spec.unknown)
+        .map_err(|error| ConnectError::failed(&*spec.stage, error, "change the `schema` of the source"))?;
+    Ok((Some(JsonLines(reader)), output))
+}
+
 /// Indices of the columns to decode, and what becomes of them: the wanted ones in their order, then the one
 /// that times come from if nobody wants it otherwise.
 pub(crate) fn output(

@@ -45,17 +45,11 @@ impl Store {
             }
             last = Some(end);
         }
-        let mut last: Option<Repository> = None;
-        loop {
-            let after = last.as_ref().map(Repository::as_str);
-            let (repositories, _) = self.repositories(after, REGISTRY_WALKED_AT_ONCE, &|_| true)?;
-            let Some(end) = repositories.last().cloned() else { break };
-            for repository in repositories {
-                checked.repositories += 1;
-                self.index.dangling(&repository)?.into_iter().for_each(|problem| checked.tell(problem));
-            }
-            last = Some(end);
-        }
+        self.each_repository(|repository| {
+            checked.repositories += 1;
+            self.index.dangling(&repository)?.into_iter().for_each(|problem| checked.tell(problem));
+            Ok(())
+        })?;
         let names = self.disk.list(&self.contents).map_err(|error| StoreError::io(&self.contents, error))?;
         for digest in names.iter().filter_map(|name| content_of(name.to_str()?)) {
             checked.unheld += u64::from(self.index.holders(&digest, 1)?.is_empty());

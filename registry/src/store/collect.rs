@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use disk::Mode;
 use model::ids::{Algorithm, Digest};
-use model::limits::{REGISTRY_DISCARDED_AT_ONCE, REGISTRY_UPLOAD_AGE, REGISTRY_WALKED_AT_ONCE};
+use model::limits::{REGISTRY_DISCARDED_AT_ONCE, REGISTRY_UPLOAD_AGE};
 use serde::{Deserialize, Serialize};
 
 use super::{Change, Done, Result, Store, StoreError, lock};
@@ -42,16 +42,7 @@ impl Store {
         let before =
             self.now().saturating_sub(rules.grace.as_secs()).saturating_add(u64::from(rules.grace.is_zero()));
         let mut collection = Collection::default();
-        let mut last: Option<Repository> = None;
-        loop {
-            let after = last.as_ref().map(Repository::as_str);
-            let (repositories, _) = self.repositories(after, REGISTRY_WALKED_AT_ONCE, &|_| true)?;
-            let Some(end) = repositories.last().cloned() else { break };
-            for repository in repositories {
-                self.sweep(repository, before, rules.untagged, &mut collection)?;
-            }
-            last = Some(end);
-        }
+        self.each_repository(|repository| self.sweep(repository, before, rules.untagged, &mut collection))?;
         self.sweep_files(rules, &mut collection)?;
         Ok(collection)
     }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use disk::fault::{self, Point};
 use disk::{Disk, Lock, Mode, SystemDisk, is_full, make_dirs};
 use model::ids::Digest;
-use model::limits::{REGISTRY_RECENT_MAX, REGISTRY_REFERRERS_BYTES_MAX};
+use model::limits::{REGISTRY_RECENT_MAX, REGISTRY_REFERRERS_BYTES_MAX, REGISTRY_WALKED_AT_ONCE};
 
 pub use change::{Change, Collected, Done, Mismatch, Refused, Room};
 pub use check::Checked;
@@ -398,6 +398,18 @@ impl Store {
         wanted: &dyn Fn(&Repository) -> bool,
     ) -> Result<(Vec<Repository>, bool)> {
         self.index.repositories(last, entries, wanted)
+    }
+
+    /// Each repository in turn, some of them at a time: others come and go meanwhile.
+    fn each_repository(&self, mut each: impl FnMut(Repository) -> Result<()>) -> Result<()> {
+        let mut last: Option<Repository> = None;
+        loop {
+            let after = last.as_ref().map(Repository::as_str);
+            let (repositories, _) = self.repositories(after, REGISTRY_WALKED_AT_ONCE, &|_| true)?;
+            let Some(end) = repositories.last().cloned() else { return Ok(()) };
+            repositories.into_iter().try_for_each(&mut each)?;
+            last = Some(end);
+        }
     }
 
     /// Descriptors of manifests whose subject this is, behind the manifest `last`, of one of these artifact types where

@@ -24,7 +24,7 @@ use arrow::datatypes::Schema;
 use flow::connector::{ConnectError, Decode, Places, Source};
 use flow::spool::SpoolOptions;
 use hyper::header::HeaderName;
-use model::convert::{JsonReader, REST};
+use model::convert::REST;
 use model::limits::{self, HTTP_ACCEPT_AGAIN_AFTER, HTTP_LISTEN_AGAIN_TIME};
 use model::manifest::ColumnType;
 use model::manifest::{TimeFrom, UnknownFields};
@@ -34,13 +34,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::again::JsonAgain;
-use crate::decode::JsonLines;
 use crate::options::{self, OptionsError};
 use crate::place::read_places;
 use crate::places;
-use crate::read::{output, time_column};
+use crate::read::{json_rows, time_column};
 use crate::secrets::SecretFrom;
-use crate::stream::Output;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
 use answer::{Desk, Rules};
 use pull::{HttpSource, Place, SPLIT, spool_failed};
@@ -265,7 +263,7 @@ impl OpenSource for Http {
         let token = token.map(|token| Token::new(&token));
         let tls = self.tls.as_ref().map(|tls| tls::acceptor(spec, &tls.cert, &tls.key)).transpose()?;
         let place = read_places::<Place>(from)?.remove(SPLIT);
-        let (rows, output) = self.rows(wanted)?;
+        let (rows, output) = json_rows(&self.spec, &self.stream, wanted)?;
         let listener = self.bind()?;
         self.warn_of_strangers(token.is_some(), tls.is_some());
         let spool = SpoolOptions::new(dir, self.spool_bytes_max).open(place.map(|place| place.next));
@@ -286,22 +284,12 @@ impl OpenSource for Http {
     }
 
     fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
-        let (rows, output) = self.rows(wanted)?;
+        let (rows, output) = json_rows(&self.spec, &self.stream, wanted)?;
         Ok(Some(Box::new(JsonAgain { rows, output })))
     }
 }
 
 impl Http {
-    /// What reads records into columns, where there are any, and what becomes of them.
-    fn rows(&self, wanted: &Wanted) -> Result<(Option<JsonLines>, Output), ConnectError> {
-        let (indices, output) = output(&self.spec, &self.stream, wanted)?;
-        let Stream::Rows(schema) = &self.stream else { return Ok((None, output)) };
-        let reader = JsonReader::new(schema, &indices, self.spec.unknown).map_err(|error| {
-            ConnectError::failed(&*self.spec.stage, error, "change the `schema` of the source")
-        })?;
-        Ok((Some(JsonLines(reader)), output))
-    }
-
     fn bind(&self) -> Result<TcpListener, ConnectError> {
         let begun = Instant::now();
         let bound = loop {
