@@ -2,9 +2,12 @@
 //!
 //! [`store`] keeps contents and the index of who has which; [`server::router`] answers for it, and [`server::Server`]
 //! listens. What a request means is decided by values: [`route`], [`range`], [`page`], [`manifest`], [`name`], [`auth`].
-//! Not here: a client, and what a stage is as an artifact.
+//! [`client`] speaks with registries, ours and others'.
+//! Not here: what a stage is as an artifact.
 
 pub mod auth;
+pub mod client;
+pub mod image_ref;
 pub mod manifest;
 pub mod name;
 pub mod page;
