@@ -6,6 +6,7 @@
 //! Not here: what a stage is as an artifact.
 
 pub mod auth;
+pub mod cached;
 pub mod client;
 pub mod image_ref;
 pub mod manifest;

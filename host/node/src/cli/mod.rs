@@ -9,8 +9,10 @@ mod dlq;
 mod doctor;
 mod graph;
 mod inspect;
+mod lock;
 mod new;
 mod policy;
+mod pulling;
 mod registry;
 mod replay;
 mod run;
@@ -50,6 +52,7 @@ enum Verb {
     Inspect(inspect::Inspect),
     Validate(validate::Validate),
     Graph(graph::Graph),
+    Lock(lock::LockVerb),
     Run(run::Run),
     Test(test::Test),
     #[command(subcommand)]
@@ -111,6 +114,7 @@ impl Verb {
             Self::Inspect(verb) => verb.execute(),
             Self::Validate(verb) => verb.execute(),
             Self::Graph(verb) => verb.execute(),
+            Self::Lock(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
             Self::Dlq(verb) => verb.execute(),

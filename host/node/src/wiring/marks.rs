@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow::checkpoint::{Change, MarkPart, MarkParts, StageMark, config_parts};
-use model::manifest::Role;
+use model::manifest::{Role, Stage, StageRef};
 use serde_json::{Map, Value};
 
 use super::{BuiltIn, Wired};
@@ -21,7 +21,7 @@ impl Wired {
         let uses = match self.component(index) {
             Some(component) if keeps_state => component.about().name.clone(),
             _ if *stage.role == Role::Transform => return None,
-            _ => stage.reference.value.to_string(),
+            _ => uses(stage),
         };
         let said = match self.built_in(index) {
             Some(built_in) => built_in.mark(None, input),
@@ -44,6 +44,14 @@ impl Wired {
         };
         let defaults = self.component(index).map(|component| defaults(&component.about().config_schema));
         mark.changed_from(&was, &defaults.unwrap_or_default())
+    }
+}
+
+/// What stands behind a stage, as marks name it. Another version of what is in a registry is no other thing.
+pub fn uses(stage: &Stage) -> String {
+    match &stage.reference.value {
+        StageRef::Oci(reference) => reference.name(),
+        reference => reference.to_string(),
     }
 }
 
