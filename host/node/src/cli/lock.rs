@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 use model::lock::{Change, Facts, Lock, Pinned, changes};
-use model::manifest::{Stage, StageRef};
+use model::manifest::{Role, Stage, StageRef};
 use serde_json::json;
 
 use super::Output;
@@ -15,7 +15,7 @@ use crate::exit::{Failure, Result};
 use crate::pulled::{Loaded, Options, is_bundle, lock_path};
 use crate::report::component;
 use crate::terminal;
-use crate::wiring::{self, Draft, Policy, Workshop};
+use crate::wiring::{self, Draft, Policy, Wired, Workshop};
 use crate::words::Words;
 
 /// Writes down what the references of a manifest stand for, so that every run has the same components
@@ -64,7 +64,8 @@ impl LockVerb {
         if !problems.is_empty() {
             return Err(draft.pipeline.diagnostics(problems).into());
         }
-        let new = super::block_on(locked(&draft, &loaded))?;
+        let mut new = locked(&draft, &loaded);
+        super::block_on(add_ports(&workshop, &draft, &loaded, old.as_ref(), &mut new))?;
         let before = old.unwrap_or_else(|| Lock { components: BTreeMap::new(), ..new.clone() });
         let changes = changes(&before, &new);
         let path = lock_path(&self.file);
@@ -122,31 +123,50 @@ fn is_pinned(draft: &Draft, stage: &Stage) -> bool {
     draft.lock.as_ref().is_some_and(|lock| lock.components.contains_key(&stage.reference.to_string()))
 }
 
-/// The lock of what was loaded, by stage.
-async fn locked(draft: &Draft, loaded: &[Option<Loaded>]) -> Lock {
+/// The lock of what was loaded, by stage, still without ports.
+fn locked(draft: &Draft, loaded: &[Option<Loaded>]) -> Lock {
     let mut components: BTreeMap<String, Pinned> = BTreeMap::new();
     for (stage, loaded) in draft.pipeline.stages.iter().zip(loaded) {
         let Some(Loaded { component, image, bytes, digest }) = loaded else { continue };
-        let config = serde_json::Value::Object(stage.with.value.clone());
-        let ports = component::ports(component, &config).await;
-        let pinned = components.entry(stage.reference.to_string()).or_insert_with(|| {
-            let about = component.about();
-            let schema = serde_json::from_str(&about.config_schema).ok();
-            let is = Facts {
-                name: about.name.clone(),
-                version: about.version.clone(),
-                kind: component.kind(),
-                ports: None,
-                needs: about.needs.clone(),
-                config_schema: schema.filter(|schema: &serde_json::Value| !schema.is_null()),
-            };
-            Pinned { image: *image, component: *digest, bytes: *bytes, is }
-        });
-        // Stages of one component may have ports of their own.
-        if let Some(ports) = ports {
-            let known = pinned.is.ports.get_or_insert_default();
-            known.extend(ports.into_iter().filter(|port| !known.contains(port)).collect::<Vec<_>>());
-        }
+        let about = component.about();
+        let schema = serde_json::from_str(&about.config_schema).ok();
+        let is = Facts {
+            name: about.name.clone(),
+            version: about.version.clone(),
+            kind: component.kind(),
+            ports: None,
+            needs: about.needs.clone(),
+            config_schema: schema.filter(|schema: &serde_json::Value| !schema.is_null()),
+        };
+        let pinned = Pinned { image: *image, component: *digest, bytes: *bytes, is };
+        components.insert(stage.reference.to_string(), pinned);
     }
     Lock { pipeline: draft.pipeline.name.to_string(), components }
+}
+
+/// Adds the ports that transforms have under the configs of the manifest: as planned or, where something is not there yet
+/// that a plan needs, as they say without knowing what comes, or as they were.
+async fn add_ports(workshop: &Workshop, draft: &Draft, loaded: &[Option<Loaded>], old: Option<&Lock>, lock: &mut Lock) {
+    let (pipeline, home) = (draft.pipeline.clone(), draft.home.clone());
+    let planned = workshop.wire(Draft { pipeline, home, lock: Some(lock.clone()), bundle: None }).await.ok();
+    for (index, (stage, loaded)) in draft.pipeline.stages.iter().zip(loaded).enumerate() {
+        let Some(Loaded { component, .. }) = loaded.as_ref().filter(|_| *stage.role == Role::Transform) else { continue };
+        let reference = stage.reference.to_string();
+        let Some(pinned) = lock.components.get_mut(&reference) else { continue };
+        let names = |wired: &Wired| {
+            wired.plan.stages[index].ports.iter().map(|port| port.name.to_string()).collect::<Vec<_>>()
+        };
+        let before = old.and_then(|old| old.components.get(&reference));
+        let before = before.filter(|before| before.component == pinned.component);
+        let ports = match &planned {
+            Some(wired) => Some(names(wired)),
+            None => component::ports(component, &serde_json::Value::Object(stage.with.value.clone())).await,
+        };
+        // Stages of one component may have ports of their own.
+        if let Some(ports) = ports.or_else(|| before?.is.ports.clone()) {
+            let known = pinned.is.ports.get_or_insert_default();
+            let new: Vec<String> = ports.into_iter().filter(|port| !known.contains(port)).collect();
+            known.extend(new);
+        }
+    }
 }

@@ -72,6 +72,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn another_version_of_a_reference_has_the_same_mark() {
+        let digest = model::ids::Digest::of(b"x");
+        for version in [":1".to_owned(), ":2".to_owned(), format!("@{digest}"), format!(":1@{digest}")] {
+            let text = format!(
+                "pipeline: p\nstages:\n  in: {{ source: \"r.example:5000/acme/in{version}\" }}\n  out: {{ sink: out.wasm, from: in }}\n"
+            );
+            let context = model::manifest::Context { sources: &[], sinks: &[], env: &|_| None };
+            let pipeline = model::manifest::parse("p.yaml", &text, &context).expect("a manifest");
+            assert_eq!(pipeline.stages.iter().map(uses).collect::<Vec<_>>(), ["r.example:5000/acme/in", "out.wasm"]);
+        }
+    }
+
+    #[test]
     fn what_a_schema_says_of_defaults_is_found() {
         let schema =
             json!({ "properties": { "count": { "default": "n", "type": "string" }, "by": {}, "all": true } });
