@@ -3,6 +3,7 @@
 //! [`store`] keeps contents and the index of who has which; [`server::router`] answers for it, and [`server::Server`]
 //! listens. What a request means is decided by values: [`route`], [`range`], [`page`], [`manifest`], [`name`], [`auth`].
 //! [`client`] speaks with registries, ours and others'.
+//! [`sign`] makes and finds signatures, and [`trust`] decides what follows from them.
 //! Not here: what a stage is as an artifact.
 
 pub mod auth;
@@ -15,4 +16,6 @@ pub mod range;
 pub mod refusal;
 pub mod route;
 pub mod server;
+pub mod sign;
 pub mod store;
+pub mod trust;

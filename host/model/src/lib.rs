@@ -21,3 +21,4 @@ mod retry;
 pub mod search;
 pub mod share;
 pub mod stage;
+pub mod trust;
