@@ -13,6 +13,7 @@ pub mod groups;
 pub mod ids;
 pub mod limits;
 pub mod lineage;
+pub mod lock;
 pub mod manifest;
 pub mod outcome;
 pub mod plain;
