@@ -2,10 +2,12 @@
 //! entry here is a defect.
 
 mod artifact;
+mod signing;
 
 use std::time::Duration;
 
 pub use artifact::*;
+pub use signing::*;
 
 /// Records that a source puts into one batch, unless the manifest says otherwise.
 pub const BATCH_RECORDS: usize = 1024;

@@ -17,6 +17,7 @@ mod running;
 mod scaffold;
 mod serve;
 mod terminal;
+mod trust;
 mod trying;
 pub mod wiring;
 mod words;

@@ -4,24 +4,28 @@ use std::path::PathBuf;
 
 /// The cache of this user: `$XDG_CACHE_HOME/conveyor` or `~/.cache/conveyor`. None where neither is known.
 pub fn cache() -> Option<PathBuf> {
-    base("XDG_CACHE_HOME", ".cache")
+    of_this_user("XDG_CACHE_HOME", ".cache")
 }
 
-/// Ours of a directory of this user that a variable names, or that lies in the home.
-fn base(variable: &str, in_home: &str) -> Option<PathBuf> {
+/// The configuration of this user: `$XDG_CONFIG_HOME/conveyor` or `~/.config/conveyor`. None where neither is known.
+pub fn config() -> Option<PathBuf> {
+    of_this_user("XDG_CONFIG_HOME", ".config")
+}
+
+fn of_this_user(variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute(variable).or_else(|| Some(absolute("HOME")?.join(in_home)));
+    let base = absolute(variable).or_else(|| Some(absolute("HOME")?.join(below_home)));
     Some(base?.join("conveyor"))
 }
 
-/// The trust policy of this user: `$XDG_CONFIG_HOME/conveyor/trust.yaml`, where it is there.
-pub fn trust_policy() -> Option<PathBuf> {
-    Some(base("XDG_CONFIG_HOME", ".config")?.join("trust.yaml"))
+/// The trust policy that holds where none is named.
+pub fn trust() -> Option<PathBuf> {
+    Some(config()?.join("trust.yaml"))
 }
 
-/// Which repositories had to be signed: no cache, since it is not to be had again.
-pub fn trust_memory() -> Option<PathBuf> {
-    Some(base("XDG_STATE_HOME", ".local/state")?.join("signed"))
+/// Of which repositories signatures were required, and seen.
+pub fn required_signatures() -> Option<PathBuf> {
+    Some(cache()?.join("required-signatures"))
 }
 
 /// Native code of components, written and read by this node alone.

@@ -9,6 +9,7 @@ mod dlq;
 mod doctor;
 mod graph;
 mod inspect;
+mod key;
 mod lock;
 mod new;
 mod policy;
@@ -16,8 +17,11 @@ mod pulling;
 mod registry;
 mod replay;
 mod run;
+mod sign;
 mod test;
+mod trust;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -62,6 +66,10 @@ enum Verb {
     Checkpoint(checkpoint::Checkpoint),
     #[command(subcommand)]
     Registry(registry::Registry),
+    #[command(subcommand)]
+    Key(key::Keys),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -121,6 +129,9 @@ impl Verb {
             Self::Replay(verb) => verb.execute(),
             Self::Checkpoint(verb) => verb.execute(),
             Self::Registry(verb) => verb.execute(),
+            Self::Key(verb) => verb.execute(),
+            Self::Sign(verb) => verb.execute(),
+            Self::Verify(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
             Self::CompileStage(verb) => verb.execute(),
