@@ -2,6 +2,7 @@
 
 mod amounts;
 mod build;
+mod bundle;
 mod checkpoint;
 mod compile_stage;
 mod completions;
@@ -11,6 +12,8 @@ mod graph;
 mod inspect;
 mod new;
 mod policy;
+mod pull;
+mod push;
 mod registry;
 mod replay;
 mod run;
@@ -48,8 +51,11 @@ enum Verb {
     New(new::New),
     Build(build::Build),
     Inspect(inspect::Inspect),
+    Push(push::Push),
+    Pull(pull::Pull),
     Validate(validate::Validate),
     Graph(graph::Graph),
+    Bundle(bundle::Bundle),
     Run(run::Run),
     Test(test::Test),
     #[command(subcommand)]
@@ -109,8 +115,11 @@ impl Verb {
             Self::New(verb) => verb.execute(),
             Self::Build(verb) => verb.execute(),
             Self::Inspect(verb) => verb.execute(),
+            Self::Push(verb) => verb.execute(),
+            Self::Pull(verb) => verb.execute(),
             Self::Validate(verb) => verb.execute(),
             Self::Graph(verb) => verb.execute(),
+            Self::Bundle(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
             Self::Dlq(verb) => verb.execute(),
