@@ -64,8 +64,7 @@ impl LockVerb {
         if !problems.is_empty() {
             return Err(draft.pipeline.diagnostics(problems).into());
         }
-        let mut new = locked(&draft, &loaded);
-        super::block_on(add_ports(&workshop, &draft, &loaded, old.as_ref(), &mut new))?;
+        let new = super::block_on(of(&workshop, &draft, &loaded, old.as_ref()))?;
         let before = old.unwrap_or_else(|| Lock { components: BTreeMap::new(), ..new.clone() });
         let changes = changes(&before, &new);
         let path = lock_path(&self.file);
@@ -123,8 +122,14 @@ fn is_pinned(draft: &Draft, stage: &Stage) -> bool {
     draft.lock.as_ref().is_some_and(|lock| lock.components.contains_key(&stage.reference.to_string()))
 }
 
-/// The lock of what was loaded, by stage, still without ports.
-fn locked(draft: &Draft, loaded: &[Option<Loaded>]) -> Lock {
+/// The lock of what was loaded, by stage. `old`: one that may know what is not to be found out now.
+pub(super) async fn of(workshop: &Workshop, draft: &Draft, loaded: &[Option<Loaded>], old: Option<&Lock>) -> Lock {
+    let mut lock = without_ports(draft, loaded);
+    add_ports(workshop, draft, loaded, old, &mut lock).await;
+    lock
+}
+
+fn without_ports(draft: &Draft, loaded: &[Option<Loaded>]) -> Lock {
     let mut components: BTreeMap<String, Pinned> = BTreeMap::new();
     for (stage, loaded) in draft.pipeline.stages.iter().zip(loaded) {
         let Some(Loaded { component, image, bytes, digest }) = loaded else { continue };

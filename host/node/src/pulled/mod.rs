@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use engine::{Component, Engine};
 use model::ids::{Algorithm, Digest};
 use model::limits::COMPONENT_CACHE_BYTES;
@@ -117,6 +118,11 @@ impl Puller {
     pub fn keep(&self, bytes: &[u8]) {
         self.cache.keep(&Digest::of(bytes), bytes);
         self.cache.tidy();
+    }
+
+    /// What is kept here of this digest.
+    pub fn content(&self, digest: &Digest) -> Option<Bytes> {
+        self.cache.content(digest)
     }
 
     async fn client(&self) -> Result<&Client, PullError> {
