@@ -7,6 +7,7 @@
 
 pub mod auth;
 pub mod client;
+pub mod copy;
 pub mod image_ref;
 pub mod manifest;
 pub mod name;

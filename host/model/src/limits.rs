@@ -1,7 +1,11 @@
 //! Every bound of the system, with its unit and its reason. A queue, a buffer, a retry or a wait without an
 //! entry here is a defect.
 
+mod client;
+
 use std::time::Duration;
+
+pub use client::*;
 
 /// Records that a source puts into one batch, unless the manifest says otherwise.
 pub const BATCH_RECORDS: usize = 1024;
