@@ -4,9 +4,11 @@
 //! listens. What a request means is decided by values: [`route`], [`range`], [`page`], [`manifest`], [`name`], [`auth`].
 //! [`client`] speaks with registries, ours and others'. [`artifact`] says what a stage is there, [`layout`] has the same in
 //! files, and [`load`] brings such files into a store.
+//! [`sign`] makes and finds signatures, and [`trust`] decides what follows from them.
 
 pub mod artifact;
 pub mod auth;
+pub mod cached;
 pub mod client;
 pub mod image_ref;
 pub mod layout;
@@ -18,4 +20,6 @@ pub mod range;
 pub mod refusal;
 pub mod route;
 pub mod server;
+pub mod sign;
 pub mod store;
+pub mod trust;

@@ -22,3 +22,4 @@ mod retry;
 pub mod search;
 pub mod share;
 pub mod stage;
+pub mod trust;

@@ -22,6 +22,7 @@ mod meeting;
 mod metrics;
 mod places;
 mod push;
+mod references;
 mod registry;
 mod running;
 mod scene;

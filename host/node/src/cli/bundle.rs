@@ -185,7 +185,7 @@ impl Packing<'_> {
     ) -> Result {
         let lock = match &self.draft.lock {
             Some(lock) => lock.clone(),
-            None => lock::locked(self.draft, loaded).await,
+            None => lock::of(self.workshop, self.draft, loaded, None).await,
         };
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (text, pipeline) = (&self.draft.pipeline.text.text, &self.draft.pipeline);

@@ -10,15 +10,22 @@ mod dlq;
 mod doctor;
 mod graph;
 mod inspect;
+mod key;
+mod lock;
 mod new;
 mod policy;
 mod pull;
+mod pulling;
 mod push;
 mod registry;
+mod remote;
 mod replay;
 mod run;
+mod sign;
 mod test;
+mod trust;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -55,6 +62,7 @@ enum Verb {
     Pull(pull::Pull),
     Validate(validate::Validate),
     Graph(graph::Graph),
+    Lock(lock::LockVerb),
     Bundle(bundle::Bundle),
     Run(run::Run),
     Test(test::Test),
@@ -65,6 +73,10 @@ enum Verb {
     Checkpoint(checkpoint::Checkpoint),
     #[command(subcommand)]
     Registry(registry::Registry),
+    #[command(subcommand)]
+    Key(key::Keys),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -119,6 +131,7 @@ impl Verb {
             Self::Pull(verb) => verb.execute(),
             Self::Validate(verb) => verb.execute(),
             Self::Graph(verb) => verb.execute(),
+            Self::Lock(verb) => verb.execute(),
             Self::Bundle(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
@@ -126,6 +139,9 @@ impl Verb {
             Self::Replay(verb) => verb.execute(),
             Self::Checkpoint(verb) => verb.execute(),
             Self::Registry(verb) => verb.execute(),
+            Self::Key(verb) => verb.execute(),
+            Self::Sign(verb) => verb.execute(),
+            Self::Verify(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
             Self::CompileStage(verb) => verb.execute(),
