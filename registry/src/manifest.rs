@@ -156,6 +156,11 @@ impl Manifest {
     }
 }
 
+/// Whether what it names are manifests.
+pub fn is_index(media_type: &str) -> bool {
+    [INDEX, DOCKER_LIST].contains(&media_type)
+}
+
 /// What clients send that do not say what it is.
 fn is_specific(named: &str) -> bool {
     !named.is_empty() && !["application/json", "application/octet-stream", "text/plain"].contains(&named)

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod build;
+mod bundle;
 mod checkpoint;
 mod compile_stage;
 mod completions;
@@ -9,13 +10,22 @@ mod dlq;
 mod doctor;
 mod graph;
 mod inspect;
+mod key;
+mod lock;
 mod new;
 mod policy;
+mod pull;
+mod pulling;
+mod push;
 mod registry;
+mod remote;
 mod replay;
 mod run;
+mod sign;
 mod test;
+mod trust;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -48,8 +58,12 @@ enum Verb {
     New(new::New),
     Build(build::Build),
     Inspect(inspect::Inspect),
+    Push(push::Push),
+    Pull(pull::Pull),
     Validate(validate::Validate),
     Graph(graph::Graph),
+    Lock(lock::LockVerb),
+    Bundle(bundle::Bundle),
     Run(run::Run),
     Test(test::Test),
     #[command(subcommand)]
@@ -59,6 +73,10 @@ enum Verb {
     Checkpoint(checkpoint::Checkpoint),
     #[command(subcommand)]
     Registry(registry::Registry),
+    #[command(subcommand)]
+    Key(key::Keys),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -109,14 +127,21 @@ impl Verb {
             Self::New(verb) => verb.execute(),
             Self::Build(verb) => verb.execute(),
             Self::Inspect(verb) => verb.execute(),
+            Self::Push(verb) => verb.execute(),
+            Self::Pull(verb) => verb.execute(),
             Self::Validate(verb) => verb.execute(),
             Self::Graph(verb) => verb.execute(),
+            Self::Lock(verb) => verb.execute(),
+            Self::Bundle(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
             Self::Dlq(verb) => verb.execute(),
             Self::Replay(verb) => verb.execute(),
             Self::Checkpoint(verb) => verb.execute(),
             Self::Registry(verb) => verb.execute(),
+            Self::Key(verb) => verb.execute(),
+            Self::Sign(verb) => verb.execute(),
+            Self::Verify(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
             Self::CompileStage(verb) => verb.execute(),
