@@ -87,7 +87,7 @@ impl Workshop {
                 let image = ImageRef::try_from(reference).map_err(|error| no_image(reference, error.to_string()))?;
                 Ok(Place::Image(Wanted { image, pinned }, draft.bundle.clone()))
             }
-            StageRef::BuiltIn(_) => Err(Box::new(|stage: &Stage| no_component(stage))),
+            StageRef::BuiltIn(_) => Err(Box::new(no_component)),
             _ if draft.bundle.as_ref().is_some_and(|bundle| bundle.has(reference)) => {
                 Ok(Place::Bundled(reference.to_owned(), draft.bundle.clone()))
             }
