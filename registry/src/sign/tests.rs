@@ -36,7 +36,8 @@ async fn signatures_stand_beside_one_another_and_once() {
     for signature in &found {
         let claim = signature.found.as_ref().expect("signed").claim().expect("a claim");
         assert_eq!((claim.says, &claim.digests[..]), (Says::Signature, &[manifest.digest.to_string()][..]));
-        let repository = (signature.layout == Layout::Tag).then(|| "registry.example.com/acme/large".to_owned());
+        let repository =
+            (signature.layout == Layout::Tag).then(|| "registry.example.com/acme/large".to_owned());
         assert_eq!(claim.repository, repository);
     }
     let json = serde_json::to_string(&found).expect("JSON");
@@ -87,7 +88,8 @@ async fn an_attestation_is_not_fetched_and_an_image_by_referrer_is_read() {
     let image = simple::with(None, &payload, &key.sign(&payload)).expect("JSON").expect("an image");
     let mut referrer: serde_json::Value = serde_json::from_slice(&image.manifest).expect("JSON");
     referrer["artifactType"] = simple::REFERRER.into();
-    referrer["subject"] = serde_json::json!({ "mediaType": IMAGE, "digest": manifest.digest, "size": manifest.size });
+    referrer["subject"] =
+        serde_json::json!({ "mediaType": IMAGE, "digest": manifest.digest, "size": manifest.size });
     let mut other = referrer.clone();
     other["artifactType"] = bundle::BUNDLE.into();
     other["annotations"] = serde_json::json!({ bundle::PREDICATE_TYPE: "https://slsa.dev/provenance/v1" });
@@ -117,7 +119,8 @@ async fn more_signatures_than_are_looked_at_are_counted_and_not_made() {
     let found = signatures(&target, &manifest.digest).await.expect("many");
     assert_eq!(found.len(), SIGNATURES_MAX + 1);
     assert_eq!(found.last().map(|last| last.found.clone()), Some(Err(Unread::LeftOut { count: 3 })));
-    let error = sign(&target, &image(), &manifest, &key(), &[Layout::Tag], NOW).await.expect_err("one too many");
+    let error =
+        sign(&target, &image(), &manifest, &key(), &[Layout::Tag], NOW).await.expect_err("one too many");
     assert!(matches!(error, SignError::Many { .. }), "{error}");
 }
 

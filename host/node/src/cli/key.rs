@@ -84,7 +84,9 @@ impl Generate {
         }
         let how = match &password {
             None => "without a password: whoever reads it can sign",
-            Some(password) if password.is_empty() => "sealed with an empty password: whoever reads it can sign",
+            Some(password) if password.is_empty() => {
+                "sealed with an empty password: whoever reads it can sign"
+            }
             Some(_) => "sealed with the password",
         };
         terminal::say(format!("{}: a {kind} key that signs, {how}", private.display()));

@@ -63,9 +63,12 @@ impl Verify {
             _ => None,
         };
         if self.output == Output::Json {
-            let signed = by.map(|(name, key, layout)| json!({ "name": name, "hint": key.hint(), "layout": layout }));
+            let signed =
+                by.map(|(name, key, layout)| json!({ "name": name, "hint": key.hint(), "layout": layout }));
             let (expected, came) = match &verdict {
-                Verdict::Warn { expected, came } | Verdict::Refused { expected, came } => (Some(expected), Some(came)),
+                Verdict::Warn { expected, came } | Verdict::Refused { expected, came } => {
+                    (Some(expected), Some(came))
+                }
                 Verdict::Accepted { .. } => (None, None),
             };
             terminal::print_json(&json!({
