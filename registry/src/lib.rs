@@ -8,6 +8,7 @@
 
 pub mod artifact;
 pub mod auth;
+pub mod cached;
 pub mod client;
 pub mod image_ref;
 pub mod layout;

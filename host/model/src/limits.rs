@@ -523,3 +523,10 @@ pub const REGISTRY_ADMIN_BYTES_MAX: u64 = 1 << 20;
 pub const LOCK_BYTES_MAX: usize = 16 << 20;
 /// Components of one lock: one for each stage that a pipeline can have.
 pub const LOCK_COMPONENTS_MAX: usize = STAGES_MAX;
+
+/// What was pulled to be run and is kept by this user, all of it: what was used longest ago goes.
+pub const COMPONENT_CACHE_BYTES: u64 = 4 << 30;
+/// Files of that: manifests and signatures are small.
+pub const COMPONENT_CACHE_ENTRIES_MAX: usize = 10_000;
+/// After which a file in it that never became whole was left by a crash.
+pub const COMPONENT_CACHE_PART_AGE: Duration = Duration::from_secs(24 * 60 * 60);

@@ -10,6 +10,7 @@ mod exit;
 mod graph;
 mod logging;
 mod places;
+mod pulled;
 mod replaying;
 mod report;
 mod running;

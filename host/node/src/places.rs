@@ -1,4 +1,4 @@
-//! Where things are kept between runs: compiled code and the build directory of stages.
+//! Where things are kept between runs: compiled code, what was pulled, and the build directory of stages.
 
 use std::path::PathBuf;
 
@@ -31,6 +31,14 @@ pub fn required_signatures() -> Option<PathBuf> {
 /// Native code of components, written and read by this node alone.
 pub fn code() -> Option<PathBuf> {
     Some(cache()?.join("code"))
+}
+
+/// What was pulled. What is read there is looked at each time, so that anybody may have put it there.
+pub fn components() -> PathBuf {
+    match cache() {
+        Some(cache) => cache.join("components"),
+        None => std::env::temp_dir().join("conveyor-components"),
+    }
 }
 
 /// Cargo's build directory for stages, so that the SDK and the standard library are compiled once and not

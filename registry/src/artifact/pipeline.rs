@@ -3,6 +3,7 @@
 //! A bundle is a layout with one of these, beside the artifacts that the lock names.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use model::ids::Digest;
@@ -11,13 +12,14 @@ use serde::Deserialize;
 
 use super::{Built, EMPTY, LAYER, TITLE};
 use crate::client::{ClientError, Content, Origin};
+use crate::layout::{Entry, Layout};
 use crate::manifest::{Descriptor, ManifestError};
 use crate::name::Reference;
 
 /// Of the artifact.
 pub const PIPELINE: &str = "application/vnd.conveyor.pipeline.v1";
 const MANIFEST: &str = "application/vnd.conveyor.pipeline.manifest.v1+yaml";
-const LOCK: &str = "application/vnd.conveyor.pipeline.lock.v1";
+const LOCK: &str = "application/vnd.conveyor.pipeline.lock.v1+json";
 
 /// A pipeline with what it is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +39,26 @@ pub enum PipelineError {
     Client(#[from] ClientError),
     #[error("{digest}: {why}")]
     Manifest { digest: Digest, why: ManifestError },
+    #[error("{} has no pipeline in it; make a bundle with `conveyor bundle`", path.display())]
+    NoneIn { path: PathBuf },
+    #[error("{} has {pipelines} pipelines in it; a bundle has one", path.display())]
+    SeveralIn { path: PathBuf, pipelines: usize },
     #[error("{digest} is no pipeline: {why}; make one with `conveyor bundle`")]
     Other { digest: Digest, why: String },
+}
+
+/// The manifest of the one pipeline that a layout has.
+pub fn of(layout: &Layout) -> Result<Digest, PipelineError> {
+    let path = layout.path().to_owned();
+    let is_pipeline = |entry: &Entry| entry.descriptor.artifact_type.as_deref() == Some(PIPELINE);
+    let mut found: Vec<Digest> =
+        layout.entries().iter().filter(|entry| is_pipeline(entry)).map(|entry| entry.descriptor.digest).collect();
+    found.dedup();
+    match found[..] {
+        [one] => Ok(one),
+        [] => Err(PipelineError::NoneIn { path }),
+        [..] => Err(PipelineError::SeveralIn { path, pipelines: found.len() }),
+    }
 }
 
 impl Pipeline {

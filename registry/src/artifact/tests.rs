@@ -416,10 +416,12 @@ async fn a_pipeline_is_read_as_it_was_built() {
         lock: Some(("pipeline.lock".into(), Bytes::from_static(b"{}\n"))),
         components: vec![("./large.wasm".into(), component)],
     };
+    assert!(pipeline::of(&layout).expect_err("nothing yet").to_string().contains("no pipeline in it"));
     let (built, mut contents) = pipeline.build();
     contents.push(Content::Bytes(Bytes::from_static(COMPONENT)));
     let tag = Reference::Tag("orders".parse().expect("a tag"));
     push(&layout, &tag, &built, contents, &()).await.expect("pushed");
+    assert_eq!(pipeline::of(&layout).expect("one"), built.digest);
     assert_eq!(pipeline::Pipeline::read(&layout, &tag).await.expect("it is read"), pipeline);
     let wrong = pipeline::Pipeline::read(&Memory::of(&ours()), &Reference::Tag("1".parse().expect("a tag"))).await;
     assert!(wrong.expect_err("a stage").to_string().contains("is no pipeline"));

@@ -1,6 +1,6 @@
 //! `conveyor registry`: what it serves, what it keeps through kills, and what looks after it.
 
-mod client;
+pub mod client;
 mod conformance;
 mod kills;
 mod signing;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Facts, Lock, Pinned};
@@ -10,7 +11,8 @@ use crate::grants::Difference;
 use crate::ids::Digest;
 
 /// What became of one reference.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
 pub enum Change {
     Added { reference: String, version: String, component: Digest },
     Removed { reference: String, version: String },
@@ -19,7 +21,8 @@ pub enum Change {
 }
 
 /// One thing in which two versions of a component differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", content = "value", rename_all = "kebab-case")]
 pub enum Facet {
     Component { was: Digest, is: Digest },
     /// The component is the same, and what describes it is not: annotations, or an index.

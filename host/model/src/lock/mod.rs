@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use changes::{Change, Facet, changes};
-pub use text::VERSION;
+pub use text::{VERSION, was_lock};
 
 use crate::diagnostics::Diagnostic;
 use crate::ids::Digest;

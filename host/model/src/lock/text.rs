@@ -63,6 +63,12 @@ struct Entry {
     config_schema: Option<Value>,
 }
 
+/// Whether a file that is no lock was one before it was damaged.
+pub fn was_lock(bytes: &[u8]) -> bool {
+    let key = b"\"conveyor-lock\"";
+    bytes.windows(key.len()).any(|window| window == key)
+}
+
 impl Lock {
     /// The text of this lock, which is the same for the same lock.
     pub fn print(&self) -> String {
@@ -74,7 +80,7 @@ impl Lock {
         text
     }
 
-    /// Reads the text of the file `name`. `write`: what writes the lock anew, for those whose lock is damaged.
+    /// Reads the text of the file `name`. `write`: the command that writes locks.
     pub fn parse(name: &str, bytes: &[u8], write: &str) -> Result<Self, Diagnostics> {
         let wrong = |text: &str, problem: Diagnostic| Diagnostics::new(SourceText::new(name, text), vec![problem]);
         let is_lock = |message: String| Diagnostic::new("lock::text", message);
@@ -87,18 +93,21 @@ impl Lock {
             wrong("", is_lock(message).help("is this the right file? move it away"))
         })?;
         let head: Head = serde_json::from_str(text).map_err(|error| {
-            let help = format!("if it is somebody else's, move it away; if it was a lock, `{write}` writes it anew");
-            let message = format!("{name} is no lock: {}", without_place(&error));
+            let (what, help) = match was_lock(bytes) {
+                true => ("is damaged", format!("mend it, or write it anew with `{write} --update`")),
+                false => ("is no lock", "it is somebody else's: move it away".to_owned()),
+            };
+            let message = format!("{name} {what}: {}", without_place(&error));
             wrong(text, is_lock(message).label(line(text, error.line()), "here").help(help))
         })?;
         if head.version != VERSION {
             let message = format!("{name} is a lock of format {}, and this version knows {VERSION}", head.version);
-            let help = format!("take a newer version of Conveyor, or write the lock anew with `{write}`");
+            let help = format!("take a newer version of Conveyor, or write the lock anew with `{write} --update`");
             let at = line_of(text, "\"conveyor-lock\"");
             return Err(wrong(text, is_lock(message).label(at, "this format").help(help)));
         }
         let read: Read = serde_json::from_str(text).map_err(|error| {
-            let help = format!("undo what was changed by hand, or write the lock anew with `{write}`");
+            let help = format!("undo what was changed by hand, or write the lock anew with `{write} --update`");
             let message = format!("{name} is damaged: {}", without_place(&error));
             wrong(text, is_lock(message).label(line(text, error.line()), "here").help(help))
         })?;

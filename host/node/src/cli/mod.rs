@@ -2,6 +2,7 @@
 
 mod amounts;
 mod build;
+mod bundle;
 mod checkpoint;
 mod compile_stage;
 mod completions;
@@ -10,9 +11,14 @@ mod doctor;
 mod graph;
 mod inspect;
 mod key;
+mod lock;
 mod new;
 mod policy;
+mod pull;
+mod pulling;
+mod push;
 mod registry;
+mod remote;
 mod replay;
 mod run;
 mod sign;
@@ -52,8 +58,12 @@ enum Verb {
     New(new::New),
     Build(build::Build),
     Inspect(inspect::Inspect),
+    Push(push::Push),
+    Pull(pull::Pull),
     Validate(validate::Validate),
     Graph(graph::Graph),
+    Lock(lock::LockVerb),
+    Bundle(bundle::Bundle),
     Run(run::Run),
     Test(test::Test),
     #[command(subcommand)]
@@ -117,8 +127,12 @@ impl Verb {
             Self::New(verb) => verb.execute(),
             Self::Build(verb) => verb.execute(),
             Self::Inspect(verb) => verb.execute(),
+            Self::Push(verb) => verb.execute(),
+            Self::Pull(verb) => verb.execute(),
             Self::Validate(verb) => verb.execute(),
             Self::Graph(verb) => verb.execute(),
+            Self::Lock(verb) => verb.execute(),
+            Self::Bundle(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
             Self::Dlq(verb) => verb.execute(),

@@ -1,6 +1,7 @@
 //! `conveyor registry ...`: a registry of one's own.
 
 mod keep;
+mod load;
 mod serve;
 
 use clap::Subcommand;
@@ -13,6 +14,7 @@ pub(super) enum Registry {
     Serve(Box<serve::Serve>),
     Gc(keep::Gc),
     Fsck(keep::Fsck),
+    Load(load::Load),
 }
 
 impl Registry {
@@ -21,6 +23,7 @@ impl Registry {
             Self::Serve(verb) => verb.execute(),
             Self::Gc(verb) => verb.execute(),
             Self::Fsck(verb) => verb.execute(),
+            Self::Load(verb) => verb.execute(),
         }
     }
 }

@@ -21,6 +21,11 @@ impl TrustOptions {
         trust::open(self.trust.as_deref())
     }
 
+    /// The file that was named.
+    pub(super) fn named(&self) -> Option<PathBuf> {
+        self.trust.clone()
+    }
+
     /// The file, where there is one.
     pub(super) fn path(&self) -> Option<PathBuf> {
         self.trust.as_deref().map(Path::to_owned).or_else(trust::of_this_user)

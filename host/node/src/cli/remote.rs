@@ -1,0 +1,40 @@
+//! How registries are reached, as several verbs take it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use registry::client::{Client, ClientError, Progress, Settings};
+
+use crate::exit::{Failure, Result};
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct RemoteOptions {
+    /// Speak http with registries that are not on this machine
+    #[arg(long)]
+    plain_http: bool,
+    /// Trust these certificates beside those of the system
+    #[arg(long, value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+}
+
+impl RemoteOptions {
+    pub(super) fn settings(&self) -> Settings {
+        Settings { plain_http: self.plain_http, ca_cert: self.ca_cert.clone() }
+    }
+}
+
+pub(super) fn client(options: &RemoteOptions) -> Result<Client> {
+    Client::new(options.settings()).map_err(failure)
+}
+
+pub(super) fn failure(error: ClientError) -> Failure {
+    if error.is_input() { Failure::input(error) } else { Failure::ran(error) }
+}
+
+pub(super) fn progress() -> Box<dyn Progress> {
+    Box::new(())
+}
+
+pub(super) fn not_found(error: registry::artifact::FindError) -> Failure {
+    Failure::ran(error)
+}

@@ -1,0 +1,58 @@
+//! Whether a component is let in: the trust policy of this process, asked about what is about to be loaded.
+
+use std::path::Path;
+
+use model::lock::Image;
+use registry::client::Origin;
+use registry::image_ref::ImageRef;
+use registry::trust::{Trust, TrustError, Verdict};
+use tokio::sync::Mutex;
+
+use crate::exit::Result;
+use crate::{terminal, trust};
+
+/// Why a component is not let in.
+#[derive(thiserror::Error, Debug)]
+pub enum Distrust {
+    #[error("it is not trusted: expected is {expected}, and there is {came}")]
+    Refused { expected: String, came: String },
+    #[error(transparent)]
+    Unjudged(#[from] TrustError),
+}
+
+/// A policy with its memory, for all that a process loads.
+pub struct Trusting(Mutex<Trust>);
+
+impl Trusting {
+    /// The policy that was named, or the one of this user where there is one.
+    pub fn open(named: Option<&Path>) -> Result<Self> {
+        Ok(Self(Mutex::new(trust::open(named)?)))
+    }
+
+    /// Judges an image by the signatures of the first of `origins` that lets it in: what was brought before comes before what
+    /// there is now. An image of an index is signed when one of both is.
+    pub async fn judge(&self, image: &ImageRef, found: &Image, origins: &[&dyn Origin]) -> Result<(), Distrust> {
+        let mut judge = self.0.lock().await;
+        if !judge.wants_signatures(image) {
+            return Ok(());
+        }
+        let mut first = None;
+        for origin in origins {
+            for digest in [Some(found.resolved()), Some(found.manifest).filter(|_| found.index.is_some())] {
+                let Some(digest) = digest else { continue };
+                let judged = judge.check(*origin, &image.with_digest(digest), &digest, trust::now()).await;
+                let why = match judged {
+                    Ok(Verdict::Accepted { .. }) => return Ok(()),
+                    Ok(Verdict::Warn { expected, came }) => {
+                        terminal::warning(format!("{image} is not trusted: expected is {expected}, and there is {came}"));
+                        return Ok(());
+                    }
+                    Ok(Verdict::Refused { expected, came }) => Distrust::Refused { expected, came },
+                    Err(error) => Distrust::Unjudged(error),
+                };
+                first = first.or(Some(why));
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
