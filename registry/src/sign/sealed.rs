@@ -76,7 +76,8 @@ impl Cost {
         let Self { n, r, p } = self;
         let wrong = || SealError::Cost { n, r, p };
         let bytes = n.checked_mul(u64::from(r)).and_then(|blocks| blocks.checked_mul(128));
-        let is_allowed = n.is_power_of_two()
+        let is_allowed = n > 1
+            && n.is_power_of_two()
             && bytes.is_some_and(|bytes| bytes <= KEY_SCRYPT_BYTES_MAX)
             && (1..=TURNS_MAX).contains(&p);
         if !is_allowed {

@@ -52,7 +52,9 @@ async fn a_signature_that_another_signer_has_overwritten_is_added_again() {
     sign(&target, &image(), &manifest, &theirs, &[Layout::Tag], NOW).await.expect("signed");
     let tag = tag(&manifest.digest).expect("a tag");
     let before = target.kept().tags[&tag];
-    let restore = move |kept: &mut super::fake::Kept| drop(kept.tags.insert(tag, before));
+    let restore = move |kept: &mut super::fake::Kept| {
+        kept.tags.insert(tag, before);
+    };
     target.kept().meanwhile.push(Box::new(restore));
     let put = sign(&target, &image(), &manifest, &ours, &[Layout::Tag], NOW).await.expect("signed");
     assert!(!put[0].was_there);
