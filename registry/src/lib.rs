@@ -10,6 +10,7 @@ pub mod artifact;
 pub mod auth;
 pub mod cached;
 pub mod client;
+pub mod copy;
 pub mod image_ref;
 pub mod layout;
 pub mod load;

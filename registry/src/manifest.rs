@@ -14,6 +14,8 @@ const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Of a candidate of the specification; what was pushed with it is still about.
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// All that is taken.
+pub const TAKEN: [&str; 5] = [IMAGE, INDEX, DOCKER_IMAGE, DOCKER_LIST, ARTIFACT];
 
 /// A manifest, as far as a registry looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +174,7 @@ fn media_type(inside: Option<&str>, outside: Option<&str>) -> Result<String, Man
         (Some(named), _) | (None, Some(named)) => named,
         (None, None) => return Err(ManifestError::NoMediaType),
     };
-    match [IMAGE, INDEX, DOCKER_IMAGE, DOCKER_LIST, ARTIFACT].contains(&named) {
+    match TAKEN.contains(&named) {
         true => Ok(named.to_owned()),
         false => Err(ManifestError::MediaType { media_type: named.to_owned() }),
     }

@@ -2,11 +2,13 @@
 //! entry here is a defect.
 
 mod artifact;
+mod client;
 mod signing;
 
 use std::time::Duration;
 
 pub use artifact::*;
+pub use client::*;
 pub use signing::*;
 
 /// Records that a source puts into one batch, unless the manifest says otherwise.

@@ -247,7 +247,8 @@ proptest! {
     #[test]
     fn whatever_a_component_says_is_claimed_as_it_is(facts in any_facts()) {
         let built = built(&facts, &BTreeMap::new()).expect("an artifact");
-        let found = futures::executor::block_on(Memory::of(&built).find("1")).expect("it is found");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let found = runtime.block_on(Memory::of(&built).find("1")).expect("it is found");
         prop_assert_eq!(found.check(&facts), Ok(()));
         let claimed = found.claimed;
         // What is empty is not said.

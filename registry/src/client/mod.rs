@@ -4,19 +4,34 @@
 //! What is brought from one is looked at as it comes: what is not what its digest says is never kept.
 //! Not here: what a stage is as an artifact, signatures, and what is pulled to be run.
 
+mod address;
+mod auth;
+mod challenge;
 mod credentials;
+mod download;
 mod error;
+mod failure;
+mod lists;
+mod referrers;
+mod remote;
+mod session;
+mod upload;
+mod wire;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use model::ids::Digest;
 
-pub use credentials::CredentialsError;
+pub use credentials::{Credential, CredentialsError, Kept, Keyring};
 pub use error::ClientError;
+pub use remote::Remote;
 
+use self::session::Session;
+use self::wire::Wire;
 use crate::image_ref::{ImageRef, RegistryHost};
 use crate::manifest::Descriptor;
 use crate::name::{Reference, Repository, Tag};
@@ -69,12 +84,7 @@ pub trait Origin: Send + Sync {
     async fn manifest(&self, reference: &Reference) -> Result<Fetched, ClientError>;
     /// Brings a blob into a file that is replaced: its bytes are looked at as they come, in a file beside it, which gets its
     /// name when they are what they should be.
-    async fn blob(
-        &self,
-        what: &Descriptor,
-        into: &Path,
-        progress: &dyn Progress,
-    ) -> Result<(), ClientError>;
+    async fn blob(&self, what: &Descriptor, into: &Path, progress: &dyn Progress) -> Result<(), ClientError>;
     /// A blob of at most so many bytes, such as a config.
     async fn blob_bytes(&self, what: &Descriptor, most: u64) -> Result<Bytes, ClientError>;
     /// What says something of a manifest (whether or not that is there), all of it or of one artifact type.
@@ -127,110 +137,82 @@ pub struct Settings {
     pub plain_http: bool,
     /// Certificates that are trusted beside those of the system, in PEM.
     pub ca_cert: Option<PathBuf>,
+    /// Who one is, where a registry asks.
+    pub keyring: Keyring,
 }
 
 /// Speaks with registries: connections, and what lets one in, are shared by all that come of it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
-    settings: Arc<Settings>,
-}
-
-/// A repository of a registry.
-#[derive(Clone, Debug)]
-pub struct Remote {
-    client: Client,
-    host: RegistryHost,
-    repository: Repository,
+    plain_http: bool,
+    wire: Arc<Wire>,
+    keyring: Arc<Keyring>,
+    sessions: Arc<Mutex<HashMap<RegistryHost, Arc<Session>>>>,
 }
 
 impl Client {
     pub fn new(settings: Settings) -> Result<Self, ClientError> {
-        Ok(Self { settings: Arc::new(settings) })
+        let wire = Arc::new(Wire::new(settings.ca_cert.as_deref())?);
+        let (plain_http, keyring) = (settings.plain_http, Arc::new(settings.keyring));
+        Ok(Self { plain_http, wire, keyring, sessions: Arc::default() })
     }
 
     pub fn repository(&self, host: &RegistryHost, name: &Repository) -> Remote {
-        Remote { client: self.clone(), host: host.clone(), repository: name.clone() }
+        Remote { session: self.session(host), repository: name.clone() }
     }
 
     /// The repository that an image is of.
     pub fn at(&self, image: &ImageRef) -> Remote {
         self.repository(&image.registry, &image.repository)
     }
-}
 
-#[async_trait]
-impl Origin for Remote {
-    async fn resolve(&self, _reference: &Reference) -> Result<Descriptor, ClientError> {
-        todo!()
+    /// All repositories of a registry that lists them.
+    pub async fn repositories(&self, host: &RegistryHost) -> Result<Vec<Repository>, ClientError> {
+        self.session(host).list_repositories().await
     }
 
-    async fn manifest(&self, _reference: &Reference) -> Result<Fetched, ClientError> {
-        todo!()
+    /// Asks a registry whether it lets somebody in, and keeps a name and a password, or what the registry gives for them, once
+    /// it does.
+    pub async fn login(&self, host: &RegistryHost, user: &str, password: &str) -> Result<Kept, ClientError> {
+        let who = Credential::Password { user: user.to_owned(), password: password.to_owned() };
+        let session = self.new_session(host);
+        session.auth().be(who.clone()).await;
+        session.ping().await?;
+        let kept = match session.auth().identity().await {
+            Some(token) => Credential::Identity { user: user.to_owned(), token },
+            None => who,
+        };
+        let (keyring, host) = (self.keyring.clone(), host.clone());
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
+        on_disk(move || keyring.keep(&host, &kept)).await
     }
 
-    async fn blob(
-        &self,
-        _what: &Descriptor,
-        _into: &Path,
-        _progress: &dyn Progress,
-    ) -> Result<(), ClientError> {
-        todo!()
+    /// Forgets a name and a password; whether there was one.
+    pub async fn logout(&self, host: &RegistryHost) -> Result<bool, ClientError> {
+        let (keyring, host) = (self.keyring.clone(), host.clone());
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&host);
+        on_disk(move || keyring.forget(&host)).await
     }
 
-    async fn blob_bytes(&self, _what: &Descriptor, _most: u64) -> Result<Bytes, ClientError> {
-        todo!()
+    fn session(&self, host: &RegistryHost) -> Arc<Session> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.entry(host.clone()).or_insert_with(|| Arc::new(self.new_session(host))).clone()
     }
 
-    async fn referrers(
-        &self,
-        _of: &Digest,
-        _artifact_type: Option<&str>,
-    ) -> Result<Vec<Descriptor>, ClientError> {
-        todo!()
-    }
-
-    async fn tags(&self) -> Result<Vec<Tag>, ClientError> {
-        todo!()
-    }
-
-    fn at(&self) -> Option<(&RegistryHost, &Repository)> {
-        Some((&self.host, &self.repository))
-    }
-
-    fn called(&self, reference: &Reference) -> String {
-        let (host, repository) = (&self.host, &self.repository);
-        match reference {
-            Reference::Tag(tag) => format!("{host}/{repository}:{tag}"),
-            Reference::Digest(digest) => format!("{host}/{repository}@{digest}"),
-        }
+    fn new_session(&self, host: &RegistryHost) -> Session {
+        Session::new(host.clone(), self.plain_http, self.wire.clone(), self.keyring.clone())
     }
 }
 
-#[async_trait]
-impl Target for Remote {
-    async fn has_blob(&self, _what: &Descriptor) -> Result<bool, ClientError> {
-        todo!()
-    }
-
-    async fn put_blob(
-        &self,
-        _what: &Descriptor,
-        _from: Content,
-        _progress: &dyn Progress,
-    ) -> Result<(), ClientError> {
-        todo!()
-    }
-
-    async fn put_manifest(
-        &self,
-        _reference: &Reference,
-        _media_type: &str,
-        _bytes: Bytes,
-    ) -> Result<Digest, ClientError> {
-        todo!()
-    }
-
-    async fn delete(&self, _reference: &Reference) -> Result<(), ClientError> {
-        todo!()
+/// Does what waits for a disk, or for a program.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CredentialsError> + Send + 'static,
+) -> Result<T, ClientError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(error) => Err(ClientError::Settings { why: error.to_string() }),
     }
 }
+
+#[cfg(test)]
+mod tests;

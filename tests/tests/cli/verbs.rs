@@ -5,12 +5,15 @@ use snapbox::data::Data;
 
 use crate::scene::Scene;
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 15] = [
     "new",
     "build",
     "inspect",
+    "push",
+    "pull",
     "validate",
     "graph",
+    "bundle",
     "run",
     "test",
     "dlq",
@@ -22,7 +25,7 @@ const VERBS: [&str; 12] = [
 
 const OF_DLQ: [&str; 5] = ["list", "show", "replay", "export", "purge"];
 
-const OF_REGISTRY: [&str; 3] = ["serve", "gc", "fsck"];
+const OF_REGISTRY: [&str; 4] = ["serve", "gc", "fsck", "load"];
 
 #[track_caller]
 fn is_as_in(snapshot: &str, text: &str) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use registry::artifact::FindError;
 use registry::client::{Client, ClientError, Progress, Settings};
 
 use crate::exit::{Failure, Result};
@@ -35,6 +36,10 @@ pub(super) fn progress() -> Box<dyn Progress> {
     Box::new(())
 }
 
-pub(super) fn not_found(error: registry::artifact::FindError) -> Failure {
-    Failure::ran(error)
+/// Of what is there and is no stage, the reference is wrong.
+pub(super) fn not_found(error: FindError) -> Failure {
+    match error {
+        FindError::Client(error) => failure(error),
+        error => Failure::input(error),
+    }
 }
