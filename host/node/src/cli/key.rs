@@ -43,7 +43,7 @@ pub(super) struct Generate {
 pub(super) struct PasswordOptions {
     /// Read the password of the key from standard input, to its end without the last line break
     #[arg(long)]
-    password_stdin: bool,
+    pub(super) password_stdin: bool,
 }
 
 /// The variables that a password is looked for in, the first of which counts.
