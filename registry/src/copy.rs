@@ -263,6 +263,3 @@ impl Progress for Leg<'_> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

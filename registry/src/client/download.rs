@@ -60,6 +60,14 @@ impl Incoming {
         }
     }
 
+    /// Leaves nothing behind.
+    pub(super) async fn discard(self) {
+        if let Into::File(partial) = self.into {
+            drop(partial.told);
+            let _ = partial.writer.await;
+        }
+    }
+
     /// The bytes, where they were wanted in memory, once they are what they should be.
     pub(super) async fn finish(self, what: &Descriptor, called: &str) -> Result<Bytes, ClientError> {
         let is_right = |came: &Digest| match *came == what.digest {

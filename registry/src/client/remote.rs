@@ -132,7 +132,10 @@ impl Origin for Remote {
     async fn blob(&self, what: &Descriptor, into: &Path, progress: &dyn Progress) -> Result<(), ClientError> {
         progress.begin(what);
         let mut incoming = Incoming::file(into, what.digest.algorithm()).await?;
-        self.download(what, &mut incoming, progress).await?;
+        if let Err(error) = self.download(what, &mut incoming, progress).await {
+            incoming.discard().await;
+            return Err(error);
+        }
         incoming.finish(what, &self.called_blob(what)).await?;
         progress.end(what, Moved::Brought);
         Ok(())
@@ -183,7 +186,8 @@ impl Target for Remote {
             Err(error) => return Err(error),
         };
         let bytes = answer.header(CONTENT_LENGTH).and_then(|bytes| bytes.parse::<u64>().ok());
-        match bytes.filter(|&bytes| bytes != what.size) {
+        // Some say nothing of it by saying 0.
+        match bytes.filter(|&bytes| bytes != what.size && bytes > 0) {
             Some(bytes) => Err(ClientError::Corrupt {
                 what: self.called_blob(what),
                 expected: format!("{} bytes", what.size),

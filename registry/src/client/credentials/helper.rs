@@ -4,9 +4,9 @@
 //! <https://github.com/docker/docker-credential-helpers#development>.
 
 use std::ffi::OsString;
-use std::io::{self, Read, Write as _};
+use std::io::{Read, Seek as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -94,25 +94,42 @@ impl Helper {
     }
 
     fn run(&self, verb: &str, told: &str) -> Result<Ended, CredentialsError> {
+        // What it complains of is no secret, and a file is at its end when the program is. Its answer is one, and goes through
+        // memory alone.
+        let complaints = tempfile::tempfile().and_then(|file| Ok((file.try_clone()?, file)));
+        let (mut complaints, for_it) =
+            complaints.map_err(|error| CredentialsError::File { path: std::env::temp_dir(), error })?;
         let mut command = Command::new(self.program());
-        command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(for_it);
         if let Some(programs) = &self.programs {
             command.env("PATH", programs);
         }
         let mut child = command.spawn().map_err(|error| {
             self.wrong(format!("cannot be run: {error}; install it, or take it out of that file"))
         })?;
-        let (said, complained) = (gathered(child.stdout.take()), gathered(child.stderr.take()));
+        let said = gathered(child.stdout.take());
         if let Some(mut stdin) = child.stdin.take() {
             // A program that does not want to know closes its end; how it ends says what that means.
             let _ = stdin.write_all(told.as_bytes());
         }
         let said = said.recv_timeout(CLIENT_HELPER_TIME);
+        let status = self.wait(verb, &mut child, said.is_ok())?;
+        let mut complained = vec![];
+        // Nothing of it is nothing to tell.
+        let _ = complaints.rewind();
+        let _ = complaints.take(CLIENT_HELPER_BYTES_MAX).read_to_end(&mut complained);
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let said = said.unwrap_or_default();
+        Ok(Ended { is_done: status.success(), said: text(said), complained: text(complained) })
+    }
+
+    /// Waits for a program to end that has said everything; one that has not in its time is ended.
+    fn wait(&self, verb: &str, child: &mut Child, has_said: bool) -> Result<ExitStatus, CredentialsError> {
         let mut waited = Duration::ZERO;
-        let status = loop {
+        loop {
             match child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) if said.is_ok() && waited < CLIENT_HELPER_TIME => {
+                Ok(Some(status)) => return Ok(status),
+                Ok(None) if has_said && waited < CLIENT_HELPER_TIME => {
                     thread::sleep(LOOK_EVERY);
                     waited += LOOK_EVERY;
                 }
@@ -124,11 +141,7 @@ impl Helper {
                 }
                 Err(error) => return Err(self.wrong(format!("cannot be waited for: {error}"))),
             }
-        };
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let complained = complained.recv_timeout(LOOK_EVERY).unwrap_or_default();
-        let said = said.unwrap_or_default();
-        Ok(Ended { is_done: status.success(), said: text(said), complained: text(complained) })
+        }
     }
 }
 
@@ -137,10 +150,10 @@ fn gathered(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>>
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::spawn(move || {
         let mut bytes = vec![];
-        let read: io::Result<()> = pipe
-            .map_or(Ok(()), |pipe| pipe.take(CLIENT_HELPER_BYTES_MAX).read_to_end(&mut bytes).map(|_| ()));
-        // What was read before it broke is what there is.
-        let _ = read;
+        if let Some(pipe) = pipe {
+            // What was read before it broke is what there is.
+            let _ = pipe.take(CLIENT_HELPER_BYTES_MAX).read_to_end(&mut bytes);
+        }
         let _ = sender.send(bytes);
     });
     receiver
