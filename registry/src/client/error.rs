@@ -58,7 +58,11 @@ impl ClientError {
 
     /// Whether what was typed, or a file that it names, is wrong, so that nothing was tried.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::Settings { .. })
+        match self {
+            Self::Settings { .. } | Self::Layout { .. } => true,
+            Self::Credentials(error) => error.is_input(),
+            _ => false,
+        }
     }
 
     /// That content is not what its digest says.

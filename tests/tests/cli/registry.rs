@@ -3,4 +3,5 @@
 pub mod client;
 mod conformance;
 mod kills;
+mod signing;
 mod verbs;

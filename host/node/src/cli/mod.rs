@@ -12,6 +12,7 @@ mod graph;
 mod inspect;
 mod key;
 mod lock;
+mod login;
 mod new;
 mod policy;
 mod pull;
@@ -29,6 +30,7 @@ mod verify;
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -60,6 +62,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     Push(push::Push),
     Pull(pull::Pull),
+    Login(login::Login),
+    Logout(login::Logout),
     Validate(validate::Validate),
     Graph(graph::Graph),
     Lock(lock::LockVerb),
@@ -129,6 +133,8 @@ impl Verb {
             Self::Inspect(verb) => verb.execute(),
             Self::Push(verb) => verb.execute(),
             Self::Pull(verb) => verb.execute(),
+            Self::Login(verb) => verb.execute(),
+            Self::Logout(verb) => verb.execute(),
             Self::Validate(verb) => verb.execute(),
             Self::Graph(verb) => verb.execute(),
             Self::Lock(verb) => verb.execute(),
@@ -153,6 +159,20 @@ impl Verb {
 fn block_on<T>(what: impl Future<Output = T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(Failure::ran)?.block_on(what))
+}
+
+/// Asks a person, who types `yes` or is told that it was not done; there is none where nobody can answer.
+fn agree(what: &str, not_done: &str) -> Result {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Input(anyhow::anyhow!("{what} Say `--yes` if that is meant")));
+    }
+    terminal::ask(&format!("{what} Type `yes` if that is meant:")).map_err(Failure::ran)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Failure::ran)?;
+    match answer.trim() {
+        "yes" => Ok(()),
+        _ => Err(Failure::Input(anyhow::anyhow!("{not_done}"))),
+    }
 }
 
 /// Reads, loads and plans one manifest.

@@ -49,6 +49,13 @@ pub enum CredentialsError {
     NoHome,
 }
 
+impl CredentialsError {
+    /// Whether what is set up is wrong, so that nothing was tried.
+    pub fn is_input(&self) -> bool {
+        matches!(self, Self::Config { .. } | Self::NoHome)
+    }
+}
+
 /// Where a password has been put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
