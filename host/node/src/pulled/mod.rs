@@ -217,7 +217,7 @@ async fn compiled(engine: &Engine, digest: &Digest) -> Result<Option<Component>,
 
 impl Wanted {
     /// Whether there is nothing that could have moved.
-    fn pins(&self) -> bool {
+    pub fn pins(&self) -> bool {
         matches!(self.reference(), Reference::Digest(_))
     }
 

@@ -29,14 +29,14 @@ impl Trusting {
         Ok(Self(Mutex::new(trust::open(named)?)))
     }
 
-    /// Judges an image by the signatures of the first of `origins` that lets it in: what was brought before comes before what
-    /// there is now. An image of an index is signed when one of both is.
+    /// Judges an image by the signatures of the first of `origins` that lets it in: those that were brought before, and then
+    /// those that there are now. An image of an index is signed when one of both is.
     pub async fn judge(&self, image: &ImageRef, found: &Image, origins: &[&dyn Origin]) -> Result<(), Distrust> {
         let mut judge = self.0.lock().await;
         if !judge.wants_signatures(image) {
             return Ok(());
         }
-        let mut first = None;
+        let mut last = None;
         for origin in origins {
             for digest in [Some(found.resolved()), Some(found.manifest).filter(|_| found.index.is_some())] {
                 let Some(digest) = digest else { continue };
@@ -50,9 +50,13 @@ impl Trusting {
                     Ok(Verdict::Refused { expected, came }) => Distrust::Refused { expected, came },
                     Err(error) => Distrust::Unjudged(error),
                 };
-                first = first.or(Some(why));
+                // That nobody can be asked now says less than what was found before.
+                last = match (last, why) {
+                    (Some(found), Distrust::Unjudged(_)) => Some(found),
+                    (_, why) => Some(why),
+                };
             }
         }
-        first.map_or(Ok(()), Err)
+        last.map_or(Ok(()), Err)
     }
 }
