@@ -164,14 +164,17 @@ impl Packing<'_> {
             StageRef::WasmFile(path) => {
                 let path = self.draft.home.join(path);
                 let bytes = wiring::read_component(&path);
-                bytes.map_err(|error| Failure::Input(anyhow!("{} cannot be read: {error}", path.display())))?
+                let bytes = bytes.map_err(|error| {
+                    Failure::Input(anyhow!("{} cannot be read: {error}", path.display()))
+                });
+                Bytes::from(bytes?)
             }
             _ => self.workshop.puller.content(&digest).ok_or_else(|| {
                 Failure::Input(anyhow!("what was built of {reference} is not here any more: add `--build`"))
             })?,
         };
         match Digest::by(digest.algorithm(), &bytes) == digest {
-            true => Ok(bytes.into()),
+            true => Ok(bytes),
             false => Err(Failure::Ran(anyhow!("{reference} has changed while it was packed; try again"))),
         }
     }

@@ -164,7 +164,7 @@ impl Place {
                 loaded.map_err(|error| Unfit::Pull { error, is_pinned })
             }
             Self::Bundled(path, bundle) => {
-                let of_pull = |error| Unfit::Pull { error: Arc::new(error), is_pinned: true };
+                let of_pull = |error| Unfit::Pull { error: Arc::new(PullError::Client(error)), is_pinned: true };
                 let bytes = match bundle {
                     Some(bundle) => bundle.component(&path).await.map_err(of_pull)?,
                     None => return Err(Unfit::Gone(path.into())),
