@@ -163,11 +163,8 @@ impl Packing<'_> {
         let bytes = match reference {
             StageRef::WasmFile(path) => {
                 let path = self.draft.home.join(path);
-                let bytes = wiring::read_component(&path);
-                let bytes = bytes.map_err(|error| {
-                    Failure::Input(anyhow!("{} cannot be read: {error}", path.display()))
-                });
-                Bytes::from(bytes?)
+                let read = wiring::read_component(&path).map(Bytes::from);
+                read.map_err(|error| Failure::Input(anyhow!("{} cannot be read: {error}", path.display())))?
             }
             _ => self.workshop.puller.content(&digest).ok_or_else(|| {
                 Failure::Input(anyhow!("what was built of {reference} is not here any more: add `--build`"))
