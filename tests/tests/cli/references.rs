@@ -32,6 +32,11 @@ impl Refs {
     fn serving(scene: Scene, args: &[&str]) -> Self {
         let served = Served::start(&scene, args, None);
         let address = served.address.clone();
+        // What is compiled is the same in all of them.
+        let code = places::cache().join("code");
+        std::fs::create_dir_all(scene.path("cache/conveyor")).expect("a directory");
+        std::fs::create_dir_all(&code).expect("a directory");
+        std::os::unix::fs::symlink(code, scene.path("cache/conveyor/code")).expect("a link");
         let refs = Self { scene, served: Some(served), address };
         refs.scene.write("in.csv", "name,amount\na,5\nb,50.5\n");
         refs.names("acme/large:1");
@@ -227,7 +232,7 @@ fn what_is_damaged_in_the_cache_is_pulled_again() {
         let mut bytes = std::fs::read(refs.cached(&layer)).expect("it is in the cache");
         bytes[100] ^= 1;
         std::fs::write(refs.cached(&layer), bytes).expect("written");
-        // What was compiled of it is as good as ever.
+        // What was compiled of it is as good as ever: nobody looks there from now on.
         std::fs::remove_dir_all(refs.scene.path("cache/conveyor/code")).expect("removed");
     };
     damage(&refs);

@@ -15,7 +15,7 @@ use crate::{terminal, trust};
 /// Why a component is not let in.
 #[derive(thiserror::Error, Debug)]
 pub enum Distrust {
-    #[error("it is not trusted: expected is {expected}, and there is {came}")]
+    #[error("it is not trusted: expected {expected}; came {came}")]
     Refused { expected: String, came: String },
     #[error("nobody knows whether it is trusted: {why}")]
     Policy { why: String },
@@ -53,7 +53,7 @@ impl Trusting {
                 let why = match judged {
                     Ok(Verdict::Accepted { .. }) => return Ok(()),
                     Ok(Verdict::Warn { expected, came }) => {
-                        terminal::warning(format!("{image} is not trusted: expected is {expected}, and there is {came}"));
+                        terminal::warning(format!("{image} is run as it is: expected {expected}; came {came}"));
                         return Ok(());
                     }
                     Ok(Verdict::Refused { expected, came }) => Distrust::Refused { expected, came },
