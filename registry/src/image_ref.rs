@@ -300,3 +300,117 @@ impl fmt::Display for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(text: &str) -> Result<ImageRef, ImageRefError> {
+        text.parse()
+    }
+
+    #[test]
+    fn references_are_read_and_shown() {
+        let digest = Digest::of(b"x");
+        for text in [
+            "registry.example.com/acme/large:1.2.0",
+            "registry.example.com:5000/large:1",
+            "localhost/large:1",
+            "127.0.0.1:5000/a/b/c:1",
+            "[::1]:5000/acme/large:1",
+            "[::1]/acme/large:1",
+            &format!("registry.example.com/acme/large@{digest}"),
+            &format!("registry.example.com/acme/large:1@{digest}"),
+        ] {
+            assert_eq!(image(text).expect(text).to_string(), text);
+        }
+        assert_eq!(image("Registry.Example.com/a:1").expect("a reference").to_string(), "registry.example.com/a:1");
+        assert_eq!(image("[0:0::1]:5000/a:1").expect("a reference").to_string(), "[::1]:5000/a:1");
+        for hub in ["docker.io/alpine:3", "index.docker.io/library/alpine:3"] {
+            assert_eq!(image(hub).expect(hub).to_string(), "docker.io/library/alpine:3");
+        }
+        assert_eq!(image("docker.io/a/b:3").expect("a reference").registry.answers_at(), "registry-1.docker.io");
+    }
+
+    #[test]
+    fn a_digest_is_asked_for_before_a_tag() {
+        let digest = Digest::of(b"x");
+        let tagged = image("r.example.com/a:1").expect("a reference");
+        assert_eq!(tagged.reference(), Reference::Tag("1".parse().expect("a tag")));
+        let both = tagged.with_digest(digest);
+        assert_eq!((both.reference(), both.tag), (Reference::Digest(digest), tagged.tag));
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_told_with_what_to_write() {
+        for (text, part) in [
+            ("", "names no registry"),
+            ("large", "write one before it, such as registry.example.com/large"),
+            ("acme/large:1", "registry.example.com/acme/large:1"),
+            ("r.example.com/acme/large", "write r.example.com/acme/large:TAG"),
+            ("r.example.com", "names no repository"),
+            ("r.example.com/:1", "names no repository"),
+            ("https://r.example.com/a:1", "has a scheme"),
+            ("r.example.com/Acme:1", "write `acme`"),
+            ("r.example.com/a:", "is no tag"),
+            ("r.example.com/a:1:2", "is no tag"),
+            ("r.example.com/a@sha256:1", "is no sha256 digest"),
+            ("r.example.com:x/a:1", "is no host"),
+            ("r.example.com:0/a:1", "is no host"),
+            ("r.example.com:+1/a:1", "is no host"),
+            ("r.example.com:99999/a:1", "is no host"),
+            ("r..example.com/a:1", "is no host"),
+            ("-r.example.com/a:1", "is no host"),
+            ("u@r.example.com/a:1", "is no host"),
+            ("127.0.0.1.1/a:1", "is no host"),
+            ("256.0.0.1/a:1", "is no host"),
+            ("[::1/a:1", "is no host"),
+            ("[::1]x:1/a:1", "is no host"),
+            ("[localhost]:1/a:1", "is no host"),
+            ("::1/a:1", "is no host"),
+        ] {
+            let told = image(text).expect_err(text).to_string();
+            assert!(told.contains(part), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn places_are_registries_and_repositories() {
+        let place = |text: &str| text.parse::<Place>();
+        let host: RegistryHost = "r.example.com:5000".parse().expect("a host");
+        assert_eq!(place("r.example.com:5000"), Ok(Place::Registry(host.clone())));
+        assert_eq!(place("r.example.com:5000/"), Ok(Place::Registry(host.clone())));
+        let repository = "a/b".parse().expect("a name");
+        assert_eq!(place("r.example.com:5000/a/b"), Ok(Place::Repository(host, repository)));
+        assert_eq!(place("docker.io/alpine").expect("a place").to_string(), "docker.io/library/alpine");
+        assert_eq!(place("myregistry").expect("a host").to_string(), "myregistry");
+        for text in ["a/b", "r.example.com/a:1", &format!("r.example.com/a@{}", Digest::of(b"x")), "http://r/a"] {
+            assert!(place(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_several_names() {
+        for here in ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]:5"] {
+            assert!(here.parse::<RegistryHost>().expect(here).is_loopback(), "{here}");
+        }
+        for other in ["localhost.example.com", "128.0.0.1", "[::2]", "127.example.com", "notlocalhost"] {
+            assert!(!other.parse::<RegistryHost>().expect(other).is_loopback(), "{other}");
+        }
+        assert!(is_loopback("[::1]") && is_loopback("::1"));
+    }
+
+    #[test]
+    fn references_of_manifests_are_read() {
+        let digest = Digest::of(b"x");
+        let reference = OciRef {
+            registry: "r.example.com".to_owned(),
+            repository: "a".to_owned(),
+            tag: Some("1".to_owned()),
+            digest: Some(digest.to_string()),
+        };
+        let read = ImageRef::try_from(&reference).expect("a reference");
+        assert_eq!((read.to_string(), read.digest), (reference.to_string(), Some(digest)));
+        assert!(ImageRef::try_from(&OciRef { tag: None, digest: None, ..reference }).is_err());
+    }
+}

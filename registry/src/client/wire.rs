@@ -299,9 +299,7 @@ fn failed(url: &Url, error: &reqwest::Error) -> Failure {
     let host = authority(url);
     let mut source = error.source();
     while let Some(cause) = source {
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let of_tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(why) = of_tls.or_else(|| cause.downcast_ref()).and_then(for_good) {
+        if let Some(why) = of_tls(cause).and_then(for_good) {
             return Failure::Final(ClientError::Unreachable { host, why });
         }
         source = cause.source();
@@ -312,6 +310,15 @@ fn failed(url: &Url, error: &reqwest::Error) -> Failure {
         true => Failure::Connect { host, why },
         false => Failure::Lost { host, why },
     }
+}
+
+/// What TLS has to say, within as many errors of input and output as it was put into.
+fn of_tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut inner = error;
+    while let Some(within) = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        inner = within;
+    }
+    inner.downcast_ref()
 }
 
 /// What no other try mends.

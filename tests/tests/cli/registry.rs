@@ -3,5 +3,6 @@
 pub mod client;
 mod conformance;
 mod kills;
+mod remote;
 mod signing;
 mod verbs;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::auth::{Access, Auth, Challenge, Keys, Passwords, Secret, Tokens};
 use crate::copy::copy;
-use crate::server::{Registry, Server, ServerOptions, router};
+use crate::server::{Registry, Server, ServerOptions, Tls, router};
 use crate::store::StoreOptions;
 
 /// A registry that is served until the test is over.
@@ -22,6 +22,10 @@ impl Ours {
     /// `alice` may do everything and `bob` pull, each with their name as the password; without a challenge everybody may do
     /// everything.
     pub async fn new(challenge: Option<Challenge>) -> Self {
+        Self::by(challenge, None).await
+    }
+
+    async fn by(challenge: Option<Challenge>, tls: Option<Tls>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let store = Arc::new(StoreOptions::new(&dir.path().join("data")).open().expect("a store"));
         let auth = match challenge {
@@ -39,7 +43,8 @@ impl Ours {
                 Auth { keys: Some(keys), access: Access::parse(rules).expect("rules") }
             }
         };
-        let server = ServerOptions { listen: "127.0.0.1:0".parse().expect("an address"), tls: None };
+        let is_tls = tls.is_some();
+        let server = ServerOptions { listen: "127.0.0.1:0".parse().expect("an address"), tls };
         let server: Server = server.bind().await.expect("a port");
         let host = server.address().expect("an address").to_string().parse().expect("a host");
         let registry = Registry {
@@ -47,7 +52,7 @@ impl Ours {
             auth,
             is_read_only: false,
             url: None,
-            is_tls: false,
+            is_tls,
             body_time: REGISTRY_BODY_TIME,
         };
         let stop = CancellationToken::new();
@@ -217,4 +222,45 @@ async fn what_is_not_there_is_not_copied() {
     assert!(to.delete(&tag("1")).await.is_err_and(|error| error.is_not_found()));
     let told = to.delete(&Reference::Digest(Digest::of(b"x"))).await;
     assert!(told.is_err_and(|error| error.is_not_found()));
+}
+
+#[tokio::test]
+async fn a_certificate_is_trusted_where_it_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    // Of nobody but this test, for localhost, until 2120.
+    let certificate = file("localhost.pem", include_str!("localhost.pem"));
+    let key = file("localhost.key", include_str!("localhost.key"));
+    let ours = Ours::by(Some(Challenge::Bearer), Some(Tls { certificate: certificate.clone(), key })).await;
+    let keyring = Keyring { path: Some(dir.path().join("config.json")), programs: None };
+    let settings = Settings { ca_cert: Some(certificate), keyring, ..Settings::default() };
+    let client = Client::new(settings).expect("a client");
+    client.login(&ours.host, "alice", "alice").await.expect("let in");
+    let repository = client.repository(&ours.host, &name("a/b"));
+    let digest = push(&repository, &tag("1"), b"layer", |_| {}).await;
+    assert_eq!(repository.resolve(&tag("1")).await.expect("found").digest, digest);
+    let by_address = format!("localhost:{}", ours.host.port().expect("a port")).parse().expect("a host");
+    assert!(matches!(client.repository(&by_address, &name("a/b")).tags().await, Err(ClientError::Denied { .. })));
+    let wrong = Settings { ca_cert: Some(file("wrong.pem", "nothing")), ..Settings::default() };
+    let told = Client::new(wrong).expect_err("no certificate").to_string();
+    assert!(told.contains("wrong.pem") && told.contains("no certificate"), "{told}");
+    assert!(Client::new(Settings { ca_cert: Some("/nowhere.pem".into()), ..Settings::default() }).is_err());
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_trusted_is_told_at_once_with_what_helps() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (certificate, key) = (dir.path().join("localhost.pem"), dir.path().join("localhost.key"));
+    std::fs::write(&certificate, include_str!("localhost.pem")).expect("written");
+    std::fs::write(&key, include_str!("localhost.key")).expect("written");
+    let ours = Ours::by(None, Some(Tls { certificate, key })).await;
+    let other = dir.path().join("other.pem");
+    std::fs::write(&other, include_str!("other.pem")).expect("written");
+    let client = Client::new(Settings { ca_cert: Some(other), ..Settings::default() }).expect("a client");
+    let told = client.repository(&ours.host, &name("a")).tags().await.expect_err("not trusted").to_string();
+    assert!(told.contains("its certificate is not trusted") && told.contains("--ca-cert"), "{told}");
 }

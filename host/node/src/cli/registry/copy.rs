@@ -75,6 +75,8 @@ impl Copy {
         let client = remote::client(&self.remote)?;
         let (origin, from) = self.origin(&client)?;
         let to = self.to_reference(&from)?;
+        // Before a layout is made for what is not there.
+        block_on(origin.resolve(&from))?.map_err(remote::failure)?;
         let (target, layout) = self.target(&client)?;
         let progress = remote::progress();
         let copied = copy(&*origin, &*target, &from, &to, !self.no_signatures, &*progress);
