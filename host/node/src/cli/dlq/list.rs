@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use clap::Args;
 use flow::letters::{Entry, Outcome};
 use model::limits::{DEAD_LETTERS_LISTED, REJECTION_CODES_COUNTED_MAX};
+use serde::Serialize;
 use serde_json::json;
 
 use super::super::Output;
-use super::{Reading, Store, Which, data, entries, tell_damage, time};
+use super::{Data, Reading, Store, Which, entries, tell_damage, time};
 use crate::exit::Result;
 use crate::report::{nothing_is_open, number, plain_table};
 use crate::terminal;
@@ -58,9 +59,8 @@ impl List {
             listed.extend(entries(reading, &kept, shown)?);
         }
         if self.output == Output::Json {
-            let all =
-                listed.iter().map(|(entry, outcome)| data(entry, *outcome)).collect::<Result<Vec<_>>>()?;
-            return terminal::print_json(&json!({ "entries": all, "more": more }));
+            let entries = listed.iter().map(Data::of).collect();
+            return terminal::print_json(&Listed { entries, more });
         }
         if listed.is_empty() {
             terminal::say(nothing_is_open(reading, &filter)?);
@@ -103,6 +103,12 @@ impl List {
             counts.iter().map(|((stage, code), entries)| vec![number(*entries), stage.clone(), cell(code)]);
         terminal::print(plain_table(&["entries", "stage", "code"], rows, &[0]))
     }
+}
+
+#[derive(Debug, Serialize)]
+struct Listed<'e> {
+    entries: Vec<Data<'e>>,
+    more: u64,
 }
 
 fn row(entry: &Entry, outcome: Option<Outcome>) -> Vec<String> {
