@@ -66,7 +66,7 @@ impl List {
             terminal::say(nothing_is_open(reading, &filter)?);
             return Ok(());
         }
-        let header = ["entry", "refused at", "stage", "code", "record", "message"];
+        let header = ["entry", "refused at", "stage", "code", "offset", "message"];
         let rows = listed.iter().map(|(entry, outcome)| row(entry, *outcome));
         terminal::print(plain_table(&header, rows, &[0]))?;
         if more > 0 {
@@ -119,8 +119,8 @@ fn row(entry: &Entry, outcome: Option<Outcome>) -> Vec<String> {
     };
     // Whole seconds are enough to find one.
     let at = time(entry.refused_at_us - entry.refused_at_us.rem_euclid(1_000_000));
-    let record = format!("{} of {}", origin.offset, origin.split);
-    vec![entry.entry.to_string(), at, entry.stage.clone(), cell(&code), cell(&record), cell(&entry.message)]
+    let offset = format!("{} of {}", origin.offset, origin.split);
+    vec![entry.entry.to_string(), at, entry.stage.clone(), cell(&code), cell(&offset), cell(&entry.message)]
 }
 
 /// What a stage or a source made up, as it stands in a line.

@@ -66,7 +66,7 @@ fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> Words {
         ("stage", entry.stage.clone()),
         ("code", entry.code.clone()),
         ("message", entry.message.clone()),
-        ("record", format!("{} of {} (source {})", origin.offset, origin.split, origin.source)),
+        ("offset", format!("{} of {} (source {})", origin.offset, origin.split, origin.source)),
         ("record id", entry.id.clone()),
         ("refused at", time(entry.refused_at_us)),
         ("attempts", entry.attempts.to_string()),
