@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::{Code, Failure, Result};
 use crate::report::{Counted, Written, default_dir, explain, full_path, nothing_is_open};
 use crate::terminal;
-use crate::wiring::{self, Behind, Draft, Wired, Workshop};
+use crate::wiring::{self, Behind, Draft, Policy, Wired, Workshop};
 use crate::words::Words;
 
 pub use done::Done;
@@ -54,7 +54,7 @@ pub fn run(options: Options) -> Result<Done> {
     let kept = if options.writes { keep_earlier_output(&mut draft, goes_on) } else { Vec::new() };
     let runtime = Builder::new_multi_thread().thread_name("stage").enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Ran(anyhow!("threads cannot be started: {error}")))?;
-    let workshop = Workshop::new(options.builds)?;
+    let workshop = Workshop::under(Policy::default().of_replay(), options.builds)?;
     let wired = runtime.block_on(workshop.wire(draft))?;
     check_stdout(&wired, &options)?;
     let dir = options.dead_letters.clone().unwrap_or_else(|| default_dir(wired.name()));
