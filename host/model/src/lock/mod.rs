@@ -81,7 +81,9 @@ impl Lock {
         let differs = |message| Diagnostic::new("lock::differs", message);
         if self.pipeline != pipeline.name.as_str() {
             let message = format!("{file} is the lock of pipeline `{}`, and this is another", self.pipeline);
-            let help = format!("`{write}` writes one for this; two manifests in a directory need names of their own");
+            let help = format!(
+                "`{write}` writes one for this; two manifests in a directory need names of their own"
+            );
             problems.push(differs(message).label(pipeline.name.span, "this pipeline").help(help));
             return problems;
         }
@@ -104,7 +106,8 @@ impl Lock {
             }
         }
         let is_used = |reference: &str| {
-            let is = |stage: &StageRef| !matches!(stage, StageRef::BuiltIn(_)) && stage.to_string() == reference;
+            let is =
+                |stage: &StageRef| !matches!(stage, StageRef::BuiltIn(_)) && stage.to_string() == reference;
             pipeline.stages.iter().any(|stage| is(&stage.reference.value))
         };
         for reference in self.components.keys().filter(|reference| !is_used(reference)) {
