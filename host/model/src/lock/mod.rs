@@ -97,12 +97,12 @@ impl Lock {
             };
             let said = reference.digest.as_deref().and_then(|digest| digest.parse::<Digest>().ok());
             let has = pinned.image.map(|image| image.resolved());
-            if said.is_some() && said != has {
-                let has = has.map_or("no image".to_owned(), |has| has.to_string());
-                let message =
-                    format!("stage `{}` names a digest, and {file} has another for it: {has}", *stage.name);
+            if has.is_none() || said.is_some_and(|said| Some(said) != has) {
+                let wanted = said.map_or("an image".to_owned(), |said| said.to_string());
+                let has = has.map_or("none".to_owned(), |has| has.to_string());
+                let message = format!("stage `{}` is {wanted}, and {file} has {has} for it", *stage.name);
                 let help = format!("the lock was changed by hand: `{write}` writes it anew");
-                problems.push(differs(message).label(stage.reference.span, "this digest").help(help));
+                problems.push(differs(message).label(stage.reference.span, "this reference").help(help));
             }
         }
         let is_used = |reference: &str| {

@@ -131,7 +131,12 @@ fn a_digest_in_the_manifest_is_never_another_one_in_the_lock() {
     let mut entry = pinned("a");
     assert_eq!(told(&lock(&[(&digest("a"), entry.clone())]), &pipeline(&digest("a"))), Vec::<String>::new());
     let wrong = told(&lock(&[(&digest("b"), entry.clone())]), &pipeline(&digest("b")));
-    assert!(wrong[0].contains("stage `mid` names a digest"), "{wrong:?}");
+    let message = format!("stage `mid` is {}, and p.lock has {} for it", Digest::of(b"b"), Digest::of(b"a"));
+    assert!(wrong[0].contains(&message), "{wrong:?}");
+    // What has no image says nothing of what a tag is.
+    let local = Pinned { image: None, ..entry.clone() };
+    let wrong = told(&lock(&[("r.example/a:1", local)]), &pipeline("r.example/a:1"));
+    assert!(wrong[0].contains("is an image, and p.lock has none for it"), "{wrong:?}");
     // Of an index, its own digest counts.
     entry.image = Some(Image { manifest: Digest::of(b"a"), index: Some(Digest::of(b"i")) });
     assert_eq!(told(&lock(&[(&digest("i"), entry.clone())]), &pipeline(&digest("i"))), Vec::<String>::new());
