@@ -93,8 +93,8 @@ impl LockVerb {
             // A digest says by itself what it stands for, whatever somebody has written beside it.
             (Some(image), Some(Some(digest))) => digest == image.resolved().to_string(),
             (Some(_), Some(None)) => !self.update,
-            (Some(_), None) => false,
-            (None, _) => !self.build,
+            (Some(_), None) | (None, Some(_)) => false,
+            (None, None) => !self.build,
         });
         lock
     }

@@ -98,8 +98,8 @@ impl PullError {
             },
             Self::Find(_) | Self::Differs(_) => ("stage::artifact", None),
             Self::Unlocked { .. } => {
-                let help = "the lock was changed by hand, or its registry gives something else for a digest: `conveyor lock` writes it \
-                            anew";
+                let help = "the lock was changed by hand, or its registry gives something else for a digest: `conveyor lock \
+                            --update` writes it anew";
                 ("lock::differs", Some(help.to_owned()))
             }
             Self::Distrust(Distrust::Refused { .. }) => {
