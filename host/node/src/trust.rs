@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::anyhow;
 use registry::image_ref::ImageRef;
 use registry::trust::{Memory, Policy, PolicyError, Trust};
 

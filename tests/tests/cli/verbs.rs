@@ -5,7 +5,7 @@ use snapbox::data::Data;
 
 use crate::scene::Scene;
 
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "new",
     "build",
     "inspect",
@@ -15,6 +15,7 @@ const VERBS: [&str; 17] = [
     "logout",
     "validate",
     "graph",
+    "lock",
     "bundle",
     "run",
     "test",

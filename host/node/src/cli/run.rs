@@ -23,7 +23,7 @@ use crate::terminal;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Run {
-    /// Manifests
+    /// Manifests, or what `conveyor bundle` wrote
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Put a value into a stage's config; every pipeline that has the stage gets it
