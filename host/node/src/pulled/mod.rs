@@ -99,7 +99,10 @@ impl Puller {
             let mut all = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
             all.entry(key).or_default().clone()
         };
-        looked.get_or_init(|| async { self.look_up(engine, wanted, bundle).await.map_err(Arc::new) }).await.clone()
+        looked
+            .get_or_init(|| async { self.look_up(engine, wanted, bundle).await.map_err(Arc::new) })
+            .await
+            .clone()
     }
 
     /// What was built here and is pinned by its digest; none where it is not here any more.
@@ -155,12 +158,7 @@ impl Puller {
         }
     }
 
-    async fn bring(
-        &self,
-        engine: &Engine,
-        wanted: &Wanted,
-        from: Supply<'_>,
-    ) -> Result<Loaded, PullError> {
+    async fn bring(&self, engine: &Engine, wanted: &Wanted, from: Supply<'_>) -> Result<Loaded, PullError> {
         let Supply { origin, cached, fresh } = from;
         let reference = wanted.reference();
         let resolved = match &reference {

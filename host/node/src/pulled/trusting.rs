@@ -15,7 +15,7 @@ use crate::{terminal, trust};
 /// Why a component is not let in.
 #[derive(thiserror::Error, Debug)]
 pub enum Distrust {
-    #[error("it is not trusted: expected is {expected}, and there is {came}")]
+    #[error("it is not trusted: expected {expected}; came {came}")]
     Refused { expected: String, came: String },
     #[error("nobody knows whether it is trusted: {why}")]
     Policy { why: String },
@@ -36,8 +36,14 @@ impl Trusting {
 
     /// Judges an image by the signatures of the first of `origins` that lets it in: those that were brought before, and then
     /// those that there are now. An image of an index is signed when one of both is.
-    pub async fn judge(&self, image: &ImageRef, found: &Image, origins: &[&dyn Origin]) -> Result<(), Distrust> {
-        let opened = self.0.get_or_init(|| trust::open(None).map(Mutex::new).map_err(|failure| failure.line()));
+    pub async fn judge(
+        &self,
+        image: &ImageRef,
+        found: &Image,
+        origins: &[&dyn Origin],
+    ) -> Result<(), Distrust> {
+        let opened =
+            self.0.get_or_init(|| trust::open(None).map(Mutex::new).map_err(|failure| failure.line()));
         let mut judge = match opened {
             Ok(trust) => trust.lock().await,
             Err(why) => return Err(Distrust::Policy { why: why.clone() }),
@@ -53,7 +59,9 @@ impl Trusting {
                 let why = match judged {
                     Ok(Verdict::Accepted { .. }) => return Ok(()),
                     Ok(Verdict::Warn { expected, came }) => {
-                        terminal::warning(format!("{image} is not trusted: expected is {expected}, and there is {came}"));
+                        terminal::warning(format!(
+                            "{image} is run as it is: expected {expected}; came {came}"
+                        ));
                         return Ok(());
                     }
                     Ok(Verdict::Refused { expected, came }) => Distrust::Refused { expected, came },
