@@ -1,6 +1,6 @@
 //! A layout is brought into a store: each image under the repository that it names, with all that it leads to.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use model::ids::Digest;
 use model::limits::{LAYOUT_INDEX_DEPTH_MAX, LOADED_SHOWN_MAX};
@@ -42,33 +42,31 @@ pub enum LoadError {
 
 /// Brings all images, or those that name no repository into the one that is given for them. Waits for the disk.
 pub fn load(store: &Store, layout: &Layout, unnamed: Option<&Repository>) -> Result<Loaded, LoadError> {
-    let (mut loaded, entries) = (Loaded::default(), layout.entries());
-    let placed = |entry: &Entry| Some((entry.descriptor.digest, place(entry, unnamed)?.0));
-    let homes: BTreeMap<Digest, Repository> = entries.iter().filter_map(placed).collect();
-    for entry in &entries {
-        let placed = match place(entry, unnamed) {
-            Some(placed) => Some(placed),
-            // What says something of an image goes where that does.
-            None => subject(layout, entry)?.and_then(|subject| Some((homes.get(&subject)?.clone(), None))),
-        };
-        let Some((repository, tag)) = placed else {
-            let name = entry.name().map_or_else(|| entry.descriptor.digest.to_string(), str::to_owned);
-            if loaded.skipped.len() < LOADED_SHOWN_MAX {
-                loaded.skipped.push(name);
-            }
-            continue;
-        };
+    let (mut loaded, mut brought) = (Loaded::default(), BTreeSet::new());
+    let (placed, unplaced): (Vec<_>, Vec<_>) =
+        layout.entries().into_iter().map(|entry| (place(&entry, unnamed), entry)).partition(|(place, _)| place.is_some());
+    for (place, entry) in placed {
+        let Some((repository, tag)) = place else { continue };
+        let digest = entry.descriptor.digest;
         let image = match &tag {
             Some(tag) => format!("{repository}:{tag}"),
-            None => format!("{repository}@{}", entry.descriptor.digest),
+            None => format!("{repository}@{digest}"),
         };
         let bringing = Bringing { store, layout, repository: &repository, image: &image };
         loaded.bytes += bringing.manifest(&entry.descriptor, tag, 0)?;
+        // What says something of an image goes where that does, by whatever name it is in the layout.
+        for about in layout.read_referrers(&digest)? {
+            loaded.bytes += bringing.manifest(&about, None, 0)?;
+            brought.insert(about.digest);
+        }
         loaded.images += 1;
         if loaded.names.len() < LOADED_SHOWN_MAX {
             loaded.names.push(image);
         }
     }
+    let left = unplaced.into_iter().filter(|(_, entry)| !brought.contains(&entry.descriptor.digest));
+    let name = |entry: &Entry| entry.name().map_or_else(|| entry.descriptor.digest.to_string(), str::to_owned);
+    loaded.skipped = left.map(|(_, entry)| name(&entry)).take(LOADED_SHOWN_MAX).collect();
     Ok(loaded)
 }
 
@@ -82,16 +80,6 @@ fn place(entry: &Entry, unnamed: Option<&Repository>) -> Option<(Repository, Opt
         },
         (None, None) => None,
     }
-}
-
-/// What an entry without a name says something of.
-fn subject(layout: &Layout, entry: &Entry) -> Result<Option<Digest>, LoadError> {
-    if entry.name().is_some() {
-        return Ok(None);
-    }
-    let bytes = layout.read_manifest(&entry.descriptor)?;
-    let manifest = Manifest::parse(&bytes, Some(&entry.descriptor.media_type));
-    Ok(manifest.ok().and_then(|manifest| manifest.subject))
 }
 
 /// One image on its way.

@@ -72,7 +72,8 @@ const RULE_HELP: &str = "such as `{ verify: require, keys: [release] }`";
 /// Reads a policy. `name` is what to call the text, its path as the user wrote it.
 pub fn parse(name: &str, text: &str) -> Result<TrustDecl, Diagnostics> {
     if text.len() > MANIFEST_BYTES_MAX {
-        let message = format!("{name} has more than the {MANIFEST_BYTES_MAX} bytes that a trust policy can have");
+        let message =
+            format!("{name} has more than the {MANIFEST_BYTES_MAX} bytes that a trust policy can have");
         let diagnostic = Diagnostic::new("trust::too-large", message).help("is this the right file?");
         return Err(Diagnostics::new(SourceText::new(name, ""), vec![diagnostic]));
     }
@@ -126,11 +127,13 @@ fn policy(reader: &mut Reader, root: &Node, source: &SourceText) -> Option<Trust
         rules.push(rule(reader, entry, &names));
     }
     if fields.get("repositories").is_none() && !fields.has_likely("repositories", KEYS) {
-        let missing = Diagnostic::new("trust::missing", "the policy names no repositories, so it asks for nothing");
+        let missing =
+            Diagnostic::new("trust::missing", "the policy names no repositories, so it asks for nothing");
         let at = fields.entries.first().map_or(fields.place, |entry| entry.key.span);
         reader.report(missing.label(at, "beside this").help(SMALLEST));
     }
-    let (keys, rules): (Option<Vec<_>>, Option<Vec<_>>) = (keys.into_iter().collect(), rules.into_iter().collect());
+    let (keys, rules): (Option<Vec<_>>, Option<Vec<_>>) =
+        (keys.into_iter().collect(), rules.into_iter().collect());
     Some(TrustDecl { text: source.clone(), keys: keys?, rules: rules? })
 }
 
@@ -185,7 +188,9 @@ fn key(reader: &mut Reader, entry: &Entry) -> Option<KeyDecl> {
             return None;
         }
         (None, None) => {
-            let is_there = ["file", "pem"].iter().any(|key| fields.get(key).is_some() || fields.has_likely(key, KEY_KEYS));
+            let is_there = ["file", "pem"]
+                .iter()
+                .any(|key| fields.get(key).is_some() || fields.has_likely(key, KEY_KEYS));
             if !is_there {
                 let message = format!("{} does not say where the key is", fields.of);
                 let missing = Diagnostic::new("trust::missing", message).label(entry.key.span, "this one");
@@ -244,7 +249,9 @@ fn rule(reader: &mut Reader, entry: &Entry, names: &[&str]) -> Option<RuleDecl> 
     }
     if keys.is_empty() {
         let message = format!("no key may sign for {}", fields.of);
-        reader.report(Diagnostic::new("trust::missing", message).label(listed.value.span, "no key").help(RULE_HELP));
+        reader.report(
+            Diagnostic::new("trust::missing", message).label(listed.value.span, "no key").help(RULE_HELP),
+        );
     }
     let signed_as = fields.get("signed-as").map(|entry| texts(reader, &fields, entry)).unwrap_or_default();
     Some(RuleDecl { pattern, verify, keys: keys.into_iter().collect::<Option<_>>()?, signed_as })
@@ -279,7 +286,10 @@ mod tests {
         assert_eq!(decl.keys[0].source.value, KeySource::File("keys/release.pub".to_owned()));
         assert!(matches!(&decl.keys[1].source.value, KeySource::Pem(pem) if pem.starts_with("-----BEGIN")));
         let [first, any] = &decl.rules[..] else { panic!("{:?}", decl.rules) };
-        assert_eq!((&*first.pattern.value, first.verify, &first.keys[..]), ("a.example:5000/acme/*", Verify::Require, &[0, 1][..]));
+        assert_eq!(
+            (&*first.pattern.value, first.verify, &first.keys[..]),
+            ("a.example:5000/acme/*", Verify::Require, &[0, 1][..])
+        );
         assert_eq!(first.signed_as[0].value, "b.example/acme/*");
         assert_eq!((&*any.pattern.value, any.verify, &any.keys[..]), ("*", Verify::Warn, &[1][..]));
     }
@@ -303,18 +313,27 @@ mod tests {
             ("repositories: { a.example/b: { keys: [${KEY}] } }\n", "${KEY}"),
         ] {
             let problems = read(text).expect_err(text);
-            assert!(problems.to_string().contains(said) || problems.render(100, false).contains(said), "{text:?}: {problems}");
+            assert!(
+                problems.to_string().contains(said) || problems.render(100, false).contains(said),
+                "{text:?}: {problems}"
+            );
             assert!(problems.iter().all(|problem| !problem.code.is_empty()));
         }
     }
 
     #[test]
     fn too_many_are_refused() {
-        let rules: String = (0..=TRUST_RULES_MAX).map(|nth| format!("  a.example/r{nth}: {{ keys: [k] }}\n")).collect();
+        let rules: String =
+            (0..=TRUST_RULES_MAX).map(|nth| format!("  a.example/r{nth}: {{ keys: [k] }}\n")).collect();
         let text = format!("keys: {{ k: {{ file: k.pub }} }}\nrepositories:\n{rules}");
         assert!(read(&text).expect_err("too many").to_string().contains("1000 are the most"));
         let keys: String = (0..=TRUST_KEYS_MAX).map(|nth| format!("  k{nth}: {{ file: k.pub }}\n")).collect();
-        assert!(read(&format!("keys:\n{keys}repositories: {{}}\n")).expect_err("too many").to_string().contains("64 are the most"));
+        assert!(
+            read(&format!("keys:\n{keys}repositories: {{}}\n"))
+                .expect_err("too many")
+                .to_string()
+                .contains("64 are the most")
+        );
         assert!(read(&"#".repeat(MANIFEST_BYTES_MAX + 1)).is_err());
     }
 }

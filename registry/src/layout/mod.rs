@@ -177,6 +177,30 @@ impl Layout {
         }
     }
 
+    /// What says something of a manifest, of whatever repository. Waits for the disk.
+    pub fn read_referrers(&self, of: &Digest) -> Result<Vec<Descriptor>> {
+        let mut about = lock(&self.inner.about);
+        let about = match &mut *about {
+            Some(about) => about,
+            none => none.insert(self.inner.read_about()?),
+        };
+        let mut found = about.get(of).cloned().unwrap_or_default();
+        // As clients keep them where a registry has no referrers.
+        let fallback = format!("{}-{}", of.algorithm().name(), of.hex()).parse();
+        if let Ok(tag) = fallback
+            && let Some(descriptor) = self.entry(&Reference::Tag(tag))?
+        {
+            let bytes = self.inner.manifest(&descriptor)?;
+            let index = Index::parse(&bytes).map_err(|why| {
+                self.inner.wrong(format!("{}, its list of what is about {of}, is damaged: {why}", descriptor.digest))
+            })?;
+            found.extend(index.entries().iter().map(|entry| entry.descriptor.clone()));
+        }
+        found.sort_by_key(|descriptor| descriptor.digest);
+        found.dedup_by_key(|descriptor| descriptor.digest);
+        Ok(found)
+    }
+
     /// Runs what waits for the disk elsewhere than on the executor.
     async fn blocking<T: Send + 'static>(
         &self,
@@ -251,29 +275,6 @@ impl Layout {
             _ => Ok(()),
         }
     }
-
-    fn about(&self, of: &Digest) -> Result<Vec<Descriptor>> {
-        let mut about = lock(&self.inner.about);
-        let about = match &mut *about {
-            Some(about) => about,
-            none => none.insert(self.inner.read_about()?),
-        };
-        let mut found = about.get(of).cloned().unwrap_or_default();
-        // As clients keep them where a registry has no referrers.
-        let fallback = format!("{}-{}", of.algorithm().name(), of.hex()).parse();
-        if let Ok(tag) = fallback
-            && let Some(descriptor) = self.entry(&Reference::Tag(tag))?
-        {
-            let bytes = self.inner.manifest(&descriptor)?;
-            let index = Index::parse(&bytes).map_err(|why| {
-                self.inner.wrong(format!("{}, its list of what is about {of}, is damaged: {why}", descriptor.digest))
-            })?;
-            found.extend(index.entries().iter().map(|entry| entry.descriptor.clone()));
-        }
-        found.sort_by_key(|descriptor| descriptor.digest);
-        found.dedup_by_key(|descriptor| descriptor.digest);
-        Ok(found)
-    }
 }
 
 impl Inner {
@@ -333,6 +334,8 @@ impl Inner {
         let path = dir.join(INDEX_FILE);
         files::replace(&path, text.as_bytes()).map_err(|error| ClientError::File { path, error })?;
         *index = changed;
+        // Whoever finds out what is about what has that lock first, and then this one.
+        drop(index);
         *lock(&self.about) = None;
         Ok(done)
     }
@@ -414,7 +417,7 @@ impl Origin for Layout {
 
     async fn referrers(&self, of: &Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>> {
         let of = *of;
-        let mut found = self.blocking(move |layout| layout.about(&of)).await?;
+        let mut found = self.blocking(move |layout| layout.read_referrers(&of)).await?;
         found.retain(|descriptor| artifact_type.is_none_or(|of| descriptor.artifact_type.as_deref() == Some(of)));
         Ok(found)
     }

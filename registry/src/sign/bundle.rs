@@ -103,8 +103,7 @@ fn bytes(text: &str) -> Result<Vec<u8>, Unread> {
 
 /// The bytes that a DSSE envelope's signature is of: PAE, "DSSEv1" and both parts with their lengths.
 pub(super) fn pre_authentication(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut message =
-        format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    let mut message = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     message.extend_from_slice(payload);
     message
 }
@@ -139,7 +138,11 @@ pub(super) fn say(digest: &Digest, key: &Key, predicate_type: &str) -> Result<Ve
 }
 
 /// The manifest by which a bundle refers to what is signed. `created` is RFC 3339.
-pub(super) fn manifest(bundle: &[u8], subject: &Descriptor, created: &str) -> Result<Vec<u8>, serde_json::Error> {
+pub(super) fn manifest(
+    bundle: &[u8],
+    subject: &Descriptor,
+    created: &str,
+) -> Result<Vec<u8>, serde_json::Error> {
     let digest = Digest::of(bundle);
     serde_json::to_vec(&json!({
         "schemaVersion": 2,
@@ -184,9 +187,13 @@ pub(super) fn layer(manifest: &[u8]) -> Result<Descriptor, Unread> {
 pub(super) fn read(bundle: &[u8]) -> Result<Signed, Unread> {
     let bundle: Bundle = serde_json::from_slice(bundle).map_err(Unread::malformed)?;
     if ![BUNDLE, BUNDLE_ONCE].contains(&bundle.media_type.as_str()) {
-        return Err(Unread::malformed(format_args!("it is `{}`, and `{BUNDLE}` is known", bundle.media_type)));
+        return Err(Unread::malformed(format_args!(
+            "it is `{}`, and `{BUNDLE}` is known",
+            bundle.media_type
+        )));
     }
-    let Some(PublicKeyName { hint }) = bundle.verification_material.and_then(|material| material.public_key) else {
+    let Some(PublicKeyName { hint }) = bundle.verification_material.and_then(|material| material.public_key)
+    else {
         return Err(Unread::Certificate);
     };
     let Some(Envelope { payload, payload_type, signatures }) = bundle.dsse_envelope else {
@@ -197,7 +204,10 @@ pub(super) fn read(bundle: &[u8]) -> Result<Signed, Unread> {
         return Err(Unread::malformed(why));
     };
     let [EnvelopeSignature { sig }] = &signatures[..] else {
-        return Err(Unread::malformed(format_args!("a bundle has one signature, and this one {}", signatures.len())));
+        return Err(Unread::malformed(format_args!(
+            "a bundle has one signature, and this one {}",
+            signatures.len()
+        )));
     };
     let content = Content::Envelope { payload_type, payload: bytes(&payload)? };
     Ok(Signed::new(content, bytes(sig)?, Some(hint).filter(|hint| !hint.is_empty())))
@@ -205,11 +215,16 @@ pub(super) fn read(bundle: &[u8]) -> Result<Signed, Unread> {
 
 pub(super) fn claim(payload_type: &str, payload: &[u8]) -> Result<Claim, Unread> {
     if payload_type != STATEMENT_TYPE {
-        return Err(Unread::malformed(format_args!("it says `{payload_type}`, and `{STATEMENT_TYPE}` is known")));
+        return Err(Unread::malformed(format_args!(
+            "it says `{payload_type}`, and `{STATEMENT_TYPE}` is known"
+        )));
     }
     let statement: Statement = serde_json::from_slice(payload).map_err(Unread::malformed)?;
     if ![STATEMENT, STATEMENT_ONCE].contains(&statement.kind.as_str()) {
-        return Err(Unread::malformed(format_args!("it is `{}`, and `{STATEMENT}` is known", statement.kind)));
+        return Err(Unread::malformed(format_args!(
+            "it is `{}`, and `{STATEMENT}` is known",
+            statement.kind
+        )));
     }
     let digests = statement.subject.iter().flat_map(|subject| &subject.digest);
     let digests = digests.filter_map(|(algorithm, hex)| Some(format!("{algorithm}:{}", hex.as_str()?)));
@@ -239,7 +254,12 @@ mod tests {
         let expected = Claim { says: Says::Signature, digests: vec![digest.to_string()], repository: None };
         assert_eq!(claim, expected);
         let text = String::from_utf8(bundle).expect("text");
-        for (from, to) in [("mediaType", "media_type"), ("dsseEnvelope", "dsse_envelope"), ("publicKey", "public_key"), ("payloadType", "payload_type")] {
+        for (from, to) in [
+            ("mediaType", "media_type"),
+            ("dsseEnvelope", "dsse_envelope"),
+            ("publicKey", "public_key"),
+            ("payloadType", "payload_type"),
+        ] {
             assert_eq!(read(text.replace(from, to).as_bytes()).as_ref(), Ok(&signed), "{to}");
         }
     }
@@ -276,15 +296,19 @@ mod tests {
     #[test]
     fn what_is_no_signature_by_a_key_is_told_as_what_it_is() {
         let key = Key::generate(KeyKind::P256).expect("a key");
-        let bundle: Value = serde_json::from_slice(&sign(&Digest::of(b""), &key).expect("a bundle")).expect("JSON");
+        let bundle: Value =
+            serde_json::from_slice(&sign(&Digest::of(b""), &key).expect("a bundle")).expect("JSON");
         let changed = |change: fn(&mut Value)| {
             let mut bundle = bundle.clone();
             change(&mut bundle);
             read(bundle.to_string().as_bytes()).expect_err("no signature").to_string()
         };
-        let version = changed(|bundle| bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into());
+        let version = changed(|bundle| {
+            bundle["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.1".into()
+        });
         assert!(version.contains("version=0.1"), "{version}");
-        let certificate = changed(|bundle| bundle["verificationMaterial"] = json!({ "certificate": { "rawBytes": "" } }));
+        let certificate =
+            changed(|bundle| bundle["verificationMaterial"] = json!({ "certificate": { "rawBytes": "" } }));
         assert!(certificate.contains("certificate"), "{certificate}");
         let two = changed(|bundle| {
             let one = bundle["dsseEnvelope"]["signatures"][0].clone();
@@ -300,9 +324,12 @@ mod tests {
 
     #[test]
     fn an_attestation_is_no_signature() {
-        let payload = json!({ "_type": STATEMENT, "subject": [], "predicateType": "https://slsa.dev/provenance/v1" });
+        let payload =
+            json!({ "_type": STATEMENT, "subject": [], "predicateType": "https://slsa.dev/provenance/v1" });
         let claim = claim(STATEMENT_TYPE, payload.to_string().as_bytes()).expect("a claim");
-        assert!(matches!(claim.says, Says::Attestation { predicate_type } if predicate_type.contains("slsa")));
+        assert!(
+            matches!(claim.says, Says::Attestation { predicate_type } if predicate_type.contains("slsa"))
+        );
         assert!(super::claim("text/plain", b"{}").is_err());
     }
 

@@ -82,13 +82,20 @@ impl Origin for Fake {
         Ok(bytes)
     }
 
-    async fn referrers(&self, of: &Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>, ClientError> {
+    async fn referrers(
+        &self,
+        of: &Digest,
+        artifact_type: Option<&str>,
+    ) -> Result<Vec<Descriptor>, ClientError> {
         let kept = self.kept();
-        let all = kept.manifests.values().filter(|bytes| {
-            Manifest::parse(bytes, Some(IMAGE)).expect("a manifest").subject == Some(*of)
-        });
+        let all = kept
+            .manifests
+            .values()
+            .filter(|bytes| Manifest::parse(bytes, Some(IMAGE)).expect("a manifest").subject == Some(*of));
         let all = all.map(descriptor);
-        Ok(all.filter(|found| artifact_type.is_none() || found.artifact_type.as_deref() == artifact_type).collect())
+        Ok(all
+            .filter(|found| artifact_type.is_none() || found.artifact_type.as_deref() == artifact_type)
+            .collect())
     }
 
     async fn tags(&self) -> Result<Vec<Tag>, ClientError> {
@@ -113,7 +120,12 @@ impl Target for Fake {
         Ok(())
     }
 
-    async fn put_manifest(&self, reference: &Reference, _: &str, bytes: Bytes) -> Result<Digest, ClientError> {
+    async fn put_manifest(
+        &self,
+        reference: &Reference,
+        _: &str,
+        bytes: Bytes,
+    ) -> Result<Digest, ClientError> {
         let mut kept = self.kept();
         let digest = Digest::of(&bytes);
         kept.manifests.insert(digest, bytes);

@@ -90,7 +90,9 @@ fn advice(label: &str) -> &'static str {
 
 fn public_advice(label: &str) -> &'static str {
     match label.ends_with("PRIVATE KEY") {
-        true => "; this one is private and is not to be given to others: name the file beside it that ends with `.pub`",
+        true => {
+            "; this one is private and is not to be given to others: name the file beside it that ends with `.pub`"
+        }
         false => "",
     }
 }
@@ -127,9 +129,7 @@ impl Key {
 
     pub fn from_pem(text: &str, password: Option<&[u8]>) -> Result<Self, KeyError> {
         let der = match decode(text)? {
-            (SEALED | SEALED_ONCE, sealed) => {
-                sealed::open(&sealed, password.ok_or(KeyError::NoPassword)?)?
-            }
+            (SEALED | SEALED_ONCE, sealed) => sealed::open(&sealed, password.ok_or(KeyError::NoPassword)?)?,
             (BARE, der) => Zeroizing::new(der),
             (label, _) => return Err(KeyError::NotPrivate { label: label.to_owned() }),
         };
@@ -199,7 +199,8 @@ impl PublicKey {
             return Err(KeyError::NotPublic { label: label.to_owned() });
         }
         let p256 = p256::ecdsa::VerifyingKey::from_public_key_der(&der).map(Point::P256);
-        let any = p256.or_else(|_| ed25519_dalek::VerifyingKey::from_public_key_der(&der).map(Point::Ed25519));
+        let any =
+            p256.or_else(|_| ed25519_dalek::VerifyingKey::from_public_key_der(&der).map(Point::Ed25519));
         Self::of(any.map_err(|_| KeyError::Kind)?)
     }
 

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::try_join;
 use model::convert::times::write_seconds;
 use model::ids::Digest;
-use model::limits::{BUNDLE_BYTES_MAX, SIGNATURES_MAX, SIGNATURE_PAYLOAD_BYTES_MAX, SIGNATURE_TRIES};
+use model::limits::{BUNDLE_BYTES_MAX, SIGNATURE_PAYLOAD_BYTES_MAX, SIGNATURE_TRIES, SIGNATURES_MAX};
 
 pub use key::{Key, KeyError, KeyKind, Password, PublicKey};
 pub use sealed::SealError;
@@ -48,11 +48,15 @@ pub enum SignError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Key(#[from] KeyError),
-    #[error("{tag}, in which signatures are kept, is not what it should be: {why}; remove it, or sign with --layout bundle")]
+    #[error(
+        "{tag}, in which signatures are kept, is not what it should be: {why}; remove it, or sign with --layout bundle"
+    )]
     Image { tag: String, why: String },
     #[error("{of} is too long for the tag of a signature: sign it with --layout bundle")]
     NoTag { of: Digest },
-    #[error("{tag} has {SIGNATURES_MAX} signatures, and more are not looked at: remove some, or sign with --layout bundle")]
+    #[error(
+        "{tag} has {SIGNATURES_MAX} signatures, and more are not looked at: remove some, or sign with --layout bundle"
+    )]
     Many { tag: String },
     #[error("others keep replacing {tag} while this signature is added to it: try again")]
     Busy { tag: String },
@@ -106,7 +110,9 @@ async fn sign_by_tag(
         target.put_manifest(&reference, IMAGE, image.manifest.into()).await?;
     }
     let existing = found(target.manifest(&reference).await)?;
-    match simple::with(existing.as_ref().map(|fetched| &*fetched.bytes), &payload, &signature).map_err(wrong)? {
+    match simple::with(existing.as_ref().map(|fetched| &*fetched.bytes), &payload, &signature)
+        .map_err(wrong)?
+    {
         None => Ok(Put { layout: Layout::Tag, reference, was_there: false }),
         Some(_) => Err(SignError::Busy { tag: tag.to_string() }),
     }
@@ -139,7 +145,8 @@ async fn sign_by_bundle(
 }
 
 fn is_signed(signed: &Signed, key: &PublicKey, digest: &Digest) -> bool {
-    let is_of_it = |claim: Claim| claim.says == Says::Signature && claim.digests.contains(&digest.to_string());
+    let is_of_it =
+        |claim: Claim| claim.says == Says::Signature && claim.digests.contains(&digest.to_string());
     signed.is_by(key) && signed.claim().is_ok_and(is_of_it)
 }
 
@@ -255,15 +262,19 @@ fn left_out_of(layout: Layout, count: usize) -> Option<Signature> {
 }
 
 /// A small blob. That it is too large, or is not there, is nothing that keeps the others from being looked at.
-async fn blob(origin: &dyn Origin, what: &Descriptor, most: u64) -> Result<Result<Bytes, Unread>, ClientError> {
+async fn blob(
+    origin: &dyn Origin,
+    what: &Descriptor,
+    most: u64,
+) -> Result<Result<Bytes, Unread>, ClientError> {
     if what.size > most {
         return Ok(Err(Unread::malformed(format_args!("it has {} bytes; {most} are the most", what.size))));
     }
     match origin.blob_bytes(what, most).await {
         Ok(bytes) => Ok(Ok(bytes)),
-        Err(error @ (ClientError::NotFound { .. } | ClientError::Corrupt { .. } | ClientError::Large { .. })) => {
-            Ok(Err(Unread::malformed(error)))
-        }
+        Err(
+            error @ (ClientError::NotFound { .. } | ClientError::Corrupt { .. } | ClientError::Large { .. }),
+        ) => Ok(Err(Unread::malformed(error))),
         Err(error) => Err(error),
     }
 }

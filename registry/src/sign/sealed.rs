@@ -59,7 +59,9 @@ pub enum SealError {
     Json(#[from] serde_json::Error),
     #[error("it is sealed with `{name}`, which is not known; `{SCRYPT}` and `{SECRETBOX}` are")]
     Unknown { name: String },
-    #[error("it is sealed with scrypt of N={n}, r={r}, p={p}, which is none, or takes more than {KEY_SCRYPT_BYTES_MAX} bytes of memory")]
+    #[error(
+        "it is sealed with scrypt of N={n}, r={r}, p={p}, which is none, or takes more than {KEY_SCRYPT_BYTES_MAX} bytes of memory"
+    )]
     Cost { n: u64, r: u32, p: u32 },
     #[error("its {field} is not what it should be")]
     Field { field: &'static str },
@@ -74,7 +76,8 @@ impl Cost {
         let Self { n, r, p } = self;
         let wrong = || SealError::Cost { n, r, p };
         let bytes = n.checked_mul(u64::from(r)).and_then(|blocks| blocks.checked_mul(128));
-        let is_allowed = n.is_power_of_two()
+        let is_allowed = n > 1
+            && n.is_power_of_two()
             && bytes.is_some_and(|bytes| bytes <= KEY_SCRYPT_BYTES_MAX)
             && (1..=TURNS_MAX).contains(&p);
         if !is_allowed {
@@ -86,8 +89,11 @@ impl Cost {
 
 fn cipher(password: &[u8], salt: &[u8], cost: Cost) -> Result<XSalsa20Poly1305, SealError> {
     let mut key = Zeroizing::new([0; KEY_BYTES]);
-    scrypt::scrypt(password, salt, &cost.params()?, key.as_mut())
-        .map_err(|_| SealError::Cost { n: cost.n, r: cost.r, p: cost.p })?;
+    scrypt::scrypt(password, salt, &cost.params()?, key.as_mut()).map_err(|_| SealError::Cost {
+        n: cost.n,
+        r: cost.r,
+        p: cost.p,
+    })?;
     Ok(XSalsa20Poly1305::new((&*key).into()))
 }
 
@@ -144,7 +150,15 @@ mod tests {
 
     #[test]
     fn a_cost_that_nobody_would_pay_is_refused_before_it_is_paid() {
-        for (n, r, p) in [(1 << 30, 8, 1), (0, 8, 1), (3, 8, 1), (1 << 16, 0, 1), (1 << 16, 8, 9), (u64::MAX, u32::MAX, u32::MAX), (1, 8, 1)] {
+        for (n, r, p) in [
+            (1 << 30, 8, 1),
+            (0, 8, 1),
+            (3, 8, 1),
+            (1 << 16, 0, 1),
+            (1 << 16, 8, 9),
+            (u64::MAX, u32::MAX, u32::MAX),
+            (1, 8, 1),
+        ] {
             let json = format!(
                 r#"{{"kdf":{{"name":"scrypt","params":{{"N":{n},"r":{r},"p":{p}}},"salt":""}},"cipher":{{"name":"nacl/secretbox","nonce":"{}"}},"ciphertext":""}}"#,
                 STANDARD.encode([0; NONCE_BYTES])

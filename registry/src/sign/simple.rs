@@ -166,7 +166,8 @@ pub(super) fn with(
     }
     let Value::Array(layers) = &mut manifest["layers"] else { return Ok(None) };
     let is_this = |layer: &Value| {
-        layer["digest"] == added["digest"] && layer["annotations"][SIGNATURE] == added["annotations"][SIGNATURE]
+        layer["digest"] == added["digest"]
+            && layer["annotations"][SIGNATURE] == added["annotations"][SIGNATURE]
     };
     if layers.iter().any(is_this) {
         return Ok(None);
@@ -226,7 +227,10 @@ mod tests {
     fn the_tag_is_cosigns_and_a_longer_digest_has_none() {
         let digest = Digest::of(b"");
         let tag = tag(&digest).expect("a tag");
-        assert_eq!(tag.as_str(), "sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.sig");
+        assert_eq!(
+            tag.as_str(),
+            "sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855.sig"
+        );
         assert_eq!(super::tag(&Digest::by(Algorithm::Sha512, b"")), None);
     }
 

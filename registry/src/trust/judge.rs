@@ -56,7 +56,10 @@ pub fn judge(
     now: i64,
 ) -> Verdict {
     if let Some(written) = image.digest.filter(|written| written != digest) {
-        return Verdict::Refused { expected: format!("{image}, which is {written}"), came: digest.to_string() };
+        return Verdict::Refused {
+            expected: format!("{image}, which is {written}"),
+            came: digest.to_string(),
+        };
     }
     let case = match policy.rule(image) {
         Some(rule) => {
@@ -99,7 +102,9 @@ fn unasked(image: &ImageRef, digest: &Digest) -> Verdict {
     match image.digest {
         Some(_) => Verdict::Accepted { by: By::Digest },
         None => Verdict::Warn {
-            expected: format!("{image} by its digest, in a lock or in its reference, or a rule of a trust policy for it"),
+            expected: format!(
+                "{image} by its digest, in a lock or in its reference, or a rule of a trust policy for it"
+            ),
             came: format!("a tag, which is {digest} for now and may be anything later"),
         },
     }
@@ -173,7 +178,9 @@ impl Case<'_> {
         }
         let hint = signed.hint().unwrap_or_default();
         match self.keys.iter().find(|trusted| trusted.key.hint() == hint) {
-            Some(trusted) => format!("a signature that is said to be by {}, and is not: it was changed", trusted.name),
+            Some(trusted) => {
+                format!("a signature that is said to be by {}, and is not: it was changed", trusted.name)
+            }
             None if hint.is_empty() => "a signature by another key".to_owned(),
             None => format!("a signature by another key, which is said to be {}", shown(hint)),
         }

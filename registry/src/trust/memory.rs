@@ -138,7 +138,8 @@ fn parse(text: &[u8]) -> Option<Seen> {
         return None;
     }
     let kept: Kept = serde_json::from_str(json).ok()?;
-    let keys = |keys: Vec<String>| keys.iter().map(|key| PublicKey::from_pem(key).ok()).collect::<Option<_>>();
+    let keys =
+        |keys: Vec<String>| keys.iter().map(|key| PublicKey::from_pem(key).ok()).collect::<Option<_>>();
     let repositories = kept.repositories.into_iter();
     Some(Seen(repositories.map(|(name, pems)| Some((name, keys(pems)?))).collect::<Option<_>>()?))
 }
@@ -148,7 +149,8 @@ fn written(seen: &Seen) -> Result<String, KeyError> {
     for (name, keys) in &seen.0 {
         kept.repositories.insert(name.clone(), keys.iter().map(PublicKey::to_pem).collect::<Result<_, _>>()?);
     }
-    let mut json = serde_json::to_string_pretty(&kept).map_err(|error| KeyError::Encode(error.to_string()))?;
+    let mut json =
+        serde_json::to_string_pretty(&kept).map_err(|error| KeyError::Encode(error.to_string()))?;
     json.push('\n');
     Ok(format!("{}\n{json}", head(&json)))
 }
@@ -220,7 +222,9 @@ mod tests {
         }
         assert_eq!(seen.add(&image("a.example/one-more:1"), &keys[0]), Err(()));
         assert_eq!(seen.add(&image("a.example/b:1"), &keys[0]), Ok(true));
-        assert!(written(&seen).expect("JSON").len() as u64 <= TRUST_SEEN_BYTES_MAX / TRUST_SEEN_KEYS_MAX as u64);
+        assert!(
+            written(&seen).expect("JSON").len() as u64 <= TRUST_SEEN_BYTES_MAX / TRUST_SEEN_KEYS_MAX as u64
+        );
     }
 
     proptest! {

@@ -56,7 +56,8 @@ impl Policy {
         let directory = path.parent().unwrap_or(Path::new(""));
         let load = |file: &str| {
             let path = directory.join(file);
-            let bytes = bounded(&path, KEY_BYTES_MAX).map_err(|error| format!("{}: {error}", path.display()))?;
+            let bytes =
+                bounded(&path, KEY_BYTES_MAX).map_err(|error| format!("{}: {error}", path.display()))?;
             String::from_utf8(bytes).map_err(|_| format!("{}: it is not UTF-8", path.display()))
         };
         Ok(Self::of(&model::trust::parse(&path.display().to_string(), &text)?, load)?)
@@ -65,22 +66,27 @@ impl Policy {
     /// `load` gives what is in a file of a key.
     pub fn of(decl: &TrustDecl, load: impl Fn(&str) -> Result<String, String>) -> Result<Self, Diagnostics> {
         let mut problems = Vec::new();
-        let keys: Vec<_> = decl.keys.iter().filter_map(|key| {
-            let text = match &key.source.value {
-                KeySource::File(file) => load(file),
-                KeySource::Pem(pem) => Ok(pem.clone()),
-            };
-            match text.and_then(|text| PublicKey::from_pem(&text).map_err(|error| error.to_string())) {
-                Ok(public) => {
-                    Some(TrustedKey { name: key.name.value.clone(), key: public, expires: key.expires })
+        let keys: Vec<_> = decl
+            .keys
+            .iter()
+            .filter_map(|key| {
+                let text = match &key.source.value {
+                    KeySource::File(file) => load(file),
+                    KeySource::Pem(pem) => Ok(pem.clone()),
+                };
+                match text.and_then(|text| PublicKey::from_pem(&text).map_err(|error| error.to_string())) {
+                    Ok(public) => {
+                        Some(TrustedKey { name: key.name.value.clone(), key: public, expires: key.expires })
+                    }
+                    Err(why) => {
+                        let message = format!("there is no key `{}`: {why}", key.name.value);
+                        problems
+                            .push(Diagnostic::new("trust::key", message).label(key.source.span, "this one"));
+                        None
+                    }
                 }
-                Err(why) => {
-                    let message = format!("there is no key `{}`: {why}", key.name.value);
-                    problems.push(Diagnostic::new("trust::key", message).label(key.source.span, "this one"));
-                    None
-                }
-            }
-        }).collect();
+            })
+            .collect();
         let mut rules: Vec<Rule> = Vec::new();
         for rule in &decl.rules {
             let mut pattern = |text: &model::diagnostics::Spanned<String>| {

@@ -37,7 +37,9 @@ async fn scene(rules: &str) -> Scene {
 }
 
 fn policy(rules: &str, release: &Key, ops: &Key) -> Policy {
-    let text = format!("keys:\n  release: {{ file: release.pub, expires: 2030-01-01 }}\n  ops: {{ file: ops.pub }}\nrepositories:\n{rules}");
+    let text = format!(
+        "keys:\n  release: {{ file: release.pub, expires: 2030-01-01 }}\n  ops: {{ file: ops.pub }}\nrepositories:\n{rules}"
+    );
     let decl = model::trust::parse("trust.yaml", &text).unwrap_or_else(|problems| panic!("{problems}"));
     let load = |file: &str| {
         let key = if file == "ops.pub" { ops } else { release };
@@ -46,7 +48,8 @@ fn policy(rules: &str, release: &Key, ops: &Key) -> Policy {
     Policy::of(&decl, load).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-const RULES: &str = "  registry.example.com/acme/*: { keys: [release] }\n  registry.example.com/*: { keys: [ops] }\n";
+const RULES: &str =
+    "  registry.example.com/acme/*: { keys: [release] }\n  registry.example.com/*: { keys: [ops] }\n";
 
 impl Scene {
     async fn sign(&self, image_: &str, key: &Key, layouts: &[Layout]) {
@@ -74,7 +77,11 @@ fn refused(verdict: &Verdict, expected_: &[&str], came_: &[&str]) {
 async fn each_layout_by_itself_is_enough() {
     for layout in BOTH {
         let scene = scene(RULES).await;
-        refused(&scene.judge(LARGE).await, &["registry.example.com/acme/large", "by release"], &["no signature"]);
+        refused(
+            &scene.judge(LARGE).await,
+            &["registry.example.com/acme/large", "by release"],
+            &["no signature"],
+        );
         scene.sign(LARGE, &scene.release, &[layout]).await;
         let verdict = scene.judge(LARGE).await;
         let Verdict::Accepted { by: By::Key { name, layout: by, is_required, .. } } = verdict else {
@@ -122,7 +129,8 @@ async fn a_flipped_byte_is_refused_wherever_it_is() {
     for signature in &found {
         // As they are kept, so that what is flipped is the payload, the signature, or what they are called.
         let text = serde_json::to_value(signature).expect("JSON");
-        for path in ["/found/Ok/signature", "/found/Ok/content/simple", "/found/Ok/content/envelope/payload"] {
+        for path in ["/found/Ok/signature", "/found/Ok/content/simple", "/found/Ok/content/envelope/payload"]
+        {
             let Some(base64) = text.pointer(path).and_then(|value| value.as_str()) else { continue };
             let mut flipped = text.clone();
             let at = base64.len() / 2;
@@ -131,7 +139,14 @@ async fn a_flipped_byte_is_refused_wherever_it_is() {
             *flipped.pointer_mut(path).expect("it is there") = base64.into();
             let flipped = serde_json::from_value(flipped).expect("a signature");
             assert_ne!(&flipped, signature);
-            let verdict = judge(&scene.policy, &Seen::default(), &image(LARGE), &scene.manifest.digest, &[flipped], NOW);
+            let verdict = judge(
+                &scene.policy,
+                &Seen::default(),
+                &image(LARGE),
+                &scene.manifest.digest,
+                &[flipped],
+                NOW,
+            );
             let came = match signature.layout {
                 Layout::Tag => "by another key",
                 Layout::Bundle => "said to be by release, and is not: it was changed",
@@ -171,8 +186,13 @@ async fn a_signature_for_another_repository_is_refused_unless_it_may_be_a_copy()
     let scene = scene(RULES).await;
     scene.sign("upstream.example.com/acme/large:1", &scene.release, &[Layout::Tag]).await;
     let verdict = scene.judge(LARGE).await;
-    refused(&verdict, &["for registry.example.com/acme/large"], &["by release for upstream.example.com/acme/large"]);
-    let rules = "  registry.example.com/acme/*: { keys: [release], signed-as: [upstream.example.com/acme/*] }\n";
+    refused(
+        &verdict,
+        &["for registry.example.com/acme/large"],
+        &["by release for upstream.example.com/acme/large"],
+    );
+    let rules =
+        "  registry.example.com/acme/*: { keys: [release], signed-as: [upstream.example.com/acme/*] }\n";
     let scene = Scene { policy: policy(rules, &scene.release, &scene.ops), ..scene };
     assert!(matches!(scene.judge(LARGE).await, Verdict::Accepted { .. }));
 }
@@ -180,7 +200,8 @@ async fn a_signature_for_another_repository_is_refused_unless_it_may_be_a_copy()
 #[tokio::test]
 async fn an_attestation_is_no_signature_though_its_key_may_sign() {
     let scene = scene(RULES).await;
-    let bundle = crate::sign::attested(&scene.manifest.digest, &scene.release, "https://slsa.dev/provenance/v1");
+    let bundle =
+        crate::sign::attested(&scene.manifest.digest, &scene.release, "https://slsa.dev/provenance/v1");
     let verdict =
         judge(&scene.policy, &Seen::default(), &image(LARGE), &scene.manifest.digest, &[bundle], NOW);
     refused(&verdict, &["by release"], &["says something else of it: https://slsa.dev/provenance/v1"]);
@@ -205,7 +226,9 @@ async fn the_rule_that_says_most_counts_and_may_only_warn() {
 fn without_a_rule_a_digest_is_enough_and_a_tag_is_told() {
     let (policy, seen, digest) = (Policy::default(), Seen::default(), Digest::of(b"manifest"));
     let verdict = judge(&policy, &seen, &image(LARGE), &digest, &[], NOW);
-    assert!(matches!(&verdict, Verdict::Warn { expected, came } if expected.contains("lock") && came.contains(&digest.to_string())));
+    assert!(
+        matches!(&verdict, Verdict::Warn { expected, came } if expected.contains("lock") && came.contains(&digest.to_string()))
+    );
     let verdict = judge(&policy, &seen, &image(LARGE).with_digest(digest), &digest, &[], NOW);
     assert_eq!(verdict, Verdict::Accepted { by: By::Digest });
 }
@@ -216,7 +239,10 @@ async fn what_was_required_and_seen_does_not_go_back_to_none() {
     let path = directory.path().join("required");
     let scene = scene(RULES).await;
     let locked = image(LARGE).with_digest(scene.manifest.digest);
-    let open = |policy: &Policy| Trust { policy: policy.clone(), memory: Some(Memory::open(path.clone()).expect("a memory")) };
+    let open = |policy: &Policy| Trust {
+        policy: policy.clone(),
+        memory: Some(Memory::open(path.clone()).expect("a memory")),
+    };
     // Nothing was required yet, and nothing signed.
     let mut none = open(&Policy::default());
     let digest = &scene.manifest.digest;
@@ -235,7 +261,11 @@ async fn what_was_required_and_seen_does_not_go_back_to_none() {
     unsigned.image("1", "{}", "wasm").await;
     let verdict = none.check(&unsigned, &locked, digest, NOW).await.expect("a verdict");
     let hint = scene.release.public().expect("public").hint().to_owned();
-    refused(&verdict, &["as it had when a trust policy asked for it", "verify: warn", &hint], &["no signature"]);
+    refused(
+        &verdict,
+        &["as it had when a trust policy asked for it", "verify: warn", &hint],
+        &["no signature"],
+    );
     // Somebody who says so may let it go.
     let rules = "  registry.example.com/acme/*: { verify: warn, keys: [release] }\n";
     let mut warns = open(&policy(rules, &scene.release, &scene.ops));
@@ -250,7 +280,9 @@ async fn what_was_required_and_seen_does_not_go_back_to_none() {
 async fn what_is_no_signature_is_told_and_does_not_count() {
     let scene = scene(RULES).await;
     let tag = crate::sign::tag(&scene.manifest.digest).expect("a tag");
-    let image_ = Bytes::from(r#"{"schemaVersion":2,"config":{"mediaType":"a","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}"#);
+    let image_ = Bytes::from(
+        r#"{"schemaVersion":2,"config":{"mediaType":"a","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},"layers":[]}"#,
+    );
     scene.target.put_manifest(&Reference::Tag(tag), "", image_).await.expect("put");
     refused(&scene.judge(LARGE).await, &["by release"], &["no signature"]);
 }
@@ -262,7 +294,13 @@ fn keys_and_patterns_that_are_none_are_told_where_they_are_written() {
     let decl = model::trust::parse("trust.yaml", text).expect("a policy");
     let problems = Policy::of(&decl, |file| Err(format!("{file}: it is not there"))).expect_err("no keys");
     let told = problems.to_string();
-    for part in ["2:14: there is no key `a`: missing.pub", "3:13: there is no key `b`", "5:3: `acme/*` names no", "7:3: there are two rules for a.example/x", "`a.example` names no"] {
+    for part in [
+        "2:14: there is no key `a`: missing.pub",
+        "3:13: there is no key `b`",
+        "5:3: `acme/*` names no",
+        "7:3: there are two rules for a.example/x",
+        "`a.example` names no",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
 }

@@ -302,3 +302,73 @@ fn another_version_goes_on_with_the_state_and_the_output_of_the_one_before() {
     let last = refs.scene.read("held/part-000002");
     assert!(last.contains("12"), "what was remembered is lost: {last}");
 }
+
+/// A key of this name, and a policy that asks for its signatures.
+fn trusts(refs: &Refs, key: &str, more: &str) {
+    if !refs.scene.path(&format!("{key}.key")).exists() {
+        refs.run(&["key", "generate", "--out", key, "--unencrypted"]).code(0);
+    }
+    refs.scene.write(
+        "trust.yaml",
+        format!(
+            "keys: {{ release: {{ file: {key}.pub{more} }} }}\nrepositories: {{ \"{}/acme/*\": {{ keys: [release] }} }}\n",
+            refs.address
+        ),
+    );
+}
+
+#[test]
+fn what_is_not_signed_as_the_policy_asks_is_not_loaded() {
+    let mut refs = Refs::new();
+    trusts(&refs, "release", "");
+    let run = ["run", "pipeline.yaml", "--trust", "trust.yaml"];
+    let refused = |refs: &Refs, came: &[&str]| {
+        let ran = refs.run(&run).code(2).says(&["stage::trust", "is not trusted", "pipeline.yaml:4"]).says(came);
+        assert_eq!(ran.stdout, "", "it was run");
+    };
+    let one = refs.pushes("1", "filter", b'1');
+    refs.run(&["lock", "pipeline.yaml"]).code(0);
+    // What the cache has of before, when nobody asked for signatures, is no way around the policy.
+    refused(&refs, &["no signature"]);
+    let image = refs.reference("acme/large:1");
+    refs.run(&["key", "generate", "--out", "other", "--unencrypted"]).code(0);
+    refs.run(&["sign", &image, "--key", "other.key"]).code(0);
+    refused(&refs, &["another key"]);
+    refs.run(&["sign", &image, "--key", "release.key"]).code(0);
+    refs.run(&run).code(0);
+    // A tag that is moved to what nobody has signed, with the lock that somebody made of it.
+    refs.pushes("1", "filter", b'2');
+    refs.run(&run).code(0);
+    refs.run(&["lock", "pipeline.yaml", "--update", "--trust", "trust.yaml"]).code(2).says(&["stage::trust"]);
+    assert_eq!(refs.lock()["components"][0]["manifest"], json!(one));
+    let kept = refs.scene.read("pipeline.lock");
+    refs.run(&["lock", "pipeline.yaml", "--update"]).code(2).says(&["stage::trust"]);
+    assert_eq!(refs.scene.read("pipeline.lock"), kept, "once it was required, it is, with or without the policy");
+    trusts(&refs, "release", ", expires: 2020-01-01");
+    refused(&refs, &["expire"]);
+    trusts(&refs, "release", "");
+    // Signatures are kept with what they sign.
+    refs.goes_away();
+    refs.run(&run).code(0);
+}
+
+#[test]
+fn a_bundle_runs_without_any_registry() {
+    let mut refs = Refs::new();
+    refs.pushes("1", "filter", b'1');
+    std::fs::copy(places::guest("project"), refs.scene.path("project.wasm")).expect("copied");
+    let text = refs.scene.read("pipeline.yaml").replace("from: large }", "from: less }");
+    let less = "  less: { transform: ./project.wasm, from: large, with: { columns: [name] } }\n";
+    refs.scene.write("pipeline.yaml", format!("{text}{less}"));
+    trusts(&refs, "release", "");
+    refs.run(&["sign", &refs.reference("acme/large:1"), "--key", "release.key"]).code(0);
+    refs.run(&["bundle", "pipeline.yaml", "-o", "orders.tar"]).code(0);
+    refs.goes_away();
+    for gone in ["project.wasm", "pipeline.yaml"] {
+        std::fs::remove_file(refs.scene.path(gone)).expect("removed");
+    }
+    std::fs::remove_dir_all(refs.scene.path("cache")).expect("removed");
+    refs.run(&["run", "orders.tar", "--trust", "trust.yaml"]).code(0).prints(&["{\"name\":\"b\"}\n"]);
+    refs.run(&["validate", "orders.tar"]).code(0);
+    refs.run(&["lock", "orders.tar"]).code(2).says(&["is a bundle"]);
+}

@@ -4,4 +4,5 @@ pub mod client;
 mod conformance;
 mod kills;
 mod remote;
+mod signing;
 mod verbs;

@@ -65,10 +65,10 @@ fn what_is_no_lock_is_told_with_its_line_and_what_to_do() {
     let cases = [
         (good.replace("\"version\": \"1.2.0\"", "\"version\": 1"), line_of("\"version\""), "invalid type"),
         (good.replacen("\"kind\"", "\"kindd\"", 1), line_of("\"kind\""), "unknown field `kindd`"),
-        (good.replacen("table-transform", "table", 1), line_of("    },"), "`table` of `r.example/a:1` is no kind"),
+        (good.replacen("table-transform", "table", 1), line_of("\n    },") + 1, "`table` of `r.example/a:1` is no kind"),
         (good.replace("r.example/b:1", "r.example/a:1"), line_of("\n  ]"), "`r.example/a:1` is there twice"),
         (good.replacen("sha256:", "sha256:0", 1), line_of("sha256:"), "is no sha256 digest"),
-        (good.replacen("\"manifest\"", "\"index\"", 1), line_of("    },"), "has an index, and no manifest"),
+        (good.replacen("\"manifest\"", "\"index\"", 1), line_of("\n    },") + 1, "has an index, and no manifest"),
         (good.replacen("  \"components\"", "<<<<<<< ours\n  \"components\"", 1), 4, "is damaged"),
         (good.replace("\"conveyor-lock\": 1", "\"conveyor-lock\": 2"), 2, "format 2, and this version knows 1"),
         (good[..good.len() / 2].to_owned(), 0, "is damaged: EOF"),

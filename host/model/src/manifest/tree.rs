@@ -116,7 +116,9 @@ impl Builder<'_, '_> {
                 if self.documents > 1 {
                     return Err(Diagnostic::new("manifest::yaml", "there is a second document in the file")
                         .label(span, "it begins here")
-                        .help("keep one document in a file; `run` takes several pipelines from several files"));
+                        .help(
+                            "keep one document in a file; `run` takes several pipelines from several files",
+                        ));
                 }
                 Ok(())
             }

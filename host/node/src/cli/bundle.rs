@@ -163,15 +163,15 @@ impl Packing<'_> {
         let bytes = match reference {
             StageRef::WasmFile(path) => {
                 let path = self.draft.home.join(path);
-                let bytes = wiring::read_component(&path);
-                bytes.map_err(|error| Failure::Input(anyhow!("{} cannot be read: {error}", path.display())))?
+                let read = wiring::read_component(&path).map(Bytes::from);
+                read.map_err(|error| Failure::Input(anyhow!("{} cannot be read: {error}", path.display())))?
             }
             _ => self.workshop.puller.content(&digest).ok_or_else(|| {
                 Failure::Input(anyhow!("what was built of {reference} is not here any more: add `--build`"))
             })?,
         };
         match Digest::by(digest.algorithm(), &bytes) == digest {
-            true => Ok(bytes.into()),
+            true => Ok(bytes),
             false => Err(Failure::Ran(anyhow!("{reference} has changed while it was packed; try again"))),
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 
-use model::grants::lines;
+use model::grants::{Need, lines};
 use registry::artifact;
 use registry::image_ref::{ImageRef, ImageRefError};
 
@@ -116,7 +116,7 @@ impl Inspect {
         })??;
         if self.grants {
             let claimed = artifact.claimed.needs.unwrap_or_default();
-            let needs = claimed.iter().map(|need| need.parse()).collect::<std::result::Result<Vec<_>, _>>();
+            let needs = claimed.iter().map(|need| need.parse::<Need>()).collect::<std::result::Result<Vec<_>, _>>();
             let needs = needs.map_err(Failure::input)?;
             terminal::say(format!("{image} claims that it needs this; where it is run, the component is asked"));
             return match needs.is_empty() {

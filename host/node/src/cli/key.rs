@@ -43,7 +43,7 @@ pub(super) struct Generate {
 pub(super) struct PasswordOptions {
     /// Read the password of the key from standard input, to its end without the last line break
     #[arg(long)]
-    password_stdin: bool,
+    pub(super) password_stdin: bool,
 }
 
 /// The variables that a password is looked for in, the first of which counts.
@@ -84,7 +84,9 @@ impl Generate {
         }
         let how = match &password {
             None => "without a password: whoever reads it can sign",
-            Some(password) if password.is_empty() => "sealed with an empty password: whoever reads it can sign",
+            Some(password) if password.is_empty() => {
+                "sealed with an empty password: whoever reads it can sign"
+            }
             Some(_) => "sealed with the password",
         };
         terminal::say(format!("{}: a {kind} key that signs, {how}", private.display()));

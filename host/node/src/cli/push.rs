@@ -9,16 +9,19 @@ use clap::Args;
 use engine::componentize;
 use model::ids::Digest;
 use registry::artifact::{self, Built, Facts, PushError, Pushed};
-use registry::client::Content;
+use registry::client::{Client, Content};
 use registry::image_ref::ImageRef;
+use registry::manifest::{Descriptor, IMAGE};
+use registry::sign::Put;
 use serde_json::json;
 
 use super::remote::{self, RemoteOptions};
+use super::sign::{self, Signing};
 use super::{Output, block_on};
 use crate::exit::{Failure, Result};
 use crate::report::component;
-use crate::wiring::{self, Workshop};
 use crate::terminal;
+use crate::wiring::{self, Workshop};
 
 /// Pushes a stage to a registry
 ///
@@ -35,6 +38,11 @@ pub(super) struct Push {
     /// (org.opencontainers.image.revision=REV), or anything else
     #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
     annotations: Vec<(String, String)>,
+    /// Sign it with this private key (docs/signing.md)
+    #[arg(id = "signing_key", long = "sign", value_name = "KEY")]
+    key: Option<PathBuf>,
+    #[command(flatten)]
+    signing: Signing,
     #[command(flatten)]
     remote: RemoteOptions,
     #[arg(long, value_enum, default_value_t)]
@@ -50,6 +58,8 @@ fn annotation(text: &str) -> std::result::Result<(String, String), String> {
 
 impl Push {
     pub(super) fn execute(self) -> Result {
+        // A password is asked for before anything is done.
+        let key = self.key.as_deref().map(|path| self.signing.key(path)).transpose()?;
         let (wasm, created) = read(&self.file)?;
         let title = title(&self.file)?;
         let facts = block_on(asked(&self.file, &wasm))??;
@@ -60,15 +70,33 @@ impl Push {
             }
         }
         let (digest, bytes) = (Digest::of(&wasm), wasm.len() as u64);
-        let stage =
-            artifact::Stage { digest, bytes, facts: &facts, title: &title, created, annotations: &annotations };
+        let stage = artifact::Stage {
+            digest,
+            bytes,
+            facts: &facts,
+            title: &title,
+            created,
+            annotations: &annotations,
+        };
         let built = artifact::build(&stage).map_err(Failure::input)?;
-        let pushed = block_on(self.push(&built, wasm))??;
-        self.tell(&built, &pushed)
+        let client = remote::client(&self.remote)?;
+        let pushed = block_on(self.push(&client, &built, wasm))??;
+        let manifest = Descriptor {
+            media_type: IMAGE.to_owned(),
+            digest: pushed.digest,
+            size: built.manifest.len() as u64,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+        };
+        let signed = match key {
+            Some(key) => block_on(self.signing.sign(&client, &self.image, &manifest, &key))??,
+            None => Vec::new(),
+        };
+        self.tell(&built, &pushed, &signed)
     }
 
-    async fn push(&self, built: &Built, wasm: Vec<u8>) -> Result<Pushed> {
-        let target = remote::client(&self.remote)?.at(&self.image);
+    async fn push(&self, client: &Client, built: &Built, wasm: Vec<u8>) -> Result<Pushed> {
+        let target = client.at(&self.image);
         let layers = vec![Content::Bytes(wasm.into())];
         let progress = remote::progress();
         let pushed = artifact::push(&target, &self.image.reference(), built, layers, &*progress).await;
@@ -78,7 +106,7 @@ impl Push {
         })
     }
 
-    fn tell(&self, built: &Built, pushed: &Pushed) -> Result {
+    fn tell(&self, built: &Built, pushed: &Pushed, signed: &[Put]) -> Result {
         let by_digest = self.image.with_digest(pushed.digest);
         let sent = match pushed.sent_bytes {
             0 => "it is there already; nothing was sent".to_owned(),
@@ -86,6 +114,7 @@ impl Push {
         };
         let was = pushed.was.map(|was| format!(", was {was} before")).unwrap_or_default();
         terminal::say(format!("pushed {}: {sent}{was}", self.image));
+        sign::say(&self.image, signed);
         match self.output {
             Output::Text => terminal::print_data(&format!("{by_digest}\n")),
             Output::Json => terminal::print_json(&json!({
@@ -94,6 +123,7 @@ impl Push {
                 "component": built.layers.first().map(|layer| layer.digest),
                 "sent_bytes": pushed.sent_bytes,
                 "was": pushed.was,
+                "signatures": sign::data(&self.image, signed),
             })),
         }
     }
@@ -113,7 +143,9 @@ fn read(file: &Path) -> Result<(Vec<u8>, i64)> {
     let created = match std::env::var_os("SOURCE_DATE_EPOCH") {
         Some(text) => text.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
             let text = text.to_string_lossy().into_owned();
-            Failure::Input(anyhow!("SOURCE_DATE_EPOCH is `{text}`: write seconds since 1970, as in 1785585600"))
+            Failure::Input(anyhow!(
+                "SOURCE_DATE_EPOCH is `{text}`: write seconds since 1970, as in 1785585600"
+            ))
         })?,
         None => changed(file).with_context(|| name.to_string()).map_err(Failure::Input)?,
     };
@@ -136,7 +168,9 @@ fn title(file: &Path) -> Result<String> {
     let name = file.file_name().and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| {
         let name = file.display();
-        Failure::Input(anyhow!("the name of {name} is no text, and others get it under that name: give it another"))
+        Failure::Input(anyhow!(
+            "the name of {name} is no text, and others get it under that name: give it another"
+        ))
     })
 }
 

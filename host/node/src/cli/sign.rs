@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use registry::client::{Client, ClientError, Origin as _};
+use registry::client::{Client, Origin as _};
 use registry::image_ref::ImageRef;
 use registry::manifest::Descriptor;
 use registry::name::Reference;
 use registry::sign::{self, Key, Layout, Put, SignError};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::key::{self, PasswordOptions};
 use super::remote::{self, RemoteOptions};
@@ -26,7 +26,7 @@ pub(super) struct Sign {
     #[arg(value_name = "REF")]
     image: ImageRef,
     /// The private key, as `conveyor key generate` and `cosign generate-key-pair` write it
-    #[arg(long, value_name = "FILE")]
+    #[arg(id = "signing_key", long = "key", value_name = "FILE")]
     key: PathBuf,
     #[command(flatten)]
     signing: Signing,
@@ -42,10 +42,11 @@ pub(super) struct Sign {
 pub(super) struct Signing {
     /// Where signatures are kept: a Sigstore bundle that refers to what is signed (cosign 3), an image with a tag of its own
     /// (cosign 1 and 2), or both
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, requires = "signing_key")]
     layout: Layouts,
-    #[command(flatten)]
-    password: PasswordOptions,
+    /// Read the password of the key from standard input, to its end without the last line break
+    #[arg(long, requires = "signing_key")]
+    password_stdin: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -61,7 +62,8 @@ impl Sign {
         let key = self.signing.key(&self.key)?;
         let client = remote::client(&self.remote)?;
         let (manifest, put) = block_on(async {
-            let manifest = client.at(&self.image).resolve(&self.image.reference()).await.map_err(failure)?;
+            let manifest =
+                client.at(&self.image).resolve(&self.image.reference()).await.map_err(remote::failure)?;
             let put = self.signing.sign(&client, &self.image, &manifest, &key).await?;
             Ok::<_, Failure>((manifest, put))
         })??;
@@ -72,7 +74,7 @@ impl Sign {
 impl Signing {
     /// The key is opened first: its password is asked for before anything is done.
     pub(super) fn key(&self, path: &Path) -> Result<Key> {
-        key::private(path, &self.password)
+        key::private(path, &PasswordOptions { password_stdin: self.password_stdin })
     }
 
     /// Signs a manifest of the image's repository.
@@ -93,7 +95,7 @@ impl Signing {
         let target = client.at(image);
         let put = sign::sign(&target, image, manifest, key, layouts, trust::now()).await;
         put.map_err(|error| match error {
-            SignError::Client(error) => failure(error),
+            SignError::Client(error) => remote::failure(error),
             error @ SignError::NoTag { .. } => Failure::input(error),
             error => Failure::ran(error),
         })
@@ -101,33 +103,34 @@ impl Signing {
 }
 
 fn told(image: &ImageRef, manifest: &Descriptor, put: &[Put], output: Output) -> Result {
-    let signed = image.with_digest(manifest.digest);
-    let name = |put: &Put| {
-        let (tag, digest) = match &put.reference {
-            Reference::Tag(tag) => (Some(tag.clone()), None),
-            Reference::Digest(digest) => (None, Some(*digest)),
-        };
-        ImageRef { tag, digest, ..image.clone() }.to_string()
-    };
+    let signed = image.with_digest(manifest.digest).to_string();
     if output == Output::Json {
-        let signatures: Vec<_> = put
-            .iter()
-            .map(|put| json!({ "layout": put.layout, "reference": name(put), "was_there": put.was_there }))
-            .collect();
         return terminal::print_json(
-            &json!({ "image": signed.to_string(), "digest": manifest.digest, "signatures": signatures }),
+            &json!({ "image": signed, "digest": manifest.digest, "signatures": data(image, put) }),
         );
     }
-    for put in put {
-        let how = if put.was_there { "was signed by this key before" } else { "signed" };
-        terminal::say(format!("{how}: {} ({})", name(put), put.layout));
-    }
-    terminal::print(signed.to_string())
+    say(image, put);
+    terminal::print(signed)
 }
 
-pub(super) fn failure(error: ClientError) -> Failure {
-    match error.is_input() {
-        true => Failure::input(error),
-        false => Failure::ran(error),
+/// Where the signatures of an image are, for people.
+pub(super) fn say(image: &ImageRef, put: &[Put]) {
+    for put in put {
+        let how = if put.was_there { "was signed by this key before" } else { "signed" };
+        terminal::say(format!("{how}: {} ({})", name(image, put), put.layout));
     }
+}
+
+/// Where they are, as data.
+pub(super) fn data(image: &ImageRef, put: &[Put]) -> Value {
+    let data = |put: &Put| json!({ "layout": put.layout, "reference": name(image, put), "was_there": put.was_there });
+    put.iter().map(data).collect()
+}
+
+fn name(image: &ImageRef, put: &Put) -> String {
+    let (tag, digest) = match &put.reference {
+        Reference::Tag(tag) => (Some(tag.clone()), None),
+        Reference::Digest(digest) => (None, Some(*digest)),
+    };
+    ImageRef { tag, digest, ..image.clone() }.to_string()
 }

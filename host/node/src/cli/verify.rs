@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::remote::{self, RemoteOptions};
 use super::trust::TrustOptions;
-use super::{Output, block_on, key, sign};
+use super::{Output, block_on, key};
 use crate::exit::{Code, Failure, Result};
 use crate::{terminal, trust};
 
@@ -50,8 +50,8 @@ impl Verify {
         let client = remote::client(&self.remote)?;
         let (digest, verdict) = block_on(async {
             let origin = client.at(&self.image);
-            let manifest = origin.resolve(&self.image.reference()).await.map_err(sign::failure)?;
-            let signatures = signatures(&origin, &manifest.digest).await.map_err(sign::failure)?;
+            let manifest = origin.resolve(&self.image.reference()).await.map_err(remote::failure)?;
+            let signatures = signatures(&origin, &manifest.digest).await.map_err(remote::failure)?;
             // What is only checked is not remembered as required.
             let (policy, seen) = (&trust.policy, trust.seen());
             let verdict = judge(policy, seen, &self.image, &manifest.digest, &signatures, trust::now());
@@ -63,9 +63,12 @@ impl Verify {
             _ => None,
         };
         if self.output == Output::Json {
-            let signed = by.map(|(name, key, layout)| json!({ "name": name, "hint": key.hint(), "layout": layout }));
+            let signed =
+                by.map(|(name, key, layout)| json!({ "name": name, "hint": key.hint(), "layout": layout }));
             let (expected, came) = match &verdict {
-                Verdict::Warn { expected, came } | Verdict::Refused { expected, came } => (Some(expected), Some(came)),
+                Verdict::Warn { expected, came } | Verdict::Refused { expected, came } => {
+                    (Some(expected), Some(came))
+                }
                 Verdict::Accepted { .. } => (None, None),
             };
             terminal::print_json(&json!({

@@ -103,6 +103,9 @@ impl PullError {
             Self::Distrust(Distrust::Unjudged(TrustError::Client { .. })) => {
                 (REGISTRY, Some("without its signatures nobody knows whether it is trusted: try again".to_owned()))
             }
+            Self::Distrust(Distrust::Policy { .. }) => {
+                ("stage::trust", Some("mend the trust policy; `conveyor verify` underlines what is wrong with it".to_owned()))
+            }
             Self::Distrust(Distrust::Unjudged(_)) => ("stage::trust", None),
             Self::Load(error) if error.is_of_compiling() => ("stage::compile", None),
             Self::Load(_) => ("stage::load", Some("`conveyor inspect REFERENCE` shows what an image is".to_owned())),

@@ -87,7 +87,7 @@ impl Workshop {
                 let image = ImageRef::try_from(reference).map_err(|error| no_image(reference, error.to_string()))?;
                 Ok(Place::Image(Wanted { image, pinned }, draft.bundle.clone()))
             }
-            StageRef::BuiltIn(_) => Err(Box::new(|stage: &Stage| no_component(stage))),
+            StageRef::BuiltIn(_) => Err(Box::new(no_component)),
             _ if draft.bundle.as_ref().is_some_and(|bundle| bundle.has(reference)) => {
                 Ok(Place::Bundled(reference.to_owned(), draft.bundle.clone()))
             }
@@ -164,7 +164,7 @@ impl Place {
                 loaded.map_err(|error| Unfit::Pull { error, is_pinned })
             }
             Self::Bundled(path, bundle) => {
-                let of_pull = |error| Unfit::Pull { error: Arc::new(error), is_pinned: true };
+                let of_pull = |error| Unfit::Pull { error: Arc::new(PullError::Client(error)), is_pinned: true };
                 let bytes = match bundle {
                     Some(bundle) => bundle.component(&path).await.map_err(of_pull)?,
                     None => return Err(Unfit::Gone(path.into())),
