@@ -324,12 +324,18 @@ mod tests {
         ] {
             assert_eq!(image(text).expect(text).to_string(), text);
         }
-        assert_eq!(image("Registry.Example.com/a:1").expect("a reference").to_string(), "registry.example.com/a:1");
+        assert_eq!(
+            image("Registry.Example.com/a:1").expect("a reference").to_string(),
+            "registry.example.com/a:1"
+        );
         assert_eq!(image("[0:0::1]:5000/a:1").expect("a reference").to_string(), "[::1]:5000/a:1");
         for hub in ["docker.io/alpine:3", "index.docker.io/library/alpine:3"] {
             assert_eq!(image(hub).expect(hub).to_string(), "docker.io/library/alpine:3");
         }
-        assert_eq!(image("docker.io/a/b:3").expect("a reference").registry.answers_at(), "registry-1.docker.io");
+        assert_eq!(
+            image("docker.io/a/b:3").expect("a reference").registry.answers_at(),
+            "registry-1.docker.io"
+        );
     }
 
     #[test]
@@ -384,14 +390,24 @@ mod tests {
         assert_eq!(place("r.example.com:5000/a/b"), Ok(Place::Repository(host, repository)));
         assert_eq!(place("docker.io/alpine").expect("a place").to_string(), "docker.io/library/alpine");
         assert_eq!(place("myregistry").expect("a host").to_string(), "myregistry");
-        for text in ["a/b", "r.example.com/a:1", &format!("r.example.com/a@{}", Digest::of(b"x")), "http://r/a"] {
+        for text in
+            ["a/b", "r.example.com/a:1", &format!("r.example.com/a@{}", Digest::of(b"x")), "http://r/a"]
+        {
             assert!(place(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn this_machine_has_several_names() {
-        for here in ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "[::1]", "[::ffff:127.0.0.1]:5"] {
+        for here in [
+            "localhost",
+            "LOCALHOST",
+            "a.localhost",
+            "127.0.0.1",
+            "127.9.9.9",
+            "[::1]",
+            "[::ffff:127.0.0.1]:5",
+        ] {
             assert!(here.parse::<RegistryHost>().expect(here).is_loopback(), "{here}");
         }
         for other in ["localhost.example.com", "128.0.0.1", "[::2]", "127.example.com", "notlocalhost"] {

@@ -34,7 +34,9 @@ pub enum LoadError {
     Store { image: String, error: StoreError },
     #[error("{image}: {digest}: {error}")]
     Manifest { image: String, digest: Digest, error: ManifestError },
-    #[error("{image}: {digest} is an index below {LAYOUT_INDEX_DEPTH_MAX} others, which is deeper than any should be")]
+    #[error(
+        "{image}: {digest} is an index below {LAYOUT_INDEX_DEPTH_MAX} others, which is deeper than any should be"
+    )]
     Deep { image: String, digest: Digest },
     #[error("the system has no random numbers")]
     NoRandom,
@@ -43,8 +45,11 @@ pub enum LoadError {
 /// Brings all images, or those that name no repository into the one that is given for them. Waits for the disk.
 pub fn load(store: &Store, layout: &Layout, unnamed: Option<&Repository>) -> Result<Loaded, LoadError> {
     let (mut loaded, mut brought) = (Loaded::default(), BTreeSet::new());
-    let (placed, unplaced): (Vec<_>, Vec<_>) =
-        layout.entries().into_iter().map(|entry| (place(&entry, unnamed), entry)).partition(|(place, _)| place.is_some());
+    let (placed, unplaced): (Vec<_>, Vec<_>) = layout
+        .entries()
+        .into_iter()
+        .map(|entry| (place(&entry, unnamed), entry))
+        .partition(|(place, _)| place.is_some());
     for (place, entry) in placed {
         let Some((repository, tag)) = place else { continue };
         let digest = entry.descriptor.digest;
@@ -65,7 +70,8 @@ pub fn load(store: &Store, layout: &Layout, unnamed: Option<&Repository>) -> Res
         }
     }
     let left = unplaced.into_iter().filter(|(_, entry)| !brought.contains(&entry.descriptor.digest));
-    let name = |entry: &Entry| entry.name().map_or_else(|| entry.descriptor.digest.to_string(), str::to_owned);
+    let name =
+        |entry: &Entry| entry.name().map_or_else(|| entry.descriptor.digest.to_string(), str::to_owned);
     loaded.skipped = left.map(|(_, entry)| name(&entry)).take(LOADED_SHOWN_MAX).collect();
     Ok(loaded)
 }
@@ -147,7 +153,10 @@ impl Bringing<'_> {
             return Ok(0);
         }
         if !self.layout.has(&digest, bytes)? {
-            return Err(ClientError::NotFound { what: format!("{digest} in {}", self.layout.path().display()) }.into());
+            return Err(ClientError::NotFound {
+                what: format!("{digest} in {}", self.layout.path().display()),
+            }
+            .into());
         }
         let holders = self.store.holders(&digest, 1).map_err(wrong)?;
         if !holders.is_empty() && self.store.mount(self.repository, holders, digest, None).is_ok() {
@@ -157,7 +166,8 @@ impl Bringing<'_> {
         self.store.begin(self.repository, digest.algorithm(), id).map_err(wrong)?;
         let shared = self.store.upload(self.repository, id).map_err(wrong)?;
         let mut upload = shared.blocking_lock();
-        let read = self.layout.each_piece(&digest, |piece| self.store.append(&mut upload, piece).map_err(wrong));
+        let read =
+            self.layout.each_piece(&digest, |piece| self.store.append(&mut upload, piece).map_err(wrong));
         if let Err(error) = read {
             // Why it failed matters more; what is left of it is collected.
             let _ = self.store.cancel(&mut upload);

@@ -59,6 +59,7 @@ fn connect_columns(
         roots: connect::Roots::default(),
         secrets: connect::Secrets::default(),
         spool: None,
+        presence: connect::Presence::There,
     };
     let planned = plan_source(&spec)?;
     let Stream::Rows(schema) = planned.stream().clone() else { return Err("no columns".into()) };

@@ -56,7 +56,7 @@ impl Totals {
     /// Counts on from what the last checkpoint knows.
     fn go_on(&self, token: &[u8]) -> Result<(), ConnectError> {
         let broken = |why: String| {
-            let next = "go on with the version of Conveyor that wrote it, or begin anew with `--reset`";
+            let next = "go on with the version of Conveyor that wrote it, or begin anew with `run --reset`";
             ConnectError::failed("discard", format!("the checkpoint's token cannot be read: {why}"), next)
         };
         let token: Token = serde_json::from_slice(token).map_err(|error| broken(error.to_string()))?;

@@ -2,6 +2,7 @@
 //! read once or followed as they grow.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::time::Duration;
 
 use flow::checkpoint::{MarkPart, MarkParts};
@@ -23,7 +24,7 @@ use crate::place::read_places;
 use crate::places;
 use crate::read::{Described, ReadOptions, Reading, time_column};
 use crate::stream::StreamSource;
-use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
+use crate::{OpenSource, PlannedSource, Presence, SourceSpec, SpecError, Wanted};
 
 /// What stands under `with:`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -80,6 +81,8 @@ struct FileSource {
     reading: Reading,
     described: Described,
     input: Input,
+    /// Patterns that match nothing.
+    unmatched: Vec<String>,
 }
 
 pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
@@ -99,11 +102,12 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
             return Err(OptionsError::new(pointer, *message, help).into());
         }
     }
-    let Found { files } = find(&spec.base, &spec.roots, &paths, follow)?;
-    let places = places::of_source(&spec.base, &paths, &files)?;
+    let found = find(&spec.base, &spec.roots, &paths, follow || spec.presence != Presence::There)?;
+    let files = &found.files;
+    let places = places::of_source(&spec.base, &paths, files)?;
     let access = if follow { Access::Follows } else { Access::Reads };
     if format == Format::Parquet {
-        return Ok(parquet_source::plan(spec, files)?.at(access, places));
+        return Ok(parquet_source::plan(spec, found)?.at(access, places));
     }
     let samples = if reading.needs_sample() {
         let there: Vec<_> = files.iter().filter(|file| file.path.is_file()).cloned().collect();
@@ -129,10 +133,10 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         Input::Files { files: files.clone(), compression, from: BTreeMap::new() }
     };
     let stream = described.stream.clone();
-    let source = FileSource { spec: spec.clone(), reading, described, input };
-    let planned = PlannedSource::new(stream, source).at(access, places);
     // What is read from a pipe or a device is gone.
     let replays = files.iter().all(|file| !file.path.exists() || file.path.is_file());
+    let source = FileSource { spec: spec.clone(), reading, described, input, unmatched: found.unmatched };
+    let planned = PlannedSource::new(stream, source).at(access, places);
     Ok(if replays { planned } else { planned.not_replaying() })
 }
 
@@ -230,6 +234,11 @@ impl OpenSource for FileSource {
         match &mut self.input {
             Input::Files { files, from, compression } => {
                 check_places(files, &places)?;
+                if self.spec.presence == Presence::MayBeGone {
+                    let mut found = Found { files: take(files), unmatched: take(&mut self.unmatched) };
+                    found.check_gone(&places)?;
+                    *files = found.files;
+                }
                 if self.reading.format != Format::Bytes {
                     go_on_where_grown(files, *compression, &mut places)?;
                 }

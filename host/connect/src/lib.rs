@@ -54,6 +54,19 @@ pub const SOURCES: [&str; 4] = ["file", "generate", "http", "stdin"];
 /// The sinks that there are.
 pub const SINKS: [&str; 4] = ["discard", "file", "http", "stdout"];
 
+/// What has to be there of the input of a source when it is planned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// All that is named.
+    #[default]
+    There,
+    /// A checkpoint may be behind some of it, which may be gone by now. What that does not know has to be there when the
+    /// source is opened.
+    MayBeGone,
+    /// Nothing: it is not read. Files that are there are looked at for their columns.
+    Unread,
+}
+
 /// A source as the manifest has it.
 #[derive(Clone, Debug)]
 pub struct SourceSpec {
@@ -74,6 +87,7 @@ pub struct SourceSpec {
     pub secrets: Secrets,
     /// Where a source that cannot be read again keeps what it has taken. None where nothing is kept.
     pub spool: Option<PathBuf>,
+    pub presence: Presence,
 }
 
 /// A sink as the manifest has it.

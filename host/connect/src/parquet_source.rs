@@ -42,35 +42,42 @@ use self::steps::{Given, RefusedRow, Steps};
 use self::unify::widest;
 use self::whole::whole;
 use crate::decode::Taken;
-use crate::input::{FilePlaces, InputFile, broken_off, check_places, failed};
+use crate::input::{FilePlaces, Found, InputFile, broken_off, check_places, failed};
 use crate::place::{Changed, Mark, Place, cursor, read_places};
 use crate::read::{output, time_column};
 use crate::stream::{Output, Times};
-use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
+use crate::{OpenSource, PlannedSource, Presence, SourceSpec, SpecError, Wanted};
 
 /// Files that were looked at.
 struct ParquetFiles {
     spec: SourceSpec,
-    files: Vec<InputFile>,
+    found: Found,
     stream: Stream,
     /// Columns that cannot be read: of which file, and why.
     unreadable: BTreeMap<String, (Arc<str>, String)>,
 }
 
-pub(crate) fn plan(spec: &SourceSpec, files: Vec<InputFile>) -> Result<PlannedSource, SpecError> {
-    if files.is_empty() {
-        let why = "no file matches";
-        let next = "check the pattern; it is relative to the manifest";
-        return Err(ConnectError::failed(&*spec.stage, why, next).into());
-    }
+pub(crate) fn plan(spec: &SourceSpec, found: Found) -> Result<PlannedSource, SpecError> {
+    let is_there = |file: &&InputFile| spec.presence == Presence::There || file.path.exists();
+    let files: Vec<&InputFile> = found.files.iter().filter(is_there).collect();
+    let first = match files.first() {
+        Some(first) => first.name.clone(),
+        None if spec.presence == Presence::There => {
+            let why = "no file matches";
+            let next = "check the pattern; it is relative to the manifest";
+            return Err(ConnectError::failed(&*spec.stage, why, next).into());
+        }
+        None => spec.stage.clone(),
+    };
     if spec.unknown == UnknownFields::Rest {
         let why = "`unknown: rest` is for formats whose rows bring their own fields";
-        return Err(ConnectError::failed(&*files[0].name, why, "use `unknown: ignore`").into());
+        return Err(ConnectError::failed(&*first, why, "use `unknown: ignore`").into());
     }
     let declared = spec.schema.iter().map(|(name, of_type)| (name.as_str(), *of_type)).collect();
-    let mut columns = Columns { spec, declared, first: files[0].name.clone(), fields: Vec::new() };
+    let fields = if files.is_empty() { declared_alone(spec)? } else { Vec::new() };
+    let mut columns = Columns { spec, declared, first, fields };
     let mut unreadable = BTreeMap::new();
-    for file in &files {
+    for file in files {
         let opened = schema::open(file)?;
         for (column, why) in opened.unreadable {
             unreadable.entry(column).or_insert_with(|| (file.name.clone(), why));
@@ -81,8 +88,22 @@ pub(crate) fn plan(spec: &SourceSpec, files: Vec<InputFile>) -> Result<PlannedSo
     if let TimeFrom::Column(name) = &spec.time {
         time_column(&stream, name)?;
     }
-    let planned = ParquetFiles { spec: spec.clone(), files, stream: stream.clone(), unreadable };
+    let planned = ParquetFiles { spec: spec.clone(), found, stream: stream.clone(), unreadable };
     Ok(PlannedSource::new(stream, planned))
+}
+
+/// The columns that the manifest declares, where no file is left to look at.
+fn declared_alone(spec: &SourceSpec) -> Result<Vec<Field>, ConnectError> {
+    let field = |(name, of_type): &(String, Option<ColumnType>)| Some(declared_field(name, (*of_type)?));
+    let fields: Option<Vec<Field>> = spec.schema.iter().map(field).collect();
+    fields.filter(|fields| !fields.is_empty()).ok_or_else(|| {
+        let why = "no file is left to tell its columns from";
+        ConnectError::failed(
+            &*spec.stage,
+            why,
+            "declare them with their types under `schema`, or put a file back",
+        )
+    })
 }
 
 /// The columns of the stream, while files are looked at.
@@ -271,9 +292,12 @@ impl OpenSource for ParquetFiles {
         Ok(Some(Box::new(RowsAgain { given, output })))
     }
 
-    fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
+    fn open(mut self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         let from: FilePlaces = read_places(from)?;
-        check_places(&self.files, &from)?;
+        check_places(&self.found.files, &from)?;
+        if self.spec.presence == Presence::MayBeGone {
+            self.found.check_gone(&from)?;
+        }
         let (given, output) = self.given(wanted)?;
         for (_, field) in &given.columns {
             if let Some((file, why)) = self.unreadable.get(field.name()) {
@@ -283,7 +307,7 @@ impl OpenSource for ParquetFiles {
             }
         }
         let (sender, pieces) = mpsc::channel(READ_AHEAD);
-        let files = self.files;
+        let files = self.found.files;
         let read = move || {
             for file in &files {
                 let from = from.get(&file.name);

@@ -22,7 +22,7 @@ use crate::digest::Trail;
 use crate::input::read_some;
 
 /// What to do about a place that leads nowhere.
-pub(crate) const RESET: &str = "put the file back as it was, or begin anew with `--reset`";
+pub(crate) const RESET: &str = "put the file back as it was, or begin anew with `run --reset`";
 
 /// What of the places has changed when it is not this: an older Conveyor then says so rather than misread it.
 const VERSION: u32 = 1;
@@ -241,7 +241,7 @@ fn read_place<T: DeserializeOwned>(split: &Arc<str>, place: &[u8]) -> Result<T, 
         v: u32,
     }
     let unreadable = |why: String| {
-        let next = "go on with the version of Conveyor that wrote it, or begin anew with `--reset`";
+        let next = "go on with the version of Conveyor that wrote it, or begin anew with `run --reset`";
         ConnectError::failed(&**split, why, next)
     };
     let broken =

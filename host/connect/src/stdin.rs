@@ -18,7 +18,7 @@ use crate::options::{self, OptionsError};
 use crate::places;
 use crate::read::{Described, ReadOptions, Reading, time_column};
 use crate::stream::StreamSource;
-use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
+use crate::{OpenSource, PlannedSource, Presence, SourceSpec, SpecError, Wanted};
 
 /// What stands under `with:`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -82,7 +82,7 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
         record_bytes_max: options.record_bytes_max,
     };
     let reading = read.check(format, false)?;
-    let (samples, input) = if reading.needs_sample() {
+    let (samples, input) = if reading.needs_sample() && spec.presence != Presence::Unread {
         if std::io::stdin().is_terminal() {
             let why = "its columns are found from its first lines, and a terminal has none yet";
             return Err(

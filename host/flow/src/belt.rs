@@ -22,7 +22,7 @@ use crate::connector::Sink;
 use crate::edge::Sender;
 use crate::error::{Records, RunError};
 use crate::feed::{Crossing, Fed, as_it_is, feed};
-use crate::letters::{Form, Letters};
+use crate::letters::{KeptAs, Letters};
 use crate::meters::{BatchCount, Meters};
 use crate::parts;
 use crate::quota::Quota;
@@ -223,17 +223,16 @@ impl Belt {
         self.waiting.push((Way::Stage(stage), batch));
     }
 
-    /// Rows that cannot come into a stage. `kept_as`: what they are, and what their input began with, where a source
-    /// refuses them.
+    /// Rows that cannot come into a stage. `kept_as`: what they are, where a source refuses them.
     pub fn refuse(
         &self,
         stage: usize,
         batch: &Batch,
         rejections: Vec<Rejection>,
-        kept_as: Option<(Form, Option<Arc<str>>)>,
+        kept_as: Option<KeptAs>,
     ) -> Result<(), RunError> {
         self.context.meters.stages[stage].count_refused(rejections.len());
-        self.context.refusing.again(stage, batch, rejections, kept_as)
+        self.context.refusing.rows(stage, batch, rejections, kept_as)
     }
 
     /// Everything that waits goes through all that is behind it.
@@ -273,7 +272,7 @@ impl Belt {
                         Ok(rejections) => {
                             self.went_through(stage, way)?;
                             if let Some((batch, rejections)) = rejections {
-                                self.context.refusing.rows(stage, &batch, rejections)?;
+                                self.context.refusing.rows(stage, &batch, rejections, None)?;
                             }
                         }
                         // It is rare, and its future is not to make this one larger.
@@ -451,7 +450,7 @@ impl Belt {
         if refusals.is_empty() {
             return Ok(());
         }
-        self.context.refusing.rows(stage, batch, refusals)
+        self.context.refusing.rows(stage, batch, refusals, None)
     }
 
     /// Whether nobody is left behind this belt to whom a record could go.

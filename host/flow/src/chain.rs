@@ -263,6 +263,10 @@ async fn drive_feeds(
 ) -> Result<(), RunError> {
     for feed in feeds.into_iter().flatten() {
         let Feed { stage, entrance, batch, misfits } = feed?;
+        if let Some(keeper) = keeper {
+            keeper.note_sent_in(&batch);
+            misfits.iter().for_each(|misfits| keeper.note_sent_in(&misfits.rows));
+        }
         if let Some(RefusedNow { rows, rejections, kept_as }) = misfits {
             belt.refuse(stage, &rows, rejections, kept_as)?;
         }

@@ -149,7 +149,7 @@ impl Belt {
         }
         count.tally.rejected += rejections.len() as u64;
         let kept = keyed.pick(&rows_without(keyed.rows(), &rejections));
-        self.context.refusing.rows(source, &batch, rejections)?;
+        self.context.refusing.rows(source, &batch, rejections, None)?;
         Ok((!kept.is_empty()).then_some(kept))
     }
 
@@ -170,7 +170,7 @@ impl Belt {
                  `{stage}`"
             );
             let rejection = Rejection { row: 0, code: RECORD_TOO_LARGE.to_owned(), message };
-            self.context.refusing.rows(to, &batch.pick(&[row].into()), vec![rejection])
+            self.context.refusing.rows(to, &batch.pick(&[row].into()), vec![rejection], None)
         })
     }
 }

@@ -1,21 +1,20 @@
 //! Where records go that a stage refuses: dead letters, a counter, or the end of the run, as `on-error` says.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::BinaryArray;
 use model::batch::{Batch, BatchError, Parts};
+use model::ids::RecordId;
 use model::limits::DEAD_LETTER_GROUP_BYTES;
 use model::lineage::{Lineage, Offsets, Origin, SourceRows};
 use model::manifest::OnError;
-use model::outcome::Rejection;
 use model::plan::Plan;
 
 use crate::connector::{Misfits, Refused};
 use crate::error::{Records, RunError};
 use crate::fault::{self, Point};
 pub use crate::letters::Refusal;
-use crate::letters::{BRANCH_CUT, Form, Group, Letters};
+use crate::letters::{BRANCH_CUT, Closing, Form, Group, KeptAs, Letters, Reached};
 use crate::meters::Meters;
 
 /// Takes what the stages of one pipeline refuse; one for all its loops.
@@ -51,15 +50,20 @@ impl Refusing {
             },
             OnError::Drop => {
                 self.meters.stages[source].count_dropped(refused.len() as u64);
+                let id =
+                    |one: &Refused| RecordId::of_source(&self.plan.pipeline, name, &one.split, one.offset);
+                self.letters().dropped(name, &|| refused.iter().map(id).collect());
                 Ok(())
             }
             OnError::DeadLetter => {
+                let source_columns = self.columns_of(source);
+                let kept_as = KeptAs { form: Form::Raw, header: header.cloned(), source_columns };
                 let mut refused = refused;
                 let mut first = 0;
                 while !refused.is_empty() {
                     let rest = refused.split_off(together(&refused));
                     let rows: Arc<[u32]> = (first..first + refused.len() as u32).collect();
-                    let group = self.raw_group(name, &refused, parts.pick(&rows), header.cloned());
+                    let group = self.raw_group(name, &refused, parts.pick(&rows), kept_as.clone());
                     let group = group.map_err(|error| RunError::Broke {
                         stage: name.to_string(),
                         why: format!("a refused record cannot be written down: {error}"),
@@ -79,7 +83,7 @@ impl Refusing {
         source: &Arc<str>,
         refused: &[Refused],
         parts: Parts,
-        header: Option<Arc<str>>,
+        kept_as: KeptAs,
     ) -> Result<Group, BatchError> {
         let lineage = Lineage::of_source(SourceRows {
             pipeline: self.plan.pipeline.clone(),
@@ -97,47 +101,38 @@ impl Refusing {
             attempts: 1,
             is_cut: refused.is_cut,
         });
-        Ok(Group { stage: source.clone(), form: Form::Raw, header, rows, refusals: refusals.collect() })
+        Ok(Group { stage: source.clone(), kept_as, rows, refusals: refusals.collect() })
     }
 
     /// Rows that a source has found and cannot give.
     pub fn found(&self, source: usize, misfits: Misfits) -> Result<(), RunError> {
         let Misfits { rows, rejections } = misfits;
-        self.again(source, &rows, rejections, Some((Form::Found, None)))
+        let kept_as = KeptAs { source_columns: self.columns_of(source), ..Form::Found.into() };
+        self.rows(source, &rows, rejections, Some(kept_as))
     }
 
-    /// As [`Refusing::rows`], of rows of which it is known what they are and what their input began with.
-    pub fn again(
+    /// Names of the columns that a source gives, wanted or not.
+    fn columns_of(&self, source: usize) -> Option<Arc<[String]>> {
+        let port = self.plan.stages[source].ports.first()?;
+        Some(port.offered.schema()?.fields().iter().map(|field| field.name().clone()).collect())
+    }
+
+    /// Rows of `batch`, as it came into the stage, with why, and what more is known of them. `kept_as`: what they are; none
+    /// where the columns say it.
+    pub fn rows(
         &self,
         stage: usize,
         batch: &Batch,
-        rejections: Vec<Rejection>,
-        kept_as: Option<(Form, Option<Arc<str>>)>,
+        refusals: Vec<impl Into<Refusal>>,
+        kept_as: Option<KeptAs>,
     ) -> Result<(), RunError> {
-        self.refused(stage, batch, rejections.into_iter().map(Refusal::from).collect(), kept_as)
-    }
-
-    /// Rows of `batch`, as it came into the stage.
-    pub fn rows(&self, stage: usize, batch: &Batch, rejections: Vec<Rejection>) -> Result<(), RunError> {
-        self.refusals(stage, batch, rejections.into_iter().map(Refusal::from).collect())
-    }
-
-    /// As [`Refusing::rows`], with what is known of a death.
-    pub fn refusals(&self, stage: usize, batch: &Batch, refusals: Vec<Refusal>) -> Result<(), RunError> {
-        self.refused(stage, batch, refusals, None)
-    }
-
-    fn refused(
-        &self,
-        stage: usize,
-        batch: &Batch,
-        refusals: Vec<Refusal>,
-        kept_as: Option<(Form, Option<Arc<str>>)>,
-    ) -> Result<(), RunError> {
+        let refusals: Vec<Refusal> = refusals.into_iter().map(Into::into).collect();
         let name = &self.plan.stages[stage].name;
         match self.on_error[stage] {
             OnError::Drop => {
                 self.meters.stages[stage].count_dropped(refusals.len() as u64);
+                let id = |refusal: &Refusal| batch.lineage().id(refusal.row as usize);
+                self.letters().dropped(name, &|| refusals.iter().map(id).collect());
                 Ok(())
             }
             OnError::Fail => match refusals.into_iter().next() {
@@ -167,20 +162,19 @@ impl Refusing {
         self.keep(stage, batch, (0..batch.rows() as u32).map(refusal).collect(), None)
     }
 
-    /// `kept_as`: what the rows are; none where the columns say it.
     fn keep(
         &self,
         stage: usize,
         batch: &Batch,
         refusals: Vec<Refusal>,
-        kept_as: Option<(Form, Option<Arc<str>>)>,
+        kept_as: Option<KeptAs>,
     ) -> Result<(), RunError> {
         let rows: Arc<[u32]> = refusals.iter().map(|refusal| refusal.row).collect();
         let rows = batch.pick(&rows);
         let is_opaque = *rows.schema() == model::batch::opaque_schema();
         let by_columns = if is_opaque { Form::Opaque } else { Form::Rows };
-        let (form, header) = kept_as.unwrap_or((by_columns, None));
-        let group = Group { stage: self.plan.stages[stage].name.clone(), form, header, rows, refusals };
+        let kept_as = kept_as.unwrap_or(by_columns.into());
+        let group = Group { stage: self.plan.stages[stage].name.clone(), kept_as, rows, refusals };
         self.letters().put(&group)?;
         fault::pass(Point::LetterWritten);
         Ok(())
@@ -208,9 +202,24 @@ impl Refusing {
         self.letters().next()
     }
 
-    /// A checkpoint stands in which the splits of `source` are behind these offsets.
-    pub fn passed(&self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
-        self.letters().passed(source, reached);
+    /// A loop has worked off these letters of a replay, and what comes of them has left it.
+    pub fn sent_in(&self, letters: Vec<(u64, RecordId)>) {
+        if !letters.is_empty() {
+            self.letters().sent_in(letters);
+        }
+    }
+
+    /// What becomes of letters with a checkpoint that all loops have answered.
+    pub fn closing(&self, reached: &Reached) -> Closing {
+        self.letters().closing(reached)
+    }
+
+    /// Marks what has become of letters, now that the checkpoint stands.
+    pub fn close(&self, closing: &Closing) -> Result<(), RunError> {
+        if !closing.is_empty() {
+            self.letters().close(closing)?;
+        }
+        Ok(())
     }
 
     fn letters(&self) -> std::sync::MutexGuard<'_, Box<dyn Letters>> {

@@ -173,7 +173,7 @@ impl Belt {
         };
         self.careful[stage] = !is_over;
         self.context.meters.stages[stage].count_refused(refusals.len());
-        self.context.refusing.refusals(stage, batch, refusals)
+        self.context.refusing.rows(stage, batch, refusals, None)
     }
 
     /// Part of a batch that was taken apart went into its sink.

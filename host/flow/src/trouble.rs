@@ -220,7 +220,7 @@ impl Belt {
             return Ok(());
         }
         for (batch, refusals) in found {
-            self.context.refusing.refusals(stage, &batch, refusals)?;
+            self.context.refusing.rows(stage, &batch, refusals, None)?;
         }
         self.context.meters.stages[stage].count_refused(killers);
         Ok(())

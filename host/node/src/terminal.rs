@@ -93,6 +93,7 @@ pub fn print_data(data: &str) -> Result {
     }
 }
 
-pub fn print_json(data: &serde_json::Value) -> Result {
-    print_data(&plain::json(&format!("{data:#}\n")))
+pub fn print_json(data: &impl serde::Serialize) -> Result {
+    let text = serde_json::to_string_pretty(data).map_err(Failure::ran)?;
+    print_data(&plain::json(&format!("{text}\n")))
 }

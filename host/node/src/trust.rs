@@ -5,10 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
 use registry::image_ref::ImageRef;
-use registry::trust::{Memory, Policy, PolicyError, Trust, TrustError, Verdict};
+use registry::trust::{Memory, Policy, PolicyError, Trust};
 
 use crate::exit::{Failure, Result};
-use crate::{places, terminal};
+use crate::places;
 
 /// The policy that is named, or the one of this user, or none; with what was required before.
 pub fn open(named: Option<&Path>) -> Result<Trust> {
@@ -29,33 +29,12 @@ pub fn of_this_user() -> Option<PathBuf> {
     places::trust().filter(|path| path.symlink_metadata().is_ok())
 }
 
-/// Says what has to be said before an image is run, or that it is not.
-pub fn tell(image: &ImageRef, verdict: &Verdict) -> Result {
-    match verdict {
-        Verdict::Accepted { .. } => Ok(()),
-        Verdict::Warn { expected, came } => {
-            terminal::warning(format!("{image} is run as it is: expected {expected}; came {came}"));
-            Ok(())
-        }
-        Verdict::Refused { expected, came } => Err(refused(image, expected, came)),
-    }
-}
-
 /// Not that something was typed wrong: it is not what it has to be.
 pub fn refused(image: &ImageRef, expected: &str, came: &str) -> Failure {
     let mut words = crate::words::Words::from(format!("{image} is not trusted"));
     words.push(format!("  expected: {expected}"));
     words.push(format!("  came: {came}"));
     Failure::ran(words)
-}
-
-/// What could not be judged.
-pub fn failure(error: TrustError) -> Failure {
-    match &error {
-        TrustError::Client { error: client, .. } if client.is_input() => Failure::input(error),
-        TrustError::Client { .. } => Failure::ran(error),
-        TrustError::Memory(_) => Failure::Input(anyhow!(error)),
-    }
 }
 
 /// Seconds since the Unix epoch.

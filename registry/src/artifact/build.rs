@@ -51,7 +51,9 @@ pub enum BuildError {
          {schema} bytes, is part of it"
     )]
     Large { bytes: usize, schema: usize },
-    #[error("a stage is not made {seconds} seconds from 1970: SOURCE_DATE_EPOCH or the time of its file is wrong")]
+    #[error(
+        "a stage is not made {seconds} seconds from 1970: SOURCE_DATE_EPOCH or the time of its file is wrong"
+    )]
     Time { seconds: i64 },
 }
 
@@ -107,7 +109,8 @@ fn annotations(stage: &Stage<'_>, created: String) -> Result<BTreeMap<String, St
         (NEEDS, list(&facts.needs)),
         (SDK, facts.sdk.clone().unwrap_or_default()),
     ];
-    let is_said = |key: &&String| key.starts_with(OURS) || said.iter().any(|(known, _)| *known == key.as_str());
+    let is_said =
+        |key: &&String| key.starts_with(OURS) || said.iter().any(|(known, _)| *known == key.as_str());
     if let Some(key) = stage.annotations.keys().find(is_said) {
         return Err(BuildError::Reserved { key: key.clone() });
     }

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{ARCHITECTURE, Config};
 use super::{
-    CONFIG, CONFIG_SCHEMA, CREATED, DESCRIPTION, LAYER, NEEDS, PORTS, REVISION, SDK, SOURCE, TITLE, VERSION, WORLD,
+    CONFIG, CONFIG_SCHEMA, CREATED, DESCRIPTION, LAYER, NEEDS, PORTS, REVISION, SDK, SOURCE, TITLE, VERSION,
+    WORLD,
 };
 use crate::client::{ClientError, Fetched, Origin};
 use crate::manifest::{Descriptor, Manifest, ManifestError, is_index};
@@ -86,7 +87,9 @@ pub enum FindError {
     Config { digest: Digest, why: String },
     #[error("the component of {digest} has {bytes} bytes; {COMPONENT_BYTES_MAX} are the most")]
     Large { digest: Digest, bytes: u64 },
-    #[error("the annotation `{key}` of {digest} is not what it should be: {why}; have the stage pushed again")]
+    #[error(
+        "the annotation `{key}` of {digest} is not what it should be: {why}; have the stage pushed again"
+    )]
     Annotation { digest: Digest, key: &'static str, why: String },
 }
 
@@ -200,16 +203,27 @@ struct Part {
 impl Part {
     fn descriptor(self) -> Descriptor {
         let annotations = self.annotations.unwrap_or_default();
-        Descriptor { media_type: self.media_type, digest: self.digest, size: self.size, artifact_type: None, annotations }
+        Descriptor {
+            media_type: self.media_type,
+            digest: self.digest,
+            size: self.size,
+            artifact_type: None,
+            annotations,
+        }
     }
 }
 
-async fn of_image(origin: &dyn Origin, fetched: Fetched, index: Option<Digest>) -> Result<Artifact, FindError> {
+async fn of_image(
+    origin: &dyn Origin,
+    fetched: Fetched,
+    index: Option<Digest>,
+) -> Result<Artifact, FindError> {
     let digest = fetched.descriptor.digest;
     let image: Image = serde_json::from_slice(&fetched.bytes)
         .map_err(|error| FindError::Manifest { digest, why: error.into() })?;
     let no_stage = |found: String| FindError::NoStage { digest, found };
-    let mut types: Vec<String> = image.layers.iter().map(|layer| plain::line(&layer.media_type).into_owned()).collect();
+    let mut types: Vec<String> =
+        image.layers.iter().map(|layer| plain::line(&layer.media_type).into_owned()).collect();
     let mut wasm: Vec<Part> = image.layers.into_iter().filter(|layer| layer.media_type == LAYER).collect();
     let layer = match (wasm.pop(), wasm.len()) {
         (Some(layer), 0) => layer,
@@ -243,13 +257,20 @@ async fn of_config(
     let bytes = origin.blob_bytes(&config, ARTIFACT_CONFIG_BYTES_MAX).await?;
     let config: Config = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     if config.architecture != ARCHITECTURE {
-        return Err(wrong(format!("its architecture is `{}`, and no `wasm`", plain::line(&config.architecture))));
+        return Err(wrong(format!(
+            "its architecture is `{}`, and no `wasm`",
+            plain::line(&config.architecture)
+        )));
     }
     match config.layer_digests.iter().any(|named| *named == layer.digest.to_string()) {
         // Some leave the list out.
         false if !config.layer_digests.is_empty() => {
             let named = config.layer_digests.join(", ");
-            Err(wrong(format!("it is of the layers {}, and the manifest has {}", plain::line(&named), layer.digest)))
+            Err(wrong(format!(
+                "it is of the layers {}, and the manifest has {}",
+                plain::line(&named),
+                layer.digest
+            )))
         }
         _ => Ok(config),
     }

@@ -51,8 +51,12 @@ pub enum PipelineError {
 pub fn of(layout: &Layout) -> Result<Digest, PipelineError> {
     let path = layout.path().to_owned();
     let is_pipeline = |entry: &Entry| entry.descriptor.artifact_type.as_deref() == Some(PIPELINE);
-    let mut found: Vec<Digest> =
-        layout.entries().iter().filter(|entry| is_pipeline(entry)).map(|entry| entry.descriptor.digest).collect();
+    let mut found: Vec<Digest> = layout
+        .entries()
+        .iter()
+        .filter(|entry| is_pipeline(entry))
+        .map(|entry| entry.descriptor.digest)
+        .collect();
     found.dedup();
     match found[..] {
         [one] => Ok(one),
@@ -67,10 +71,12 @@ impl Pipeline {
         let text = |media_type: &str, (title, text): &(String, Bytes)| {
             (layer(media_type, title, Digest::of(text), text.len() as u64), Content::Bytes(text.clone()))
         };
-        let (mut layers, contents): (Vec<_>, Vec<_>) =
-            std::iter::once(text(MANIFEST, &self.manifest)).chain(self.lock.iter().map(|lock| text(LOCK, lock))).unzip();
+        let (mut layers, contents): (Vec<_>, Vec<_>) = std::iter::once(text(MANIFEST, &self.manifest))
+            .chain(self.lock.iter().map(|lock| text(LOCK, lock)))
+            .unzip();
         let components = self.components.iter();
-        layers.extend(components.map(|(path, component)| layer(LAYER, path, component.digest, component.size)));
+        layers
+            .extend(components.map(|(path, component)| layer(LAYER, path, component.digest, component.size)));
         let annotations = BTreeMap::from([(TITLE.to_owned(), self.name.clone())]);
         (Built::new(EMPTY, Some(PIPELINE), &serde_json::json!({}), layers, &annotations), contents)
     }

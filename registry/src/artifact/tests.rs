@@ -215,7 +215,10 @@ async fn what_is_claimed_is_found_without_the_layer_and_held_against_the_compone
         let named: Vec<&str> = differs.differences.iter().map(|difference| difference.what).collect();
         assert_eq!(named, [what]);
         let told = differs.to_string();
-        assert!(told.contains(&format!("its {what} is claimed to be")) && told.contains(&built.digest.to_string()));
+        assert!(
+            told.contains(&format!("its {what} is claimed to be"))
+                && told.contains(&built.digest.to_string())
+        );
     }
     let mut actual = facts();
     actual.imports = vec!["b".into(), "conveyor:stage/log@0.1.0".into()];
@@ -275,7 +278,8 @@ fn of_wkg(memory: &mut Memory) -> Digest {
     });
     let config = memory.put(CONFIG, &config);
     let layer = json!({ "mediaType": LAYER, "digest": Digest::of(COMPONENT), "size": COMPONENT.len() });
-    let annotations = json!({ "org.opencontainers.image.version": "7", "org.opencontainers.image.licenses": "MIT" });
+    let annotations =
+        json!({ "org.opencontainers.image.version": "7", "org.opencontainers.image.licenses": "MIT" });
     let manifest = json!({ "schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": [layer],
         "annotations": annotations });
     memory.tag("wkg", IMAGE, &manifest)
@@ -312,9 +316,7 @@ async fn what_others_push_is_taken_and_claims_what_they_say() {
 async fn an_index_is_followed_to_its_one_stage() {
     let mut memory = Memory::default();
     let (wkg, oras) = (of_wkg(&mut memory), of_oras(&mut memory));
-    let entry = |digest: Digest, os: &str, architecture: &str| {
-        json!({ "mediaType": IMAGE, "digest": digest, "size": 1, "platform": { "os": os, "architecture": architecture } })
-    };
+    let entry = |digest: Digest, os: &str, architecture: &str| json!({ "mediaType": IMAGE, "digest": digest, "size": 1, "platform": { "os": os, "architecture": architecture } });
     let bare = |digest: Digest| json!({ "mediaType": IMAGE, "digest": digest, "size": 1 });
     let mut index = |tag: &str, manifests: Value| {
         memory.tag(tag, INDEX, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))
@@ -322,7 +324,8 @@ async fn an_index_is_followed_to_its_one_stage() {
     let linux = entry(Digest::of(b"linux"), "linux", "amd64");
     let one = index("one", json!([linux, entry(wkg, "wasip2", "wasm"), entry(wkg, "wasip2", "wasm")]));
     index("bare", json!([bare(oras)]));
-    let several = index("several", json!([entry(wkg, "wasip1", "wasm"), entry(oras, "wasip2", "wasm"), linux]));
+    let several =
+        index("several", json!([entry(wkg, "wasip1", "wasm"), entry(oras, "wasip2", "wasm"), linux]));
     index("none", json!([linux]));
     index("empty", json!([]));
     index("nested", json!([{ "mediaType": INDEX, "digest": one, "size": 1 }]));
@@ -330,7 +333,9 @@ async fn an_index_is_followed_to_its_one_stage() {
     assert_eq!((found.manifest.digest, found.index), (wkg, Some(one)));
     assert_eq!(memory.find("bare").await.expect("the only one").manifest.digest, oras);
     let told = memory.refused("several").await;
-    for part in [&several.to_string(), &format!("{wkg} (wasip1/wasm)"), &format!("{oras} (wasip2/wasm)"), "name one"] {
+    for part in
+        [&several.to_string(), &format!("{wkg} (wasip1/wasm)"), &format!("{oras} (wasip2/wasm)"), "name one"]
+    {
         assert!(told.contains(part), "{told}");
     }
     assert!(!told.contains("amd64"), "{told}");
@@ -341,12 +346,11 @@ async fn an_index_is_followed_to_its_one_stage() {
 
 #[tokio::test]
 async fn what_is_no_stage_is_refused_by_name() {
-    let layer = |media_type: &str, size: u64| {
-        json!({ "mediaType": media_type, "digest": Digest::of(COMPONENT), "size": size })
-    };
+    let layer = |media_type: &str, size: u64| json!({ "mediaType": media_type, "digest": Digest::of(COMPONENT), "size": size });
     let wasm = || layer(LAYER, 14);
     let config = |change: fn(&mut Value)| {
-        let mut config = json!({ "architecture": "wasm", "os": "wasip2", "layerDigests": [Digest::of(COMPONENT)] });
+        let mut config =
+            json!({ "architecture": "wasm", "os": "wasip2", "layerDigests": [Digest::of(COMPONENT)] });
         change(&mut config);
         config
     };
@@ -354,11 +358,26 @@ async fn what_is_no_stage_is_refused_by_name() {
     let tar = "application/vnd.oci.image.layer.v1.tar";
     let cases = [
         (json!([]), right.clone(), json!({}), "it has no layer"),
-        (json!([layer(tar, 1)]), right.clone(), json!({}), "layers of application/vnd.oci.image.layer.v1.tar"),
+        (
+            json!([layer(tar, 1)]),
+            right.clone(),
+            json!({}),
+            "layers of application/vnd.oci.image.layer.v1.tar",
+        ),
         (json!([wasm(), wasm()]), right.clone(), json!({}), "it has 2 layers of application/wasm"),
         (json!([layer(LAYER, 1 << 40)]), right.clone(), json!({}), "1099511627776 bytes"),
-        (json!([wasm()]), config(|of| of["architecture"] = json!("amd64")), json!({}), "`amd64`, and no `wasm`"),
-        (json!([wasm()]), config(|of| of["layerDigests"] = json!(["sha256:0"])), json!({}), "of the layers sha256:0"),
+        (
+            json!([wasm()]),
+            config(|of| of["architecture"] = json!("amd64")),
+            json!({}),
+            "`amd64`, and no `wasm`",
+        ),
+        (
+            json!([wasm()]),
+            config(|of| of["layerDigests"] = json!(["sha256:0"])),
+            json!({}),
+            "of the layers sha256:0",
+        ),
         (json!([wasm()]), json!([]), json!({}), "is not what it should be"),
         (json!([wasm()]), right, json!({ "conveyor.stage.ports": "main" }), "`conveyor.stage.ports`"),
     ];
@@ -371,7 +390,10 @@ async fn what_is_no_stage_is_refused_by_name() {
         let told = memory.refused("x").await;
         assert!(told.contains(expected) && told.contains(&digest.to_string()), "{expected}: {told}");
     }
-    assert!(matches!(Memory::default().find("gone").await, Err(FindError::Client(ClientError::NotFound { .. }))));
+    assert!(matches!(
+        Memory::default().find("gone").await,
+        Err(FindError::Client(ClientError::NotFound { .. }))
+    ));
 }
 
 #[tokio::test]
@@ -388,7 +410,8 @@ async fn a_push_brings_what_is_missing_and_a_second_one_nothing() {
     let other = super::tests::built(&facts(), &BTreeMap::new()).expect("an artifact");
     let moved = push(&layout, &tag, &other, layers(), &()).await.expect("pushed");
     // The component and the config are there.
-    let expected = Pushed { digest: other.digest, sent_bytes: other.manifest.len() as u64, was: Some(built.digest) };
+    let expected =
+        Pushed { digest: other.digest, sent_bytes: other.manifest.len() as u64, was: Some(built.digest) };
     assert_eq!(moved, expected);
     let wanted = Reference::Digest(built.digest);
     let refused = push(&layout, &wanted, &other, layers(), &()).await.expect_err("another digest");
@@ -424,6 +447,7 @@ async fn a_pipeline_is_read_as_it_was_built() {
     push(&layout, &tag, &built, contents, &()).await.expect("pushed");
     assert_eq!(pipeline::of(&layout).expect("one"), built.digest);
     assert_eq!(pipeline::Pipeline::read(&layout, &tag).await.expect("it is read"), pipeline);
-    let wrong = pipeline::Pipeline::read(&Memory::of(&ours()), &Reference::Tag("1".parse().expect("a tag"))).await;
+    let wrong =
+        pipeline::Pipeline::read(&Memory::of(&ours()), &Reference::Tag("1".parse().expect("a tag"))).await;
     assert!(wrong.expect_err("a stage").to_string().contains("is no pipeline"));
 }

@@ -43,7 +43,9 @@ impl Registry {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match self.is_up.load(Ordering::Relaxed) {
             true => Ok(()),
-            false => Err(ClientError::Unreachable { host: "r.example".to_owned(), why: "it is down".to_owned() }),
+            false => {
+                Err(ClientError::Unreachable { host: "r.example".to_owned(), why: "it is down".to_owned() })
+            }
         }
     }
 
@@ -74,8 +76,11 @@ impl Origin for Registry {
 
     async fn blob_bytes(&self, what: &Descriptor, _: u64) -> Result<Bytes, ClientError> {
         self.ask()?;
-        let found = [&self.config, &self.layer].into_iter().find(|content| Digest::of(content) == what.digest);
-        found.map(|content| content.clone().into()).ok_or(ClientError::NotFound { what: what.digest.to_string() })
+        let found =
+            [&self.config, &self.layer].into_iter().find(|content| Digest::of(content) == what.digest);
+        found
+            .map(|content| content.clone().into())
+            .ok_or(ClientError::NotFound { what: what.digest.to_string() })
     }
 
     async fn referrers(&self, of: &Digest, _: Option<&str>) -> Result<Vec<Descriptor>, ClientError> {
@@ -158,7 +163,9 @@ async fn what_is_damaged_is_pulled_again_or_is_not_there() {
     let scene = scene(1 << 20);
     let digest = Reference::Digest(Digest::of(&scene.registry.manifest));
     scene.pull(&scene.asking(), &tag("1")).await.expect("pulled");
-    for content in [scene.registry.layer.clone(), scene.registry.manifest.clone(), scene.registry.config.clone()] {
+    for content in
+        [scene.registry.layer.clone(), scene.registry.manifest.clone(), scene.registry.config.clone()]
+    {
         let mut bytes = std::fs::read(scene.file(&content)).expect("the file");
         bytes[1] ^= 1;
         std::fs::write(scene.file(&content), &bytes).expect("written");

@@ -68,7 +68,12 @@ pub(super) fn files(file: &File) -> Result<BTreeMap<String, Place>, String> {
 }
 
 /// Adds what is a file, and refuses what is neither that nor a directory.
-fn file_of(kind: EntryType, name: Vec<u8>, place: Place, files: &mut BTreeMap<String, Place>) -> Result<(), String> {
+fn file_of(
+    kind: EntryType,
+    name: Vec<u8>,
+    place: Place,
+    files: &mut BTreeMap<String, Place>,
+) -> Result<(), String> {
     let shown = plain::line(&String::from_utf8_lossy(&name)).into_owned();
     let what = match kind {
         EntryType::Directory => return local(&name).map(|_| ()),
@@ -120,7 +125,9 @@ fn extensions(said: &[u8], ahead: &mut Ahead) -> Result<(), String> {
             b"path" if ahead.path.replace(extension.value_bytes().to_vec()).is_some() => {
                 return Err("a file has two names".to_owned());
             }
-            b"size" => return Err("a file in it says its size twice; write it with `tar --format=gnu`".to_owned()),
+            b"size" => {
+                return Err("a file in it says its size twice; write it with `tar --format=gnu`".to_owned());
+            }
             b"linkpath" => return Err("it has a link; a layout has files and directories alone".to_owned()),
             key if key.starts_with(b"GNU.sparse") => {
                 return Err("it has a sparse file; write it without `tar --sparse`".to_owned());

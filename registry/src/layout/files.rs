@@ -19,8 +19,14 @@ use crate::manifest::Descriptor;
 /// Where the files are.
 pub(super) enum Files {
     /// `staging`: the directory goes when it is dropped, and is what a tar is written of.
-    Dir { dir: PathBuf, staging: Option<TempDir> },
-    Tar { file: Arc<File>, places: BTreeMap<String, Place> },
+    Dir {
+        dir: PathBuf,
+        staging: Option<TempDir>,
+    },
+    Tar {
+        file: Arc<File>,
+        places: BTreeMap<String, Place>,
+    },
 }
 
 /// The bytes of one file.
@@ -138,7 +144,11 @@ impl Landing {
         let Self { part, digester, bytes, expected } = self;
         if bytes != expected.size {
             let (what, bytes_of) = (what.to_owned(), |bytes: u64| format!("{bytes} bytes"));
-            return Err(ClientError::Corrupt { what, expected: bytes_of(expected.size), came: bytes_of(bytes) });
+            return Err(ClientError::Corrupt {
+                what,
+                expected: bytes_of(expected.size),
+                came: bytes_of(bytes),
+            });
         }
         let came = digester.finish();
         if came != expected.digest {
@@ -177,7 +187,8 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Names of the files of a layout in a directory, in the order in which a tar has them.
 fn names(dir: &Path, blobs: &[Digest]) -> Vec<String> {
-    let mut names: Vec<String> = blobs.iter().map(blob_name).filter(|name| dir.join(name).is_file()).collect();
+    let mut names: Vec<String> =
+        blobs.iter().map(blob_name).filter(|name| dir.join(name).is_file()).collect();
     names.sort();
     names.dedup();
     ["oci-layout", "index.json"].into_iter().map(str::to_owned).chain(names).collect()
@@ -198,7 +209,8 @@ pub(super) fn pack(dir: &Path, blobs: &[Digest], into: &Path, replaces: bool) ->
             Ok(_) => {}
             Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
                 if !is_same(&mut file, into).map_err(wrong)? {
-                    let why = "it is there, and is something else; name another file, or add --force".to_owned();
+                    let why =
+                        "it is there, and is something else; name another file, or add --force".to_owned();
                     return Err(ClientError::Layout { path: into.to_owned(), why });
                 }
             }

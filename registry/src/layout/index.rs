@@ -76,7 +76,8 @@ impl Index {
     }
 
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let mut rest: Map<String, Value> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let mut rest: Map<String, Value> =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if rest.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
             return Err("its schemaVersion is not 2".to_owned());
         }
@@ -126,7 +127,13 @@ impl Index {
     }
 
     /// Adds a manifest under a name, which stands for nothing else from now on. What it has below it needs no entry of its own.
-    pub fn put(&mut self, mut descriptor: Descriptor, repository: Option<&str>, reference: &Reference, below: &[Digest]) {
+    pub fn put(
+        &mut self,
+        mut descriptor: Descriptor,
+        repository: Option<&str>,
+        reference: &Reference,
+        below: &[Digest],
+    ) {
         descriptor.annotations.clear();
         let name = name(repository, reference);
         let by_digest = |digest: &Digest| self::name(repository, &Reference::Digest(*digest));
@@ -148,7 +155,9 @@ impl Index {
 
     fn is_tagged(&self, repository: Option<&str>, digest: &Digest) -> bool {
         let is_of = |entry: &Entry| match (repository, entry.name()) {
-            (Some(repository), Some(name)) => name.strip_prefix(repository).is_some_and(|rest| rest.starts_with(':')),
+            (Some(repository), Some(name)) => {
+                name.strip_prefix(repository).is_some_and(|rest| rest.starts_with(':'))
+            }
             (None, name) => name.is_some(),
             (Some(_), None) => false,
         };

@@ -78,7 +78,9 @@ impl Layout {
             })?;
             match stored.bytes() {
                 0..=LAYOUT_INDEX_BYTES_MAX => stored.read().map_err(file),
-                bytes => Err(wrong(format!("its `{name}` has {bytes} bytes; {LAYOUT_INDEX_BYTES_MAX} are the most"))),
+                bytes => Err(wrong(format!(
+                    "its `{name}` has {bytes} bytes; {LAYOUT_INDEX_BYTES_MAX} are the most"
+                ))),
             }
         };
         let mark: serde_json::Value = serde_json::from_slice(&read(MARK)?)
@@ -102,7 +104,8 @@ impl Layout {
         let files = match is_tar && !path.is_dir() {
             true => {
                 fs::create_dir_all(dir_of(path)).map_err(file)?;
-                let staging = tempfile::Builder::new().prefix(".layout-").tempdir_in(dir_of(path)).map_err(file)?;
+                let staging =
+                    tempfile::Builder::new().prefix(".layout-").tempdir_in(dir_of(path)).map_err(file)?;
                 Files::Dir { dir: staging.path().to_owned(), staging: Some(staging) }
             }
             false => {
@@ -118,7 +121,8 @@ impl Layout {
             }
         };
         if let Some(dir) = files.dir() {
-            let write = |name: &str, text: &str| files::replace(&dir.join(name), text.as_bytes()).map_err(file);
+            let write =
+                |name: &str, text: &str| files::replace(&dir.join(name), text.as_bytes()).map_err(file);
             write(INDEX_FILE, &Index::new().print())?;
             write(MARK, MARKED)?;
         }
@@ -192,7 +196,10 @@ impl Layout {
         {
             let bytes = self.inner.manifest(&descriptor)?;
             let index = Index::parse(&bytes).map_err(|why| {
-                self.inner.wrong(format!("{}, its list of what is about {of}, is damaged: {why}", descriptor.digest))
+                self.inner.wrong(format!(
+                    "{}, its list of what is about {of}, is damaged: {why}",
+                    descriptor.digest
+                ))
             })?;
             found.extend(index.entries().iter().map(|entry| entry.descriptor.clone()));
         }
@@ -247,7 +254,11 @@ impl Layout {
             .map_err(|error| ClientError::Manifest { what: what(), error })?;
         for named in manifest.names.iter().filter(|named| named.is_needed) {
             if !self.has(&named.digest, named.bytes)? {
-                return Err(self.inner.wrong(format!("{} names {}, which is not there", what(), named.digest)));
+                return Err(self.inner.wrong(format!(
+                    "{} names {}, which is not there",
+                    what(),
+                    named.digest
+                )));
             }
         }
         let descriptor = manifest.descriptor(digest, bytes.len() as u64);
@@ -283,7 +294,9 @@ impl Inner {
     }
 
     fn read_only(&self) -> ClientError {
-        self.wrong("it is a tar, which stays as it is; name one that is not there yet, or a directory".to_owned())
+        self.wrong(
+            "it is a tar, which stays as it is; name one that is not there yet, or a directory".to_owned(),
+        )
     }
 
     fn not_found(&self, digest: &Digest) -> ClientError {
@@ -329,7 +342,9 @@ impl Inner {
         let done = change(&mut changed);
         let text = changed.print();
         if text.len() as u64 > LAYOUT_INDEX_BYTES_MAX {
-            return Err(self.wrong(format!("its `{INDEX_FILE}` would have more than {LAYOUT_INDEX_BYTES_MAX} bytes")));
+            return Err(
+                self.wrong(format!("its `{INDEX_FILE}` would have more than {LAYOUT_INDEX_BYTES_MAX} bytes"))
+            );
         }
         let path = dir.join(INDEX_FILE);
         files::replace(&path, text.as_bytes()).map_err(|error| ClientError::File { path, error })?;
@@ -418,7 +433,9 @@ impl Origin for Layout {
     async fn referrers(&self, of: &Digest, artifact_type: Option<&str>) -> Result<Vec<Descriptor>> {
         let of = *of;
         let mut found = self.blocking(move |layout| layout.read_referrers(&of)).await?;
-        found.retain(|descriptor| artifact_type.is_none_or(|of| descriptor.artifact_type.as_deref() == Some(of)));
+        found.retain(|descriptor| {
+            artifact_type.is_none_or(|of| descriptor.artifact_type.as_deref() == Some(of))
+        });
         Ok(found)
     }
 
@@ -474,7 +491,10 @@ impl Target for Layout {
 
 impl std::fmt::Debug for Layout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Layout").field("path", &self.inner.path).field("repository", &self.repository).finish()
+        f.debug_struct("Layout")
+            .field("path", &self.inner.path)
+            .field("repository", &self.repository)
+            .finish()
     }
 }
 

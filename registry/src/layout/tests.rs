@@ -102,13 +102,23 @@ async fn what_is_put_into_a_layout_is_there_when_it_is_opened_again() {
         let found = of.referrers(&two, Some("application/x")).await.expect("referrers");
         assert_eq!(found.iter().map(|found| found.digest).collect::<Vec<_>>(), [about]);
         assert!(of.referrers(&two, Some("application/y")).await.expect("referrers").is_empty());
-        let mut names: Vec<_> = layout.entries().iter().filter_map(|entry| entry.name().map(str::to_owned)).collect();
+        let mut names: Vec<_> =
+            layout.entries().iter().filter_map(|entry| entry.name().map(str::to_owned)).collect();
         names.sort();
-        assert_eq!(names, ["1.0".to_owned(), "r.example/a/b:1.0".to_owned(), format!("r.example/a/b@{about}")]);
+        assert_eq!(
+            names,
+            ["1.0".to_owned(), "r.example/a/b:1.0".to_owned(), format!("r.example/a/b@{about}")]
+        );
         let gone = layout.resolve(&tag("2.0")).await.expect_err("it is not there");
         assert!(gone.is_not_found() && gone.to_string().contains("2.0"), "{gone}");
         // The layer is there, and no manifest.
-        assert!(layout.resolve(&Reference::Digest(Digest::of(b"one"))).await.expect_err("no manifest").is_not_found());
+        assert!(
+            layout
+                .resolve(&Reference::Digest(Digest::of(b"one")))
+                .await
+                .expect_err("no manifest")
+                .is_not_found()
+        );
     }
 }
 
@@ -119,7 +129,8 @@ async fn an_index_has_what_it_names_and_tags_move_and_go() {
     let below = put(&layout, None, b"below", Algorithm::Sha256, None).await;
     assert_eq!(layout.entries().len(), 1);
     let size = layout.manifest(&Reference::Digest(below)).await.expect("there").bytes.len();
-    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [described(IMAGE, below, size)] });
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [described(IMAGE, below, size)] });
     let index = put_manifest(&layout, Some("i"), INDEX, &index, Algorithm::Sha256).await;
     assert_eq!(layout.entries().iter().map(|entry| entry.descriptor.digest).collect::<Vec<_>>(), [index]);
     assert_eq!(layer(&layout, &Reference::Digest(below)).await.expect("below"), b"below");
@@ -160,7 +171,8 @@ async fn the_same_contents_are_the_same_tar_and_another_file_is_left_alone() {
     let write = async |path: &Path, layers: &[&[u8]]| {
         let layout = Layout::create(path).expect("a layout");
         for content in layers {
-            put(&layout, Some(std::str::from_utf8(content).expect("text")), content, Algorithm::Sha256, None).await;
+            put(&layout, Some(std::str::from_utf8(content).expect("text")), content, Algorithm::Sha256, None)
+                .await;
         }
         layout
     };
@@ -221,10 +233,13 @@ async fn tars_of_the_system_are_read() {
     put(&layout, Some("short"), b"short", Algorithm::Sha256, None).await;
     // Its name is longer than the field of a header.
     put(&layout, Some("long"), b"long", Algorithm::Sha512, None).await;
-    for (nth, args) in
-        [&["--format=gnu", "."][..], &["--format=posix", "."], &["--format=gnu", "oci-layout", "index.json", "blobs"]]
-            .into_iter()
-            .enumerate()
+    for (nth, args) in [
+        &["--format=gnu", "."][..],
+        &["--format=posix", "."],
+        &["--format=gnu", "oci-layout", "index.json", "blobs"],
+    ]
+    .into_iter()
+    .enumerate()
     {
         let path = dir.path().join(format!("{nth}.tar"));
         let ran = Command::new("tar").arg("-cf").arg(&path).arg("-C").arg(&from).args(args).status();
@@ -298,7 +313,10 @@ fn what_a_tar_says_is_not_believed() {
         (|tar| add(tar, EntryType::Fifo, b"blobs/x", b""), "is no file"),
         (|tar| add(tar, EntryType::GNUSparse, b"blobs/x", b""), "is a sparse file"),
         (|tar| add(tar, EntryType::Regular, b"./index.json", b"{}"), "`./index.json` is in it twice"),
-        (|tar| add(tar, EntryType::GNULongName, b"long", &[b'x'; 100 << 10]), "a name in it has 102400 bytes"),
+        (
+            |tar| add(tar, EntryType::GNULongName, b"long", &[b'x'; 100 << 10]),
+            "a name in it has 102400 bytes",
+        ),
         (
             |tar| {
                 add(tar, EntryType::GNULongName, b"long", b"../x\0");
@@ -342,15 +360,21 @@ fn what_is_no_layout_is_told_with_what_is_missing() {
     assert!(told().contains("it has no `oci-layout`"), "{}", told());
     // What is there is not taken for a place to write to.
     fs::write(dir.path().join("x"), "").expect("written");
-    assert!(Layout::create(dir.path()).expect_err("it has files").to_string().contains("it has no `oci-layout`"));
+    assert!(
+        Layout::create(dir.path()).expect_err("it has files").to_string().contains("it has no `oci-layout`")
+    );
     fs::write(dir.path().join(MARK), r#"{"imageLayoutVersion":"2.0.0"}"#).expect("written");
     assert!(told().contains("the version of its layout is 2.0.0"), "{}", told());
     fs::write(dir.path().join(MARK), "[").expect("written");
     assert!(told().contains("`oci-layout` is not what it should be"), "{}", told());
     fs::write(dir.path().join(MARK), MARKED).expect("written");
     assert!(told().contains("it has no `index.json`"), "{}", told());
-    for index in ["{}", "[]", r#"{"schemaVersion":2,"manifests":{}}"#, r#"{"schemaVersion":2,"manifests":[{"digest":"x"}]}"#]
-    {
+    for index in [
+        "{}",
+        "[]",
+        r#"{"schemaVersion":2,"manifests":{}}"#,
+        r#"{"schemaVersion":2,"manifests":[{"digest":"x"}]}"#,
+    ] {
         fs::write(dir.path().join(INDEX_FILE), index).expect("written");
         assert!(told().contains("`index.json` is not what it should be"), "{}", told());
     }

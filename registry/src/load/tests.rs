@@ -13,7 +13,13 @@ use crate::store::StoreOptions;
 
 fn described(media_type: &str, content: &[u8]) -> Descriptor {
     let (digest, size) = (Digest::of(content), content.len() as u64);
-    Descriptor { media_type: media_type.into(), digest, size, artifact_type: None, annotations: BTreeMap::new() }
+    Descriptor {
+        media_type: media_type.into(),
+        digest,
+        size,
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+    }
 }
 
 /// Runs what a layout does by itself.
@@ -51,7 +57,8 @@ fn layer(store: &Store, repository: &str, reference: &str) -> Vec<u8> {
         Err(_) => Reference::Tag(reference.parse().expect("a tag")),
     };
     let kept = store.manifest(&repository, &reference).expect("a manifest");
-    let manifest = Manifest::parse(&store.read_manifest(&kept).expect("its bytes"), None).expect("a manifest");
+    let manifest =
+        Manifest::parse(&store.read_manifest(&kept).expect("its bytes"), None).expect("a manifest");
     let last = manifest.names.last().expect("a layer").digest;
     store.open_blob(&repository, &last).and_then(|content| store.read_content(&content)).expect("a blob")
 }

@@ -24,7 +24,10 @@ pub enum Asked {
     Collect(Rules),
     Check,
     /// The layout at this path of the process that is asked. `unnamed`: where that goes which names no repository.
-    Load { path: PathBuf, unnamed: Option<String> },
+    Load {
+        path: PathBuf,
+        unnamed: Option<String>,
+    },
 }
 
 /// What came of it.
@@ -53,11 +56,11 @@ impl Asked {
     /// Does it.
     pub fn execute(&self, store: &Store) -> Told {
         let done = match self {
-            Self::Collect(rules) => store.collect(rules).map(Told::Collected).map_err(|error| error.to_string()),
-            Self::Check => store.check().map(Told::Checked).map_err(|error| error.to_string()),
-            Self::Load { path, unnamed } => {
-                load_from(store, path, unnamed.as_deref()).map(Told::Loaded)
+            Self::Collect(rules) => {
+                store.collect(rules).map(Told::Collected).map_err(|error| error.to_string())
             }
+            Self::Check => store.check().map(Told::Checked).map_err(|error| error.to_string()),
+            Self::Load { path, unnamed } => load_from(store, path, unnamed.as_deref()).map(Told::Loaded),
         };
         done.unwrap_or_else(Told::Failed)
     }

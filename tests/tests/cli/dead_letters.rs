@@ -43,7 +43,7 @@ fn what_was_refused_is_listed_and_shown() {
     let scene = refused();
     let listed = scene.run(&["dlq", "list"]).code(0);
     let rows: Vec<Vec<&str>> = listed.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["entry", "refused", "at", "stage", "code", "record", "message"]);
+    assert_eq!(rows[0], ["entry", "refused", "at", "stage", "code", "offset", "message"]);
     assert_eq!(
         (rows.len(), rows[1][0], &rows[1][2..7]),
         (2, "1", &["probe", "disliked", "9", "of", "in.txt"][..])
@@ -56,7 +56,7 @@ fn what_was_refused_is_listed_and_shown() {
     for expected in [
         "stage       probe\n",
         "code        disliked\n",
-        "record      9 of in.txt (source in)\n",
+        "offset      9 of in.txt (source in)\n",
         "component   sha256:",
         "6 bytes:\n  line 9\n",
         "to send it in again: conveyor replay pipeline.yaml --stage probe --record 1\n",
@@ -153,7 +153,7 @@ fn a_dry_run_writes_nothing_and_closes_nothing() {
         || std::fs::read(scene.path("p.dead-letters/00000000000000000001.letters")).expect("a segment");
     let was = segment();
     let dry = |args: &[&str]| replay(&scene, &[args, &["--dry-run"]].concat()).code(0);
-    dry(&MENDED).says(&["entry 1: 1 record to `out`", "would go through: 1; would be refused: 0"]);
+    dry(&MENDED).says(&["entry 1: 1 record to `out`", "which are not asked: 1; would be refused: 0"]);
     dry(&[]).says(&["entry 1: refused again by `probe` as disliked", "would be refused: 1"]);
     dry(&["--into", "out"]).says(&["entry 1: 1 record to `out`"]);
     assert_eq!((scene.read("out.txt"), segment()), (before, was));
@@ -244,6 +244,25 @@ fn entries_are_exported_as_lines() {
     scene.run(&["dlq", "export", "-o", "letters.jsonl"]).code(0).says(&["letters.jsonl"]);
     assert_eq!(scene.read("letters.jsonl"), scene.run(&["dlq", "export"]).code(0).stdout);
     scene.run(&["dlq", "export", "-o", "letters.jsonl"]).code(2).says(&["name a file that is not there yet"]);
+}
+
+/// Numbers keep their digits, names that are there twice stay, and what no float holds ends nothing.
+#[test]
+fn the_json_of_a_row_is_shown_and_exported_as_it_stands() {
+    let scene = Scene::with(
+        "pipeline: p\nstages:\n  in: { source: file, schema: { n: int, j: json }, with: { path: in.jsonl } }\n  over: { \
+         transform: GUEST(filter), from: in, with: { where: n + 9223372036854775807 > 0 } }\n  out: { sink: file, from: over, \
+         with: { path: out.jsonl } }\n",
+    );
+    let row = r#"{"n":1,"j":{"a":1.10,"a":2,"b":1e400,"c":123456789012345678901234567890}}"#;
+    scene.write("in.jsonl", format!("{row}\n"));
+    scene.run_pipeline().code(0).says(&["1 x over: overflow"]);
+    let record = format!("\"record\":{row}");
+    scene.run(&["dlq", "export"]).code(0).prints(&[&record, "\"entry\":1,", "\"refused_at\":\"20"]);
+    for shown in [&["dlq", "list", "--output", "json"][..], &["dlq", "show", "1", "--output", "json"]] {
+        scene.run(shown).code(0).prints(&[&format!("\"record\": {row}"), "\"entry\": 1,"]);
+    }
+    scene.run(&["dlq", "show", "1"]).code(0).prints(&[row]);
 }
 
 #[test]

@@ -135,17 +135,99 @@ fn inspect(scene: &Scene) -> serde_json::Value {
     scene.run(&["checkpoint", "inspect", "state", "--output", "json"]).code(0).json()
 }
 
+/// Dies when it comes to a place of [`flow::fault`].
+fn killed(scene: &Scene, args: &[&str], at: &str) {
+    let mut command = scene.command(args);
+    command.env("CONVEYOR_FAULT", at);
+    let status = command.output().expect("the binary starts").status;
+    assert_eq!(status.code(), None, "{at} has not struck");
+}
+
+const RUN: &[&str] = &["run", "pipeline.yaml", "--state", "state"];
+const REPLAY: &[&str] = &["dlq", "replay", "pipeline.yaml", "--state", "state"];
+
+/// A run that refused one order and died before a checkpoint had it, and a mended manifest.
+fn died() -> Scene {
+    let scene = Scene::with(&totals("reject", "path: out.jsonl"));
+    scene.write("in.jsonl", ORDERS);
+    killed(&scene, RUN, "letters-synced@1");
+    scene.write("pipeline.yaml", totals("ignore", "path: out.jsonl"));
+    scene
+}
+
+const ALL_IN_ORDER: [(&str, u32, u32, u32); 3] = [("ann", 5, 1, 5), ("ann", 7, 2, 12), ("bob", 2, 1, 2)];
+const SECOND_LAST: [(&str, u32, u32, u32); 3] = [ALL_IN_ORDER[0], ALL_IN_ORDER[2], ALL_IN_ORDER[1]];
+
+fn rows(of: [(&str, u32, u32, u32); 3]) -> String {
+    of.map(|(customer, amount, count, spent)| row(customer, amount, count, spent)).concat()
+}
+
 #[test]
 fn entries_whose_records_come_again_are_left_to_the_next_run() {
-    let scene = mended("path: out.jsonl");
-    // As after a run that ended before a checkpoint had them.
-    let opened = RedbStore::open(&scene.path("state/p")).expect("a store");
-    let (mut store, mut standing) = (opened.store, opened.standing.expect("a checkpoint"));
-    standing.checkpoint.letters = 1;
-    store.adopt(&standing, &[], &[]).expect("written");
-    drop(store);
+    let scene = died();
     replay(&scene, &["--state", "state"]).code(2).says(&["ended before a checkpoint had them", "`--record`"]);
     replay(&scene, &["--state", "state", "--record", "1"]).code(0).says(&["went through: 1"]);
+}
+
+#[test]
+fn what_a_mended_run_has_delivered_of_a_killed_one_is_closed_and_not_replayed() {
+    // Also where that run dies when its checkpoint stands and the store does not know it yet.
+    for (dies_at, then) in
+        [(None, REPLAY), (Some("checkpoint-stored@1"), REPLAY), (Some("checkpoint-stored@1"), RUN)]
+    {
+        let scene = died();
+        match dies_at {
+            None => drop(run(&scene, &[]).code(0).says(&["3 read"])),
+            Some(at) => killed(&scene, RUN, at),
+        }
+        scene.run(then).code(0);
+        replay(&scene, &["--state", "state"]).code(0).says(&["nothing is open"]);
+        let listed = scene.run(&["dlq", "list", "--all"]).code(0);
+        listed.prints(&["bad-row (delivered by a later run)"]);
+        run(&scene, &[]).code(0);
+        assert_eq!(scene.read("out.jsonl"), rows(ALL_IN_ORDER), "{dies_at:?} {then:?}");
+        // What the next run refuses is open, and goes through.
+        scene.write("pipeline.yaml", totals("reject", "path: out.jsonl"));
+        scene.write("in.jsonl", format!("{ORDERS}{{\"customer\":\"eve\",\"amount\":1,\"coupon\":1}}\n"));
+        run(&scene, &[]).code(0).says(&["1 x check: bad-row"]);
+        scene.write("pipeline.yaml", totals("ignore", "path: out.jsonl"));
+        replay(&scene, &["--state", "state"]).code(0).says(&["went through: 1"]);
+        assert_eq!(scene.read("out.jsonl"), rows(ALL_IN_ORDER) + &row("eve", 1, 1, 1));
+    }
+}
+
+#[test]
+fn what_a_run_refuses_again_stays_open_whatever_is_done_with_it() {
+    for on_error in ["dead-letter", "drop"] {
+        let scene = died();
+        let manifest =
+            totals("reject", "path: out.jsonl").replace("unknown: reject", "unknown: reject, on-error: ON");
+        scene.write("pipeline.yaml", manifest.replace("ON", on_error));
+        run(&scene, &[]).code(0).says(&["3 read"]);
+        scene.write("pipeline.yaml", totals("ignore", "path: out.jsonl"));
+        replay(&scene, &["--state", "state"]).code(0).says(&["went through: 1"]);
+        assert_eq!(scene.read("out.jsonl"), rows(SECOND_LAST), "{on_error}");
+    }
+}
+
+#[test]
+fn a_replay_that_dies_between_its_checkpoint_and_its_mark_is_closed_by_whoever_comes_next() {
+    for then in [REPLAY, RUN, &[REPLAY, &["--dry-run"]].concat()[..]] {
+        let scene = mended("path: out.jsonl");
+        killed(&scene, REPLAY, "checkpoint-stored@1");
+        scene.run(&["dlq", "list", "--counts"]).code(0).prints(&["1  check  bad-row"]);
+        let ran = scene.run(then).code(0).says_nothing_of(&["went through: 1"]);
+        if then[0] == "dlq" {
+            ran.says(&[
+                "nothing is open; not all sinks have committed",
+                "`conveyor run pipeline.yaml --state state`",
+            ]);
+        }
+        replay(&scene, &["--state", "state"]).code(0).says(&["nothing is open"]);
+        run(&scene, &[]).code(0);
+        assert_eq!(scene.read("out.jsonl"), rows(SECOND_LAST), "{then:?}");
+        scene.run(&["dlq", "list", "--all"]).code(0).prints(&["bad-row (replayed)"]);
+    }
 }
 
 #[test]

@@ -92,9 +92,74 @@ fn a_row_of_parquet_is_kept_in_all_its_columns_and_types() {
     assert_eq!(letter["record"], json!({ "x": 2.5, "s": "b" }));
     replay(&scene, &["--dry-run"]).code(0).says(&["refused again by `in` as bad-cast"]);
     scene.write("pipeline.yaml", typed("float"));
+    // Nothing says what else the file had, once it is gone.
+    std::fs::remove_file(scene.path("in.parquet")).expect("removed");
+    replay(&scene, &[]).code(2).says(&["they had the columns `s`, which stage `in` has no more"]);
+    scene.write("pipeline.yaml", typed("float, s: text"));
     replay(&scene, &[]).code(0).says(&["went through: 1"]);
     let out = scene.read("out.jsonl");
     assert_eq!(out.lines().last(), Some(r#"{"x":2.5,"s":"b"}"#), "{out}");
+}
+
+/// A file with a row that its source refuses for its `n`, and the row as it is once that is a text.
+const REFUSED: [(&str, &str); 2] =
+    [("in.csv", "n,s\n1,a\nx,b\n"), ("in.jsonl", "{\"n\":1,\"s\":\"a\"}\n{\"n\":\"x\",\"s\":\"b\"}\n")];
+const MENDED: &str = r#"{"n":"x","s":"b"}"#;
+
+#[test]
+fn what_a_source_refused_goes_through_it_without_its_files() {
+    for (file, text) in REFUSED {
+        let with = format!("path: {file}");
+        let scene = Scene::with(&pipeline("schema: { n: int, s: text },", &with));
+        scene.write(file, text);
+        scene.run_pipeline().code(0).says(&["1 x in: bad-row"]);
+        std::fs::remove_file(scene.path(file)).expect("removed");
+        scene.write("pipeline.yaml", pipeline("schema: { n: text, s: text },", &with));
+        replay(&scene, &[]).code(0).says(&["went through: 1"]);
+        assert_eq!(scene.read("out.jsonl").lines().last(), Some(MENDED), "{file}");
+    }
+}
+
+/// The columns of today are not those that were there when the row was refused.
+#[test]
+fn columns_that_would_be_lost_are_told_before_anything_is_sent() {
+    let lost = ["they had the columns `s`, which stage", "would be lost: declare them under the `schema`"];
+    for (file, text) in REFUSED {
+        let with = format!("path: {file}");
+        let source = |schema: &str| pipeline(&format!("schema: {schema}, unknown: ignore,"), &with);
+        let scene = Scene::with(&source("{ n: int }"));
+        scene.write(file, text);
+        scene.run_pipeline().code(0).says(&["1 x in: bad-row"]);
+        scene.write("pipeline.yaml", source("{ n: text }"));
+        for other in ["n\n1\n", ""] {
+            match other {
+                "" => std::fs::remove_file(scene.path(file)).expect("removed"),
+                _ if file == "in.csv" => drop(scene.write(file, other)),
+                _ => drop(scene.write(file, "{\"n\":1}\n")),
+            }
+            replay(&scene, &[]).code(2).says(&lost);
+        }
+        scene.write("pipeline.yaml", source("{ n: text, s: text }"));
+        replay(&scene, &[]).code(0).says(&["went through: 1"]);
+        assert_eq!(scene.read("out.jsonl").lines().last(), Some(MENDED), "{file}");
+    }
+
+    let over = |schema: &str, more: &str| {
+        pipeline(schema, "path: in.jsonl").replace("from: in", "from: over").replace(
+            "  out:",
+            &format!(
+                "  over: {{ transform: GUEST(filter), from: in, with: {{ where: n + {more} > 0 }} }}\n  out:"
+            ),
+        )
+    };
+    let scene = Scene::with(&over("", "9223372036854775807"));
+    scene.write("in.jsonl", "{\"n\":1,\"s\":\"b\"}\n");
+    scene.run_pipeline().code(0).says(&["1 x over: overflow"]);
+    scene.write("in.jsonl", "{\"n\":1}\n").write("pipeline.yaml", over("", "1"));
+    replay(&scene, &[]).code(2).says(&lost);
+    scene.write("pipeline.yaml", over("schema: { s: text },", "1"));
+    replay(&scene, &[]).code(0).says(&["went through: 1"]);
+    assert_eq!(scene.read("out.jsonl"), "{\"n\":1,\"s\":\"b\"}\n");
 }
 
 /// A segment that a binary wrote which cut records at 64 KiB, of this pipeline: a row of CSV, and lines of JSON of which the

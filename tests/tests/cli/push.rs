@@ -58,7 +58,13 @@ fn a_stage_is_pushed_once_looked_at_and_pulled_as_it_was() {
     fs::rename(&content, &aside).expect("moved");
     let inspected = scene.run(&["inspect", by_digest]).code(0);
     let component = format!("component {}", Digest::of(&wasm));
-    inspected.prints(&[&component, "\nclaimed by whoever pushed it", "\n  stage     json-filter", "0a1b2c", "    where ("]);
+    inspected.prints(&[
+        &component,
+        "\nclaimed by whoever pushed it",
+        "\n  stage     json-filter",
+        "0a1b2c",
+        "    where (",
+    ]);
     let data = scene.run(&["inspect", by_digest, "--output", "json"]).code(0).json();
     let here = scene.run(&["inspect", "stage.wasm", "--output", "json"]).code(0).json();
     for key in ["name", "version", "summary", "exports", "imports", "needs", "config_schema"] {
@@ -118,7 +124,10 @@ fn what_is_no_stage_is_not_pushed_and_what_is_wrong_is_named() {
         (&["stage.wasm", &upper], &["write `acme/x`"]),
         (&["stage.wasm", &no_tag], &["neither a tag nor a digest"]),
         (&["stage.wasm", "acme/x:1"], &["names no registry"]),
-        (&["stage.wasm", &image, "--annotation", "conveyor.stage.world=x"], &["is what the component says of itself"]),
+        (
+            &["stage.wasm", &image, "--annotation", "conveyor.stage.world=x"],
+            &["is what the component says of itself"],
+        ),
         (&["stage.wasm", &image, "--annotation", "x"], &["write it as KEY=VALUE"]),
     ];
     for (args, expected) in cases {
@@ -142,9 +151,7 @@ fn what_others_have_pushed_is_pulled() {
     for content in [b"{}".as_slice(), &wasm] {
         assert_eq!(served.push_blob("acme/x", content), Some(201));
     }
-    let named = |media_type: &str, content: &[u8]| {
-        json!({ "mediaType": media_type, "digest": Digest::of(content), "size": content.len() })
-    };
+    let named = |media_type: &str, content: &[u8]| json!({ "mediaType": media_type, "digest": Digest::of(content), "size": content.len() });
     // As `oras push` does it.
     let manifest = |title: &str| {
         let mut layer = named("application/wasm", &wasm);
@@ -196,7 +203,10 @@ fn a_bundle_has_all_that_its_pipeline_needs_and_goes_into_a_registry() {
     scene.run(&["bundle", "pipeline.yaml", "-o", "orders.tar"]).code(0);
     assert_eq!(fs::read(scene.path("orders.tar")).expect("the bundle"), first, "one pipeline is one bundle");
     scene.write("orders.tar", "mine");
-    scene.run(&["bundle", "pipeline.yaml", "-o", "orders.tar"]).code(1).says(&["is something else", "--force"]);
+    scene
+        .run(&["bundle", "pipeline.yaml", "-o", "orders.tar"])
+        .code(1)
+        .says(&["is something else", "--force"]);
     scene.run(&["bundle", "pipeline.yaml", "-o", "orders.tar", "--force"]).code(0);
     assert_eq!(fs::read(scene.path("orders.tar")).expect("the bundle"), first);
     scene.run(&["bundle", "pipeline.yaml", "-o", "orders"]).code(2).says(&["which ends with `.tar`"]);
@@ -204,7 +214,10 @@ fn a_bundle_has_all_that_its_pipeline_needs_and_goes_into_a_registry() {
 
     // It goes into another registry, before that runs and while it does.
     fs::rename(scene.path("data"), scene.path("first")).expect("moved");
-    scene.run(&["registry", "load", "pipeline.yaml", "--data", "data"]).code(2).says(&["pipeline.yaml: it is no tar"]);
+    scene
+        .run(&["registry", "load", "pipeline.yaml", "--data", "data"])
+        .code(2)
+        .says(&["pipeline.yaml: it is no tar"]);
     assert!(!scene.path("data").exists());
     let load = ["registry", "load", "orders.tar", "--data", "data"];
     let loaded = scene.run(&load).code(0).says(&["loaded 1 images", "name no repository", "orders"]);
@@ -212,7 +225,10 @@ fn a_bundle_has_all_that_its_pipeline_needs_and_goes_into_a_registry() {
     let served = Served::start(&scene, &[], None);
     let again = scene.run(&[&load[..], &["--output", "json"]].concat()).code(0).json();
     assert_eq!((&again["images"], &again["bytes"]), (&json!(1), &json!(0)));
-    scene.run(&[&load[..], &["--repository", "acme/orders"]].concat()).code(0).prints(&["acme/orders:orders"]);
+    scene
+        .run(&[&load[..], &["--repository", "acme/orders"]].concat())
+        .code(0)
+        .prints(&["acme/orders:orders"]);
     let pulled = scene.run(&["pull", &format!("{}/acme/filter:1.0", served.address), "-o", "pulled.wasm"]);
     pulled.code(0);
     assert_eq!(fs::read(scene.path("pulled.wasm")).expect("the file"), wasm);

@@ -32,6 +32,11 @@ impl Refs {
     fn serving(scene: Scene, args: &[&str]) -> Self {
         let served = Served::start(&scene, args, None);
         let address = served.address.clone();
+        // What is compiled is the same in all of them.
+        let code = places::cache().join("code");
+        std::fs::create_dir_all(scene.path("cache/conveyor")).expect("a directory");
+        std::fs::create_dir_all(&code).expect("a directory");
+        std::os::unix::fs::symlink(code, scene.path("cache/conveyor/code")).expect("a link");
         let refs = Self { scene, served: Some(served), address };
         refs.scene.write("in.csv", "name,amount\na,5\nb,50.5\n");
         refs.names("acme/large:1");
@@ -72,7 +77,9 @@ impl Refs {
     /// With directories of this user that nobody else has.
     fn run(&self, args: &[&str]) -> Ran {
         let mut command = self.scene.command(args);
-        for (variable, dir) in [("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "kept")] {
+        for (variable, dir) in
+            [("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "kept")]
+        {
             command.env(variable, self.scene.path(dir));
         }
         Ran::of(command.env_remove("CONVEYOR_TRUST").output().expect("the binary starts"))
@@ -110,7 +117,9 @@ fn a_stage_by_reference_runs_and_with_a_lock_nothing_is_asked_again() {
     let told = format!("{name} is version 0.1.0, {manifest} now; `conveyor lock` would keep it so");
     refs.runs().says(&[&told]);
     let locked = refs.run(&["lock", "pipeline.yaml"]).code(0);
-    locked.prints(&[&format!("+ {name}  0.1.0  {}", digest_of("filter", b'1'))]).says(&["pipeline.lock has 1 component"]);
+    locked
+        .prints(&[&format!("+ {name}  0.1.0  {}", digest_of("filter", b'1'))])
+        .says(&["pipeline.lock has 1 component"]);
     let entry = &refs.lock()["components"][0];
     assert_eq!((&entry["manifest"], &entry["kind"]), (&json!(manifest), &json!("table-transform")));
     assert_eq!(entry["ports"], json!(["main"]));
@@ -175,10 +184,16 @@ fn what_a_new_version_changes_is_shown_before_it_is_run() {
     }
     let locked = refs.run(&["lock", "pipeline.yaml", "--output", "json"]).code(0);
     let changes = &locked.json()["changes"][0];
-    assert_eq!((&changes["change"], &changes["was"], &changes["reference"]), (&json!("moved"), &json!(one), &json!(two)));
+    assert_eq!(
+        (&changes["change"], &changes["was"], &changes["reference"]),
+        (&json!("moved"), &json!(one), &json!(two))
+    );
     let facets = changes["facets"].as_array().expect("facets");
     let what: Vec<&str> = facets.iter().filter_map(|facet| facet["what"].as_str()).collect();
-    assert!(what.contains(&"name") && what.contains(&"config-keys") && what.contains(&"component"), "{what:?}");
+    assert!(
+        what.contains(&"name") && what.contains(&"config-keys") && what.contains(&"component"),
+        "{what:?}"
+    );
 }
 
 #[test]
@@ -189,7 +204,9 @@ fn a_lock_that_is_damaged_or_somebody_elses_is_never_run_and_never_lost() {
     let good = refs.scene.read("pipeline.lock");
     let other = good.replace(&digest_of("filter", b'1'), &digest_of("filter", b'2'));
     refs.scene.write("pipeline.lock", &other);
-    refs.run(&["run", "pipeline.yaml"]).code(2).says(&["its component is not what the lock has", "changed by hand"]);
+    refs.run(&["run", "pipeline.yaml"])
+        .code(2)
+        .says(&["its component is not what the lock has", "changed by hand"]);
     refs.scene.write("pipeline.lock", format!("<<<<<<< ours\n{good}"));
     let damaged = refs.run(&["run", "pipeline.yaml"]).code(2);
     damaged.says(&["pipeline.lock is damaged", "`conveyor lock pipeline.yaml --update`", "pipeline.lock:1"]);
@@ -209,7 +226,10 @@ fn two_manifests_of_a_directory_have_locks_of_their_own() {
     refs.pushes("1", "filter", b'1');
     refs.pushes("2", "filter", b'2');
     let one = refs.scene.read("pipeline.yaml");
-    refs.scene.write("other.yaml", one.replace("pipeline: orders", "pipeline: other").replace("large:1", "large:2"));
+    refs.scene.write(
+        "other.yaml",
+        one.replace("pipeline: orders", "pipeline: other").replace("large:1", "large:2"),
+    );
     refs.run(&["lock", "pipeline.yaml"]).code(0);
     refs.run(&["lock", "other.yaml"]).code(0);
     refs.run(&["validate", "pipeline.yaml", "other.yaml"]).code(0).says_nothing_of(&["conveyor lock"]);
@@ -227,7 +247,7 @@ fn what_is_damaged_in_the_cache_is_pulled_again() {
         let mut bytes = std::fs::read(refs.cached(&layer)).expect("it is in the cache");
         bytes[100] ^= 1;
         std::fs::write(refs.cached(&layer), bytes).expect("written");
-        // What was compiled of it is as good as ever.
+        // What was compiled of it is as good as ever: nobody looks there from now on.
         std::fs::remove_dir_all(refs.scene.path("cache/conveyor/code")).expect("removed");
     };
     damage(&refs);
@@ -301,4 +321,79 @@ fn another_version_goes_on_with_the_state_and_the_output_of_the_one_before() {
     }
     let last = refs.scene.read("held/part-000002");
     assert!(last.contains("12"), "what was remembered is lost: {last}");
+}
+
+/// A key of this name, and a policy that asks for its signatures.
+fn trusts(refs: &Refs, key: &str, more: &str) {
+    if !refs.scene.path(&format!("{key}.key")).exists() {
+        refs.run(&["key", "generate", "--out", key, "--unencrypted"]).code(0);
+    }
+    refs.scene.write(
+        "trust.yaml",
+        format!(
+            "keys: {{ release: {{ file: {key}.pub{more} }} }}\nrepositories: {{ \"{}/acme/*\": {{ keys: [release] }} }}\n",
+            refs.address
+        ),
+    );
+}
+
+#[test]
+fn what_is_not_signed_as_the_policy_asks_is_not_loaded() {
+    let mut refs = Refs::new();
+    trusts(&refs, "release", "");
+    let run = ["run", "pipeline.yaml", "--trust", "trust.yaml"];
+    let refused = |refs: &Refs, came: &[&str]| {
+        let ran =
+            refs.run(&run).code(2).says(&["stage::trust", "is not trusted", "pipeline.yaml:4"]).says(came);
+        assert_eq!(ran.stdout, "", "it was run");
+    };
+    let one = refs.pushes("1", "filter", b'1');
+    refs.run(&["lock", "pipeline.yaml"]).code(0);
+    // What the cache has of before, when nobody asked for signatures, is no way around the policy.
+    refused(&refs, &["no signature"]);
+    let image = refs.reference("acme/large:1");
+    refs.run(&["key", "generate", "--out", "other", "--unencrypted"]).code(0);
+    refs.run(&["sign", &image, "--key", "other.key"]).code(0);
+    refused(&refs, &["another key"]);
+    refs.run(&["sign", &image, "--key", "release.key"]).code(0);
+    refs.run(&run).code(0);
+    // A tag that is moved to what nobody has signed, with the lock that somebody made of it.
+    refs.pushes("1", "filter", b'2');
+    refs.run(&run).code(0);
+    refs.run(&["lock", "pipeline.yaml", "--update", "--trust", "trust.yaml"]).code(2).says(&["stage::trust"]);
+    assert_eq!(refs.lock()["components"][0]["manifest"], json!(one));
+    let kept = refs.scene.read("pipeline.lock");
+    refs.run(&["lock", "pipeline.yaml", "--update"]).code(2).says(&["stage::trust"]);
+    assert_eq!(
+        refs.scene.read("pipeline.lock"),
+        kept,
+        "once it was required, it is, with or without the policy"
+    );
+    trusts(&refs, "release", ", expires: 2020-01-01");
+    refused(&refs, &["expire"]);
+    trusts(&refs, "release", "");
+    // Signatures are kept with what they sign.
+    refs.goes_away();
+    refs.run(&run).code(0);
+}
+
+#[test]
+fn a_bundle_runs_without_any_registry() {
+    let mut refs = Refs::new();
+    refs.pushes("1", "filter", b'1');
+    std::fs::copy(places::guest("project"), refs.scene.path("project.wasm")).expect("copied");
+    let text = refs.scene.read("pipeline.yaml").replace("from: large }", "from: less }");
+    let less = "  less: { transform: ./project.wasm, from: large, with: { columns: [name] } }\n";
+    refs.scene.write("pipeline.yaml", format!("{text}{less}"));
+    trusts(&refs, "release", "");
+    refs.run(&["sign", &refs.reference("acme/large:1"), "--key", "release.key"]).code(0);
+    refs.run(&["bundle", "pipeline.yaml", "-o", "orders.tar"]).code(0);
+    refs.goes_away();
+    for gone in ["project.wasm", "pipeline.yaml"] {
+        std::fs::remove_file(refs.scene.path(gone)).expect("removed");
+    }
+    std::fs::remove_dir_all(refs.scene.path("cache")).expect("removed");
+    refs.run(&["run", "orders.tar", "--trust", "trust.yaml"]).code(0).prints(&["{\"name\":\"b\"}\n"]);
+    refs.run(&["validate", "orders.tar"]).code(0);
+    refs.run(&["lock", "orders.tar"]).code(2).says(&["is a bundle"]);
 }

@@ -244,3 +244,42 @@ fn refused_records_that_come_again_are_kept_once() {
     let offsets: Vec<&Value> = letters.iter().map(|letter| &letter["origin"]["offset"]).collect();
     assert_eq!(offsets, [1, 3], "both runs refused both, and each is there once");
 }
+
+#[test]
+fn a_file_that_a_checkpoint_is_behind_may_be_gone_and_no_other() {
+    let manifest = |path: &str, more: &str| {
+        format!(
+            "pipeline: p\nstages:\n  in: {{ source: file, {more} with: {{ path: {path} }} }}\n  out: {{ sink: file, from: in, \
+             with: {{ path: out.txt }} }}\n"
+        )
+    };
+    let run = |scene: &Scene, more: &[&str]| {
+        scene.run(&[&["run", "pipeline.yaml", "--state", "state"], more].concat())
+    };
+    for path in ["a.log", "'*.log'"] {
+        let scene = Scene::with(&manifest(path, ""));
+        run(&scene, &[]).code(2).says(&[path.trim_matches('\'')]);
+        scene.write("a.log", "one\n");
+        run(&scene, &[]).code(0);
+        std::fs::remove_file(scene.path("a.log")).expect("removed");
+        run(&scene, &[]).code(0);
+        assert_eq!(scene.read("out.txt"), "one\n", "{path}");
+        scene.write("pipeline.yaml", manifest(&format!("[{path}, b.txt]"), ""));
+        run(&scene, &[]).code(2).says(&["b.txt"]);
+        scene.write("pipeline.yaml", manifest(&format!("[{path}, 'b*.txt']"), ""));
+        run(&scene, &[]).code(2).says(&["b*.txt", "no file matches it"]);
+        scene.write("b.txt", "two\n");
+        run(&scene, &[]).code(0);
+        assert_eq!(scene.read("out.txt"), "one\ntwo\n", "{path}");
+        run(&scene, &["--reset"]).code(2).says(&[path.trim_matches('\'')]);
+    }
+
+    // Where columns are found in files, one has to be left, or be declared.
+    let scene = Scene::with(&manifest("a.csv", "").replace("out.txt", "out.jsonl"));
+    scene.write("a.csv", "n\n1\n");
+    run(&scene, &[]).code(0);
+    std::fs::remove_file(scene.path("a.csv")).expect("removed");
+    run(&scene, &[]).code(2).says(&["declare the columns under `schema`"]);
+    scene.write("pipeline.yaml", manifest("a.csv", "schema: { n: int },").replace("out.txt", "out.jsonl"));
+    run(&scene, &[]).code(0);
+}

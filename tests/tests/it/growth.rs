@@ -66,6 +66,7 @@ fn source(base: &std::path::Path, with: serde_json::Value) -> SourceSpec {
         roots: Roots::default(),
         secrets: Secrets::default(),
         spool: None,
+        presence: connect::Presence::There,
     }
 }
 

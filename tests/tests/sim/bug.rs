@@ -28,10 +28,13 @@ pub enum Bug {
     StateAfterBarrier,
     /// A disk says that a file is durable, and it is not.
     SyncDoesNothing,
+    /// Whoever goes on from a checkpoint takes all letters behind its mark for those of records that come again, also where
+    /// their sources are behind them.
+    LettersIgnorePlaces,
 }
 
 impl Bug {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::AckBeforeSync,
         Self::CursorBeforeSink,
         Self::SegmentUnlinkedBeforeCommit,
@@ -44,6 +47,7 @@ impl Bug {
         Self::BarrierOvertaken,
         Self::StateAfterBarrier,
         Self::SyncDoesNothing,
+        Self::LettersIgnorePlaces,
     ];
 
     /// As it is typed.

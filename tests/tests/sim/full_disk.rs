@@ -208,7 +208,7 @@ fn put(store: &mut Store, value: u64) -> Result<u64, LettersError> {
     let refusals = vec![Refusal::from(Rejection { row: 0, code: "bad".into(), message: String::new() })];
     store.put(
         &Identity::default(),
-        &Letter { stage: "s".into(), form: Form::Opaque, header: None, rows, refusals },
+        &Letter { stage: "s".into(), kept_as: Form::Opaque.into(), rows, refusals },
     )
 }
 

@@ -71,3 +71,8 @@ fn a_state_that_is_looked_at_after_the_barrier_was_passed_on_is_caught() {
 fn a_sync_that_does_nothing_is_caught() {
     is_caught(Bug::SyncDoesNothing, "no loss");
 }
+
+#[test]
+fn a_letter_that_is_taken_for_one_whose_record_comes_again_is_caught() {
+    is_caught(Bug::LettersIgnorePlaces, "no loss");
+}

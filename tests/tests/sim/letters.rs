@@ -1,11 +1,12 @@
 //! Dead letters: the real store, on the simulated disk.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use flow::checkpoint::Checkpoint;
 use flow::letters::{
-    Filter, Form, Group, Identity, LettersError, Reading, Refusal, Repeats, Store, StoreOptions,
+    Closing, Filter, Form, Group, Identity, LettersError, Outcome, Reached, Reading, Refusal, Repeats, Store,
+    StoreOptions,
 };
 use model::outcome::Rejection;
 
@@ -35,7 +36,7 @@ pub fn due(graph: &Graph, arrival: &Arrival) -> String {
     name(stage, &record)
 }
 
-/// The names of all letters that are kept on a disk.
+/// The names of all letters that are open on a disk.
 pub fn kept(disk: &SimDisk) -> Result<Vec<String>, LettersError> {
     let reading = match Reading::open_on(Arc::new(disk.clone()), Path::new(DIR)) {
         Err(LettersError::None { .. }) => return Ok(Vec::new()),
@@ -44,18 +45,26 @@ pub fn kept(disk: &SimDisk) -> Result<Vec<String>, LettersError> {
     let mut letters = Vec::new();
     for frame in reading.frames(&Filter::default()) {
         let kept = frame.read()?;
-        letters.extend((0..kept.len()).map(|row| format!("{} {}", frame.stage, kept.record_id(row))));
+        let open = (0..kept.len()).filter(|row| reading.outcome(kept.id(*row)).is_none());
+        letters.extend(open.map(|row| format!("{} {}", frame.stage, kept.record_id(row))));
     }
     Ok(letters)
 }
 
 impl SimLetters {
-    /// `from`: letters from this number on may be of records that come again.
-    pub fn open(disk: &SimDisk, from: u64) -> Result<Self, LettersError> {
+    /// Goes on from a checkpoint. `knows_places`: whether it is known what its sources have passed.
+    pub fn open(disk: &SimDisk, checkpoint: &Checkpoint, knows_places: bool) -> Result<Self, LettersError> {
         // So small that most frames begin a segment, and some do not.
         let options = StoreOptions { segment_bytes: 2500, clock: || 0, ..StoreOptions::new(DIR) };
-        let store = StoreOptions { disk: Arc::new(disk.clone()), ..options }.open()?;
-        let repeats = store.refused_from(from, PIPELINE)?;
+        let mut store = StoreOptions { disk: Arc::new(disk.clone()), ..options }.open()?;
+        store.settle(PIPELINE, &checkpoint.closing)?;
+        let mut repeats = store.refused_from(checkpoint.letters, PIPELINE)?;
+        if knows_places {
+            repeats.retain(
+                |letter, origin| checkpoint.comes_again(letter, origin),
+                |origin| checkpoint.is_vague(origin),
+            );
+        }
         let identity = Identity { pipeline: PIPELINE.to_owned(), ..Identity::default() };
         Ok(Self { store, repeats, identity })
     }
@@ -64,7 +73,7 @@ impl SimLetters {
         let refusal = |row| Refusal::from(Rejection { row, code: "bad".into(), message: String::new() });
         let refusals = (0..records.len() as u32).map(refusal).collect();
         let group =
-            Group { stage: stage.into(), form: Form::Opaque, header: None, rows: batch(records), refusals };
+            Group { stage: stage.into(), kept_as: Form::Opaque.into(), rows: batch(records), refusals };
         match self.repeats.unknown(&group) {
             Some(unknown) => self.store.put(&self.identity, &unknown).map(|_| ()),
             None => Ok(()),
@@ -85,8 +94,15 @@ impl SimLetters {
         self.repeats.first().unwrap_or(self.store.next())
     }
 
-    /// A checkpoint stands in which the splits of `source` are behind these offsets.
-    pub fn passed(&mut self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
-        self.repeats.passed(source, reached);
+    /// What becomes of letters with a checkpoint that all loops have answered. Whoever refuses what it refused before
+    /// closes none.
+    pub fn closing(&mut self, reached: &Reached) -> Closing {
+        self.repeats.passed(reached)
+    }
+
+    pub fn close(&mut self, closing: &Closing) -> Result<(), LettersError> {
+        let entries: Vec<(u64, Outcome)> =
+            closing.iter().map(|(entry, closed)| (*entry, closed.outcome)).collect();
+        self.store.mark(&entries)
     }
 }

@@ -152,7 +152,7 @@ impl<'w> Life<'w> {
         let checkpoint = standing.checkpoint.clone();
         world.note(0, format_args!("goes on from checkpoint {}", checkpoint.number));
         world.see(&Seen::Recovered(&standing))?;
-        let letters = SimLetters::open(&disk, checkpoint.letters);
+        let letters = SimLetters::open(&disk, &checkpoint, !world.has(Bug::LettersIgnorePlaces));
         let letters = world.done(letters)?;
         let graph = world.graph().clone();
         let mut parts = Vec::new();
@@ -355,7 +355,8 @@ impl<'w> Life<'w> {
                     self.news.begun = Some(barrier);
                 }
                 Move::Store(checkpoint) => {
-                    self.to_put = Some(Checkpoint { letters: self.letters_then, ..checkpoint });
+                    let closing = self.letters.closing(&checkpoint.reached);
+                    self.to_put = Some(Checkpoint { letters: self.letters_then, closing, ..checkpoint });
                     self.after(1, 30, Event::Put);
                 }
                 Move::Announce { barrier, stored } => {
@@ -375,6 +376,8 @@ impl<'w> Life<'w> {
         self.world.done(put)?;
         self.world.tally.checkpoints += 1;
         self.world.see(&Seen::Stored(&checkpoint))?;
+        let closed = self.letters.close(&checkpoint.closing);
+        self.world.done(closed)?;
         let step = self.coordinator.stored();
         self.heed(step);
         Ok(())

@@ -10,6 +10,8 @@ use std::time::Duration;
 use disk::{Disk, DiskFile, Mode};
 use flow::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Stored};
 use flow::connector::Places;
+use flow::letters::{Closed, Outcome};
+use model::ids::RecordId;
 use serde::{Deserialize, Serialize};
 
 use super::disk::SimDisk;
@@ -34,6 +36,9 @@ struct Written {
     number: u64,
     letters: u64,
     places: Vec<(String, Named)>,
+    reached: Vec<(String, Vec<(String, u64)>)>,
+    /// By letter: the id of its record, and what became of it.
+    closing: Vec<(u64, [u8; 16], Outcome)>,
     tokens: Named,
     tokens_before: Named,
     state: Vec<(u8, u8, u64)>,
@@ -56,10 +61,17 @@ impl Standing {
             let places = places.iter().map(|(split, place)| (split.to_string(), place.clone()));
             (stage.to_string(), places.collect())
         });
+        let reached = checkpoint.reached.iter().map(|(source, splits)| {
+            (source.to_string(), splits.iter().map(|(split, behind)| (split.to_string(), *behind)).collect())
+        });
+        let closing = checkpoint.closing.iter();
+        let closing = closing.map(|(letter, closed)| (*letter, closed.record.to_bytes(), closed.outcome));
         let written = Written {
             number: checkpoint.number,
             letters: checkpoint.letters,
             places: places.collect(),
+            reached: reached.collect(),
+            closing: closing.collect(),
             tokens: tokens(&checkpoint.tokens),
             tokens_before: tokens(tokens_before),
             state: state.iter().map(|(&(node, key), &count)| (node, key, count)).collect(),
@@ -73,10 +85,19 @@ impl Standing {
             let places = places.into_iter().map(|(split, place)| (split.into(), place));
             (stage.into(), places.collect::<Places>())
         });
+        let reached = written.reached.into_iter().map(|(source, splits)| {
+            let splits = splits.into_iter().map(|(split, behind)| (split.into(), behind));
+            (source.into(), splits.collect())
+        });
+        let closing = written.closing.into_iter().map(|(letter, record, outcome)| {
+            (letter, Closed { record: RecordId::from_bytes(record), outcome })
+        });
         let checkpoint = Checkpoint {
             number: written.number,
             letters: written.letters,
             places: places.collect(),
+            reached: reached.collect(),
+            closing: closing.collect(),
             tokens: tokens_of(written.tokens),
             ..Checkpoint::default()
         };

@@ -266,22 +266,9 @@ impl Life<'_> {
                 self.world.note(self.now, format_args!("source {source} may release"));
                 self.world.see(&Seen::Released { source, places: &places })?;
                 self.release(source, &places)?;
-                self.forget_repeats(source, &places);
             }
         }
         Ok(true)
-    }
-
-    /// Dead letters of records that do not come again.
-    fn forget_repeats(&mut self, source: usize, places: &Places) {
-        let node = &self.world.graph().nodes[source];
-        // In a spool the numbers of records are not those that their clients gave them.
-        if let Kind::Log { .. } = node.kind {
-            let last = |place: &[u8]| places::read(place).checked_sub(1);
-            let reached = places.iter().filter_map(|(split, place)| Some((split.clone(), last(place)?)));
-            let source = source.to_string();
-            self.letters.passed(&source, &reached.collect());
-        }
     }
 
     /// The state of all stages of this loop, as it is now.
@@ -311,6 +298,12 @@ impl Life<'_> {
         let mut share = Share { tokens, ..Share::default() };
         if task.meeting.is_none() {
             share.places.insert(name(source), task.prepared_places.clone());
+            // In a spool the numbers of records are not those that their clients gave them.
+            if let Kind::Log { .. } = self.world.graph().nodes[source].kind {
+                let places = task.prepared_places.iter();
+                let reached = places.map(|(split, place)| (split.clone(), places::read(place)));
+                share.reached.insert(source.to_string().into(), reached.collect());
+            }
         }
         let state = std::mem::take(&mut task.frozen);
         // Whoever answers with a checkpoint that stands already finds no news of it behind this.

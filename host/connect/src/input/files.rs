@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use flow::connector::ConnectError;
 use model::limits::GLOB_FILES_MAX;
 
-use super::InputFile;
+use super::{FilePlaces, InputFile};
 use crate::{Roots, RootsError};
 
 /// What was found, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) files: Vec<InputFile>,
+    /// Patterns that match nothing.
+    pub(crate) unmatched: Vec<String>,
 }
 
 /// Whether the path is a pattern.
@@ -28,7 +30,7 @@ pub(crate) fn find(
     paths: &[String],
     may_be_none: bool,
 ) -> Result<Found, ConnectError> {
-    let mut files: Vec<InputFile> = Vec::new();
+    let (mut files, mut unmatched): (Vec<InputFile>, Vec<String>) = (Vec::new(), Vec::new());
     for path in paths {
         let full = base.join(path);
         // A file of exactly that name wins over what the name would mean as a pattern.
@@ -41,9 +43,11 @@ pub(crate) fn find(
             continue;
         }
         let matched = matches(base, path)?;
-        if matched.is_empty() && !may_be_none {
-            let next = "check the pattern; it is relative to the manifest";
-            return Err(ConnectError::failed(path, "no file matches it", next));
+        if matched.is_empty() {
+            if !may_be_none {
+                return Err(no_match(path));
+            }
+            unmatched.push(path.clone());
         }
         for file in &matched {
             inside(roots, &file.path, &file.name)?;
@@ -57,7 +61,28 @@ pub(crate) fn find(
         let why = format!("more than {GLOB_FILES_MAX} files match");
         return Err(ConnectError::failed(paths.join(", "), why, "split them over several sources"));
     }
-    Ok(Found { files })
+    Ok(Found { files, unmatched })
+}
+
+fn no_match(pattern: &str) -> ConnectError {
+    ConnectError::failed(pattern, "no file matches it", "check the pattern; it is relative to the manifest")
+}
+
+impl Found {
+    /// Leaves out what is gone and was read to its end, as the places `from` say: all else has to be there.
+    pub(crate) fn check_gone(&mut self, from: &FilePlaces) -> Result<(), ConnectError> {
+        let is_done = |name: &str| from.get(name).is_some_and(|place| place.ended);
+        self.files.retain(|file| file.path.exists() || !is_done(&file.name));
+        self.files.iter().try_for_each(|file| check_is_file(&file.path, &file.name))?;
+        let was_matched = |pattern: &&String| {
+            let pattern = glob::Pattern::new(pattern);
+            pattern.is_ok_and(|pattern| from.keys().any(|split| is_done(split) && pattern.matches(split)))
+        };
+        self.unmatched
+            .iter()
+            .find(|pattern| !was_matched(pattern))
+            .map_or(Ok(()), |pattern| Err(no_match(pattern)))
+    }
 }
 
 fn matches(base: &Path, pattern: &str) -> Result<Vec<InputFile>, ConnectError> {

@@ -303,7 +303,7 @@ fn a_commit_that_was_cut_short_is_done_again() {
         plan_sink(&sink_spec(directory.path(), "file", json!({ "path": "o.txt" }))).expect("a plan");
     let error = planned.open(&Stream::Opaque, Some(Committed(token))).err().expect("it was cut off");
     assert!(error.to_string().contains("it cannot be gone on with"), "{error}");
-    assert!(error.to_string().ends_with("begin anew with `--reset`"), "{error}");
+    assert!(error.to_string().ends_with("begin anew with `run --reset`"), "{error}");
 }
 
 #[test]

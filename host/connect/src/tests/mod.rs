@@ -46,6 +46,7 @@ pub(crate) fn spec(directory: &Path, connector: &str, with: Value) -> SourceSpec
         roots: crate::Roots::default(),
         secrets: crate::Secrets::default(),
         spool: None,
+        presence: crate::Presence::There,
     }
 }
 

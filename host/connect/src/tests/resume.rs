@@ -227,7 +227,10 @@ fn a_file_that_changed_since_is_an_error_that_says_how() {
             (Some(error), Some(expected)) => {
                 let error = error.to_string();
                 assert!(error.starts_with("a.txt: it cannot be gone on with: "), "{error}");
-                assert!(error.contains(expected) && error.ends_with("begin anew with `--reset`"), "{error}");
+                assert!(
+                    error.contains(expected) && error.ends_with("begin anew with `run --reset`"),
+                    "{error}"
+                );
             }
             (error, expected) => panic!("{error:?}, not {expected:?}"),
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checkpoint, Share};
 use crate::connector::Barrier;
+use crate::letters::Closing;
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +74,8 @@ impl Coordinator {
     fn begin(&mut self, last: bool) -> Move {
         self.begun += 1;
         let barrier = Barrier { number: self.begun, last };
-        let next = Checkpoint { number: barrier.number, ..self.standing.clone() };
+        // What the one before has closed is marked by now.
+        let next = Checkpoint { number: barrier.number, closing: Closing::new(), ..self.standing.clone() };
         self.under_way = Some(UnderWay { barrier, answered: BTreeSet::new(), next, is_storing: false });
         Move::Begin(barrier)
     }
@@ -93,6 +95,9 @@ impl Coordinator {
         }
         // What a stage does not say stays as it was: it has failed, and somebody may mend it.
         under_way.next.places.extend(share.places);
+        for (source, splits) in share.reached {
+            under_way.next.reached.entry(source).or_default().extend(splits);
+        }
         under_way.next.tokens.extend(share.tokens);
         under_way.next.states.extend(share.states);
         if under_way.answered.len() < self.loops {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::batch::Batch;
+use model::ids::RecordId;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::watch::{News, Report, What};
@@ -12,9 +14,6 @@ use crate::connector::{Barrier, ConnectError, Cursor, Places, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::state::StateDelta;
-
-/// By split.
-type Reached = BTreeMap<Arc<str>, u64>;
 
 /// The source at the head of a loop.
 pub(crate) struct KeptSource {
@@ -34,15 +33,17 @@ pub(crate) struct Keeper {
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<KeptSource>,
     places: Places,
-    /// By split: the offset of the last record that came in this run.
-    reached: Reached,
+    /// By split: the offset behind the last record that came in this run.
+    reached: BTreeMap<Arc<str>, u64>,
+    /// Letters that came in a replay since the last barrier, with their records.
+    sent_in: Vec<(u64, RecordId)>,
     participant: Participant,
     prepared: Vec<(usize, Vec<u8>)>,
     /// Where the source was then.
     prepared_places: Places,
     /// What had changed then in the states of its stages.
     prepared_states: BTreeMap<Arc<str>, StateDelta>,
-    prepared_reached: Reached,
+    prepared_reached: BTreeMap<Arc<str>, u64>,
     /// How many records the source had given by then.
     prepared_given: u64,
     /// What the source has not been told yet.
@@ -67,12 +68,13 @@ impl Keeper {
             wanted,
             source,
             places,
-            reached: Reached::new(),
+            reached: BTreeMap::new(),
+            sent_in: Vec::new(),
             participant: Participant::default(),
             prepared: Vec::new(),
             prepared_places: Places::new(),
             prepared_states: BTreeMap::new(),
-            prepared_reached: Reached::new(),
+            prepared_reached: BTreeMap::new(),
             prepared_given: 0,
             to_release: None,
             released: None,
@@ -81,11 +83,14 @@ impl Keeper {
 
     /// The source has read up to here.
     pub fn note(&mut self, cursor: Cursor, last_offset: Option<u64>) {
-        if let Some(offset) = last_offset {
+        let is_new = !self.places.contains_key(&cursor.split);
+        // Of a split that is new it is known that nothing has come.
+        let behind = last_offset.map(|last| last.saturating_add(1)).or(is_new.then_some(0));
+        if let Some(behind) = behind {
             match self.reached.get_mut(&cursor.split) {
-                Some(reached) => *reached = offset,
+                Some(reached) => *reached = behind,
                 None => {
-                    self.reached.insert(cursor.split.clone(), offset);
+                    self.reached.insert(cursor.split.clone(), behind);
                 }
             }
         }
@@ -95,6 +100,13 @@ impl Keeper {
                 self.places.insert(cursor.split, cursor.place);
             }
         }
+    }
+
+    /// A replay sends these records in.
+    pub fn note_sent_in(&mut self, rows: &Batch) {
+        let lineage = rows.lineage();
+        let sent_in = |row| Some((lineage.letter(row)?, lineage.id(row)));
+        self.sent_in.extend((0..rows.rows()).filter_map(sent_in));
     }
 
     /// Whether there is anything to heed. Cheap: it is asked for every batch.
@@ -152,7 +164,6 @@ impl Keeper {
             let places = std::mem::take(&mut self.prepared_places);
             if let Some(source) = &self.source {
                 belt.context.meters.stages[source.stage].cover(self.prepared_given);
-                belt.context.refusing.passed(&source.name, &self.prepared_reached);
                 self.to_release = Some(places).filter(|places| self.released.as_ref() != Some(places));
             }
         }
@@ -183,6 +194,7 @@ impl Keeper {
                 }
                 Passing::Answer => {
                     self.participant.passed(barrier);
+                    belt.context.refusing.sent_in(std::mem::take(&mut self.sent_in));
                     let share = self.share(belt);
                     self.report(What::Answered { number: barrier.number, share }).await;
                     fault::pass(Point::LoopAnswered);
@@ -222,7 +234,13 @@ impl Keeper {
         let name = |stage: usize| stages[stage].name.clone();
         let tokens = self.prepared.iter().map(|(stage, token)| (name(*stage), token.clone())).collect();
         let places = self.source.iter().map(|source| (source.name.clone(), self.prepared_places.clone()));
-        Share { places: places.collect(), tokens, states: std::mem::take(&mut self.prepared_states) }
+        let reached = self.source.iter().map(|source| (source.name.clone(), self.prepared_reached.clone()));
+        Share {
+            places: places.collect(),
+            reached: reached.collect(),
+            tokens,
+            states: std::mem::take(&mut self.prepared_states),
+        }
     }
 
     /// Whether there is something to tell the source. An idle source is told nothing twice.

@@ -23,7 +23,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use model::lineage::Origin;
+
 use crate::connector::Places;
+use crate::letters::{Closing, Reached, behind};
 use crate::state::{StateBase, StateDelta};
 
 pub use align::{Alignment, Signal, Step};
@@ -44,16 +47,36 @@ pub struct Checkpoint {
     pub places: BTreeMap<Arc<str>, Places>,
     /// By stage: what its sink commits.
     pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
-    /// Dead letters from this number on may be of records that come again.
+    /// By source and split: how far it has come, as dead letters name their records. An earlier version did not say so.
+    pub reached: Reached,
+    /// Dead letters from this number on may be of records that come again: those that `reached` is not behind.
     pub letters: u64,
+    /// What has become of dead letters with it. Once it stands, they are marked, and the next one has nothing of it.
+    pub closing: Closing,
     /// By stage: what changed in its state since the one before. Once that is stored, nothing is here.
     pub states: BTreeMap<Arc<str>, StateDelta>,
+}
+
+impl Checkpoint {
+    /// Whether the record of a dead letter may come again when a run goes on from here, as far as its source gives it.
+    pub fn comes_again(&self, letter: u64, origin: &Origin) -> bool {
+        letter >= self.letters && behind(&self.reached, origin).is_none_or(|behind| origin.offset >= behind)
+    }
+
+    /// Whether a split was read and an earlier version did not say how far.
+    pub fn is_vague(&self, origin: &Origin) -> bool {
+        let is_read =
+            self.places.get(&origin.source).is_some_and(|places| places.contains_key(&origin.split));
+        is_read && behind(&self.reached, origin).is_none()
+    }
 }
 
 /// What one loop adds to a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     pub places: BTreeMap<Arc<str>, Places>,
+    /// Only of splits that were read in this run.
+    pub reached: Reached,
     pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
     /// Only of stages whose state changed.
     pub states: BTreeMap<Arc<str>, StateDelta>,
@@ -86,13 +109,13 @@ pub enum CheckpointError {
     Full { path: PathBuf },
     #[error("{} is used by another process: the pipeline may be running already; let it end, or name another directory with `--state`", path.display())]
     Locked { path: PathBuf },
-    #[error("{} is not of this version: {why}; use the version that wrote it, or begin anew with `--reset`", path.display())]
+    #[error("{} is not of this version: {why}; use the version that wrote it, or begin anew with `run --reset`", path.display())]
     Foreign { path: PathBuf, why: String },
-    #[error("{} is damaged: {why}; nothing of it is used. Put it back from a copy of its directory, or begin anew with `--reset`: \
+    #[error("{} is damaged: {why}; nothing of it is used. Put it back from a copy of its directory, or begin anew with `run --reset`: \
          then sources are read from their beginning, what stages remember is gone, and what sinks have may come again", path.display())]
     Damaged { path: PathBuf, why: String },
     #[error("the database in {} broke: {why}; nothing more is stored in it, and what was stands. Run again to go on from there; \
-         if it breaks again, put the file back from a copy of its directory, or begin anew with `--reset`: then sources are read \
+         if it breaks again, put the file back from a copy of its directory, or begin anew with `run --reset`: then sources are read \
          from their beginning, what stages remember is gone, and what sinks have may come again", path.display())]
     Broke { path: PathBuf, why: String },
     #[error("there are no checkpoints in {}; name the directory that `run --state` was given", path.display())]

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::ids::RecordId;
 use model::limits::CHECKPOINTS_LISTED_MAX;
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
@@ -21,7 +22,7 @@ use super::kept::{Kept, io};
 use super::state_tables::{self, StateTable};
 use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
 use crate::connector::Places;
-use crate::letters::wall_clock;
+use crate::letters::{Closed, Closing, Reached, wall_clock};
 use crate::state::{StateBase, StateSize};
 
 /// Of the file's layout; a file with another one is not touched.
@@ -33,6 +34,11 @@ const FILE: &str = "checkpoints.redb";
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// By stage and split.
 const PLACES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("places");
+/// By source and split: the offset behind the last record. An earlier version has no such table.
+const REACHED: TableDefinition<'_, (&str, &str), u64> = TableDefinition::new("reached");
+/// By dead letter: the id of its record, and JSON of what became of it. Of the last checkpoint alone; no table where it
+/// closed none.
+const CLOSING: TableDefinition<'_, u64, (&[u8; 16], &[u8])> = TableDefinition::new("closing");
 /// By stage.
 const TOKENS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("tokens");
 /// By number: JSON of [`Summary`].
@@ -137,6 +143,7 @@ impl RedbStore {
         let change = begin(database)?;
         {
             self.write_places(&change, &standing.checkpoint)?;
+            self.write_reached(&change, &standing.checkpoint.reached)?;
             state_tables::adopt(&change, renames, forgotten)?;
             let Standing { checkpoint, summary, is_settled, stages, .. } = standing.clone();
             let head = Head { format: FORMAT, is_settled, stages, letters: checkpoint.letters, summary };
@@ -222,6 +229,26 @@ impl RedbStore {
         Ok(bytes)
     }
 
+    /// How far sources have come, as far as it changed.
+    fn write_reached(&self, change: &WriteTransaction, reached: &Reached) -> Result<(), redb::Error> {
+        let mut table = change.open_table(REACHED)?;
+        for (stage, splits) in reached {
+            let before = self.last.reached.get(stage);
+            for (split, behind) in splits {
+                if before.and_then(|before| before.get(split)) != Some(behind) {
+                    table.insert((&**stage, &**split), behind)?;
+                }
+            }
+        }
+        for (stage, splits) in &self.last.reached {
+            let now = reached.get(stage);
+            for split in splits.keys().filter(|split| now.is_none_or(|now| !now.contains_key(*split))) {
+                table.remove((&**stage, &**split))?;
+            }
+        }
+        Ok(())
+    }
+
     fn write(
         &self,
         database: &Database,
@@ -231,6 +258,8 @@ impl RedbStore {
         let change = begin(database)?;
         let (sizes, state_bytes) = state_tables::write(&change, &checkpoint.states)?;
         let bytes = self.write_places(&change, checkpoint)? + state_bytes;
+        self.write_reached(&change, &checkpoint.reached)?;
+        write_closing(&change, &checkpoint.closing)?;
         {
             let summary = Summary {
                 number: checkpoint.number,
@@ -270,7 +299,7 @@ impl RedbStore {
 impl CheckpointStore for RedbStore {
     fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
         let written = self.database.with(|database| self.write(database, checkpoint, took))?;
-        self.last = Checkpoint { states: BTreeMap::new(), ..checkpoint.clone() };
+        self.last = Checkpoint { states: BTreeMap::new(), closing: Closing::new(), ..checkpoint.clone() };
         for (stage, size) in written.sizes {
             if let Some(table) = self.states.get(&*stage) {
                 table.gauge.set(size);
@@ -325,11 +354,7 @@ fn standing(database: &Kept) -> Result<Option<Standing>, CheckpointError> {
 
 /// None where nothing stands; the number of its layout where that is another one.
 fn read_standing(read: &ReadTransaction) -> Result<Option<Result<Standing, u64>>, redb::Error> {
-    let meta = match read.open_table(META) {
-        Ok(meta) => meta,
-        Err(TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(meta) = there(read.open_table(META))? else { return Ok(None) };
     let Some(head) = meta.get(HEAD)? else { return Ok(None) };
     let Layout { format } = decode(head.value())?;
     if format != FORMAT {
@@ -343,6 +368,22 @@ fn read_standing(read: &ReadTransaction) -> Result<Option<Result<Standing, u64>>
         let splits: &mut Places = checkpoint.places.entry(Arc::from(stage)).or_default();
         splits.insert(Arc::from(split), place.value().to_vec());
     }
+    if let Some(reached) = there(read.open_table(REACHED))? {
+        for entry in reached.iter()? {
+            let (key, behind) = entry?;
+            let (stage, split) = key.value();
+            let splits = checkpoint.reached.entry(Arc::from(stage)).or_default();
+            splits.insert(Arc::from(split), behind.value());
+        }
+    }
+    if let Some(closing) = there(read.open_table(CLOSING))? {
+        for entry in closing.iter()? {
+            let (letter, closed) = entry?;
+            let (record, outcome) = closed.value();
+            let closed = Closed { record: RecordId::from_bytes(*record), outcome: decode(outcome)? };
+            checkpoint.closing.insert(letter.value(), closed);
+        }
+    }
     for entry in read.open_table(TOKENS)?.iter()? {
         let (stage, token) = entry?;
         checkpoint.tokens.insert(Arc::from(stage.value()), token.value().to_vec());
@@ -351,13 +392,30 @@ fn read_standing(read: &ReadTransaction) -> Result<Option<Result<Standing, u64>>
     Ok(Some(Ok(Standing { checkpoint, summary, is_settled, stages, states })))
 }
 
+/// A table that may not be there.
+fn there<T>(opened: Result<T, TableError>) -> Result<Option<T>, redb::Error> {
+    match opened {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn write_closing(change: &WriteTransaction, closing: &Closing) -> Result<(), redb::Error> {
+    change.delete_table(CLOSING)?;
+    if closing.is_empty() {
+        return Ok(());
+    }
+    let mut table = change.open_table(CLOSING)?;
+    for (letter, Closed { record, outcome }) in closing {
+        table.insert(letter, (&record.to_bytes(), encode(outcome).as_slice()))?;
+    }
+    Ok(())
+}
+
 /// The last checkpoints, oldest first.
 fn summaries(database: &Database) -> Result<Vec<Summary>, redb::Error> {
-    let table = match database.begin_read()?.open_table(HISTORY) {
-        Ok(table) => table,
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(table) = there(database.begin_read()?.open_table(HISTORY))? else { return Ok(Vec::new()) };
     table.iter()?.map(|entry| decode(entry?.1.value())).collect()
 }
 

@@ -179,11 +179,15 @@ impl Desk {
                         self.news.send_modify(|news| news.begun = Some(barrier));
                         fault::pass(Point::CheckpointBegun);
                     }
-                    Move::Store(checkpoint) => {
+                    Move::Store(mut checkpoint) => {
                         let number = checkpoint.number;
                         fault::pass(Point::CheckpointComplete);
+                        checkpoint.closing = self.refusing.closing(&checkpoint.reached);
+                        let closing = checkpoint.closing.clone();
                         let stored = self.put(checkpoint, began.elapsed()).await?;
                         fault::pass(Point::CheckpointStored);
+                        // Before the next one, which does not say it any more.
+                        self.refusing.close(&closing)?;
                         self.meter.stands(number, began.elapsed(), stored.bytes);
                         next = self.coordinator.stored();
                     }

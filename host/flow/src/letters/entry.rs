@@ -53,8 +53,24 @@ pub enum Form {
     Found,
 }
 
+/// What the records of a group are, with what is needed to read them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAs {
+    pub form: Form,
+    /// What their input began with, where they are read by that.
+    pub header: Option<Arc<str>>,
+    /// Names of the columns that their source gave, where it is the source that refused them.
+    pub source_columns: Option<Arc<[String]>>,
+}
+
+impl From<Form> for KeptAs {
+    fn from(form: Form) -> Self {
+        Self { form, header: None, source_columns: None }
+    }
+}
+
 impl Form {
-    pub(super) fn has_columns(self) -> bool {
+    pub(crate) fn has_columns(self) -> bool {
         matches!(self, Self::Rows | Self::Found)
     }
 }
@@ -142,6 +158,9 @@ pub(super) struct RefusedHead {
     /// What the input of the records began with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub header: Option<String>,
+    /// The columns that the source gave which refused the records. An earlier version did not say so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub source_columns: Option<Vec<String>>,
     /// How many of the columns are the record's own.
     pub columns: usize,
     pub codes: Vec<String>,
@@ -197,8 +216,9 @@ pub(super) fn encode(
         revision: identity.revision.clone(),
         state: identity.state.clone(),
         refused_at_us: now_us,
-        form: group.form,
-        header: group.header.as_deref().map(str::to_owned),
+        form: group.kept_as.form,
+        header: group.kept_as.header.as_deref().map(str::to_owned),
+        source_columns: group.kept_as.source_columns.as_deref().map(<[String]>::to_vec),
         columns,
         codes: about.codes,
         splits: about.splits,
@@ -314,7 +334,7 @@ impl About {
             (ATTEMPTS, Arc::new(attempts.finish())),
             (REPLAY_OF, Arc::new(replays.finish())),
         ];
-        if group.form == Form::Raw {
+        if group.kept_as.form == Form::Raw {
             let cut = group.refusals.iter().map(|refusal| Some(refusal.is_cut));
             columns.push((CUT, Arc::new(cut.collect::<BooleanArray>())));
         }

@@ -12,7 +12,7 @@ use model::ids::RecordId;
 use model::lineage::{KeptRows, Lineage, Origin};
 
 use super::entry::{
-    ATTEMPTS, BACKTRACE, CODE, CUT, Form, HEADERS, Head, KEY, MESSAGE, OFFSET, RECORD_ID, REPLAY_OF,
+    ATTEMPTS, BACKTRACE, CODE, CUT, Form, HEADERS, Head, KEY, KeptAs, MESSAGE, OFFSET, RECORD_ID, REPLAY_OF,
     RefusedHead, SPLIT, TIME, head,
 };
 use super::shown::{Blob, Entry, EntryOrigin, RecordShown};
@@ -116,9 +116,20 @@ impl Kept {
         self.head.form
     }
 
+    /// As it is kept again where it is refused again.
+    pub fn kept_as(&self) -> KeptAs {
+        let source_columns = self.source_columns().map(Arc::from);
+        KeptAs { form: self.form(), header: self.header().map(Arc::from), source_columns }
+    }
+
     /// What the input of the records began with, where that is needed to read them.
     pub fn header(&self) -> Option<&str> {
         self.head.header.as_deref()
+    }
+
+    /// Names of the columns that the source gave which refused the records, where it was one and that is known.
+    pub fn source_columns(&self) -> Option<&[String]> {
+        self.head.source_columns.as_deref()
     }
 
     /// Whether a version kept it that kept no headers, and cut records without saying so.

@@ -14,6 +14,8 @@ pub enum Outcome {
     RefusedAgain,
     /// Somebody threw it away.
     Purged,
+    /// Its record came again, and was not refused: a run that died had kept it, and the next one has delivered it.
+    Delivered,
 }
 
 impl Outcome {
@@ -22,6 +24,7 @@ impl Outcome {
             Self::Replayed => "replayed",
             Self::RefusedAgain => "refused again",
             Self::Purged => "purged",
+            Self::Delivered => "delivered by a later run",
         }
     }
 }

@@ -23,19 +23,36 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arrow::error::ArrowError;
 use disk::is_full;
 use model::batch::Batch;
+use model::ids::RecordId;
 use model::outcome::Rejection;
 
-pub use entry::{Form, Identity};
+pub use entry::{Form, Identity, KeptAs};
 pub use kept::Kept;
 pub use mark::Outcome;
 pub use read::{Filter, FrameAt, Reading};
 pub use repeats::Repeats;
+pub(crate) use repeats::behind;
 pub use segment::Damage;
 pub use shown::{Blob, Entry, EntryOrigin, RecordShown};
 pub use store::{Store, StoreOptions};
 
 /// The code of a record that a stage did not take because it had failed, with `on-failure: continue`.
 pub const BRANCH_CUT: &str = "branch-cut";
+
+/// How far sources have come: by source and split, the offset behind the last record.
+pub type Reached = BTreeMap<Arc<str>, BTreeMap<Arc<str>, u64>>;
+
+/// What becomes of letters with a checkpoint, by their numbers. It is part of the checkpoint, and is marked in their store
+/// when that stands, or by whoever goes on from it.
+pub type Closing = BTreeMap<u64, Closed>;
+
+/// What became of a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Of the letter, so that it is not taken for the one of that number in another store.
+    pub record: RecordId,
+    pub outcome: Outcome,
+}
 
 /// A row that a stage refused, or died on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +79,7 @@ impl From<Rejection> for Refusal {
 #[derive(Debug)]
 pub struct Group {
     pub stage: Arc<str>,
-    pub form: Form,
-    /// What their input began with, where that is needed to read them.
-    pub header: Option<Arc<str>>,
+    pub kept_as: KeptAs,
     /// The refused rows alone.
     pub rows: Batch,
     /// As many, in the order of `rows`; their own `row` says where they were in the batch that came.
@@ -74,7 +89,7 @@ pub struct Group {
 impl Group {
     /// Some of its rows, with their refusals.
     fn part(&self, rows: Batch, refusals: Vec<Refusal>) -> Self {
-        Self { stage: self.stage.clone(), form: self.form, header: self.header.clone(), rows, refusals }
+        Self { stage: self.stage.clone(), kept_as: self.kept_as.clone(), rows, refusals }
     }
 
     /// Its first half and the rest; none where it is one row.
@@ -98,9 +113,26 @@ pub trait Letters: Send {
     fn next(&self) -> u64 {
         0
     }
-    /// A checkpoint stands in which the splits of `source` are behind these offsets.
-    fn passed(&mut self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
-        let _ = (source, reached);
+    /// Records that `stage` has refused again and that are not kept, as `on-error` says: letters that are kept of them
+    /// stay as they are.
+    fn dropped(&mut self, stage: &Arc<str>, records: &dyn Fn() -> Vec<RecordId>) {
+        let _ = (stage, records);
+    }
+    /// A replay has sent these letters in, each with its record, and all that comes of them has been worked off by the
+    /// loop that they went into, before it answers the barrier that has come.
+    fn sent_in(&mut self, letters: Vec<(u64, RecordId)>) {
+        let _ = letters;
+    }
+    /// All loops have answered a barrier before which sources have come as far as `reached`: what becomes of letters with
+    /// that checkpoint. Each is told once.
+    fn closing(&mut self, reached: &Reached) -> Closing {
+        let _ = reached;
+        Closing::new()
+    }
+    /// Says durably what became of letters, now that a checkpoint stands which says so.
+    fn close(&mut self, closing: &Closing) -> Result<(), LettersError> {
+        let _ = closing;
+        Ok(())
     }
     /// Whether records may come again that are kept as [`BRANCH_CUT`] of this stage.
     fn keeps_cut(&self, stage: &str) -> bool {

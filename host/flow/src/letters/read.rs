@@ -8,11 +8,11 @@ use std::sync::Arc;
 use disk::{Disk, SystemDisk};
 use model::ids::RecordId;
 
-use super::LettersError;
 use super::entry::Head;
 use super::kept::Kept;
 use super::mark::{Marks, Outcome, Range};
 use super::segment::{self, Damage, Segment};
+use super::{Closed, Closing, LettersError};
 
 /// What a store holds, frame by frame, and what became of it.
 #[derive(Debug)]
@@ -149,6 +149,30 @@ impl Reading {
         };
         let rows: Vec<u32> = (0..kept.len() as u32).filter(meant).collect();
         Ok((!rows.is_empty()).then_some((kept, rows)))
+    }
+
+    /// What of `closing` is to be marked here: entries of a pipeline that are open, and of the records that it says. Those
+    /// of another store may have the same numbers.
+    pub fn due(&self, pipeline: &str, closing: &Closing) -> Result<Vec<(u64, Outcome)>, LettersError> {
+        let open = closing.iter().filter(|(id, _)| self.outcome(**id).is_none());
+        let open: Closing = open.map(|(id, closed)| (*id, *closed)).collect();
+        let mut due = Vec::new();
+        for frame in self.frames.iter().filter(|frame| *frame.pipeline == *pipeline) {
+            let (first, end) = (frame.first, frame.first + frame.count);
+            if open.range(first..end).next().is_none() {
+                continue;
+            }
+            let kept = frame.read()?;
+            let is_it =
+                |(id, closed): &(&u64, &Closed)| kept.record_id((*id - first) as usize) == closed.record;
+            due.extend(open.range(first..end).filter(is_it).map(|(id, closed)| (*id, closed.outcome)));
+        }
+        Ok(due)
+    }
+
+    /// As if these had been marked.
+    pub fn close(&mut self, entries: &[(u64, Outcome)]) {
+        entries.iter().for_each(|&(id, outcome)| self.marks.add((id, id, outcome)));
     }
 
     /// How many entries of a pipeline are open that have this code.

@@ -1,14 +1,15 @@
 //! Dead letters that a run before has kept and whose records may come again: those are not kept twice, and what a branch
-//! did not take because it was cut off is not taken by it later, when it is whole again: a replay sends it in.
+//! did not take because it was cut off is not taken by it later, when it is whole again: a replay sends it in. What has come
+//! again and was refused by nobody is delivered: its letter is closed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::batch::Batch;
 use model::ids::RecordId;
 use model::lineage::Origin;
 
-use super::Group;
+use super::{Closed, Closing, Group, Outcome, Reached};
 
 /// What may come again, until it has, or until its source has passed it.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ struct Known {
     origin: Origin,
     /// Its branch was cut off, and did not take it.
     is_cut: bool,
+    /// Its source may have passed it long ago: an earlier version did not say how far it was.
+    may_be_passed: bool,
 }
 
 impl Repeats {
@@ -32,7 +35,25 @@ impl Repeats {
     pub fn insert(&mut self, stage: &Arc<str>, record: RecordId, letter: u64, origin: Origin, is_cut: bool) {
         self.known.entry((stage.clone(), record)).or_insert_with(|| {
             self.letters.insert(letter);
-            Known { letter, origin, is_cut }
+            Known { letter, origin, is_cut, may_be_passed: false }
+        });
+    }
+
+    /// Those stay that may come again: the others have been passed by their sources, or those give nothing again. Of
+    /// records of which `may_be_passed` says so nobody knows.
+    pub fn retain(
+        &mut self,
+        comes_again: impl Fn(u64, &Origin) -> bool,
+        may_be_passed: impl Fn(&Origin) -> bool,
+    ) {
+        let letters = &mut self.letters;
+        self.known.retain(|_, known| {
+            known.may_be_passed = may_be_passed(&known.origin);
+            let stays = comes_again(known.letter, &known.origin);
+            if !stays {
+                letters.remove(&known.letter);
+            }
+            stays
         });
     }
 
@@ -80,20 +101,36 @@ impl Repeats {
         known.is_some_and(|known| self.letters.remove(&known.letter))
     }
 
-    /// A checkpoint stands in which the splits of `source` are behind these offsets: no record up to there comes again.
-    pub fn passed(&mut self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
-        let is_passed = |origin: &Origin| {
-            *origin.source == *source && reached.get(&origin.split).is_some_and(|&last| origin.offset <= last)
-        };
-        let letters = &mut self.letters;
-        self.known.retain(|_, known| {
-            let passed = is_passed(&known.origin);
-            if passed {
-                letters.remove(&known.letter);
+    /// A stage has refused these records again, and nobody keeps them: their letters stay as they are.
+    pub fn stay(&mut self, stage: &Arc<str>, records: Vec<RecordId>) {
+        for record in records {
+            if let Some(known) = self.known.remove(&(stage.clone(), record)) {
+                self.letters.remove(&known.letter);
             }
-            !passed
-        });
+        }
     }
+
+    /// All that is before a checkpoint has been worked off, in which sources have come as far as `reached`. What is still
+    /// known of records before that came again and was not refused: those are delivered with the checkpoint.
+    pub fn passed(&mut self, reached: &Reached) -> Closing {
+        let (mut closing, letters) = (Closing::new(), &mut self.letters);
+        self.known.retain(|(_, record), known| {
+            let is_passed = behind(reached, &known.origin).is_some_and(|behind| known.origin.offset < behind);
+            if is_passed {
+                letters.remove(&known.letter);
+                if !known.may_be_passed {
+                    closing.insert(known.letter, Closed { record: *record, outcome: Outcome::Delivered });
+                }
+            }
+            !is_passed
+        });
+        closing
+    }
+}
+
+/// The offset behind the last record of a split; none where nothing says so.
+pub(crate) fn behind(reached: &Reached, origin: &Origin) -> Option<u64> {
+    reached.get(&origin.source)?.get(&origin.split).copied()
 }
 
 #[cfg(test)]
@@ -117,7 +154,7 @@ mod tests {
         let rows = Batch::from_values(values, Parts::default(), lineage).expect("a batch");
         let refusal = |row| Refusal::from(Rejection { row, code: "bad".into(), message: String::new() });
         let refusals = (0..offsets.len() as u32).map(refusal).collect();
-        Group { stage: "s".into(), form: Form::Opaque, header: None, rows, refusals }
+        Group { stage: "s".into(), kept_as: Form::Opaque.into(), rows, refusals }
     }
 
     /// Letters 10, 11, ... of these records.
@@ -131,6 +168,19 @@ mod tests {
             repeats.insert(&"s".into(), lineage.id(row), 10 + row as u64, lineage.origin(row), is_cut);
         }
         repeats
+    }
+
+    fn ids(offsets: &[u64]) -> Vec<RecordId> {
+        group(offsets).rows.ids()
+    }
+
+    fn reached(source: &str, split: &str, behind: u64) -> Reached {
+        [(source.into(), [(split.into(), behind)].into())].into()
+    }
+
+    fn closed(closing: &Closing) -> Vec<u64> {
+        assert!(closing.values().all(|closed| closed.outcome == Outcome::Delivered));
+        closing.keys().copied().collect()
     }
 
     fn offsets(group: Option<Group>) -> Vec<u64> {
@@ -166,12 +216,27 @@ mod tests {
     #[test]
     fn what_a_source_has_passed_does_not_come_again() {
         let mut repeats = known(&[3, 5, 9]);
-        repeats.passed("other", &[("0".into(), 9)].into());
-        repeats.passed("in", &[("1".into(), 9)].into());
+        assert!(repeats.passed(&reached("other", "0", 10)).is_empty());
+        assert!(repeats.passed(&reached("in", "1", 10)).is_empty());
         assert_eq!(repeats.first(), Some(10));
-        repeats.passed("in", &[("0".into(), 5)].into());
+        assert_eq!(closed(&repeats.passed(&reached("in", "0", 9))), [10, 11], "the next is the one at 9");
         assert_eq!((repeats.first(), repeats.is_empty()), (Some(12), false));
-        repeats.passed("in", &[("0".into(), 9)].into());
+        assert_eq!(closed(&repeats.passed(&reached("in", "0", 10))), [12]);
         assert!(repeats.is_empty() && repeats.first().is_none());
+    }
+
+    #[test]
+    fn only_what_is_sure_to_have_come_again_and_was_not_refused_is_delivered() {
+        let mut repeats = known(&[3, 5, 9, 11]);
+        repeats.unknown(&group(&[5]));
+        repeats.stay(&"other".into(), ids(&[3]));
+        repeats.stay(&"s".into(), ids(&[9]));
+        assert_eq!(closed(&repeats.passed(&reached("in", "0", 20))), [10, 13], "10 came and was taken");
+
+        let mut repeats = known(&[3, 5, 9]);
+        repeats.retain(|_, origin| origin.offset > 3, |origin| origin.offset == 5);
+        assert_eq!(repeats.first(), Some(11), "the one at 3 was passed before");
+        assert_eq!(closed(&repeats.passed(&reached("in", "0", 20))), [12]);
+        assert!(repeats.is_empty(), "nobody knows of the one at 5, and its source is behind it by now");
     }
 }

@@ -65,7 +65,11 @@ pub enum RecordShown {
 impl RecordShown {
     pub(super) fn of(value: Option<&[u8]>, form: Form) -> Self {
         let Some(value) = value else { return Self::None };
-        let row = || serde_json::value::RawValue::from_string(String::from_utf8(value.to_owned()).ok()?).ok();
+        let row = || {
+            // Between tokens, where alone JSON has them. It is shown within lines.
+            let text = std::str::from_utf8(value).ok()?.replace(['\n', '\r'], " ");
+            serde_json::value::RawValue::from_string(text).ok()
+        };
         match form {
             Form::Rows | Form::Found => row().map_or_else(|| Self::Opaque(Blob::new(value)), Self::Row),
             Form::Raw | Form::Opaque => Self::Opaque(Blob::new(value)),

@@ -15,7 +15,7 @@ use super::entry::{self, Head, Identity, Place};
 use super::mark::{Marks, Outcome, Range};
 use super::read::Reading;
 use super::segment::{self, Damage, FILE_HEAD_BYTES, MAKING, Scanned};
-use super::{BRANCH_CUT, Group, LettersError, Repeats, wall_clock};
+use super::{BRANCH_CUT, Closing, Group, LettersError, Repeats, wall_clock};
 
 /// Where a store is, and how much goes into it.
 #[derive(Clone)]
@@ -205,6 +205,15 @@ impl Store {
         let mut marks = Marks::default();
         entries.iter().for_each(|(id, outcome)| marks.add((*id, *id, *outcome)));
         self.append_marks(marks.ranges())
+    }
+
+    /// Marks what a checkpoint has closed that is open still: whoever had it stored may have died before.
+    pub fn settle(&mut self, pipeline: &str, closing: &Closing) -> Result<(), LettersError> {
+        if closing.is_empty() || self.opened.is_none() {
+            return Ok(());
+        }
+        let reading = Reading::open_on(self.options.disk.clone(), self.dir())?;
+        self.mark(&reading.due(pipeline, closing)?)
     }
 
     fn append_marks(&mut self, ranges: Vec<Range>) -> Result<(), LettersError> {

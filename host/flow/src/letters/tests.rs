@@ -49,8 +49,7 @@ fn opaque(stage: &str, code: &str, values: &[&[u8]]) -> Group {
     let array = BinaryArray::from_iter_values(values);
     Group {
         stage: stage.into(),
-        form: Form::Opaque,
-        header: None,
+        kept_as: Form::Opaque.into(),
         rows: Batch::from_values(array, Parts::default(), lineage(7)).expect("a batch"),
         refusals: refusals(&vec![code; values.len()]),
     }
@@ -79,8 +78,7 @@ fn rows() -> Group {
     let batch = Batch::new(Arc::new(Schema::new(fields)), 4, columns, parts, lineage(100)).expect("a batch");
     Group {
         stage: "table".into(),
-        form: Form::Rows,
-        header: None,
+        kept_as: Form::Rows.into(),
         rows: batch.pick(&[1, 3].into()),
         refusals: refusals(&["trap", "bad"]),
     }
@@ -187,7 +185,7 @@ fn what_a_selection_leaves_out_is_not_kept() {
         let mut store = options(dir.path()).open().expect("a store");
         let rows = batch.expect("a batch");
         let group =
-            Group { stage: "s".into(), form: Form::Rows, header: None, rows, refusals: refusals(&["bad"]) };
+            Group { stage: "s".into(), kept_as: Form::Rows.into(), rows, refusals: refusals(&["bad"]) };
         store.put(&identity(), &group).expect("put");
         let bytes = fs::metadata(only_segment(dir.path())).expect("a file").len();
         assert!(bytes < 4096, "one record takes {bytes} bytes");
@@ -441,8 +439,7 @@ fn what_a_source_could_not_read_is_kept_with_its_header_and_whether_it_is_whole(
     let mut store = options(dir.path()).open().expect("a store");
     let identity = Identity { state: Some("/state".into()), ..identity() };
     let mut group = Group {
-        form: Form::Raw,
-        header: Some("a,b".into()),
+        kept_as: KeptAs { header: Some("a,b".into()), ..Form::Raw.into() },
         ..opaque("in", "bad-row", &[b"whole", b"begin"])
     };
     group.refusals[1].is_cut = true;

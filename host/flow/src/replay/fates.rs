@@ -8,7 +8,7 @@ use model::batch::Batch;
 use model::ids::RecordId;
 
 use crate::connector::{Barrier, ConnectError, ConnectErrorKind, Refusals, Sink};
-use crate::letters::{Group, Letters, LettersError};
+use crate::letters::{Closed, Closing, Group, Letters, LettersError, Outcome, Reached};
 
 /// What became of one entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,13 @@ pub struct Fate {
     /// By sink, the records that came of it there.
     pub reached: BTreeMap<String, u64>,
     pub refused: Vec<RefusedAgain>,
+}
+
+impl Fate {
+    /// What closes the entry.
+    pub fn outcome(&self) -> Outcome {
+        if self.refused.is_empty() { Outcome::Replayed } else { Outcome::RefusedAgain }
+    }
 }
 
 /// Where and why a record of an entry was refused again.
@@ -39,7 +46,7 @@ impl Fates {
         inner: Option<Box<dyn Letters>>,
         comes_again_from: Option<u64>,
     ) -> Box<dyn Letters> {
-        Box::new(Watched { fates: self.clone(), inner, comes_again_from })
+        Box::new(Watched { fates: self.clone(), inner, comes_again_from, sent_in: Vec::new() })
     }
 
     /// A sink that is watched, and writes to `inner` where there is one. One whose reader goes away fails: what it
@@ -62,6 +69,8 @@ struct Watched {
     fates: Fates,
     inner: Option<Box<dyn Letters>>,
     comes_again_from: Option<u64>,
+    /// Worked off, and closed by no checkpoint yet.
+    sent_in: Vec<(u64, RecordId)>,
 }
 
 impl Letters for Watched {
@@ -87,6 +96,22 @@ impl Letters for Watched {
     fn next(&self) -> u64 {
         let next = || self.inner.as_ref().map_or(0, |inner| inner.next());
         self.comes_again_from.unwrap_or_else(next)
+    }
+
+    fn sent_in(&mut self, letters: Vec<(u64, RecordId)>) {
+        self.sent_in.extend(letters);
+    }
+
+    fn closing(&mut self, _: &Reached) -> Closing {
+        let fates = self.fates.lock();
+        let closed = |(letter, record)| {
+            (letter, Closed { record, outcome: fates.get(&letter).map_or(Outcome::Replayed, Fate::outcome) })
+        };
+        std::mem::take(&mut self.sent_in).into_iter().map(closed).collect()
+    }
+
+    fn close(&mut self, closing: &Closing) -> Result<(), LettersError> {
+        self.inner.as_mut().map_or(Ok(()), |inner| inner.close(closing))
     }
 }
 

@@ -1,12 +1,13 @@
 //! How records that were kept fit the input of a stage as it is planned now.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, SchemaRef};
 use model::batch::{Batch, Column};
-use model::convert::{BAD_CAST, JsonWriter, can_cast, cannot_cast, cast_column, to_json};
+use model::convert::{BAD_CAST, JsonWriter, REST, can_cast, cannot_cast, cast_column, to_json};
 use model::fields::{FieldSpec, Kind, places};
 use model::outcome::Rejection;
 use model::plan::{Conversion, Plan, PlannedStage, Stream};
@@ -34,6 +35,8 @@ pub enum Misfit {
     NoColumns { stage: String, wanted: Vec<String> },
     /// Columns that are missing or of another kind, each in words.
     Columns { stage: String, problems: Vec<String> },
+    /// Columns that nothing gives the stage now: they would be left out.
+    Lost { stage: String, columns: Vec<String> },
 }
 
 impl fmt::Display for Misfit {
@@ -67,6 +70,12 @@ impl fmt::Display for Misfit {
                 "they do not fit what stage `{stage}` takes now: {}; run the source again, or name another stage with \
                  `--into STAGE`",
                 problems.join("; ")
+            ),
+            Self::Lost { stage, columns } => write!(
+                f,
+                "they had the columns {}, which stage `{stage}` has no more, so that these would be lost: declare them under \
+                 the `schema` of their source, or put the files back in which it found them",
+                columns.join(", ")
             ),
         }
     }
@@ -103,6 +112,8 @@ pub(super) struct Case {
     /// Whether an earlier version kept them, without a header.
     pub is_older: bool,
     pub schema: SchemaRef,
+    /// What the source gave that refused them.
+    pub source_columns: Option<Vec<String>>,
 }
 
 impl Fit {
@@ -123,13 +134,32 @@ impl Fit {
                     None => Err(no_columns(planned, &planned.input)),
                 }
             }
-            (input, form) => Self::into_stream(here, planned, input, form, schema),
+            (input, form) => {
+                if form.has_columns() && *input != Stream::Opaque {
+                    // A row that did not come in is as it left the stage before.
+                    let edges = planned.inputs.iter().map(|&edge| &plan.edges[edge]);
+                    let left = edges.map(|edge| &plan.stages[edge.from].ports[edge.port].offered);
+                    let names = schema.fields().iter().map(|field| field.name());
+                    check_lost(planned, names, left.chain([&planned.offered]))?;
+                }
+                Self::into_stream(here, planned, input, form, schema)
+            }
         }
     }
 
     fn of_source(plan: &Plan, case: &Case, decoders: &Decoders) -> Result<Self, Misfit> {
         let planned = &plan.stages[case.stage];
         let here = Entrance::Source(case.stage);
+        let offered = &planned.ports[0].offered;
+        if *offered != Stream::Opaque {
+            let fields = offered.schema().into_iter().flat_map(|schema| schema.fields());
+            let mut rest = fields.filter(|field| field.name() == REST);
+            // What is read once more and has no column of its own is in there.
+            let has_rest = rest.any(|field| FieldSpec::of(field).kind == Kind::Jsons);
+            let given = case.source_columns.iter().flatten().filter(|_| case.form != Form::Raw || !has_rest);
+            let own = case.schema.fields().iter().map(|field| field.name());
+            check_lost(planned, given.chain(own.filter(|_| case.form == Form::Rows)), [offered])?;
+        }
         let decoder =
             decoders.get(&case.stage).map(|decoder| decoder.lock().unwrap_or_else(PoisonError::into_inner));
         match (case.form, decoder) {
@@ -215,6 +245,20 @@ impl Fit {
 fn no_columns(planned: &PlannedStage, stream: &Stream) -> Misfit {
     let fields = stream.schema().into_iter().flat_map(|schema| schema.fields());
     Misfit::NoColumns { stage: planned.name.to_string(), wanted: fields.map(|field| named(field)).collect() }
+}
+
+/// Whether a stage has all of these columns now, wanted or not. `offered`: those that it may be given.
+fn check_lost<'a>(
+    planned: &PlannedStage,
+    names: impl Iterator<Item = &'a String>,
+    offered: impl IntoIterator<Item = &'a Stream>,
+) -> Result<(), Misfit> {
+    let fields = offered.into_iter().filter_map(Stream::schema).flat_map(|schema| schema.fields());
+    let there: HashSet<&str> = fields.map(|field| field.name().as_str()).collect();
+    let columns: Vec<String> =
+        names.filter(|name| !there.contains(name.as_str())).map(|name| format!("`{name}`")).collect();
+    let stage = planned.name.to_string();
+    if columns.is_empty() { Ok(()) } else { Err(Misfit::Lost { stage, columns }) }
 }
 
 fn refused(row: u32, field: &Field, came: &ArrayRef, kind: Kind) -> Rejection {

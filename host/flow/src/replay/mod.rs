@@ -11,13 +11,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::batch::Batch;
+use model::lineage::Origin;
 use model::outcome::Rejection;
 use model::plan::Plan;
 use model::stage::Role;
 
 use crate::connector::{Decode, Decoded, KeptRefused};
 use crate::error::{Records, RunError};
-use crate::letters::{Entry, Filter, Form, FrameAt, Kept, LettersError, Reading};
+use crate::letters::{Entry, Filter, FrameAt, Kept, KeptAs, LettersError, Reading};
 
 pub use fates::{Fate, Fates, RefusedAgain};
 pub use fit::Misfit;
@@ -49,8 +50,8 @@ pub struct Feed {
 pub struct RefusedNow {
     pub rows: Batch,
     pub rejections: Vec<Rejection>,
-    /// Of what a source refuses again: what the rows are, and what their input began with.
-    pub kept_as: Option<(Form, Option<Arc<str>>)>,
+    /// What the rows are, where a source refuses them again.
+    pub kept_as: Option<KeptAs>,
 }
 
 /// The batches for the stages of one loop.
@@ -65,8 +66,8 @@ pub struct Choice<'a> {
     /// The stage into which they are sent, where it is not the one that refused them.
     pub into: Option<usize>,
     pub decoders: &'a Decoders,
-    /// Entries from this number on are of records that their sources may give again.
-    pub comes_again_from: Option<u64>,
+    /// Whether a source may give the record of an entry again, by the entry's number and the record's origin.
+    pub comes_again: &'a dyn Fn(u64, &Origin) -> bool,
 }
 
 /// Entries that are sent in again.
@@ -117,8 +118,13 @@ impl Chosen {
             let fit = match choice.into.or_else(named) {
                 None => Err(Misfit::Gone),
                 Some(stage) => {
-                    let case =
-                        Case { stage, form: kept.form(), is_older: kept.is_older(), schema: kept.schema() };
+                    let case = Case {
+                        stage,
+                        form: kept.form(),
+                        is_older: kept.is_older(),
+                        schema: kept.schema(),
+                        source_columns: kept.source_columns().map(<[String]>::to_vec),
+                    };
                     match fits.iter().find(|(known, _)| *known == case) {
                         Some((_, fit)) => Ok((stage, fit.clone())),
                         None => Fit::of(plan, &case, choice.decoders).map(|fit| {
@@ -190,9 +196,7 @@ impl Choice<'_> {
         let named = |row: usize| self.filter.names(kept, row);
         let comes_again = |row: &u32| {
             let row = *row as usize;
-            self.comes_again_from.is_some_and(|from| kept.id(row) >= from)
-                && !kept.is_of_replay(row)
-                && !named(row)
+            !kept.is_of_replay(row) && !named(row) && (self.comes_again)(kept.id(row), &kept.origin(row))
         };
         let (again, rows): (Vec<u32>, Vec<u32>) = rows.into_iter().partition(comes_again);
         let (cut, rows): (Vec<u32>, Vec<u32>) = rows.into_iter().partition(|row| kept.is_cut(*row as usize));
@@ -216,12 +220,8 @@ impl ChosenFrame {
         let records = Records::of(&batch);
         let stage_index = self.stage;
         let is_source = plan.stages[stage_index].role == Role::Source;
-        let header: Option<Arc<str>> = kept.header().map(Arc::from);
-        let refused_now = |rows, rejections| RefusedNow {
-            rows,
-            rejections,
-            kept_as: is_source.then(|| (kept.form(), header.clone())),
-        };
+        let refused_now =
+            |rows, rejections| RefusedNow { rows, rejections, kept_as: is_source.then(|| kept.kept_as()) };
         let (made, refused) = match decoder.filter(|_| self.fit.decodes()) {
             Some(decoder) => {
                 let mut decoder = decoder.lock().unwrap_or_else(PoisonError::into_inner);

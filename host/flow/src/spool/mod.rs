@@ -90,7 +90,7 @@ pub enum SpoolError {
     Missing { path: PathBuf, from: u64, until: u64 },
     #[error(
         "the spool in {} ends before record {next}, and the checkpoint is at record {at}: they are not of the same \
-         run; put the spool's files back, or begin anew with `--reset`, which keeps what the spool still has",
+         run; put the spool's files back, or begin anew with `run --reset`, which keeps what the spool still has",
         path.display()
     )]
     Behind { path: PathBuf, next: u64, at: u64 },

@@ -14,22 +14,48 @@ use crate::ids::Digest;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "change", rename_all = "kebab-case")]
 pub enum Change {
-    Added { reference: String, version: String, component: Digest },
-    Removed { reference: String, version: String },
+    Added {
+        reference: String,
+        version: String,
+        component: Digest,
+    },
+    Removed {
+        reference: String,
+        version: String,
+    },
     /// It stands for something else, or another version of the same component has its place.
-    Moved { reference: String, was: Option<String>, facets: Vec<Facet> },
+    Moved {
+        reference: String,
+        was: Option<String>,
+        facets: Vec<Facet>,
+    },
 }
 
 /// One thing in which two versions of a component differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "what", content = "value", rename_all = "kebab-case")]
 pub enum Facet {
-    Component { was: Digest, is: Digest },
+    Component {
+        was: Digest,
+        is: Digest,
+    },
     /// The component is the same, and what describes it is not: annotations, or an index.
-    Image { was: Digest, is: Digest },
-    Name { was: String, is: String },
-    Version { was: String, is: String },
-    Kind { was: &'static str, is: &'static str },
+    Image {
+        was: Digest,
+        is: Digest,
+    },
+    Name {
+        was: String,
+        is: String,
+    },
+    Version {
+        was: String,
+        is: String,
+    },
+    Kind {
+        was: &'static str,
+        is: &'static str,
+    },
     Ports(Difference),
     Needs(Difference),
     ConfigKeys(Difference),
@@ -171,7 +197,9 @@ impl Change {
     /// The reference that the new lock has; of one that is gone, the one that it had.
     pub fn reference(&self) -> &str {
         match self {
-            Self::Added { reference, .. } | Self::Removed { reference, .. } | Self::Moved { reference, .. } => reference,
+            Self::Added { reference, .. }
+            | Self::Removed { reference, .. }
+            | Self::Moved { reference, .. } => reference,
         }
     }
 
@@ -181,7 +209,9 @@ impl Change {
             Self::Added { reference, version, component } => {
                 vec![format!("+ {reference}  {}{component}", spaced(version))]
             }
-            Self::Removed { reference, version } => vec![format!("- {reference}  {version}").trim_end().to_owned()],
+            Self::Removed { reference, version } => {
+                vec![format!("- {reference}  {version}").trim_end().to_owned()]
+            }
             Self::Moved { reference, was, facets } => {
                 let head = match was {
                     Some(was) => format!("~ {was} -> {reference}"),
@@ -200,7 +230,8 @@ fn spaced(version: &str) -> String {
 
 impl Facet {
     fn lines(&self) -> Vec<String> {
-        let moved = |what: &str, was: &dyn fmt::Display, is: &dyn fmt::Display| vec![format!("{what} {was} -> {is}")];
+        let moved =
+            |what: &str, was: &dyn fmt::Display, is: &dyn fmt::Display| vec![format!("{what} {was} -> {is}")];
         match self {
             Self::Component { was, is } => moved("component", was, is),
             Self::Image { was, is } => moved("image, of the same component,", was, is),
@@ -212,11 +243,14 @@ impl Facet {
             Self::ConfigKeys(difference) => listed("config", difference),
             Self::ConfigRequired(difference) => {
                 let now = difference.added.iter().map(|key| format!("config {key} has to be given now"));
-                let no_more = difference.removed.iter().map(|key| format!("config {key} may be left out now"));
+                let no_more =
+                    difference.removed.iter().map(|key| format!("config {key} may be left out now"));
                 now.chain(no_more).collect()
             }
             Self::ConfigChanged(keys) if keys.is_empty() => vec!["config has another schema".to_owned()],
-            Self::ConfigChanged(keys) => keys.iter().map(|key| format!("config {key} has another schema")).collect(),
+            Self::ConfigChanged(keys) => {
+                keys.iter().map(|key| format!("config {key} has another schema")).collect()
+            }
         }
     }
 }

@@ -81,7 +81,9 @@ impl Lock {
         let differs = |message| Diagnostic::new("lock::differs", message);
         if self.pipeline != pipeline.name.as_str() {
             let message = format!("{file} is the lock of pipeline `{}`, and this is another", self.pipeline);
-            let help = format!("`{write}` writes one for this; two manifests in a directory need names of their own");
+            let help = format!(
+                "`{write}` writes one for this; two manifests in a directory need names of their own"
+            );
             problems.push(differs(message).label(pipeline.name.span, "this pipeline").help(help));
             return problems;
         }
@@ -95,16 +97,17 @@ impl Lock {
             };
             let said = reference.digest.as_deref().and_then(|digest| digest.parse::<Digest>().ok());
             let has = pinned.image.map(|image| image.resolved());
-            if said.is_some() && said != has {
-                let has = has.map_or("no image".to_owned(), |has| has.to_string());
-                let message =
-                    format!("stage `{}` names a digest, and {file} has another for it: {has}", *stage.name);
+            if has.is_none() || said.is_some_and(|said| Some(said) != has) {
+                let wanted = said.map_or("an image".to_owned(), |said| said.to_string());
+                let has = has.map_or("none".to_owned(), |has| has.to_string());
+                let message = format!("stage `{}` is {wanted}, and {file} has {has} for it", *stage.name);
                 let help = format!("the lock was changed by hand: `{write}` writes it anew");
-                problems.push(differs(message).label(stage.reference.span, "this digest").help(help));
+                problems.push(differs(message).label(stage.reference.span, "this reference").help(help));
             }
         }
         let is_used = |reference: &str| {
-            let is = |stage: &StageRef| !matches!(stage, StageRef::BuiltIn(_)) && stage.to_string() == reference;
+            let is =
+                |stage: &StageRef| !matches!(stage, StageRef::BuiltIn(_)) && stage.to_string() == reference;
             pipeline.stages.iter().any(|stage| is(&stage.reference.value))
         };
         for reference in self.components.keys().filter(|reference| !is_used(reference)) {

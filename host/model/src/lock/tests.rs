@@ -15,7 +15,9 @@ fn facts() -> Facts {
         kind: StageKind::TableTransform,
         ports: Some(vec!["main".into()]),
         needs: vec!["http api.example:443".into()],
-        config_schema: Some(json!({ "properties": { "minimum": { "type": "number" } }, "required": ["minimum"] })),
+        config_schema: Some(
+            json!({ "properties": { "minimum": { "type": "number" } }, "required": ["minimum"] }),
+        ),
     }
 }
 
@@ -40,7 +42,10 @@ fn pipeline(middle: &str) -> Pipeline {
 
 fn told(lock: &Lock, pipeline: &Pipeline) -> Vec<String> {
     let problems = lock.misfits(pipeline, "p.lock", WRITE);
-    problems.iter().map(|problem| format!("{}; {}", problem.message, problem.help.as_deref().unwrap_or(""))).collect()
+    problems
+        .iter()
+        .map(|problem| format!("{}; {}", problem.message, problem.help.as_deref().unwrap_or("")))
+        .collect()
 }
 
 #[test]
@@ -50,8 +55,10 @@ fn a_lock_has_one_text() {
     let lock = lock(&[("r.example/b:1", pinned("b")), ("./a", local), ("r.example/a:1", pinned("a"))]);
     let text = lock.print();
     assert_eq!(Lock::parse("p.lock", text.as_bytes(), WRITE).expect("it is read"), lock);
-    let places: Vec<usize> =
-        ["./a", "r.example/a:1", "r.example/b:1"].iter().map(|name| text.find(name).expect("there")).collect();
+    let places: Vec<usize> = ["./a", "r.example/a:1", "r.example/b:1"]
+        .iter()
+        .map(|name| text.find(name).expect("there"))
+        .collect();
     assert!(places.is_sorted(), "{text}");
     assert!(text.starts_with("{\n  \"conveyor-lock\": 1,\n  \"pipeline\": \"p\",\n"), "{text}");
     assert!(text.ends_with("}\n"), "{text}");
@@ -65,12 +72,24 @@ fn what_is_no_lock_is_told_with_its_line_and_what_to_do() {
     let cases = [
         (good.replace("\"version\": \"1.2.0\"", "\"version\": 1"), line_of("\"version\""), "invalid type"),
         (good.replacen("\"kind\"", "\"kindd\"", 1), line_of("\"kind\""), "unknown field `kindd`"),
-        (good.replacen("table-transform", "table", 1), line_of("\n    },") + 1, "`table` of `r.example/a:1` is no kind"),
+        (
+            good.replacen("table-transform", "table", 1),
+            line_of("\n    },") + 1,
+            "`table` of `r.example/a:1` is no kind",
+        ),
         (good.replace("r.example/b:1", "r.example/a:1"), line_of("\n  ]"), "`r.example/a:1` is there twice"),
         (good.replacen("sha256:", "sha256:0", 1), line_of("sha256:"), "is no sha256 digest"),
-        (good.replacen("\"manifest\"", "\"index\"", 1), line_of("\n    },") + 1, "has an index, and no manifest"),
+        (
+            good.replacen("\"manifest\"", "\"index\"", 1),
+            line_of("\n    },") + 1,
+            "has an index, and no manifest",
+        ),
         (good.replacen("  \"components\"", "<<<<<<< ours\n  \"components\"", 1), 4, "is damaged"),
-        (good.replace("\"conveyor-lock\": 1", "\"conveyor-lock\": 2"), 2, "format 2, and this version knows 1"),
+        (
+            good.replace("\"conveyor-lock\": 1", "\"conveyor-lock\": 2"),
+            2,
+            "format 2, and this version knows 1",
+        ),
         (good[..good.len() / 2].to_owned(), 0, "is damaged: EOF"),
         ("# [[package]]\n".to_owned(), 1, "no lock"),
         ("{}".to_owned(), 1, "missing field `conveyor-lock`"),
@@ -94,7 +113,10 @@ fn a_manifest_and_its_lock_have_the_same_references() {
     assert_eq!(told(&fits, &pipeline(one)), Vec::<String>::new());
     let moved = told(&fits, &pipeline(other));
     assert!(moved[0].contains("stage `mid` is `r.example/a:2`") && moved[0].contains(WRITE), "{moved:?}");
-    assert!(moved[1].contains("has `r.example/a:1`, which no stage is") && moved[1].contains(WRITE), "{moved:?}");
+    assert!(
+        moved[1].contains("has `r.example/a:1`, which no stage is") && moved[1].contains(WRITE),
+        "{moved:?}"
+    );
     // Paths may be in it, and need not.
     assert_eq!(told(&lock(&[]), &pipeline("./a")), Vec::<String>::new());
     assert_eq!(told(&lock(&[("./a", pinned("a"))]), &pipeline("./a")), Vec::<String>::new());
@@ -109,7 +131,12 @@ fn a_digest_in_the_manifest_is_never_another_one_in_the_lock() {
     let mut entry = pinned("a");
     assert_eq!(told(&lock(&[(&digest("a"), entry.clone())]), &pipeline(&digest("a"))), Vec::<String>::new());
     let wrong = told(&lock(&[(&digest("b"), entry.clone())]), &pipeline(&digest("b")));
-    assert!(wrong[0].contains("stage `mid` names a digest"), "{wrong:?}");
+    let message = format!("stage `mid` is {}, and p.lock has {} for it", Digest::of(b"b"), Digest::of(b"a"));
+    assert!(wrong[0].contains(&message), "{wrong:?}");
+    // What has no image says nothing of what a tag is.
+    let local = Pinned { image: None, ..entry.clone() };
+    let wrong = told(&lock(&[("r.example/a:1", local)]), &pipeline("r.example/a:1"));
+    assert!(wrong[0].contains("is an image, and p.lock has none for it"), "{wrong:?}");
     // Of an index, its own digest counts.
     entry.image = Some(Image { manifest: Digest::of(b"a"), index: Some(Digest::of(b"i")) });
     assert_eq!(told(&lock(&[(&digest("i"), entry.clone())]), &pipeline(&digest("i"))), Vec::<String>::new());
@@ -170,7 +197,8 @@ fn any_pinned() -> impl Strategy<Value = Pinned> {
         Digest::by(algorithm, &[of])
     });
     let image = proptest::option::of(
-        (digest.clone(), proptest::option::of(digest.clone())).prop_map(|(manifest, index)| Image { manifest, index }),
+        (digest.clone(), proptest::option::of(digest.clone()))
+            .prop_map(|(manifest, index)| Image { manifest, index }),
     );
     let list = || proptest::collection::vec(texts(), 0..3);
     // A schema that is `null` is none.

@@ -72,7 +72,8 @@ pub fn was_lock(bytes: &[u8]) -> bool {
 impl Lock {
     /// The text of this lock, which is the same for the same lock.
     pub fn print(&self) -> String {
-        let components = self.components.iter().map(|(reference, pinned)| Entry::of(reference, pinned)).collect();
+        let components =
+            self.components.iter().map(|(reference, pinned)| Entry::of(reference, pinned)).collect();
         let written = Written { version: VERSION, pipeline: &self.pipeline, components };
         // Keys of its maps are texts, so that nothing of it cannot be printed.
         let mut text = serde_json::to_string_pretty(&written).unwrap_or_default();
@@ -82,7 +83,8 @@ impl Lock {
 
     /// Reads the text of the file `name`. `write`: the command that writes locks.
     pub fn parse(name: &str, bytes: &[u8], write: &str) -> Result<Self, Diagnostics> {
-        let wrong = |text: &str, problem: Diagnostic| Diagnostics::new(SourceText::new(name, text), vec![problem]);
+        let wrong =
+            |text: &str, problem: Diagnostic| Diagnostics::new(SourceText::new(name, text), vec![problem]);
         let is_lock = |message: String| Diagnostic::new("lock::text", message);
         if bytes.len() > LOCK_BYTES_MAX {
             let message = format!("{name} has more than the {LOCK_BYTES_MAX} bytes that a lock can have");
@@ -101,13 +103,16 @@ impl Lock {
             wrong(text, is_lock(message).label(line(text, error.line()), "here").help(help))
         })?;
         if head.version != VERSION {
-            let message = format!("{name} is a lock of format {}, and this version knows {VERSION}", head.version);
-            let help = format!("take a newer version of Conveyor, or write the lock anew with `{write} --update`");
+            let message =
+                format!("{name} is a lock of format {}, and this version knows {VERSION}", head.version);
+            let help =
+                format!("take a newer version of Conveyor, or write the lock anew with `{write} --update`");
             let at = line_of(text, "\"conveyor-lock\"");
             return Err(wrong(text, is_lock(message).label(at, "this format").help(help)));
         }
         let read: Read = serde_json::from_str(text).map_err(|error| {
-            let help = format!("undo what was changed by hand, or write the lock anew with `{write} --update`");
+            let help =
+                format!("undo what was changed by hand, or write the lock anew with `{write} --update`");
             let message = format!("{name} is damaged: {}", without_place(&error));
             wrong(text, is_lock(message).label(line(text, error.line()), "here").help(help))
         })?;
@@ -134,8 +139,19 @@ impl Entry {
     }
 
     fn pinned(self) -> Result<(String, Pinned), String> {
-        let Self { reference, index, manifest, component, bytes, name, version, kind, ports, needs, config_schema } =
-            self;
+        let Self {
+            reference,
+            index,
+            manifest,
+            component,
+            bytes,
+            name,
+            version,
+            kind,
+            ports,
+            needs,
+            config_schema,
+        } = self;
         let Some(kind) = StageKind::ALL.into_iter().find(|known| known.interface() == kind) else {
             return Err(format!("`{kind}` of `{reference}` is no kind of stage"));
         };
@@ -165,7 +181,9 @@ fn components<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, Pin
             while let Some(entry) = list.next_element::<Entry>()? {
                 let (reference, pinned) = entry.pinned().map_err(A::Error::custom)?;
                 if components.len() == LOCK_COMPONENTS_MAX {
-                    return Err(A::Error::custom(format!("there are more than {LOCK_COMPONENTS_MAX} components")));
+                    return Err(A::Error::custom(format!(
+                        "there are more than {LOCK_COMPONENTS_MAX} components"
+                    )));
                 }
                 if components.contains_key(&reference) {
                     return Err(A::Error::custom(format!("`{reference}` is there twice")));

@@ -293,11 +293,7 @@ fn of_the_whole_example_only_what_is_to_come_is_refused() {
 fn the_example_without_what_is_to_come_is_a_pipeline() {
     let later = ["replicas:", "partition:", "place:", "buffer:"];
     let later = |line: &str| later.iter().any(|key| line.trim_start().starts_with(key));
-    let text: String = EXAMPLE
-        .lines()
-        .filter(|line| !later(line))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let text: String = EXAMPLE.lines().filter(|line| !later(line)).map(|line| format!("{line}\n")).collect();
     let pipeline = read(&text).unwrap_or_else(|problems| panic!("{}", problems.render(100, false)));
     assert_eq!(pipeline.stages.len(), 5);
     assert_eq!(pipeline.checkpoint.interval.to_string(), "1s");

@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn references_are_told_apart() {
-        let (pinned, both) = (format!("r.example/split@sha256:{HEX}"), format!("r.example/split:1@sha256:{HEX}"));
+        let (pinned, both) =
+            (format!("r.example/split@sha256:{HEX}"), format!("r.example/split:1@sha256:{HEX}"));
         let cases = [
             ("file", "built-in"),
             ("./guests/large", "directory"),

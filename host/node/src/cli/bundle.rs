@@ -23,8 +23,8 @@ use super::{Output, block_on, lock, remote};
 use crate::exit::{Failure, Result};
 use crate::pulled::{Loaded, is_bundle, lock_path};
 use crate::report::component;
-use crate::wiring::{self, Draft, Policy, Workshop};
 use crate::terminal;
+use crate::wiring::{self, Draft, Policy, Workshop};
 
 /// Packs a pipeline with its lock, its components and their signatures into one file, to be run where no registry is
 ///
@@ -54,7 +54,10 @@ pub(super) struct Bundle {
 impl Bundle {
     pub(super) fn execute(self) -> Result {
         if is_bundle(&self.file) {
-            return Err(Failure::Input(anyhow!("{} is a bundle already: name a manifest", self.file.display())));
+            return Err(Failure::Input(anyhow!(
+                "{} is a bundle already: name a manifest",
+                self.file.display()
+            )));
         }
         let out = self.out()?;
         let draft = wiring::read(&self.file)?;
@@ -135,7 +138,9 @@ impl Packing<'_> {
                 (StageRef::Oci(reference), Some(image)) => {
                     images.insert(reference.to_string(), (reference, image.resolved()));
                 }
-                (StageRef::WasmFile(path) | StageRef::Directory(path), _) if !components.contains_key(path) => {
+                (StageRef::WasmFile(path) | StageRef::Directory(path), _)
+                    if !components.contains_key(path) =>
+                {
                     components.insert(path.clone(), self.local(&stage.reference.value, loaded.digest)?);
                 }
                 _ => {}
@@ -154,7 +159,9 @@ impl Packing<'_> {
         let to = to.unwrap_or_else(|| from.clone());
         let target = self.layout.of(&format!("{}/{}", image.registry, image.repository));
         let progress = remote::progress();
-        copy(&self.client.at(&image), &target, &from, &to, true, &*progress).await.map_err(remote::failure)?;
+        copy(&self.client.at(&image), &target, &from, &to, true, &*progress)
+            .await
+            .map_err(remote::failure)?;
         Ok(())
     }
 

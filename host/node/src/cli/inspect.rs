@@ -116,9 +116,12 @@ impl Inspect {
         })??;
         if self.grants {
             let claimed = artifact.claimed.needs.unwrap_or_default();
-            let needs = claimed.iter().map(|need| need.parse::<Need>()).collect::<std::result::Result<Vec<_>, _>>();
+            let needs =
+                claimed.iter().map(|need| need.parse::<Need>()).collect::<std::result::Result<Vec<_>, _>>();
             let needs = needs.map_err(Failure::input)?;
-            terminal::say(format!("{image} claims that it needs this; where it is run, the component is asked"));
+            terminal::say(format!(
+                "{image} claims that it needs this; where it is run, the component is asked"
+            ));
             return match needs.is_empty() {
                 true => Ok(()),
                 false => terminal::print(lines(&needs).lines().collect::<Words>()),

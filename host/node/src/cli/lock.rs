@@ -93,8 +93,8 @@ impl LockVerb {
             // A digest says by itself what it stands for, whatever somebody has written beside it.
             (Some(image), Some(Some(digest))) => digest == image.resolved().to_string(),
             (Some(_), Some(None)) => !self.update,
-            (Some(_), None) => false,
-            (None, _) => !self.build,
+            (Some(_), None) | (None, Some(_)) => false,
+            (None, None) => !self.build,
         });
         lock
     }
@@ -123,7 +123,12 @@ fn is_pinned(draft: &Draft, stage: &Stage) -> bool {
 }
 
 /// The lock of what was loaded, by stage. `old`: one that may know what is not to be found out now.
-pub(super) async fn of(workshop: &Workshop, draft: &Draft, loaded: &[Option<Loaded>], old: Option<&Lock>) -> Lock {
+pub(super) async fn of(
+    workshop: &Workshop,
+    draft: &Draft,
+    loaded: &[Option<Loaded>],
+    old: Option<&Lock>,
+) -> Lock {
     let mut lock = without_ports(draft, loaded);
     add_ports(workshop, draft, loaded, old, &mut lock).await;
     lock
@@ -151,11 +156,20 @@ fn without_ports(draft: &Draft, loaded: &[Option<Loaded>]) -> Lock {
 
 /// Adds the ports that transforms have under the configs of the manifest: as planned or, where something is not there yet
 /// that a plan needs, as they say without knowing what comes, or as they were.
-async fn add_ports(workshop: &Workshop, draft: &Draft, loaded: &[Option<Loaded>], old: Option<&Lock>, lock: &mut Lock) {
+async fn add_ports(
+    workshop: &Workshop,
+    draft: &Draft,
+    loaded: &[Option<Loaded>],
+    old: Option<&Lock>,
+    lock: &mut Lock,
+) {
     let (pipeline, home) = (draft.pipeline.clone(), draft.home.clone());
     let planned = workshop.wire(Draft { pipeline, home, lock: Some(lock.clone()), bundle: None }).await.ok();
     for (index, (stage, loaded)) in draft.pipeline.stages.iter().zip(loaded).enumerate() {
-        let Some(Loaded { component, .. }) = loaded.as_ref().filter(|_| *stage.role == Role::Transform) else { continue };
+        let Some(Loaded { component, .. }) = loaded.as_ref().filter(|_| *stage.role == Role::Transform)
+        else {
+            continue;
+        };
         let reference = stage.reference.to_string();
         let Some(pinned) = lock.components.get_mut(&reference) else { continue };
         let names = |wired: &Wired| {

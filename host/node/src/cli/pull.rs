@@ -154,7 +154,9 @@ mod tests {
         let called = |title: &str| name(&Claimed { title: Some(title.into()), ..Claimed::default() }, &image);
         assert_eq!(called("filter-large.wasm"), "filter-large.wasm");
         let long = format!("{}.wasm", "x".repeat(300));
-        for title in ["../x.wasm", "/etc/x.wasm", ".x.wasm", "-x.wasm", "Makefile", "a\n.wasm", "a\\b.wasm", "", &long] {
+        for title in
+            ["../x.wasm", "/etc/x.wasm", ".x.wasm", "-x.wasm", "Makefile", "a\n.wasm", "a\\b.wasm", "", &long]
+        {
             assert_eq!(called(title), "large.wasm", "{title:?}");
         }
         assert_eq!(name(&Claimed::default(), &image), "large.wasm");

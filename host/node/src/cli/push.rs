@@ -20,8 +20,8 @@ use super::sign::{self, Signing};
 use super::{Output, block_on};
 use crate::exit::{Failure, Result};
 use crate::report::component;
-use crate::wiring::{self, Workshop};
 use crate::terminal;
+use crate::wiring::{self, Workshop};
 
 /// Pushes a stage to a registry
 ///
@@ -70,8 +70,14 @@ impl Push {
             }
         }
         let (digest, bytes) = (Digest::of(&wasm), wasm.len() as u64);
-        let stage =
-            artifact::Stage { digest, bytes, facts: &facts, title: &title, created, annotations: &annotations };
+        let stage = artifact::Stage {
+            digest,
+            bytes,
+            facts: &facts,
+            title: &title,
+            created,
+            annotations: &annotations,
+        };
         let built = artifact::build(&stage).map_err(Failure::input)?;
         let client = remote::client(&self.remote)?;
         let pushed = block_on(self.push(&client, &built, wasm))??;
@@ -137,7 +143,9 @@ fn read(file: &Path) -> Result<(Vec<u8>, i64)> {
     let created = match std::env::var_os("SOURCE_DATE_EPOCH") {
         Some(text) => text.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| {
             let text = text.to_string_lossy().into_owned();
-            Failure::Input(anyhow!("SOURCE_DATE_EPOCH is `{text}`: write seconds since 1970, as in 1785585600"))
+            Failure::Input(anyhow!(
+                "SOURCE_DATE_EPOCH is `{text}`: write seconds since 1970, as in 1785585600"
+            ))
         })?,
         None => changed(file).with_context(|| name.to_string()).map_err(Failure::Input)?,
     };
@@ -160,7 +168,9 @@ fn title(file: &Path) -> Result<String> {
     let name = file.file_name().and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| {
         let name = file.display();
-        Failure::Input(anyhow!("the name of {name} is no text, and others get it under that name: give it another"))
+        Failure::Input(anyhow!(
+            "the name of {name} is no text, and others get it under that name: give it another"
+        ))
     })
 }
 

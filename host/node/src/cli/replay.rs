@@ -25,7 +25,7 @@ pub(crate) struct Replay {
     /// The number of the entry, or the id of the record
     #[arg(long, value_name = "ID", value_parser = EntryName::parse)]
     record: EntryName,
-    /// Write nothing, and say what would become of it
+    /// Write nothing and open no sink, and say what would become of it
     #[arg(long)]
     dry_run: bool,
     /// Where it is kept; PIPELINE.dead-letters in this directory unless set

@@ -62,7 +62,8 @@ impl Sign {
         let key = self.signing.key(&self.key)?;
         let client = remote::client(&self.remote)?;
         let (manifest, put) = block_on(async {
-            let manifest = client.at(&self.image).resolve(&self.image.reference()).await.map_err(remote::failure)?;
+            let manifest =
+                client.at(&self.image).resolve(&self.image.reference()).await.map_err(remote::failure)?;
             let put = self.signing.sign(&client, &self.image, &manifest, &key).await?;
             Ok::<_, Failure>((manifest, put))
         })??;

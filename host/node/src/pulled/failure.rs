@@ -72,7 +72,9 @@ impl PullError {
                     );
                     ("stage::pull", Some(help))
                 }
-                ClientError::Denied { .. } => ("stage::pull", Some(format!("sign in with `conveyor login {host}`"))),
+                ClientError::Denied { .. } => {
+                    ("stage::pull", Some(format!("sign in with `conveyor login {host}`")))
+                }
                 ClientError::Unreachable { .. } if is_pinned => {
                     let help = "it is not in the cache of this user either: run it once while the registry can be reached, or take \
                                 it along with `conveyor bundle`";
@@ -83,29 +85,41 @@ impl PullError {
                                 reached) nothing is asked of it";
                     (REGISTRY, Some(help.to_owned()))
                 }
-                ClientError::Corrupt { .. } => {
-                    (REGISTRY, Some("nothing of it was run; have it pushed again, or ask who keeps the registry".to_owned()))
-                }
+                ClientError::Corrupt { .. } => (
+                    REGISTRY,
+                    Some(
+                        "nothing of it was run; have it pushed again, or ask who keeps the registry"
+                            .to_owned(),
+                    ),
+                ),
                 ClientError::Refused { status, .. } if *status < 500 => ("stage::pull", None),
                 error if error.is_input() => ("stage::pull", None),
                 _ => (REGISTRY, Some("look at the registry, and try again".to_owned())),
             },
             Self::Find(_) | Self::Differs(_) => ("stage::artifact", None),
             Self::Unlocked { .. } => {
-                let help = "the lock was changed by hand, or its registry gives something else for a digest: `conveyor lock` writes it \
-                            anew";
+                let help = "the lock was changed by hand, or its registry gives something else for a digest: `conveyor lock \
+                            --update` writes it anew";
                 ("lock::differs", Some(help.to_owned()))
             }
             Self::Distrust(Distrust::Refused { .. }) => {
-                let help = format!("`conveyor verify {reference}` shows what signed it; nothing of it was run");
+                let help =
+                    format!("`conveyor verify {reference}` shows what signed it; nothing of it was run");
                 ("stage::trust", Some(help))
             }
-            Self::Distrust(Distrust::Unjudged(TrustError::Client { .. })) => {
-                (REGISTRY, Some("without its signatures nobody knows whether it is trusted: try again".to_owned()))
-            }
+            Self::Distrust(Distrust::Unjudged(TrustError::Client { .. })) => (
+                REGISTRY,
+                Some("without its signatures nobody knows whether it is trusted: try again".to_owned()),
+            ),
+            Self::Distrust(Distrust::Policy { .. }) => (
+                "stage::trust",
+                Some("mend the trust policy; `conveyor verify` underlines what is wrong with it".to_owned()),
+            ),
             Self::Distrust(Distrust::Unjudged(_)) => ("stage::trust", None),
             Self::Load(error) if error.is_of_compiling() => ("stage::compile", None),
-            Self::Load(_) => ("stage::load", Some("`conveyor inspect REFERENCE` shows what an image is".to_owned())),
+            Self::Load(_) => {
+                ("stage::load", Some("`conveyor inspect REFERENCE` shows what an image is".to_owned()))
+            }
         }
     }
 }

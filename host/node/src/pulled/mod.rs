@@ -99,7 +99,10 @@ impl Puller {
             let mut all = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
             all.entry(key).or_default().clone()
         };
-        looked.get_or_init(|| async { self.look_up(engine, wanted, bundle).await.map_err(Arc::new) }).await.clone()
+        looked
+            .get_or_init(|| async { self.look_up(engine, wanted, bundle).await.map_err(Arc::new) })
+            .await
+            .clone()
     }
 
     /// What was built here and is pinned by its digest; none where it is not here any more.
@@ -126,7 +129,7 @@ impl Puller {
     }
 
     async fn client(&self) -> Result<&Client, PullError> {
-        let made = self.client.get_or_try_init(async || Client::new(self.settings.clone())).await;
+        let made = self.client.get_or_try_init(|| async { Client::new(self.settings.clone()) }).await;
         made.map_err(PullError::Client)
     }
 
@@ -139,29 +142,24 @@ impl Puller {
         match bundle {
             Some(bundle) => {
                 let layout = bundle.repository(&wanted.image);
-                self.bring(engine, wanted, From { origin: &layout, cached: None, fresh: None }).await
+                self.bring(engine, wanted, Supply { origin: &layout, cached: None, fresh: None }).await
             }
             None => {
                 let remote = self.client().await?.at(&wanted.image);
                 let asking = Cached::asking(&self.cache, &remote);
                 if !wanted.pins() {
-                    let from = From { origin: &asking, cached: Some(&asking), fresh: None };
+                    let from = Supply { origin: &asking, cached: Some(&asking), fresh: None };
                     return self.bring(engine, wanted, from).await;
                 }
                 let pinned = Cached::pinned(&self.cache, &remote);
-                let from = From { origin: &pinned, cached: Some(&pinned), fresh: Some(&asking) };
+                let from = Supply { origin: &pinned, cached: Some(&pinned), fresh: Some(&asking) };
                 self.bring(engine, wanted, from).await
             }
         }
     }
 
-    async fn bring(
-        &self,
-        engine: &Engine,
-        wanted: &Wanted,
-        from: From<'_>,
-    ) -> Result<Loaded, PullError> {
-        let From { origin, cached, fresh } = from;
+    async fn bring(&self, engine: &Engine, wanted: &Wanted, from: Supply<'_>) -> Result<Loaded, PullError> {
+        let Supply { origin, cached, fresh } = from;
         let reference = wanted.reference();
         let resolved = match &reference {
             Reference::Digest(digest) => *digest,
@@ -199,7 +197,7 @@ impl Puller {
 }
 
 /// Where a component comes from.
-struct From<'a> {
+struct Supply<'a> {
     origin: &'a dyn Origin,
     /// The same, where it keeps what it brings.
     cached: Option<&'a Cached<'a>>,
@@ -217,7 +215,7 @@ async fn compiled(engine: &Engine, digest: &Digest) -> Result<Option<Component>,
 
 impl Wanted {
     /// Whether there is nothing that could have moved.
-    fn pins(&self) -> bool {
+    pub fn pins(&self) -> bool {
         matches!(self.reference(), Reference::Digest(_))
     }
 

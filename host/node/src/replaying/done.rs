@@ -7,7 +7,6 @@ use flow::replay::{Chosen, Fate, RefusedAgain};
 use model::limits::{DEAD_LETTER_SHOWN_BYTES, DEAD_LETTERS_LISTED};
 use serde_json::{Value, json};
 
-use super::outcome;
 use crate::exit::Result;
 use crate::report::{excerpt, number};
 use crate::terminal;
@@ -37,11 +36,11 @@ impl Done {
 
     /// What is written behind the entries.
     pub(super) fn marks(&self) -> Vec<(u64, Outcome)> {
-        self.fates.iter().map(|(entry, fate)| (*entry, outcome(fate))).collect()
+        self.fates.iter().map(|(entry, fate)| (*entry, fate.outcome())).collect()
     }
 
     pub fn all_went_through(&self) -> bool {
-        self.fates.values().all(|fate| outcome(fate) == Outcome::Replayed)
+        self.fates.values().all(|fate| fate.outcome() == Outcome::Replayed)
     }
 
     /// Says how it went: each entry of a dry run, else how many there were.
@@ -64,7 +63,10 @@ impl Done {
         let sum = match self.wrote {
             true => format!("sent in again: {entries}; went through: {through}; refused again: {again}"),
             false => {
-                format!("would be sent in: {entries}; would go through: {through}; would be refused: {again}")
+                format!(
+                    "would be sent in: {entries}; would go through to the sinks, which are not asked: {through}; would be \
+                     refused: {again}"
+                )
             }
         };
         terminal::say(sum);
@@ -97,7 +99,7 @@ impl Done {
                 json!({ "stage": stage, "code": code, "message": message, "backtrace": backtrace.as_deref() })
             });
             let refused: Vec<Value> = refused.collect();
-            json!({ "entry": entry, "outcome": outcome(fate), "reached": fate.reached, "refused": refused })
+            json!({ "entry": entry, "outcome": fate.outcome(), "reached": fate.reached, "refused": refused })
         };
         let entries: Vec<Value> = self.fates.iter().map(entry).collect();
         json!({ "dry_run": !self.wrote, "entries": entries })

@@ -10,17 +10,18 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use connect::Beside;
-use flow::letters::{Filter, Identity, Letters, Outcome, Reading, StoreOptions};
-use flow::replay::{Choice, Chosen, Fate, Fates, Left, Misfit, takes_records};
+use flow::letters::{Filter, Identity, Letters, Reading, StoreOptions};
+use flow::replay::{Choice, Chosen, Fates, Left, Misfit, takes_records};
 use flow::run::Checkpoints;
+use model::lineage::Origin;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Code, Failure, Result};
 use crate::report::{Counted, Written, default_dir, explain, full_path, nothing_is_open};
-use crate::{pulled, terminal};
 use crate::wiring::{self, Behind, Draft, Policy, Wired, Workshop};
 use crate::words::Words;
+use crate::{pulled, terminal};
 
 pub use done::Done;
 use state::Resumed;
@@ -55,24 +56,34 @@ pub fn run(options: Options) -> Result<Done> {
     let kept = if options.writes { keep_earlier_output(&mut draft, goes_on) } else { Vec::new() };
     let runtime = Builder::new_multi_thread().thread_name("stage").enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Ran(anyhow!("threads cannot be started: {error}")))?;
-    let policy = Policy::default().pulling(options.pulling.clone());
+    let policy = Policy::default().pulling(options.pulling.clone()).of_replay();
     let workshop = Workshop::under(policy, options.builds)?;
     let wired = runtime.block_on(workshop.wire(draft))?;
     check_stdout(&wired, &options)?;
     let dir = options.dead_letters.clone().unwrap_or_else(|| default_dir(wired.name()));
     // Locked before it is read, so that nobody else sends the same entries in.
     let store = if options.writes { Some(open_store(&dir)?) } else { None };
-    let reading = read(&dir, options.writes)?;
+    let mut reading = read(&dir, options.writes)?;
+    if let Some(resumed) = &resumed {
+        // A replay may have died before it marked what its checkpoint has closed.
+        let due = reading.due(wired.name(), &resumed.checkpoint().closing)?;
+        store.iter().try_for_each(|store| store.store().mark(&due))?;
+        reading.close(&due);
+    }
+    let comes_again = |entry: u64, origin: &Origin| {
+        resumed.as_ref().is_some_and(|resumed| resumed.checkpoint().comes_again(entry, origin))
+            && wired.gives_again(&origin.source)
+    };
     let choice = Choice {
         filter: &options.filter,
         into: options.into.as_deref().map(|name| into(&wired, name)).transpose()?,
         decoders: &wired.decoders()?,
-        comes_again_from: resumed.as_ref().map(Resumed::letters),
+        comes_again: &comes_again,
     };
     let (chosen, left) = Chosen::choose(&reading, &choice, &wired.plan)?;
     check_left(&chosen, &left)?;
     if chosen.is_empty() {
-        return nothing_is_meant(&wired, &options, &dir, &reading);
+        return nothing_is_meant(&wired, &options, &dir, &reading, resumed.as_ref());
     }
     let stages = chosen.stages();
     let beside = || {
@@ -87,7 +98,7 @@ pub fn run(options: Options) -> Result<Done> {
     match resumed {
         None => state::check_without(&wired, &stages, &reading, options.writes)?,
         Some(resumed) => {
-            sending.letters = sending.comes_again_from(store.as_ref(), resumed.letters())?;
+            sending.letters = Some(resumed.checkpoint().letters);
             sending.through = Some(resumed.go_on(&wired, &stages, options.writes)?);
         }
     }
@@ -122,9 +133,21 @@ fn read(dir: &Path, writes: bool) -> Result<Reading> {
 }
 
 /// There is nothing to send in; who has named an entry is told that there is no such one.
-fn nothing_is_meant(wired: &Wired, options: &Options, dir: &Path, reading: &Reading) -> Result<Done> {
+fn nothing_is_meant(
+    wired: &Wired,
+    options: &Options,
+    dir: &Path,
+    reading: &Reading,
+    resumed: Option<&Resumed>,
+) -> Result<Done> {
     if options.filter.entries.is_empty() && options.filter.records.is_empty() {
-        return Ok(Done::nothing(options.writes, nothing_is_open(reading, &options.filter)?));
+        let mut why = nothing_is_open(reading, &options.filter)?;
+        if let Some(command) = resumed.and_then(|resumed| resumed.what_commits(wired)) {
+            why.push_str(&format!(
+                "; not all sinks have committed what they have: `{command}` has them do it"
+            ));
+        }
+        return Ok(Done::nothing(options.writes, why));
     }
     Err(Failure::Input(anyhow!(
         "{} has no such open entry of pipeline `{}`; `conveyor dlq list --all {}` shows what it has",
@@ -146,14 +169,6 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// What the checkpoint of the replay says of letters whose records may come again: as the one before, as long as
-    /// there are some.
-    fn comes_again_from(&self, store: Option<&Written>, from: u64) -> Result<Option<u64>> {
-        let Some(store) = store else { return Ok(None) };
-        let repeats = store.store().refused_from(from, self.wired.name())?;
-        Ok((!repeats.is_empty()).then_some(from))
-    }
-
     fn send(
         self,
         runtime: &Runtime,
@@ -289,12 +304,4 @@ fn check_left(chosen: &Chosen, left: &[Left]) -> Result {
     }
     passed_over.into_iter().for_each(|left| terminal::warning(text(left)));
     Ok(())
-}
-
-/// The outcome that closes an entry.
-fn outcome(fate: &Fate) -> Outcome {
-    match fate.refused.is_empty() {
-        true => Outcome::Replayed,
-        false => Outcome::RefusedAgain,
-    }
 }

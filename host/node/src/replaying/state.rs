@@ -17,6 +17,7 @@ use flow::state::StateBase;
 use model::limits::CHECKPOINT_TIME_MAX;
 
 use crate::exit::{Failure, Result};
+use crate::report::run_command;
 use crate::running::{cannot_go_on, leave_others, misfits_behind};
 use crate::terminal;
 use crate::wiring::{Wired, epoch_now};
@@ -46,9 +47,17 @@ impl Resumed {
         self.standing.checkpoint.tokens.get(sink).is_some_and(|token| !token.is_empty())
     }
 
-    /// Letters from this number on may be of records that come again.
-    pub fn letters(&self) -> u64 {
-        self.standing.checkpoint.letters
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.standing.checkpoint
+    }
+
+    /// What somebody types where sinks have not committed what stands: a replay may have died before they did.
+    pub fn what_commits(&self, wired: &Wired) -> Option<String> {
+        (!self.standing.is_settled).then(|| self.run_command(wired))
+    }
+
+    fn run_command(&self, wired: &Wired) -> String {
+        run_command(&wired.identity().manifest, self.dir.parent().unwrap_or(&self.dir))
     }
 
     /// What a replay through these stages goes on from, and its epoch. `writes`: whether it commits.
@@ -57,7 +66,12 @@ impl Resumed {
         let misfits = misfits_behind(&self.standing, wired, &[], is_meant);
         let number = self.standing.checkpoint.number;
         if !misfits.is_empty() {
-            return Err(Failure::input(cannot_go_on(wired, number, &self.dir, &misfits)));
+            let next = format!(
+                "these are options of `run`: run the pipeline with them (`{}`), and replay then; or replay with the manifest \
+                 that the checkpoint was taken with",
+                self.run_command(wired)
+            );
+            return Err(Failure::input(cannot_go_on(wired, number, &self.dir, &misfits, &next)));
         }
         leave_others(&mut self.standing, wired, is_meant);
         // The others stay what they were when the checkpoint was taken.

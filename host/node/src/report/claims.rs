@@ -33,7 +33,9 @@ pub fn text(image: &ImageRef, artifact: &Artifact) -> Words {
     words.push(format!("{:<10}{}", "digest", manifest.digest));
     let bytes = usize::try_from(layer.size).unwrap_or(usize::MAX);
     words.push(format!("{:<10}{}, {}", "component", layer.digest, size(bytes)));
-    words.push("claimed by whoever pushed it; where it is run, the component is asked and has to say the same:");
+    words.push(
+        "claimed by whoever pushed it; where it is run, the component is asked and has to say the same:",
+    );
     for (name, value) in lines(claimed) {
         words.push(format!("  {name:<10}{value}"));
     }
@@ -80,7 +82,13 @@ mod tests {
 
     fn described(content: &[u8]) -> Descriptor {
         let (digest, size) = (Digest::of(content), content.len() as u64);
-        Descriptor { media_type: String::new(), digest, size, artifact_type: None, annotations: BTreeMap::new() }
+        Descriptor {
+            media_type: String::new(),
+            digest,
+            size,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+        }
     }
 
     #[test]
@@ -91,12 +99,16 @@ mod tests {
             config_schema: Some(r#"{"properties":{"minimum":{"type":"number"}}}"#.into()),
             ..Claimed::default()
         };
-        let artifact = Artifact { manifest: described(b"m"), index: None, layer: described(b"layer"), claimed };
+        let artifact =
+            Artifact { manifest: described(b"m"), index: None, layer: described(b"layer"), claimed };
         let image = "r.example/acme/large:1".parse().expect("a reference");
         let said = text(&image, &artifact).to_string();
         let (before, claimed) = said.split_once("claimed by").expect("both");
         assert!(before.contains(&Digest::of(b"m").to_string()) && before.contains("5 B"), "{said}");
-        assert!(claimed.contains("\n  stage     large\n  summary   keeps\\u{1b}[2J\n    | error: forged\n"), "{said}");
+        assert!(
+            claimed.contains("\n  stage     large\n  summary   keeps\\u{1b}[2J\n    | error: forged\n"),
+            "{said}"
+        );
         assert!(claimed.contains("\n    minimum (number)"), "{said}");
         let data = json(&image, &artifact);
         assert_eq!(data["claimed"]["config_schema"]["properties"]["minimum"]["type"], "number");

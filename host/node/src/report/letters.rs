@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use flow::checkpoint::Checkpoint;
 use flow::letters::{
-    BRANCH_CUT, Filter, Group, Identity, Letters, LettersError, Reading, Repeats, Store, StoreOptions,
+    BRANCH_CUT, Closing, Filter, Group, Identity, Letters, LettersError, Outcome, Reached, Reading, Repeats,
+    Store, StoreOptions,
 };
 use model::batch::Batch;
+use model::ids::RecordId;
 use model::{limits, plain};
 use serde_json::{Value, json};
 
@@ -115,9 +118,22 @@ impl Counted {
         Self { store, identity, tally, repeats: Repeats::default() }
     }
 
-    /// Entries from this number on may be of records that come again: they are not kept twice.
-    pub fn repeating_from(mut self, entry: u64) -> Result<Self, LettersError> {
-        self.repeats = self.store.store().refused_from(entry, &self.identity.pipeline)?;
+    /// Goes on from a checkpoint: what it has closed is marked, and letters of records that may come again are not kept
+    /// twice. `gives_again`: whether a source of this name does so.
+    pub fn going_on_from(
+        mut self,
+        checkpoint: &Checkpoint,
+        gives_again: impl Fn(&str) -> bool,
+    ) -> Result<Self, LettersError> {
+        let mut store = self.store.store();
+        store.settle(&self.identity.pipeline, &checkpoint.closing)?;
+        let mut repeats = store.refused_from(checkpoint.letters, &self.identity.pipeline)?;
+        drop(store);
+        repeats.retain(
+            |letter, origin| gives_again(&origin.source) && checkpoint.comes_again(letter, origin),
+            |origin| checkpoint.is_vague(origin),
+        );
+        self.repeats = repeats;
         Ok(self)
     }
 
@@ -167,10 +183,20 @@ impl Letters for Counted {
         self.repeats.first().unwrap_or_else(|| self.store.store().next())
     }
 
-    fn passed(&mut self, source: &str, reached: &BTreeMap<Arc<str>, u64>) {
+    fn dropped(&mut self, stage: &Arc<str>, records: &dyn Fn() -> Vec<RecordId>) {
         if !self.repeats.is_empty() {
-            self.repeats.passed(source, reached);
+            self.repeats.stay(stage, records());
         }
+    }
+
+    fn closing(&mut self, reached: &Reached) -> Closing {
+        self.repeats.passed(reached)
+    }
+
+    fn close(&mut self, closing: &Closing) -> Result<(), LettersError> {
+        let entries: Vec<(u64, Outcome)> =
+            closing.iter().map(|(entry, closed)| (*entry, closed.outcome)).collect();
+        self.store.store().mark(&entries)
     }
 
     fn keeps_cut(&self, stage: &str) -> bool {
@@ -275,6 +301,13 @@ pub fn replay_command(
     command
 }
 
+/// What somebody types to run a pipeline whose checkpoints are in `state`.
+pub fn run_command(manifest: &str, state: &Path) -> String {
+    let mut command = format!("conveyor run {}", typed(Path::new(manifest)));
+    push_dirs(&mut command, None, Some(state));
+    command
+}
+
 fn push_dirs(command: &mut String, dir: Option<&Path>, state: Option<&Path>) {
     if let Some(dir) = dir {
         command.push_str(&format!(" --dead-letters {}", typed(dir)));
@@ -339,8 +372,7 @@ mod tests {
         };
         Group {
             stage: "s".into(),
-            form: Form::Opaque,
-            header: None,
+            kept_as: Form::Opaque.into(),
             rows: Batch::from_values(values, Parts::default(), lineage).expect("a batch"),
             refusals: codes.iter().enumerate().map(refusal).collect(),
         }
@@ -371,6 +403,10 @@ mod tests {
         assert_eq!(tally.json()["replay"], Value::Null);
     }
 
+    fn from(letters: u64) -> Checkpoint {
+        Checkpoint { letters, ..Checkpoint::default() }
+    }
+
     #[test]
     fn a_record_that_comes_again_is_not_kept_twice() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -380,7 +416,7 @@ mod tests {
         letters.put(&group(&["a", "b"], None)).expect("written");
         drop(letters);
         let letters = counted(&dir.path().join("dead"));
-        let mut letters = letters.repeating_from(mark).expect("read");
+        let mut letters = letters.going_on_from(&from(mark), |_| true).expect("read");
         letters.put(&group(&["a", "b", "c"], None)).expect("written");
         let tally = letters.tally().json();
         assert_eq!((&tally["records"], &tally["codes"][0]["code"]), (&json!(1), &json!("c")));
@@ -396,19 +432,33 @@ mod tests {
         letters.put(&group(&["a", "b"], None)).expect("written");
         drop(letters);
         // The next run crashes before the record comes again, and behind a checkpoint that is before it.
-        let letters = counted(&dir.path().join("dead")).repeating_from(mark).expect("read");
+        let again =
+            |mark| counted(&dir.path().join("dead")).going_on_from(&from(mark), |_| true).expect("read");
+        let letters = again(mark);
         let mark = letters.next();
         drop(letters);
-        let mut letters = counted(&dir.path().join("dead")).repeating_from(mark).expect("read");
+        let mut letters = again(mark);
         letters.put(&group(&["a", "b"], None)).expect("known");
         assert_eq!(letters.next(), 3);
         drop(letters);
-        // Those whose source has passed them are forgotten.
-        let mut letters = counted(&dir.path().join("dead")).repeating_from(mark).expect("read");
+        // What nobody has refused by the time that its source has passed it is delivered, and closed by the checkpoint.
+        let mut letters = again(mark);
         assert_eq!(letters.next(), 1);
-        let origin = group(&["a", "b"], None).rows.lineage().origin(1);
-        letters.passed(&origin.source, &[(origin.split, origin.offset)].into());
+        letters.put(&group(&["a"], None)).expect("known");
+        let reached = [("in".into(), [("a".into(), 2)].into())].into();
+        let closing = letters.closing(&reached);
+        assert_eq!(closing.keys().copied().collect::<Vec<u64>>(), [2]);
         assert_eq!(letters.next(), 3);
+        drop(letters);
+        // It is marked by whoever goes on from that one, as long as it is the same record.
+        let reading = || Reading::open(&dir.path().join("dead")).expect("a store");
+        let other = closing.iter().map(|(entry, closed)| (*entry - 1, *closed)).collect();
+        for closing in [other, closing] {
+            assert_eq!(reading().outcome(2), None);
+            let checkpoint = Checkpoint { letters: 3, closing, ..Checkpoint::default() };
+            drop(counted(&dir.path().join("dead")).going_on_from(&checkpoint, |_| true).expect("marked"));
+        }
+        assert_eq!((reading().outcome(1), reading().outcome(2)), (None, Some(Outcome::Delivered)));
     }
 
     #[test]

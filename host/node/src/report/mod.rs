@@ -11,6 +11,8 @@ mod table;
 
 pub use excerpt::excerpt;
 pub use failure::{explain, explain_cut, failure_json, frames};
-pub use letters::{Counted, Tally, Written, default_dir, full_path, nothing_is_open, replay_command};
+pub use letters::{
+    Counted, Tally, Written, default_dir, full_path, nothing_is_open, replay_command, run_command,
+};
 pub use progress::Progress;
 pub use table::{number, plain_table, rate, stage_table};

@@ -168,7 +168,7 @@ async fn life(
         None => (None, epoch_now()),
     };
     if let Some(checkpoints) = &checkpoints {
-        letters = letters.repeating_from(checkpoints.standing.letters)?;
+        letters = letters.going_on_from(&checkpoints.standing, |source| wired.gives_again(source))?;
     }
     let job = wired.open(Box::new(letters), epoch, checkpoints).await?;
     job.build().map_err(Failure::ran)

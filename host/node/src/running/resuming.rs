@@ -87,7 +87,9 @@ pub(super) fn open(
             }
             let misfits = misfits(&standing, wired, &state.new_files);
             if !misfits.is_empty() {
-                return Err(Failure::input(cannot_go_on(wired, standing.checkpoint.number, &dir, &misfits)));
+                let next = "begin anew with `--reset`, or run the manifest that it was taken with";
+                let number = standing.checkpoint.number;
+                return Err(Failure::input(cannot_go_on(wired, number, &dir, &misfits, next)));
             }
             let is_left = leave_others(&mut standing, wired, |_| true);
             let begins = begin_files(&mut standing, wired, &state.new_files)?;
@@ -134,14 +136,14 @@ pub(crate) fn leave_others(standing: &mut Standing, wired: &Wired, is_meant: imp
     !others.is_empty()
 }
 
-pub(crate) fn cannot_go_on(wired: &Wired, number: u64, dir: &Path, misfits: &[String]) -> Words {
+pub(crate) fn cannot_go_on(wired: &Wired, number: u64, dir: &Path, misfits: &[String], next: &str) -> Words {
     let mut words = Words::from(format!(
         "pipeline `{}` cannot go on from checkpoint {number} in {}:",
         wired.name(),
         dir.display()
     ));
     misfits.iter().for_each(|misfit| words.push(format!("  {misfit}")));
-    words.push("begin anew with `--reset`, or run the manifest that it was taken with");
+    words.push(next);
     words
 }
 
@@ -192,6 +194,9 @@ fn rename(standing: &mut Standing, old: &str, new: &str) {
     if let Some(places) = standing.checkpoint.places.remove(old) {
         standing.checkpoint.places.insert(new.into(), places);
     }
+    if let Some(reached) = standing.checkpoint.reached.remove(old) {
+        standing.checkpoint.reached.insert(new.into(), reached);
+    }
     if let Some(token) = standing.checkpoint.tokens.remove(old) {
         standing.checkpoint.tokens.insert(new.into(), token);
     }
@@ -209,7 +214,10 @@ fn forget(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
     let Some(index) = wired.pipeline.index_of(stage) else { return forget_gone_sink(standing, wired, stage) };
     let checkpoint = &mut standing.checkpoint;
     match *wired.pipeline.stages[index].role {
-        Role::Source => drop(checkpoint.places.remove(stage)),
+        Role::Source => {
+            checkpoint.places.remove(stage);
+            checkpoint.reached.remove(stage);
+        }
         Role::Transform => {}
         Role::Sink if !checkpoint.tokens.contains_key(stage) => {}
         Role::Sink if wired.component(index).is_none() => {

@@ -64,6 +64,7 @@ pub(super) fn plan(
                 roots: policy.roots.clone(),
                 secrets: policy.connector_secrets(),
                 spool: policy.spool(pipeline.name.as_str(), stage.name.as_str()),
+                presence: policy.presence(pipeline.name.as_str()),
             };
             connect::plan_source(&spec).map(|planned| BuiltIn::Source {
                 spec,

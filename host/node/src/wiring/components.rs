@@ -26,10 +26,12 @@ impl Workshop {
         let mut codes: Vec<Option<Code>> = pipeline.stages.iter().map(|_| None).collect();
         for ((stage, component), code) in pipeline.stages.iter().zip(components).zip(&mut codes) {
             match (&stage.reference.value, component) {
-                (StageRef::BuiltIn(name), _) => match builtin::plan(stage, name, pipeline, home, &self.policy) {
-                    Ok(built_in) => *code = Some(Code::BuiltIn(Box::new(built_in))),
-                    Err(problem) => problems.push(problem),
-                },
+                (StageRef::BuiltIn(name), _) => {
+                    match builtin::plan(stage, name, pipeline, home, &self.policy) {
+                        Ok(built_in) => *code = Some(Code::BuiltIn(Box::new(built_in))),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
                 (_, Some(Loaded { component, .. })) => {
                     let mut found = check(stage, &component);
                     if found.is_empty() {
@@ -84,10 +86,11 @@ impl Workshop {
         let pinned = draft.lock.as_ref().and_then(|lock| lock.components.get(reference)).cloned();
         match &stage.reference.value {
             StageRef::Oci(reference) => {
-                let image = ImageRef::try_from(reference).map_err(|error| no_image(reference, error.to_string()))?;
+                let image =
+                    ImageRef::try_from(reference).map_err(|error| no_image(reference, error.to_string()))?;
                 Ok(Place::Image(Wanted { image, pinned }, draft.bundle.clone()))
             }
-            StageRef::BuiltIn(_) => Err(Box::new(|stage: &Stage| no_component(stage))),
+            StageRef::BuiltIn(_) => Err(Box::new(no_component)),
             _ if draft.bundle.as_ref().is_some_and(|bundle| bundle.has(reference)) => {
                 Ok(Place::Bundled(reference.to_owned(), draft.bundle.clone()))
             }
@@ -112,7 +115,11 @@ enum Place {
     /// A file, and what it has to be.
     File(PathBuf, Option<Digest>),
     /// The directory of its source, to be built, and what that has to come to.
-    Source { dir: PathBuf, keeps: bool, pinned: Option<Digest> },
+    Source {
+        dir: PathBuf,
+        keeps: bool,
+        pinned: Option<Digest>,
+    },
     /// What was built of a directory when the lock was written.
     Built(PathBuf, Box<Pinned>),
     Image(Wanted, Option<Arc<Bundle>>),
@@ -126,10 +133,17 @@ enum Unfit {
     Load(PathBuf, LoadError),
     Build(PathBuf, anyhow::Error),
     /// It is not what the lock has.
-    Unlocked { path: PathBuf, expected: Digest, came: Digest },
+    Unlocked {
+        path: PathBuf,
+        expected: Digest,
+        came: Digest,
+    },
     /// What was built is not here.
     Gone(PathBuf),
-    Pull { error: Arc<PullError>, is_pinned: bool },
+    Pull {
+        error: Arc<PullError>,
+        is_pinned: bool,
+    },
 }
 
 impl Place {
@@ -164,7 +178,8 @@ impl Place {
                 loaded.map_err(|error| Unfit::Pull { error, is_pinned })
             }
             Self::Bundled(path, bundle) => {
-                let of_pull = |error| Unfit::Pull { error: Arc::new(error), is_pinned: true };
+                let of_pull =
+                    |error| Unfit::Pull { error: Arc::new(PullError::Client(error)), is_pinned: true };
                 let bytes = match bundle {
                     Some(bundle) => bundle.component(&path).await.map_err(of_pull)?,
                     None => return Err(Unfit::Gone(path.into())),
@@ -183,7 +198,9 @@ async fn local(
 ) -> Result<Loaded, Unfit> {
     let bytes = bytes.into();
     let came = |expected: Digest| Digest::by(expected.algorithm(), &bytes);
-    if let Some((expected, came)) = pinned.map(|expected| (expected, came(expected))).filter(|(one, other)| one != other) {
+    if let Some((expected, came)) =
+        pinned.map(|expected| (expected, came(expected))).filter(|(one, other)| one != other)
+    {
         return Err(Unfit::Unlocked { path, expected, came });
     }
     let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
@@ -223,13 +240,16 @@ impl Unfit {
                 Diagnostic::new("stage::build", message).label(at, "this directory").help(help)
             }
             Self::Unlocked { path, expected, came } => {
-                let message =
-                    format!("`{}` is not what the lock has: {expected} is locked, and it is {came}", path.display());
+                let message = format!(
+                    "`{}` is not what the lock has: {expected} is locked, and it is {came}",
+                    path.display()
+                );
                 let help = "`conveyor lock --build` locks what it is now; without `--build`, a run takes what is locked";
                 Diagnostic::new("lock::differs", message).label(at, "this").help(help)
             }
             Self::Gone(path) => {
-                let message = format!("what was built of `{}` when it was locked is not here any more", path.display());
+                let message =
+                    format!("what was built of `{}` when it was locked is not here any more", path.display());
                 let help = "build and lock it again with `conveyor lock --build`";
                 Diagnostic::new("lock::gone", message).label(at, "this directory").help(help)
             }

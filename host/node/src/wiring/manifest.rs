@@ -53,7 +53,9 @@ fn read_lock(manifest: &Path) -> Result<Option<Lock>> {
     let name = path.display().to_string();
     match bytes(&path, limits::LOCK_BYTES_MAX) {
         Ok(bytes) => Ok(Some(Lock::parse(&name, &bytes, &lock_command(manifest))?)),
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(None),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Ok(None)
+        }
         Err(error) => Err(Failure::Input(anyhow!(
             "{name} cannot be read: {error}; the lock of {} has to be readable, or not there",
             manifest.display()

@@ -80,7 +80,10 @@ mod tests {
             );
             let context = model::manifest::Context { sources: &[], sinks: &[], env: &|_| None };
             let pipeline = model::manifest::parse("p.yaml", &text, &context).expect("a manifest");
-            assert_eq!(pipeline.stages.iter().map(uses).collect::<Vec<_>>(), ["r.example:5000/acme/in", "out.wasm"]);
+            assert_eq!(
+                pipeline.stages.iter().map(uses).collect::<Vec<_>>(),
+                ["r.example:5000/acme/in", "out.wasm"]
+            );
         }
     }
 

@@ -138,6 +138,16 @@ impl Wired {
         })
     }
 
+    /// Whether a source of this name gives the records again that no checkpoint has.
+    pub fn gives_again(&self, source: &str) -> bool {
+        self.pipeline.stage(source).is_some_and(|stage| *stage.role == Role::Source)
+            && self
+                .pipeline
+                .index_of(source)
+                .and_then(|index| self.built_in(index))
+                .is_none_or(BuiltIn::replays)
+    }
+
     /// The component behind a stage, where there is one.
     pub fn component(&self, stage: usize) -> Option<&Component> {
         match self.codes.get(stage)? {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use connect::Roots;
+use connect::{Presence, Roots};
 use engine::Secret;
 use model::limits::GRANT_VALUE_BYTES_MAX;
 
@@ -27,6 +27,8 @@ pub struct Policy {
     pub state: Option<PathBuf>,
     /// How registries are spoken with, and whose components are let in.
     pub pulling: pulled::Options,
+    /// Whether nothing is read from sources.
+    is_replay: bool,
     /// Whether a secret that is granted has to have a value: where stages really run.
     pub needs_secrets: bool,
 }
@@ -50,6 +52,11 @@ impl Policy {
         Self { pulling, ..self }
     }
 
+    /// The same for a replay, which reads nothing from sources.
+    pub fn of_replay(self) -> Self {
+        Self { is_replay: true, ..self }
+    }
+
     pub fn needing_secrets(self) -> Self {
         Self { needs_secrets: true, ..self }
     }
@@ -67,6 +74,16 @@ impl Policy {
     /// Where the stage of a pipeline keeps what it has taken.
     pub fn spool(&self, pipeline: &str, stage: &str) -> Option<PathBuf> {
         Some(spools_in(&self.state.as_ref()?.join(pipeline)).join(stage))
+    }
+
+    /// What has to be there of the input of a pipeline.
+    pub fn presence(&self, pipeline: &str) -> Presence {
+        let has_run = |state: &PathBuf| state.join(pipeline).is_dir();
+        match self.is_replay {
+            true => Presence::Unread,
+            false if self.state.as_ref().is_some_and(has_run) => Presence::MayBeGone,
+            false => Presence::There,
+        }
     }
 
     /// The value of a secret, or why there is none.

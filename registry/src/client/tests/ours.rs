@@ -47,14 +47,8 @@ impl Ours {
         let server = ServerOptions { listen: "127.0.0.1:0".parse().expect("an address"), tls };
         let server: Server = server.bind().await.expect("a port");
         let host = server.address().expect("an address").to_string().parse().expect("a host");
-        let registry = Registry {
-            store,
-            auth,
-            is_read_only: false,
-            url: None,
-            is_tls,
-            body_time: REGISTRY_BODY_TIME,
-        };
+        let registry =
+            Registry { store, auth, is_read_only: false, url: None, is_tls, body_time: REGISTRY_BODY_TIME };
         let stop = CancellationToken::new();
         tokio::spawn(server.run(router(Arc::new(registry)), stop.clone(), Duration::ZERO));
         Self { host, dir, stop }
@@ -244,7 +238,10 @@ async fn a_certificate_is_trusted_where_it_is_named() {
     let digest = push(&repository, &tag("1"), b"layer", |_| {}).await;
     assert_eq!(repository.resolve(&tag("1")).await.expect("found").digest, digest);
     let by_address = format!("localhost:{}", ours.host.port().expect("a port")).parse().expect("a host");
-    assert!(matches!(client.repository(&by_address, &name("a/b")).tags().await, Err(ClientError::Denied { .. })));
+    assert!(matches!(
+        client.repository(&by_address, &name("a/b")).tags().await,
+        Err(ClientError::Denied { .. })
+    ));
     let wrong = Settings { ca_cert: Some(file("wrong.pem", "nothing")), ..Settings::default() };
     let told = Client::new(wrong).expect_err("no certificate").to_string();
     assert!(told.contains("wrong.pem") && told.contains("no certificate"), "{told}");

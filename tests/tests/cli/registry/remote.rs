@@ -36,9 +36,14 @@ fn whoever_has_signed_in_is_let_in_until_they_sign_out() {
     scene.run(&list).code(1).says(&[&nobody]);
     typed(&scene, &login, "wrong\n").code(1).says(&["check the name and the password"]);
     assert!(!scene.path("docker/config.json").exists(), "a wrong password was kept");
-    typed(&scene, &login, "secret\n").code(0).says(&[&format!("signed in to {host} as alice"), "docker/config.json"]);
+    typed(&scene, &login, "secret\n")
+        .code(0)
+        .says(&[&format!("signed in to {host} as alice"), "docker/config.json"]);
     scene.run(&list).code(0);
-    assert!(!scene.read("docker/config.json").contains("c2VjcmV0"), "a token is kept in place of the password");
+    assert!(
+        !scene.read("docker/config.json").contains("c2VjcmV0"),
+        "a token is kept in place of the password"
+    );
     let out = scene.run(&["logout", host, "--output", "json"]).code(0).json();
     assert_eq!(out, json!({ "registry": host, "was_signed_in": true }));
     scene.run(&["logout", host]).code(0).says(&["nobody was signed in"]);
@@ -54,17 +59,29 @@ fn what_is_typed_wrong_is_told_and_nobody_is_asked() {
     let scene = Scene::new();
     let cases: [(&[&str], &str); 13] = [
         (&["login", "r.example.com"], "a name is wanted, and nobody can be asked: give --username"),
-        (&["login", "r.example.com", "-u", "a"], "a password is wanted, and nobody can be asked: give --password-stdin"),
+        (
+            &["login", "r.example.com", "-u", "a"],
+            "a password is wanted, and nobody can be asked: give --password-stdin",
+        ),
         (&["login", "r.example.com", "-u", "a", "--password-stdin"], "the password is empty"),
         (&["login", "r.example.com", "-u", "a:b", "-p", "x"], "it has a colon"),
         (&["login", "https://r.example.com", "-u", "a", "-p", "x"], "has a scheme: write it without"),
         (&["registry", "list", "acme/large"], "names no registry"),
-        (&["registry", "list", "r.example.com/acme/large:1"], "a repository is wanted: write r.example.com/acme/large"),
-        (&["registry", "tag", "r.example.com/acme/large", "x"], "neither a tag nor a digest, and none is assumed"),
+        (
+            &["registry", "list", "r.example.com/acme/large:1"],
+            "a repository is wanted: write r.example.com/acme/large",
+        ),
+        (
+            &["registry", "tag", "r.example.com/acme/large", "x"],
+            "neither a tag nor a digest, and none is assumed",
+        ),
         (&["registry", "tag", "r.example.com/acme/large:1", "a b"], "`a b` is no tag"),
         (&["registry", "delete", "r.example.com/Acme:1"], "write `acme`"),
         (&["registry", "copy", "oci:nothing", "oci:out"], "nothing"),
-        (&["registry", "copy", "r.example.com/a:1", "r.example.com/b:1", "--ca-cert", "gone.pem"], "gone.pem"),
+        (
+            &["registry", "copy", "r.example.com/a:1", "r.example.com/b:1", "--ca-cert", "gone.pem"],
+            "gone.pem",
+        ),
         (&["registry", "list", "127.0.0.1:99999"], "is no host of a registry"),
     ];
     for (args, expected) in cases {
@@ -139,13 +156,16 @@ fn images_are_listed_tagged_copied_and_deleted() {
     let listed = scene.run(&["registry", "list", &one.address, "--output", "json"]).code(0).json();
     assert_eq!(listed, json!({ "registry": one.address, "repositories": ["acme/a"] }));
 
-    let copied = scene.run(&["registry", "copy", &by_digest, &format!("{to}:2.0"), "--output", "json"]).code(0).json();
+    let copied =
+        scene.run(&["registry", "copy", &by_digest, &format!("{to}:2.0"), "--output", "json"]).code(0).json();
     assert_eq!(copied["digest"], digest.to_string());
     two.has_image("acme/b", "2.0", b"layer");
     // By way of a layout, into another repository.
     for layout in ["oci:out", "oci:out.tar"] {
         scene.run(&["registry", "copy", &format!("{from}:1.0"), layout]).code(0);
-        scene.run(&["registry", "copy", &format!("{layout}:1.0"), &format!("{}/back:1", two.address)]).code(0);
+        scene
+            .run(&["registry", "copy", &format!("{layout}:1.0"), &format!("{}/back:1", two.address)])
+            .code(0);
         two.has_image("back", "1", b"layer");
     }
     let copy = ["registry", "copy", &format!("{from}:stable"), "oci:out.tar"];

@@ -29,8 +29,7 @@ fn group(number: u64) -> Group {
     let refusal = |row| Refusal::from(Rejection { row, code: "bad".into(), message: format!("row {row}") });
     Group {
         stage: "picky".into(),
-        form: Form::Opaque,
-        header: None,
+        kept_as: Form::Opaque.into(),
         rows: Batch::from_values(values, Parts::default(), lineage).expect("a batch"),
         refusals: (0..OF_A_GROUP as u32).map(refusal).collect(),
     }

@@ -88,7 +88,7 @@ impl Follow {
 
     /// What is there now, each file once, whatever its names.
     fn names(&self) -> Result<Vec<Named>, Stop> {
-        let Found { files } = find(&self.base, &self.roots, &self.paths, true)?;
+        let Found { files, .. } = find(&self.base, &self.roots, &self.paths, true)?;
         let mut names = Vec::with_capacity(files.len());
         let mut seen = BTreeSet::new();
         for file in files {

@@ -9,7 +9,7 @@ use clap::Args;
 use flow::letters::{Entry, Outcome};
 use model::plain;
 
-use super::{Store, Which, data, for_each, tell_damage};
+use super::{Data, Store, Which, for_each, tell_damage};
 use crate::exit::{Failure, Result};
 use crate::report::number;
 use crate::terminal;
@@ -56,8 +56,9 @@ impl Export {
 
 fn lines(entries: &[(Entry, Option<Outcome>)]) -> Result<String> {
     let mut lines = String::new();
-    for (entry, outcome) in entries {
-        lines.push_str(&plain::json(&data(entry, *outcome)?.to_string()));
+    for entry in entries {
+        let line = serde_json::to_string(&Data::of(entry)).map_err(Failure::ran)?;
+        lines.push_str(&plain::json(&line));
         lines.push('\n');
     }
     Ok(lines)

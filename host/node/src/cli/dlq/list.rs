@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use clap::Args;
 use flow::letters::{Entry, Outcome};
 use model::limits::{DEAD_LETTERS_LISTED, REJECTION_CODES_COUNTED_MAX};
+use serde::Serialize;
 use serde_json::json;
 
 use super::super::Output;
-use super::{Reading, Store, Which, data, entries, tell_damage, time};
+use super::{Data, Reading, Store, Which, entries, tell_damage, time};
 use crate::exit::Result;
 use crate::report::{nothing_is_open, number, plain_table};
 use crate::terminal;
@@ -58,15 +59,14 @@ impl List {
             listed.extend(entries(reading, &kept, shown)?);
         }
         if self.output == Output::Json {
-            let all =
-                listed.iter().map(|(entry, outcome)| data(entry, *outcome)).collect::<Result<Vec<_>>>()?;
-            return terminal::print_json(&json!({ "entries": all, "more": more }));
+            let entries = listed.iter().map(Data::of).collect();
+            return terminal::print_json(&Listed { entries, more });
         }
         if listed.is_empty() {
             terminal::say(nothing_is_open(reading, &filter)?);
             return Ok(());
         }
-        let header = ["entry", "refused at", "stage", "code", "record", "message"];
+        let header = ["entry", "refused at", "stage", "code", "offset", "message"];
         let rows = listed.iter().map(|(entry, outcome)| row(entry, *outcome));
         terminal::print(plain_table(&header, rows, &[0]))?;
         if more > 0 {
@@ -105,6 +105,12 @@ impl List {
     }
 }
 
+#[derive(Debug, Serialize)]
+struct Listed<'e> {
+    entries: Vec<Data<'e>>,
+    more: u64,
+}
+
 fn row(entry: &Entry, outcome: Option<Outcome>) -> Vec<String> {
     let origin = &entry.origin;
     let code = match outcome {
@@ -113,8 +119,8 @@ fn row(entry: &Entry, outcome: Option<Outcome>) -> Vec<String> {
     };
     // Whole seconds are enough to find one.
     let at = time(entry.refused_at_us - entry.refused_at_us.rem_euclid(1_000_000));
-    let record = format!("{} of {}", origin.offset, origin.split);
-    vec![entry.entry.to_string(), at, entry.stage.clone(), cell(&code), cell(&record), cell(&entry.message)]
+    let offset = format!("{} of {}", origin.offset, origin.split);
+    vec![entry.entry.to_string(), at, entry.stage.clone(), cell(&code), cell(&offset), cell(&entry.message)]
 }
 
 /// What a stage or a source made up, as it stands in a line.

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 use flow::letters::{Entry, Filter, Kept, LettersError, Outcome, Reading};
 use model::convert::times::write_timestamp;
 use model::ids::RecordId;
-use serde_json::Value;
+use serde::Serialize;
 
 use super::amounts;
 use crate::exit::{Code, Failure, Result};
@@ -168,14 +168,22 @@ fn for_each(reading: &Reading, filter: &Filter, mut each: impl FnMut(Entries) ->
     Ok(())
 }
 
-/// An entry as data: what `export` writes and `--output json` prints.
-fn data(entry: &Entry, outcome: Option<Outcome>) -> Result<Value> {
-    let mut data = serde_json::to_value(entry).map_err(Failure::ran)?;
-    data["refused_at"] = time(entry.refused_at_us).into();
-    if let Some(outcome) = outcome {
-        data["closed"] = outcome.as_str().into();
+/// An entry as data: what `export` writes and `--output json` prints. The JSON of its record is written as it stands:
+/// numbers keep their digits, and names that are there twice stay.
+#[derive(Debug, Serialize)]
+struct Data<'e> {
+    #[serde(flatten)]
+    entry: &'e Entry,
+    refused_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<&'static str>,
+}
+
+impl<'e> Data<'e> {
+    fn of((entry, outcome): &'e (Entry, Option<Outcome>)) -> Self {
+        let closed = outcome.map(|outcome| outcome.as_str());
+        Self { entry, refused_at: time(entry.refused_at_us), closed }
     }
-    Ok(data)
 }
 
 /// RFC 3339.

@@ -35,7 +35,7 @@ pub(crate) struct Replay {
     /// Send them into this stage, not into the one that refused them
     #[arg(long, value_name = "STAGE")]
     into: Option<String>,
-    /// Write nothing, and say what would become of each
+    /// Write nothing and open no sink, and say what would become of each
     #[arg(long)]
     dry_run: bool,
     /// Where they are kept; PIPELINE.dead-letters in this directory unless set

@@ -1,15 +1,15 @@
 //! `conveyor dlq show ID [DIR]`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::anyhow;
 use clap::Args;
 use flow::letters::{Entry, Filter, Outcome};
 use model::limits::DEAD_LETTER_SHOWN_BYTES;
-use serde_json::json;
 
 use super::super::Output;
-use super::{EntryName, Store, data, for_each, not_default, tell_damage, time};
+use super::{Data, EntryName, Store, for_each, not_default, tell_damage, time};
 use crate::exit::{Failure, Result};
 use crate::report::{excerpt, replay_command};
 use crate::terminal;
@@ -45,9 +45,8 @@ impl Show {
             )));
         }
         if self.output == Output::Json {
-            let all =
-                found.iter().map(|(entry, outcome)| data(entry, *outcome)).collect::<Result<Vec<_>>>()?;
-            return terminal::print_json(&json!({ "entries": all }));
+            let all: Vec<Data<'_>> = found.iter().map(Data::of).collect();
+            return terminal::print_json(&BTreeMap::from([("entries", all)]));
         }
         for (entry, outcome) in &found {
             let dir = not_default(&dir, &entry.pipeline);
@@ -67,7 +66,7 @@ fn text(entry: &Entry, outcome: Option<Outcome>, command: &str) -> Words {
         ("stage", entry.stage.clone()),
         ("code", entry.code.clone()),
         ("message", entry.message.clone()),
-        ("record", format!("{} of {} (source {})", origin.offset, origin.split, origin.source)),
+        ("offset", format!("{} of {} (source {})", origin.offset, origin.split, origin.source)),
         ("record id", entry.id.clone()),
         ("refused at", time(entry.refused_at_us)),
         ("attempts", entry.attempts.to_string()),

@@ -41,9 +41,10 @@ impl Load {
     pub(super) fn execute(self) -> Result {
         // What is no layout is told before a registry is made for it.
         let layout = Layout::open(&self.layout).map_err(remote::failure)?;
-        let path = self.layout.canonicalize().map_err(|error| {
-            Failure::Input(anyhow!("{} cannot be found: {error}", self.layout.display()))
-        })?;
+        let path = self
+            .layout
+            .canonicalize()
+            .map_err(|error| Failure::Input(anyhow!("{} cannot be found: {error}", self.layout.display())))?;
         drop(layout);
         if !self.data.join("index").is_file() {
             StoreOptions::new(&self.data).open().map_err(keep::failure)?;
@@ -65,7 +66,11 @@ impl Load {
         match self.output {
             Output::Json => terminal::print_json(&serde_json::to_value(&loaded).map_err(Failure::ran)?),
             Output::Text => {
-                terminal::say(format!("loaded {} images: {} bytes were not there", number(*images), number(*bytes)));
+                terminal::say(format!(
+                    "loaded {} images: {} bytes were not there",
+                    number(*images),
+                    number(*bytes)
+                ));
                 match names.is_empty() {
                     true => Ok(()),
                     false => terminal::print(names.iter().collect::<Words>()),
