@@ -6,13 +6,13 @@
 use std::fmt;
 
 use model::plain;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::key::PublicKey;
 use super::{bundle, simple};
 
 /// The two ways in which cosign keeps a signature beside what is signed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layout {
     /// A layer of the image with the tag `sha256-HEX.sig`: simple signing.
@@ -22,33 +22,27 @@ pub enum Layout {
 }
 
 /// Something that lies where signatures do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     pub layout: Layout,
     pub found: Result<Signed, Unread>,
 }
 
 /// Bytes, and who is said to have signed them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
     content: Content,
-    #[serde(with = "base64_bytes")]
     signature: Vec<u8>,
     /// What the signer calls its key: the place to look first, and nothing that was proven.
     hint: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// The payload is what was signed.
-    Simple(#[serde(with = "base64_bytes")] Vec<u8>),
+    Simple(Vec<u8>),
     /// A DSSE envelope: what was signed is its type and its payload.
-    Envelope {
-        payload_type: String,
-        #[serde(with = "base64_bytes")]
-        payload: Vec<u8>,
-    },
+    Envelope { payload_type: String, payload: Vec<u8> },
 }
 
 /// What the signed bytes say.
@@ -71,8 +65,7 @@ pub enum Says {
 }
 
 /// Why something is no signature that can be checked with a key.
-#[derive(thiserror::Error, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
     #[error("something that is no signature: {why}")]
     Malformed { why: String },
@@ -100,6 +93,21 @@ impl Signature {
 impl Signed {
     pub(super) fn new(content: Content, signature: Vec<u8>, hint: Option<String>) -> Self {
         Self { content, signature, hint }
+    }
+
+    /// The same with a bit of what was signed flipped, and with one of the signature.
+    #[cfg(test)]
+    pub(crate) fn flipped(&self) -> [Self; 2] {
+        let [mut payload, mut signature] = [self.clone(), self.clone()];
+        match &mut payload.content {
+            Content::Simple(bytes) | Content::Envelope { payload: bytes, .. } => {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+            }
+        }
+        let last = signature.signature.len() - 1;
+        signature.signature[last] ^= 1;
+        [payload, signature]
     }
 
     pub fn hint(&self) -> Option<&str> {
@@ -131,21 +139,5 @@ impl fmt::Display for Layout {
             Self::Tag => "tag",
             Self::Bundle => "bundle",
         })
-    }
-}
-
-/// Bytes as text in JSON.
-mod base64_bytes {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&STANDARD.encode(bytes))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(from)?;
-        STANDARD.decode(text).map_err(serde::de::Error::custom)
     }
 }

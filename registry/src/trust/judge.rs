@@ -11,7 +11,7 @@ use super::memory::Seen;
 use super::pattern::Pattern;
 use super::policy::{Policy, TrustedKey};
 use crate::image_ref::{ImageRef, Place};
-use crate::sign::{Claim, Layout, PublicKey, Says, Signature, Signed};
+use crate::sign::{Claim, KeyKind, Layout, PublicKey, Says, Signature, Signed};
 
 /// What is to become of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +178,11 @@ impl Case<'_> {
         }
         let hint = signed.hint().unwrap_or_default();
         match self.keys.iter().find(|trusted| trusted.key.hint() == hint) {
+            // The one kind of key with which others sign something else than the bytes.
+            Some(trusted) if trusted.key.kind() == KeyKind::Ed25519 => format!(
+                "a signature that is said to be by {}, and is not: it was changed, or is of a hash (Ed25519ph), as cosign's are",
+                trusted.name
+            ),
             Some(trusted) => {
                 format!("a signature that is said to be by {}, and is not: it was changed", trusted.name)
             }

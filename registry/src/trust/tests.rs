@@ -127,18 +127,8 @@ async fn a_flipped_byte_is_refused_wherever_it_is() {
     scene.sign(LARGE, &scene.release, &BOTH).await;
     let found = signatures(&scene.target, &scene.manifest.digest).await.expect("two");
     for signature in &found {
-        // As they are kept, so that what is flipped is the payload, the signature, or what they are called.
-        let text = serde_json::to_value(signature).expect("JSON");
-        for path in ["/found/Ok/signature", "/found/Ok/content/simple", "/found/Ok/content/envelope/payload"]
-        {
-            let Some(base64) = text.pointer(path).and_then(|value| value.as_str()) else { continue };
-            let mut flipped = text.clone();
-            let at = base64.len() / 2;
-            let other = if base64.as_bytes()[at] == b'A' { "B" } else { "A" };
-            let base64 = format!("{}{other}{}", &base64[..at], &base64[at + 1..]);
-            *flipped.pointer_mut(path).expect("it is there") = base64.into();
-            let flipped = serde_json::from_value(flipped).expect("a signature");
-            assert_ne!(&flipped, signature);
+        for flipped in signature.found.as_ref().expect("signed").flipped() {
+            let flipped = Signature { layout: signature.layout, found: Ok(flipped) };
             let verdict = judge(
                 &scene.policy,
                 &Seen::default(),
