@@ -3,4 +3,5 @@
 mod client;
 mod conformance;
 mod kills;
+mod peers;
 mod verbs;
