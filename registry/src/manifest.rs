@@ -14,6 +14,8 @@ const DOCKER_IMAGE: &str = "application/vnd.docker.distribution.manifest.v2+json
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 /// Of a candidate of the specification; what was pushed with it is still about.
 const ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
+/// All that is taken.
+pub const TAKEN: [&str; 5] = [IMAGE, INDEX, DOCKER_IMAGE, DOCKER_LIST, ARTIFACT];
 
 /// A manifest, as far as a registry looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +156,11 @@ impl Manifest {
     }
 }
 
+/// Whether what it names are manifests.
+pub fn is_index(media_type: &str) -> bool {
+    [INDEX, DOCKER_LIST].contains(&media_type)
+}
+
 /// What clients send that do not say what it is.
 fn is_specific(named: &str) -> bool {
     !named.is_empty() && !["application/json", "application/octet-stream", "text/plain"].contains(&named)
@@ -167,7 +174,7 @@ fn media_type(inside: Option<&str>, outside: Option<&str>) -> Result<String, Man
         (Some(named), _) | (None, Some(named)) => named,
         (None, None) => return Err(ManifestError::NoMediaType),
     };
-    match [IMAGE, INDEX, DOCKER_IMAGE, DOCKER_LIST, ARTIFACT].contains(&named) {
+    match TAKEN.contains(&named) {
         true => Ok(named.to_owned()),
         false => Err(ManifestError::MediaType { media_type: named.to_owned() }),
     }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use model::ids::{Digest, DigestError};
+use model::ids::{Algorithm, Digest, DigestError};
 use model::limits::{REGISTRY_NAME_BYTES_MAX, REGISTRY_TAG_BYTES_MAX};
 use model::plain;
 
@@ -95,6 +95,15 @@ impl Tag {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The tag under which clients keep what is about a manifest, where registries do not: its digest, of which as many
+    /// digits count as SHA-256 has, and a suffix that says what it is, such as `.sig`.
+    ///
+    /// <https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema>.
+    pub fn about(subject: &Digest, suffix: &'static str) -> Self {
+        let digits: String = subject.hex().chars().take(Algorithm::Sha256.bytes() * 2).collect();
+        Self(format!("{}-{digits}{suffix}", subject.algorithm().name()))
+    }
 }
 
 impl FromStr for Tag {
@@ -182,6 +191,16 @@ mod tests {
         for tag in ["", ".", "..", "-a", ".a", "a/b", "a b", "a:b", "a+b", "\u{e9}", "a\0", &long] {
             assert!(tag.parse::<Tag>().is_err(), "{tag:?} was taken");
         }
+    }
+
+    #[test]
+    fn what_is_about_a_manifest_has_a_tag_that_is_one() {
+        let short = Digest::of(b"x");
+        assert_eq!(Tag::about(&short, "").as_str(), format!("sha256-{}", short.hex()));
+        let long = Digest::by(Algorithm::Sha512, b"x");
+        let tag = Tag::about(&long, ".sig");
+        assert_eq!(tag.as_str(), format!("sha512-{}.sig", &long.hex()[..64]));
+        assert_eq!(tag.as_str().parse(), Ok(tag));
     }
 
     #[test]

@@ -42,7 +42,7 @@ where
             summary: G::SUMMARY.to_owned(),
             config_schema: config::schema_text::<<G::Open as Described>::Config>(),
             needs: G::Open::NEEDS.iter().map(|need| (*need).to_owned()).collect(),
-            hints: Vec::new(),
+            hints: vec![("sdk".to_owned(), concat!("conveyor-sdk ", env!("CARGO_PKG_VERSION")).to_owned())],
         }
     }
 }

@@ -10,6 +10,8 @@ mod need;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
+
 pub use address::{is_metadata, is_public};
 pub use host::{Authority, Granted, Host, HostError, HostGrant, HostName, IpRange};
 pub use need::{Need, NeedError, lines, missing};
@@ -114,7 +116,7 @@ impl Grants {
 }
 
 /// How two lists differ.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Difference {
     pub added: Vec<String>,
     pub removed: Vec<String>,

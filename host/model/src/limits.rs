@@ -1,7 +1,15 @@
 //! Every bound of the system, with its unit and its reason. A queue, a buffer, a retry or a wait without an
 //! entry here is a defect.
 
+mod artifact;
+mod client;
+mod signing;
+
 use std::time::Duration;
+
+pub use artifact::*;
+pub use client::*;
+pub use signing::*;
 
 /// Records that a source puts into one batch, unless the manifest says otherwise.
 pub const BATCH_RECORDS: usize = 1024;
@@ -516,3 +524,15 @@ pub const REGISTRY_PASSWORDS_REMEMBERED: usize = 1024;
 pub const REGISTRY_PASSWORD_TIME: Duration = Duration::from_secs(600);
 /// What a registry that runs is asked over its socket, and what it tells.
 pub const REGISTRY_ADMIN_BYTES_MAX: u64 = 1 << 20;
+
+/// A lock, with the schemas of the configs of all its components.
+pub const LOCK_BYTES_MAX: usize = 16 << 20;
+/// Components of one lock: one for each stage that a pipeline can have.
+pub const LOCK_COMPONENTS_MAX: usize = STAGES_MAX;
+
+/// What was pulled to be run and is kept by this user, all of it: what was used longest ago goes.
+pub const COMPONENT_CACHE_BYTES: u64 = 4 << 30;
+/// Files of that: manifests and signatures are small.
+pub const COMPONENT_CACHE_ENTRIES_MAX: usize = 10_000;
+/// After which a file in it that never became whole was left by a crash.
+pub const COMPONENT_CACHE_PART_AGE: Duration = Duration::from_secs(24 * 60 * 60);

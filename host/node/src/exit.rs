@@ -11,6 +11,9 @@ use crate::words::Words;
 /// The code of a problem with a stage that finds no room on a disk.
 pub const NO_ROOM: &str = "connector::no-room";
 
+/// The code of a problem with a stage whose registry failed, which says nothing against the manifest.
+pub const REGISTRY: &str = "stage::registry";
+
 /// Why a verb did not end well. Printed once, in `cli::main`.
 #[derive(Debug)]
 pub enum Failure {
@@ -28,7 +31,7 @@ pub enum Failure {
     ReaderGone,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
     Failed = 1,
     Wrong = 2,
@@ -61,33 +64,39 @@ impl Failure {
     pub fn is_full(&self) -> bool {
         match self {
             Self::Full(_) => true,
-            Self::Manifest(all) => {
-                let mut problems = all.iter().flat_map(model::diagnostics::Diagnostics::iter);
-                !all.is_empty() && problems.all(|problem| problem.code == NO_ROOM)
-            }
+            Self::Manifest(_) => self.is_all_of(&[NO_ROOM]),
             _ => false,
+        }
+    }
+
+    /// Whether all problems of manifests have one of these codes.
+    fn is_all_of(&self, codes: &[&str]) -> bool {
+        let Self::Manifest(all) = self else { return false };
+        let mut problems = all.iter().flat_map(model::diagnostics::Diagnostics::iter);
+        !all.is_empty() && problems.all(|problem| codes.contains(&problem.code))
+    }
+
+    /// What the process ends with.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Input(_) => Some(Code::Wrong),
+            // Nothing is wrong with the manifests: a disk is full, or a registry has failed.
+            Self::Manifest(_) if self.is_all_of(&[NO_ROOM, REGISTRY]) => Some(Code::Failed),
+            Self::Manifest(_) => Some(Code::Wrong),
+            Self::Ran(_) | Self::Full(_) => Some(Code::Failed),
+            Self::Told(code) => Some(*code),
+            Self::ReaderGone => None,
         }
     }
 
     /// Prints what is to be said, and gives the code of the process.
     pub fn tell(self) -> ExitCode {
-        let code = match self {
-            Self::Input(why) => {
-                terminal::error(words(&why));
-                Code::Wrong
-            }
-            Self::Ran(why) | Self::Full(why) => {
-                terminal::error(words(&why));
-                Code::Failed
-            }
-            Self::Manifest(ref all) => {
-                all.iter().for_each(terminal::diagnostics);
-                if self.is_full() { Code::Failed } else { Code::Wrong }
-            }
-            Self::Told(code) => code,
-            Self::ReaderGone => return ExitCode::SUCCESS,
-        };
-        ExitCode::from(code as u8)
+        match &self {
+            Self::Input(why) | Self::Ran(why) | Self::Full(why) => terminal::error(words(why)),
+            Self::Manifest(all) => all.iter().for_each(terminal::diagnostics),
+            Self::Told(_) | Self::ReaderGone => {}
+        }
+        self.code().map_or(ExitCode::SUCCESS, |code| ExitCode::from(code as u8))
     }
 }
 

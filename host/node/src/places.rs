@@ -1,17 +1,44 @@
-//! Where things are kept between runs: compiled code and the build directory of stages.
+//! Where things are kept between runs: compiled code, what was pulled, and the build directory of stages.
 
 use std::path::PathBuf;
 
 /// The cache of this user: `$XDG_CACHE_HOME/conveyor` or `~/.cache/conveyor`. None where neither is known.
 pub fn cache() -> Option<PathBuf> {
+    of_this_user("XDG_CACHE_HOME", ".cache")
+}
+
+/// The configuration of this user: `$XDG_CONFIG_HOME/conveyor` or `~/.config/conveyor`. None where neither is known.
+pub fn config() -> Option<PathBuf> {
+    of_this_user("XDG_CONFIG_HOME", ".config")
+}
+
+fn of_this_user(variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+    let base = absolute(variable).or_else(|| Some(absolute("HOME")?.join(below_home)));
     Some(base?.join("conveyor"))
+}
+
+/// The trust policy that holds where none is named.
+pub fn trust() -> Option<PathBuf> {
+    Some(config()?.join("trust.yaml"))
+}
+
+/// Of which repositories signatures were required, and seen.
+pub fn required_signatures() -> Option<PathBuf> {
+    Some(cache()?.join("required-signatures"))
 }
 
 /// Native code of components, written and read by this node alone.
 pub fn code() -> Option<PathBuf> {
     Some(cache()?.join("code"))
+}
+
+/// What was pulled. What is read there is looked at each time, so that anybody may have put it there.
+pub fn components() -> PathBuf {
+    match cache() {
+        Some(cache) => cache.join("components"),
+        None => std::env::temp_dir().join("conveyor-components"),
+    }
 }
 
 /// Cargo's build directory for stages, so that the SDK and the standard library are compiled once and not

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 
+use crate::layout::Layout;
+use crate::load::{Loaded, load};
+use crate::name::{NameError, Repository};
 use crate::store::{Checked, Collection, Rules, Store};
 
 /// What is asked for.
@@ -20,6 +23,8 @@ use crate::store::{Checked, Collection, Rules, Store};
 pub enum Asked {
     Collect(Rules),
     Check,
+    /// The layout at this path of the process that is asked. `unnamed`: where that goes which names no repository.
+    Load { path: PathBuf, unnamed: Option<String> },
 }
 
 /// What came of it.
@@ -28,6 +33,7 @@ pub enum Asked {
 pub enum Told {
     Collected(Collection),
     Checked(Checked),
+    Loaded(Loaded),
     Failed(String),
 }
 
@@ -47,11 +53,21 @@ impl Asked {
     /// Does it.
     pub fn execute(&self, store: &Store) -> Told {
         let done = match self {
-            Self::Collect(rules) => store.collect(rules).map(Told::Collected),
-            Self::Check => store.check().map(Told::Checked),
+            Self::Collect(rules) => store.collect(rules).map(Told::Collected).map_err(|error| error.to_string()),
+            Self::Check => store.check().map(Told::Checked).map_err(|error| error.to_string()),
+            Self::Load { path, unnamed } => {
+                load_from(store, path, unnamed.as_deref()).map(Told::Loaded)
+            }
         };
-        done.unwrap_or_else(|error| Told::Failed(error.to_string()))
+        done.unwrap_or_else(Told::Failed)
     }
+}
+
+fn load_from(store: &Store, path: &Path, unnamed: Option<&str>) -> Result<Loaded, String> {
+    let unnamed: Option<Repository> =
+        unnamed.map(str::parse).transpose().map_err(|error: NameError| error.to_string())?;
+    let layout = Layout::open(path).map_err(|error| error.to_string())?;
+    load(store, &layout, unnamed.as_ref()).map_err(|error| error.to_string())
 }
 
 /// A path to the socket that is short, however long that of the directory is: a socket's has at most 107 bytes.

@@ -21,6 +21,8 @@ mod manifest_changes;
 mod meeting;
 mod metrics;
 mod places;
+mod push;
+mod references;
 mod registry;
 mod running;
 mod scene;

@@ -1,7 +1,9 @@
 //! `conveyor registry`: what it serves, what it keeps through kills, and what looks after it.
 
-mod client;
+pub mod client;
 mod conformance;
 mod kills;
 mod peers;
+mod remote;
+mod signing;
 mod verbs;

@@ -63,6 +63,8 @@ impl Scene {
         let mut command = Command::new(places::conveyor());
         command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.env_remove("CONVEYOR_LOG").env_remove("CARGO_TARGET_DIR").env_remove("CARGO_MANIFEST_DIR");
+        // Whoever runs the tests has passwords of their own.
+        command.env("DOCKER_CONFIG", self.path("docker"));
         command
     }
 

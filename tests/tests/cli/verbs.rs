@@ -5,12 +5,17 @@ use snapbox::data::Data;
 
 use crate::scene::Scene;
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 17] = [
     "new",
     "build",
     "inspect",
+    "push",
+    "pull",
+    "login",
+    "logout",
     "validate",
     "graph",
+    "bundle",
     "run",
     "test",
     "dlq",
@@ -22,7 +27,7 @@ const VERBS: [&str; 12] = [
 
 const OF_DLQ: [&str; 5] = ["list", "show", "replay", "export", "purge"];
 
-const OF_REGISTRY: [&str; 3] = ["serve", "gc", "fsck"];
+const OF_REGISTRY: [&str; 8] = ["list", "tag", "copy", "delete", "serve", "gc", "fsck", "load"];
 
 #[track_caller]
 fn is_as_in(snapshot: &str, text: &str) {

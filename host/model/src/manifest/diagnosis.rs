@@ -85,7 +85,7 @@ shows! {
     an_unknown_connector: "pipeline: p\nstages:\n  in: { source: stdinn }\n  out: { sink: kafka, from: in }\n";
     a_connector_of_the_other_role: "pipeline: p\nstages:\n  in: { source: stdout }\n  out: { sink: stdout, from: in }\n";
     a_transform_that_is_no_path: "pipeline: p\nstages:\n  in: { source: stdin }\n  mid: { transform: large, from: in }\n  out: { sink: stdout, from: mid }\n";
-    a_stage_from_a_registry: "pipeline: p\nstages:\n  in: { source: stdin }\n  mid: { transform: \"registry.example/acme/large:1.2\", from: in }\n  out: { sink: stdout, from: mid }\n";
+    a_stage_from_a_registry_without_its_version: "pipeline: p\nstages:\n  in: { source: stdin }\n  mid: { transform: registry.example/acme/large, from: in }\n  more: { transform: \"r.example/a@sha256:0a1b\", from: in }\n  out: { sink: \"oci://r.example/b:1\", from: [mid, more] }\n";
 
     a_missing_from: "pipeline: p\nstages:\n  in: { source: stdin }\n  mid: { transform: ./mid }\n  out: { sink: stdout, from: [] }\n  dump: { sink: stdout, from: in }\n";
     a_from_of_an_unknown_stage: "pipeline: p\nstages:\n  orders: { source: stdin }\n  out: { sink: stdout, from: ordesr }\n  other: { sink: stdout, from: \"elsewhere.port\" }\n";

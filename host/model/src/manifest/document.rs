@@ -51,11 +51,14 @@ struct Manifest {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename_all = "kebab-case", transform = one_role)]
 struct Stage {
-    /// Makes records: a built-in source such as `file`, a directory, or a `.wasm` file.
+    /// Makes records: a built-in source such as `file`, a directory, a `.wasm` file, or a reference
+    /// into a registry.
     source: Option<String>,
-    /// Takes and gives records: a directory, or a `.wasm` file.
+    /// Takes and gives records: a directory, a `.wasm` file, or a reference into a registry, such as
+    /// `registry.example/acme/large:1.2.0`.
     transform: Option<String>,
-    /// Takes records out: a built-in sink such as `file`, a directory, or a `.wasm` file.
+    /// Takes records out: a built-in sink such as `file`, a directory, a `.wasm` file, or a reference
+    /// into a registry.
     sink: Option<String>,
     /// What the stage reads: `stage`, `stage.port`, or a list of these.
     from: Option<OneOrMany<String>>,

@@ -6,14 +6,14 @@
 
 mod document;
 mod graph;
-mod lower;
+pub(crate) mod lower;
 mod names;
 mod overrides;
 mod pipeline;
 mod reference;
 mod scalar;
 pub mod suggest;
-mod tree;
+pub(crate) mod tree;
 mod units;
 mod variables;
 

@@ -120,7 +120,7 @@ pub enum StageRef {
     Directory(String),
     /// A component or a core module.
     WasmFile(String),
-    /// An image in an OCI registry. The parser refuses it in this version, so no pipeline has one yet.
+    /// A component in an OCI registry, by a tag, by a digest or by both.
     Oci(OciRef),
 }
 
@@ -140,6 +140,13 @@ pub struct OciRef {
     pub repository: String,
     pub tag: Option<String>,
     pub digest: Option<String>,
+}
+
+impl OciRef {
+    /// The registry and the repository, without what says which version is meant.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
 }
 
 impl fmt::Display for OciRef {

@@ -17,7 +17,7 @@ use crate::limits::{MANIFEST_DEPTH_MAX, MANIFEST_NODES_MAX};
 
 /// A value and its place: for an alias, the place where it is used.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub span: Span,
     pub tree: Rc<Tree>,
     /// Values in it, itself included, with aliases written out; a long text counts as several.
@@ -27,7 +27,7 @@ pub(super) struct Node {
 }
 
 #[derive(Debug)]
-pub(super) enum Tree {
+pub(crate) enum Tree {
     /// `plain` scalars may mean a number, a truth value or nothing; the others are text.
     Scalar {
         text: String,
@@ -38,13 +38,13 @@ pub(super) enum Tree {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub key: Spanned<Rc<str>>,
     pub value: Node,
 }
 
 /// The one document of a text, or nothing when it cannot be read at all; either way the problems are told.
-pub(super) fn read(text: &str, env: Environment<'_>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
+pub(crate) fn read(text: &str, env: Environment<'_>, problems: &mut Vec<Diagnostic>) -> Option<Node> {
     let mut builder =
         Builder { text, env, problems, stack: Vec::new(), anchors: HashMap::new(), root: None, documents: 0 };
     let mut options = Options::default();
@@ -117,7 +117,7 @@ impl Builder<'_, '_> {
                     return Err(Diagnostic::new("manifest::yaml", "there is a second document in the file")
                         .label(span, "it begins here")
                         .help(
-                            "one file is one pipeline: move it to a file of its own and give both to `run`",
+                            "keep one document in a file; `run` takes several pipelines from several files",
                         ));
                 }
                 Ok(())
@@ -226,10 +226,10 @@ impl Builder<'_, '_> {
         if frame.weight > MANIFEST_NODES_MAX {
             return Err(Diagnostic::new(
                 "manifest::too-large",
-                format!("the manifest stands for more than {MANIFEST_NODES_MAX} values"),
+                format!("the text stands for more than {MANIFEST_NODES_MAX} values"),
             )
             .label(span, "here it passes the limit, counting what aliases stand for")
-            .help("write fewer aliases of aliases, or move data out of the manifest into a file"));
+            .help("write fewer aliases of aliases, or move data out of it into a file"));
         }
         match &mut frame.open {
             Open::List(items) => items.push(node),

@@ -65,7 +65,7 @@ impl Build {
 }
 
 /// Whoever reads the file meanwhile sees the old one or the new one, never half of it.
-fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(parent) = parent {
         std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::pulling::Pulling;
 use crate::exit::Result;
 use crate::graph::{self, Picture};
 use crate::terminal;
-use crate::wiring::Workshop;
+use crate::wiring::{Policy, Workshop};
 
 /// Shows what a pipeline does: stages, chains, the fields and wanted columns of every edge, conversions
 #[derive(Debug, Args)]
@@ -23,6 +24,8 @@ pub(super) struct Graph {
     /// Build stages that are directories
     #[arg(long)]
     build: bool,
+    #[command(flatten)]
+    pulling: Pulling,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -40,7 +43,8 @@ enum Format {
 
 impl Graph {
     pub(super) fn execute(self) -> Result {
-        let workshop = Workshop::new(self.build)?;
+        let policy = Policy::default().pulling(self.pulling.options());
+        let workshop = Workshop::under(policy, self.build)?;
         let wired = super::wire(&workshop, &self.file, &self.set)?;
         let picture = Picture::of(&wired);
         match self.format {

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod build;
+mod bundle;
 mod checkpoint;
 mod compile_stage;
 mod completions;
@@ -9,16 +10,27 @@ mod dlq;
 mod doctor;
 mod graph;
 mod inspect;
+mod key;
+mod lock;
+mod login;
 mod new;
 mod policy;
+mod pull;
+mod pulling;
+mod push;
 mod registry;
+mod remote;
 mod replay;
 mod run;
+mod sign;
 mod test;
+mod trust;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -48,8 +60,14 @@ enum Verb {
     New(new::New),
     Build(build::Build),
     Inspect(inspect::Inspect),
+    Push(push::Push),
+    Pull(pull::Pull),
+    Login(login::Login),
+    Logout(login::Logout),
     Validate(validate::Validate),
     Graph(graph::Graph),
+    Lock(lock::LockVerb),
+    Bundle(bundle::Bundle),
     Run(run::Run),
     Test(test::Test),
     #[command(subcommand)]
@@ -59,6 +77,10 @@ enum Verb {
     Checkpoint(checkpoint::Checkpoint),
     #[command(subcommand)]
     Registry(registry::Registry),
+    #[command(subcommand)]
+    Key(key::Keys),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -109,14 +131,23 @@ impl Verb {
             Self::New(verb) => verb.execute(),
             Self::Build(verb) => verb.execute(),
             Self::Inspect(verb) => verb.execute(),
+            Self::Push(verb) => verb.execute(),
+            Self::Pull(verb) => verb.execute(),
+            Self::Login(verb) => verb.execute(),
+            Self::Logout(verb) => verb.execute(),
             Self::Validate(verb) => verb.execute(),
             Self::Graph(verb) => verb.execute(),
+            Self::Lock(verb) => verb.execute(),
+            Self::Bundle(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
             Self::Dlq(verb) => verb.execute(),
             Self::Replay(verb) => verb.execute(),
             Self::Checkpoint(verb) => verb.execute(),
             Self::Registry(verb) => verb.execute(),
+            Self::Key(verb) => verb.execute(),
+            Self::Sign(verb) => verb.execute(),
+            Self::Verify(verb) => verb.execute(),
             Self::Doctor(verb) => verb.execute(),
             Self::Completions(verb) => verb.execute(),
             Self::CompileStage(verb) => verb.execute(),
@@ -128,6 +159,20 @@ impl Verb {
 fn block_on<T>(what: impl Future<Output = T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(Failure::ran)?.block_on(what))
+}
+
+/// Asks a person, who types `yes` or is told that it was not done; there is none where nobody can answer.
+fn agree(what: &str, not_done: &str) -> Result {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Input(anyhow::anyhow!("{what} Say `--yes` if that is meant")));
+    }
+    terminal::ask(&format!("{what} Type `yes` if that is meant:")).map_err(Failure::ran)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Failure::ran)?;
+    match answer.trim() {
+        "yes" => Ok(()),
+        _ => Err(Failure::Input(anyhow::anyhow!("{not_done}"))),
+    }
 }
 
 /// Reads, loads and plans one manifest.

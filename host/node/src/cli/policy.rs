@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::pulling::Pulling;
 use crate::exit::Result;
 use crate::wiring;
 
@@ -15,10 +16,13 @@ pub(super) struct Policy {
     /// Read secrets from DIR, one file each, rather than from CONVEYOR_SECRET_NAME
     #[arg(long, value_name = "DIR")]
     secrets: Option<PathBuf>,
+    #[command(flatten)]
+    pulling: Pulling,
 }
 
 impl Policy {
     pub(super) fn read(&self) -> Result<wiring::Policy> {
-        wiring::Policy::new(&self.allow_root, self.secrets.as_deref())
+        let policy = wiring::Policy::new(&self.allow_root, self.secrets.as_deref())?;
+        Ok(policy.pulling(self.pulling.options()))
     }
 }

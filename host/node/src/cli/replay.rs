@@ -6,6 +6,7 @@ use clap::Args;
 use flow::letters::Filter;
 
 use super::dlq::EntryName;
+use super::pulling::Pulling;
 use crate::exit::{Code, Failure, Result};
 use crate::replaying::{self, Options};
 
@@ -39,6 +40,8 @@ pub(crate) struct Replay {
     /// Build stages that are directories
     #[arg(long)]
     build: bool,
+    #[command(flatten)]
+    pulling: Pulling,
 }
 
 impl Replay {
@@ -54,6 +57,7 @@ impl Replay {
             state: self.state,
             sets: self.set,
             builds: self.build,
+            pulling: self.pulling.options(),
             data_on_stdout: false,
         };
         let done = replaying::run(options)?;

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Output;
-use crate::exit::{Code, Failure, Result};
+use crate::exit::{Failure, Result};
 use crate::report::reach::{self, Reach};
 use crate::terminal;
 use crate::wiring::{self, Wired, Workshop};
@@ -37,7 +37,7 @@ impl Validate {
     pub(super) fn execute(self) -> Result {
         let workshop = Workshop::under(self.policy.read()?, self.build)?;
         let mut data = Vec::new();
-        let mut wrong = false;
+        let mut code = None;
         if let Some(old) = &self.against {
             let [file] = &self.files[..] else {
                 return Err(Failure::Input(anyhow!(
@@ -57,20 +57,22 @@ impl Validate {
                 (Ok(wired), Output::Json) => data.push(json!({
                     "file": file.display().to_string(), "count": 0, "diagnostics": [], "pipeline": wired.name(),
                 })),
-                (Err(Failure::Manifest(all)), Output::Json) => {
-                    wrong = true;
-                    data.extend(all.iter().map(|diagnostics| diagnostics.to_json()));
-                }
-                (Err(failure), _) => {
-                    wrong = true;
-                    failure.tell();
+                (Err(failure), output) => {
+                    // What is wrong counts for more than a registry that has failed.
+                    code = code.max(failure.code());
+                    match (failure, output) {
+                        (Failure::Manifest(all), Output::Json) => {
+                            data.extend(all.iter().map(|diagnostics| diagnostics.to_json()));
+                        }
+                        (failure, _) => _ = failure.tell(),
+                    }
                 }
             }
         }
         if self.output == Output::Json {
             terminal::print_json(&json!({ "files": data }))?;
         }
-        if wrong { Err(Failure::Told(Code::Wrong)) } else { Ok(()) }
+        code.map_or(Ok(()), |code| Err(Failure::Told(code)))
     }
 }
 

@@ -6,6 +6,7 @@ mod plain;
 use std::collections::HashMap;
 
 use model::fields::FieldSpec;
+use model::manifest::StageRef;
 use model::plan::{Conversion, Key, PlannedStage, SourceWork, Stream, Work};
 use model::stage::Role;
 use serde::{Serialize, Serializer};
@@ -30,8 +31,11 @@ pub struct StagePicture {
     pub name: String,
     #[serde(serialize_with = "role_name")]
     pub role: Role,
-    /// The connector, the file or the directory that the manifest names.
+    /// The connector, the file, the directory or the reference that the manifest names.
     pub is: String,
+    /// Of a component that is named by a reference: which it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// The interface that a component exports; none for a connector.
     pub exports: Option<String>,
     /// For a source: what it could give and what of it is decoded.
@@ -152,10 +156,15 @@ fn stage_picture(wired: &Wired, index: usize, stage: &PlannedStage) -> StagePict
             }
         }
     }
+    let reference = &wired.pipeline.stages[index].reference.value;
     StagePicture {
         name: stage.name.to_string(),
         role: stage.role,
-        is: wired.pipeline.stages[index].reference.to_string(),
+        is: reference.to_string(),
+        digest: wired
+            .component(index)
+            .filter(|_| matches!(reference, StageRef::Oci(_)))
+            .map(|component| component.digest().to_string()),
         exports: wired.component(index).map(|component| component.kind().to_string()),
         gives,
         reads,
@@ -223,6 +232,7 @@ pub(crate) fn sample() -> Picture {
         name: name.into(),
         role,
         is: is.into(),
+        digest: (role == Role::Transform).then(|| "sha256:0a1b".to_owned()),
         exports: (role == Role::Transform).then(|| "table-transform".to_owned()),
         gives: (role == Role::Source).then(|| StreamPicture { fields: Some(vec![amount()]), of: Some(19) }),
         reads: if role == Role::Transform { vec!["amount".into()] } else { vec![] },

@@ -33,6 +33,9 @@ pub fn text(picture: &Picture) -> Words {
 fn describe(words: &mut Words, stage: &StagePicture) {
     let exports = stage.exports.as_ref().map(|exports| format!(", {exports}")).unwrap_or_default();
     words.push(format!("{} ({} {}{exports})", stage.name, stage.role, stage.is));
+    if let Some(digest) = &stage.digest {
+        words.push(format!("  is {digest}"));
+    }
     if let Some(gives) = &stage.gives {
         words.push(format!("  reads {}", gives.short()));
     }
@@ -70,6 +73,7 @@ in (source file)
       amount: f64s?
 
 large (transform large.wasm, table-transform)
+  is sha256:0a1b
   looks at amount
   main -> out: opaque records, converted: rows to JSON, to another loop
 

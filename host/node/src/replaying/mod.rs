@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Code, Failure, Result};
 use crate::report::{Counted, Written, default_dir, explain, full_path, nothing_is_open};
-use crate::terminal;
-use crate::wiring::{self, Behind, Draft, Wired, Workshop};
+use crate::{pulled, terminal};
+use crate::wiring::{self, Behind, Draft, Policy, Wired, Workshop};
 use crate::words::Words;
 
 pub use done::Done;
@@ -38,6 +38,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     pub sets: Vec<String>,
     pub builds: bool,
+    /// How components come from registries.
+    pub pulling: pulled::Options,
     /// Whether what became of them goes to stdout, as data.
     pub data_on_stdout: bool,
 }
@@ -53,7 +55,8 @@ pub fn run(options: Options) -> Result<Done> {
     let kept = if options.writes { keep_earlier_output(&mut draft, goes_on) } else { Vec::new() };
     let runtime = Builder::new_multi_thread().thread_name("stage").enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Ran(anyhow!("threads cannot be started: {error}")))?;
-    let workshop = Workshop::new(options.builds)?;
+    let policy = Policy::default().pulling(options.pulling.clone());
+    let workshop = Workshop::under(policy, options.builds)?;
     let wired = runtime.block_on(workshop.wire(draft))?;
     check_stdout(&wired, &options)?;
     let dir = options.dead_letters.clone().unwrap_or_else(|| default_dir(wired.name()));
@@ -206,7 +209,7 @@ impl Sending<'_> {
 
 /// By stage, what had to change so that sinks keep what they wrote in earlier runs. `goes_on`: whether one does so anyway.
 fn keep_earlier_output(draft: &mut Draft, goes_on: impl Fn(&str) -> bool) -> Vec<(usize, Beside)> {
-    let Draft { pipeline, home } = draft;
+    let Draft { pipeline, home, .. } = draft;
     let mut kept = Vec::new();
     for (index, stage) in pipeline.stages.iter_mut().enumerate() {
         if *stage.role == model::manifest::Role::Sink && !goes_on(stage.name.as_str()) {

@@ -2,6 +2,7 @@
 
 use engine::{Component, StageLimits};
 use model::stage::{Role, StagePlan};
+use registry::artifact::Facts;
 use serde_json::{Value, json};
 
 use crate::words::Words;
@@ -13,6 +14,30 @@ pub async fn ports(stage: &Component, config: &Value) -> Option<Vec<String>> {
     let StagePlan::Transform(plan) = plan else { return None };
     Some(plan.outputs.into_iter().map(|port| port.name).collect())
 }
+
+/// What it says of itself, as an artifact claims it and as claims are held against.
+pub async fn facts(stage: &Component) -> Facts {
+    let (about, kind) = (stage.about(), stage.kind().interface());
+    let interface = format!("conveyor:stage/{kind}@");
+    let version = stage.exports().iter().find_map(|name| name.strip_prefix(&interface)).unwrap_or_default();
+    // The parentheses of a function at the root are ours.
+    let names = |names: &[String]| names.iter().map(|name| name.trim_end_matches("()").to_owned()).collect();
+    Facts {
+        name: about.name.clone(),
+        version: about.version.clone(),
+        summary: about.summary.clone(),
+        world: format!("conveyor:stage/{kind}-stage@{version}"),
+        exports: names(stage.exports()),
+        imports: names(stage.imports()),
+        ports: ports(stage, &json!({})).await,
+        config_schema: about.config_schema.clone(),
+        needs: about.needs.clone(),
+        sdk: about.hints.iter().find(|(name, _)| name == SDK).map(|(_, value)| value.clone()),
+    }
+}
+
+/// The hint by which an SDK says which one it is.
+const SDK: &str = "sdk";
 
 /// As programs read it.
 pub fn json(stage: &Component, bytes: usize) -> Value {
@@ -89,12 +114,13 @@ pub fn size(bytes: usize) -> String {
     }
 }
 
-fn schema(text: &str) -> Value {
+/// The schema of a config; null where it gives none.
+pub fn schema(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
 }
 
 /// The properties of a schema, one a line: name, type, whether it must be there, what it is for.
-fn options(title: &str, schema: &Value) -> Words {
+pub fn options(title: &str, schema: &Value) -> Words {
     let required: Vec<&str> =
         schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let Some(properties) = schema["properties"].as_object().filter(|properties| !properties.is_empty())

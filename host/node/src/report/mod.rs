@@ -1,5 +1,6 @@
 //! What a run, a stage and a failure look like to people and to programs.
 
+pub mod claims;
 pub mod component;
 mod excerpt;
 mod failure;

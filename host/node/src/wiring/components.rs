@@ -1,62 +1,123 @@
 //! What the stages of a manifest name, loaded all at once, and checked against what they are used as.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine::{Component, Engine, LoadError};
 use model::diagnostics::{Diagnostic, Span};
+use model::ids::Digest;
 use model::limits;
-use model::manifest::{Pipeline, Role, Stage, StageRef};
+use model::lock::Pinned;
+use model::manifest::{OciRef, Role, Stage, StageRef};
+use registry::image_ref::ImageRef;
 use tokio::task::JoinSet;
 
-use super::{Code, Workshop, builtin, reach};
+use super::{Code, Draft, Workshop, builtin, reach};
 use crate::build;
+use crate::pulled::{Bundle, Loaded, PullError, Puller, Wanted};
 
 impl Workshop {
     /// What each stage stands for, none where something is wrong with it.
-    pub(super) async fn load(
-        &self,
-        pipeline: &Pipeline,
-        home: &Path,
-    ) -> (Vec<Option<Code>>, Vec<Diagnostic>) {
+    pub(super) async fn load(&self, draft: &Draft) -> (Vec<Option<Code>>, Vec<Diagnostic>) {
+        let (pipeline, home) = (&draft.pipeline, &draft.home);
+        let (components, mut problems) = self.components(draft, |_| true).await;
         let mut codes: Vec<Option<Code>> = pipeline.stages.iter().map(|_| None).collect();
-        let mut problems = Vec::new();
-        let mut loading = JoinSet::new();
-        for (index, stage) in pipeline.stages.iter().enumerate() {
-            match &stage.reference.value {
-                StageRef::BuiltIn(name) => match builtin::plan(stage, name, pipeline, home, &self.policy) {
-                    Ok(built_in) => codes[index] = Some(Code::BuiltIn(Box::new(built_in))),
+        for ((stage, component), code) in pipeline.stages.iter().zip(components).zip(&mut codes) {
+            match (&stage.reference.value, component) {
+                (StageRef::BuiltIn(name), _) => match builtin::plan(stage, name, pipeline, home, &self.policy) {
+                    Ok(built_in) => *code = Some(Code::BuiltIn(Box::new(built_in))),
                     Err(problem) => problems.push(problem),
                 },
-                StageRef::WasmFile(path) => {
-                    loading.spawn(load_file(index, self.engine.clone(), home.join(path)));
-                }
-                StageRef::Directory(path) if home.join(path).is_file() => {
-                    problems.push(no_component(stage, path));
-                }
-                StageRef::Directory(path) if self.builds => {
-                    loading.spawn(build_and_load(index, self.engine.clone(), home.join(path)));
-                }
-                StageRef::Directory(path) => problems.push(not_built(stage, path)),
-                StageRef::Oci(reference) => problems.push(from_registry(stage, &reference.to_string())),
-            }
-        }
-        while let Some(loaded) = loading.join_next().await {
-            let Ok((index, loaded)) = loaded else { continue };
-            let stage = &pipeline.stages[index];
-            match loaded {
-                Ok(component) => {
+                (_, Some(Loaded { component, .. })) => {
                     let mut found = check(stage, &component);
                     if found.is_empty() {
-                        codes[index] = Some(Code::Component(component));
+                        *code = Some(Code::Component(component));
                     }
                     problems.append(&mut found);
                 }
-                Err(unfit) => problems.push(unfit.diagnostic(stage)),
+                (_, None) => {}
             }
         }
         (codes, problems)
     }
+
+    /// The components of the stages that are some and are meant, whatever they are; none where one cannot be had, with why.
+    pub async fn components(
+        &self,
+        draft: &Draft,
+        is_meant: impl Fn(&Stage) -> bool,
+    ) -> (Vec<Option<Loaded>>, Vec<Diagnostic>) {
+        let stages = &draft.pipeline.stages;
+        let mut named: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (index, stage) in stages.iter().enumerate() {
+            if !matches!(stage.reference.value, StageRef::BuiltIn(_)) && is_meant(stage) {
+                named.entry(stage.reference.to_string()).or_default().push(index);
+            }
+        }
+        let mut problems = Vec::new();
+        let mut loading = JoinSet::new();
+        for (reference, users) in named {
+            match self.place(draft, &stages[users[0]], &reference) {
+                Ok(place) => {
+                    let (engine, puller) = (self.engine.clone(), self.puller.clone());
+                    loading.spawn(async move { (users, place.load(&engine, &puller).await) });
+                }
+                Err(refused) => problems.extend(users.iter().map(|user| refused(&stages[*user]))),
+            }
+        }
+        let mut components: Vec<Option<Loaded>> = stages.iter().map(|_| None).collect();
+        while let Some(loaded) = loading.join_next().await {
+            let Ok((users, loaded)) = loaded else { continue };
+            match loaded {
+                Ok(loaded) => users.iter().for_each(|user| components[*user] = Some(loaded.clone())),
+                Err(unfit) => problems.extend(users.iter().map(|user| unfit.diagnostic(&stages[*user]))),
+            }
+        }
+        (components, problems)
+    }
+
+    /// Where a component is to be had.
+    fn place(&self, draft: &Draft, stage: &Stage, reference: &str) -> Result<Place, Refused> {
+        let path = |path: &str| draft.home.join(path);
+        let pinned = draft.lock.as_ref().and_then(|lock| lock.components.get(reference)).cloned();
+        match &stage.reference.value {
+            StageRef::Oci(reference) => {
+                let image = ImageRef::try_from(reference).map_err(|error| no_image(reference, error.to_string()))?;
+                Ok(Place::Image(Wanted { image, pinned }, draft.bundle.clone()))
+            }
+            StageRef::BuiltIn(_) => Err(Box::new(no_component)),
+            _ if draft.bundle.as_ref().is_some_and(|bundle| bundle.has(reference)) => {
+                Ok(Place::Bundled(reference.to_owned(), draft.bundle.clone()))
+            }
+            StageRef::WasmFile(file) => Ok(Place::File(path(file), pinned.map(|pinned| pinned.component))),
+            StageRef::Directory(file) if path(file).is_file() => Err(Box::new(no_component)),
+            StageRef::Directory(dir) if self.builds => {
+                let keeps = self.keeps_builds;
+                Ok(Place::Source { dir: path(dir), keeps, pinned: pinned.map(|pinned| pinned.component) })
+            }
+            StageRef::Directory(dir) => match pinned {
+                Some(pinned) => Ok(Place::Built(path(dir), Box::new(pinned))),
+                None => Err(Box::new(not_built)),
+            },
+        }
+    }
+}
+
+type Refused = Box<dyn Fn(&Stage) -> Diagnostic>;
+
+/// Where a component is to be had.
+enum Place {
+    /// A file, and what it has to be.
+    File(PathBuf, Option<Digest>),
+    /// The directory of its source, to be built, and what that has to come to.
+    Source { dir: PathBuf, keeps: bool, pinned: Option<Digest> },
+    /// What was built of a directory when the lock was written.
+    Built(PathBuf, Box<Pinned>),
+    Image(Wanted, Option<Arc<Bundle>>),
+    /// A path, of which a bundle has what was there.
+    Bundled(String, Option<Arc<Bundle>>),
 }
 
 /// Why there is no component.
@@ -64,17 +125,70 @@ enum Unfit {
     Unreadable(PathBuf, std::io::Error),
     Load(PathBuf, LoadError),
     Build(PathBuf, anyhow::Error),
+    /// It is not what the lock has.
+    Unlocked { path: PathBuf, expected: Digest, came: Digest },
+    /// What was built is not here.
+    Gone(PathBuf),
+    Pull { error: Arc<PullError>, is_pinned: bool },
 }
 
-type Loaded = (usize, Result<Component, Unfit>);
-
-async fn load_file(index: usize, engine: Engine, path: PathBuf) -> Loaded {
-    (index, load(engine, path).await)
+impl Place {
+    async fn load(self, engine: &Engine, puller: &Puller) -> Result<Loaded, Unfit> {
+        match self {
+            Self::File(path, pinned) => {
+                let bytes = read(&path).map_err(|error| Unfit::Unreadable(path.clone(), error))?;
+                local(engine, path, bytes, pinned).await
+            }
+            Self::Source { dir, keeps, pinned } => {
+                let from = dir.clone();
+                let built = tokio::task::spawn_blocking(move || build::component(&from)).await;
+                let bytes = match built {
+                    Ok(Ok(bytes)) => bytes,
+                    Ok(Err(error)) => return Err(Unfit::Build(dir, error)),
+                    Err(error) => return Err(Unfit::Build(dir, error.into())),
+                };
+                if keeps {
+                    puller.keep(&bytes);
+                }
+                local(engine, dir, bytes, pinned).await
+            }
+            Self::Built(dir, pinned) => {
+                let of_pull = |error| Unfit::Pull { error: Arc::new(error), is_pinned: true };
+                let component = puller.built(engine, &pinned).await.map_err(of_pull)?;
+                let component = component.ok_or(Unfit::Gone(dir))?;
+                Ok(Loaded { component, image: None, bytes: pinned.bytes, digest: pinned.component })
+            }
+            Self::Image(wanted, bundle) => {
+                let is_pinned = wanted.pins();
+                let loaded = puller.component(engine, &wanted, bundle.as_deref()).await;
+                loaded.map_err(|error| Unfit::Pull { error, is_pinned })
+            }
+            Self::Bundled(path, bundle) => {
+                let of_pull = |error| Unfit::Pull { error: Arc::new(PullError::Client(error)), is_pinned: true };
+                let bytes = match bundle {
+                    Some(bundle) => bundle.component(&path).await.map_err(of_pull)?,
+                    None => return Err(Unfit::Gone(path.into())),
+                };
+                local(engine, path.into(), bytes, None).await
+            }
+        }
+    }
 }
 
-async fn load(engine: Engine, path: PathBuf) -> Result<Component, Unfit> {
-    let bytes = read(&path).map_err(|error| Unfit::Unreadable(path.clone(), error))?;
-    engine.load(bytes).await.map_err(|error| Unfit::Load(path, error))
+async fn local(
+    engine: &Engine,
+    path: PathBuf,
+    bytes: impl Into<bytes::Bytes>,
+    pinned: Option<Digest>,
+) -> Result<Loaded, Unfit> {
+    let bytes = bytes.into();
+    let came = |expected: Digest| Digest::by(expected.algorithm(), &bytes);
+    if let Some((expected, came)) = pinned.map(|expected| (expected, came(expected))).filter(|(one, other)| one != other) {
+        return Err(Unfit::Unlocked { path, expected, came });
+    }
+    let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
+    let component = engine.load(bytes).await.map_err(|error| Unfit::Load(path, error))?;
+    Ok(Loaded { component, image: None, bytes: size, digest })
 }
 
 /// A component's bytes; one more than may be is enough to be refused.
@@ -85,19 +199,8 @@ pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-async fn build_and_load(index: usize, engine: Engine, dir: PathBuf) -> Loaded {
-    let from = dir.clone();
-    let built = tokio::task::spawn_blocking(move || build::component(&from)).await;
-    let component = match built {
-        Ok(Ok(component)) => component,
-        Ok(Err(error)) => return (index, Err(Unfit::Build(dir, error))),
-        Err(error) => return (index, Err(Unfit::Build(dir, error.into()))),
-    };
-    (index, engine.load(component).await.map_err(|error| Unfit::Load(dir, error)))
-}
-
 impl Unfit {
-    fn diagnostic(self, stage: &Stage) -> Diagnostic {
+    fn diagnostic(&self, stage: &Stage) -> Diagnostic {
         let at = stage.reference.span;
         match self {
             Self::Unreadable(path, error) => {
@@ -119,18 +222,32 @@ impl Unfit {
                 let help = "mend it until `conveyor build DIR` builds it";
                 Diagnostic::new("stage::build", message).label(at, "this directory").help(help)
             }
+            Self::Unlocked { path, expected, came } => {
+                let message =
+                    format!("`{}` is not what the lock has: {expected} is locked, and it is {came}", path.display());
+                let help = "`conveyor lock --build` locks what it is now; without `--build`, a run takes what is locked";
+                Diagnostic::new("lock::differs", message).label(at, "this").help(help)
+            }
+            Self::Gone(path) => {
+                let message = format!("what was built of `{}` when it was locked is not here any more", path.display());
+                let help = "build and lock it again with `conveyor lock --build`";
+                Diagnostic::new("lock::gone", message).label(at, "this directory").help(help)
+            }
+            Self::Pull { error, is_pinned } => error.diagnostic(stage, *is_pinned),
         }
     }
 }
 
 /// A file whose name does not say that it is a component.
-fn no_component(stage: &Stage, path: &str) -> Diagnostic {
+fn no_component(stage: &Stage) -> Diagnostic {
+    let path = &stage.reference;
     let message = format!("`{path}` is a file, and no component by its name");
     let help = "name a component, a file that ends with `.wasm`, or the directory that one is built from";
     Diagnostic::new("stage::file", message).label(stage.reference.span, "this file").help(help)
 }
 
-fn not_built(stage: &Stage, path: &str) -> Diagnostic {
+fn not_built(stage: &Stage) -> Diagnostic {
+    let path = &stage.reference;
     let message = format!("stage `{}` is a directory, and nothing is built unless you say so", *stage.name);
     let help = format!(
         "add `--build`, or build it once with `conveyor build {path} -o {}.wasm` and name that file",
@@ -139,10 +256,13 @@ fn not_built(stage: &Stage, path: &str) -> Diagnostic {
     Diagnostic::new("stage::directory", message).label(stage.reference.span, "this directory").help(help)
 }
 
-fn from_registry(stage: &Stage, reference: &str) -> Diagnostic {
-    let message = format!("`{reference}` is in a registry, which this version cannot pull from");
-    let problem = Diagnostic::new("stage::registry", message).label(stage.reference.span, "this reference");
-    problem.help("name a `.wasm` file")
+/// A name that no registry can have.
+fn no_image(reference: &OciRef, why: String) -> Refused {
+    let reference = reference.to_string();
+    Box::new(move |stage| {
+        let message = format!("`{reference}` is no reference: {why}");
+        Diagnostic::new("stage::reference", message).label(stage.reference.span, "this reference")
+    })
 }
 
 /// What is wrong with a component as this stage uses it.

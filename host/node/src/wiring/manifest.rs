@@ -1,27 +1,103 @@
-//! A manifest's file becomes a pipeline.
+//! A manifest's file, or a bundle, becomes a pipeline, with the lock of what it names.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::anyhow;
+use model::diagnostics::Diagnostics;
 use model::limits;
+use model::lock::{self, Lock};
 use model::manifest::{Context, Pipeline, parse_bytes};
 
 use crate::exit::{Failure, Result};
+use crate::pulled::{Bundle, is_bundle, lock_path};
 
 /// A pipeline that is checked by itself.
 #[derive(Debug)]
 pub struct Draft {
     pub pipeline: Pipeline,
-    /// The directory of the manifest.
+    /// The directory of the manifest. Of a bundle it is the current one.
     pub home: PathBuf,
+    /// What its references stand for, where that is written down.
+    pub lock: Option<Lock>,
+    /// Where its components come from, if not from files and registries.
+    pub bundle: Option<Arc<Bundle>>,
 }
 
-/// Reads a manifest with the variables of this process's environment.
+/// Reads a manifest with the variables of this process's environment, and the lock beside it, or both from a bundle. A lock
+/// that is of another manifest is refused.
 pub fn read(path: &Path) -> Result<Draft> {
+    let draft = match is_bundle(path) {
+        true => of_bundle(path)?,
+        false => {
+            let lock = read_lock(path)?;
+            Draft { lock, ..read_unlocked(path)? }
+        }
+    };
+    if let Some(lock) = &draft.lock {
+        let (file, write) = match &draft.bundle {
+            Some(bundle) => (bundle.lock_name(), "conveyor bundle".to_owned()),
+            None => (lock_path(path).display().to_string(), lock_command(path)),
+        };
+        let misfits = lock.misfits(&draft.pipeline, &file, &write);
+        Diagnostics::check(draft.pipeline.text.clone(), misfits)?;
+    }
+    Ok(draft)
+}
+
+/// The lock of a manifest; none where there is no file.
+fn read_lock(manifest: &Path) -> Result<Option<Lock>> {
+    let path = lock_path(manifest);
     let name = path.display().to_string();
-    let bytes = bytes(path).map_err(|error| {
+    match bytes(&path, limits::LOCK_BYTES_MAX) {
+        Ok(bytes) => Ok(Some(Lock::parse(&name, &bytes, &lock_command(manifest))?)),
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => Ok(None),
+        Err(error) => Err(Failure::Input(anyhow!(
+            "{name} cannot be read: {error}; the lock of {} has to be readable, or not there",
+            manifest.display()
+        ))),
+    }
+}
+
+/// The same for whoever writes it anew. `replaces`: whether one that is damaged may go; what never was a lock stays.
+pub fn read_lock_for_update(manifest: &Path, replaces: bool) -> Result<Option<Lock>> {
+    match read_lock(manifest) {
+        Err(Failure::Manifest(_)) if replaces && is_damaged_lock(&lock_path(manifest)) => Ok(None),
+        read => read,
+    }
+}
+
+fn is_damaged_lock(path: &Path) -> bool {
+    bytes(path, limits::LOCK_BYTES_MAX).is_ok_and(|bytes| lock::was_lock(&bytes))
+}
+
+/// What writes the lock of a manifest.
+fn lock_command(manifest: &Path) -> String {
+    format!("conveyor lock {}", manifest.display())
+}
+
+fn of_bundle(path: &Path) -> Result<Draft> {
+    let bundle = Bundle::open(path).map_err(Failure::input)?;
+    let (name, text) = bundle.manifest();
+    let pipeline = parse(&name, text)?;
+    let lock = match bundle.lock() {
+        Some(text) => Some(Lock::parse(&bundle.lock_name(), text, "conveyor bundle")?),
+        None => None,
+    };
+    Ok(Draft { pipeline, home: PathBuf::new(), lock, bundle: Some(Arc::new(bundle)) })
+}
+
+fn parse(name: &str, bytes: &[u8]) -> std::result::Result<Pipeline, Diagnostics> {
+    let env = |variable: &str| std::env::var(variable).ok();
+    parse_bytes(name, bytes, &Context { sources: &connect::SOURCES, sinks: &connect::SINKS, env: &env })
+}
+
+/// Reads a manifest, whatever its lock says.
+pub fn read_unlocked(path: &Path) -> Result<Draft> {
+    let name = path.display().to_string();
+    let bytes = bytes(path, limits::MANIFEST_BYTES_MAX).map_err(|error| {
         let help = match error.kind() {
             std::io::ErrorKind::NotFound => "name a pipeline.yaml that exists",
             std::io::ErrorKind::IsADirectory => "it is a directory: name the pipeline.yaml in it",
@@ -29,18 +105,15 @@ pub fn read(path: &Path) -> Result<Draft> {
         };
         Failure::Input(anyhow!("{name} cannot be read: {error}; {help}"))
     })?;
-    let env = |variable: &str| std::env::var(variable).ok();
-    let context = Context { sources: &connect::SOURCES, sinks: &connect::SINKS, env: &env };
-    let pipeline = parse_bytes(&name, &bytes, &context)?;
+    let pipeline = parse(&name, &bytes)?;
     let home = path.parent().map(Path::to_owned).unwrap_or_default();
-    Ok(Draft { pipeline, home })
+    Ok(Draft { pipeline, home, lock: None, bundle: None })
 }
 
-/// One byte more than a manifest may have is enough to know that it is too large.
-fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+/// One byte more than a file may have is enough to know that it is too large.
+fn bytes(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let most = limits::MANIFEST_BYTES_MAX as u64 + 1;
-    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

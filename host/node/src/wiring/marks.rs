@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow::checkpoint::{Change, MarkPart, MarkParts, StageMark, config_parts};
-use model::manifest::Role;
+use model::manifest::{Role, Stage, StageRef};
 use serde_json::{Map, Value};
 
 use super::{BuiltIn, Wired};
@@ -21,7 +21,7 @@ impl Wired {
         let uses = match self.component(index) {
             Some(component) if keeps_state => component.about().name.clone(),
             _ if *stage.role == Role::Transform => return None,
-            _ => stage.reference.value.to_string(),
+            _ => uses(stage),
         };
         let said = match self.built_in(index) {
             Some(built_in) => built_in.mark(None, input),
@@ -47,6 +47,14 @@ impl Wired {
     }
 }
 
+/// What stands behind a stage, as marks name it. Another version of what is in a registry is no other thing.
+pub fn uses(stage: &Stage) -> String {
+    match &stage.reference.value {
+        StageRef::Oci(reference) => reference.name(),
+        reference => reference.to_string(),
+    }
+}
+
 /// The values that keys of a config have where they are left out, as far as its schema says.
 fn defaults(schema: &str) -> MarkParts {
     let Ok(Value::Object(schema)) = serde_json::from_str(schema) else { return MarkParts::new() };
@@ -62,6 +70,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn another_version_of_a_reference_has_the_same_mark() {
+        let digest = model::ids::Digest::of(b"x");
+        for version in [":1".to_owned(), ":2".to_owned(), format!("@{digest}"), format!(":1@{digest}")] {
+            let text = format!(
+                "pipeline: p\nstages:\n  in: {{ source: \"r.example:5000/acme/in{version}\" }}\n  out: {{ sink: out.wasm, from: in }}\n"
+            );
+            let context = model::manifest::Context { sources: &[], sinks: &[], env: &|_| None };
+            let pipeline = model::manifest::parse("p.yaml", &text, &context).expect("a manifest");
+            assert_eq!(pipeline.stages.iter().map(uses).collect::<Vec<_>>(), ["r.example:5000/acme/in", "out.wasm"]);
+        }
+    }
 
     #[test]
     fn what_a_schema_says_of_defaults_is_found() {

@@ -27,15 +27,16 @@ use model::plan::Plan;
 
 use crate::exit::{Failure, Result};
 use crate::places;
+use crate::pulled::Puller;
 use asking::Asked;
 
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
-pub use manifest::{Draft, read};
+pub use manifest::{Draft, read, read_lock_for_update, read_unlocked};
 pub use meeting::between;
 pub use opening::{Behind, epoch_now};
 pub use policy::{Policy, spools_in};
-pub use reach::needs;
+pub use reach::{needs, needs_left};
 
 /// What wiring needs beside the manifest: an engine, and whether directories are built.
 pub struct Workshop {
@@ -43,7 +44,11 @@ pub struct Workshop {
     /// Whether a stage that is a directory is built. Without it, it is refused: building runs what the
     /// directory says, which running does not.
     pub builds: bool,
+    /// Whether what is built is kept, so that runs take it by its digest.
+    pub keeps_builds: bool,
     pub policy: Policy,
+    /// Who brings what is in registries.
+    pub puller: Arc<Puller>,
 }
 
 /// What stands behind a stage.
@@ -77,12 +82,13 @@ impl Workshop {
         let cache_dir = places::code();
         let compiler = Some(compiling::compiler()?);
         let engine = Engine::new(EngineOptions { cache_dir, compiler, ..EngineOptions::default() });
-        Ok(Self { engine: engine.map_err(Failure::ran)?, builds, policy })
+        let puller = Arc::new(Puller::new(policy.pulling.clone())?);
+        Ok(Self { engine: engine.map_err(Failure::ran)?, builds, keeps_builds: false, policy, puller })
     }
 
     /// What its components cannot do without, by stage; none where one cannot be loaded.
     pub async fn needs(&self, draft: &Draft) -> Vec<Option<Vec<model::grants::Need>>> {
-        let (codes, _) = self.load(&draft.pipeline, &draft.home).await;
+        let (codes, _) = self.load(draft).await;
         let of = |code: Option<Code>| match code {
             Some(Code::Component(component)) => Some(needs(&component).0),
             _ => None,
@@ -101,10 +107,10 @@ impl Workshop {
     }
 
     async fn wire_with(&self, draft: Draft, keeps_all: bool) -> std::result::Result<Wired, Diagnostics> {
-        let Draft { pipeline, home } = draft;
-        let (access, mut problems) = reach::accesses(&pipeline, &home, &self.policy);
-        let (codes, more) = self.load(&pipeline, &home).await;
+        let (access, mut problems) = reach::accesses(&draft.pipeline, &draft.home, &self.policy);
+        let (codes, more) = self.load(&draft).await;
         problems.extend(more);
+        let Draft { pipeline, home, .. } = draft;
         let asked = asking::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
         let codes = codes.into_iter().flatten().collect();
         let Asked { plan, splits, fingerprints } = asked;

@@ -10,6 +10,7 @@ use engine::Secret;
 use model::limits::GRANT_VALUE_BYTES_MAX;
 
 use crate::exit::{Failure, Result};
+use crate::pulled;
 
 /// Before the name of a secret, in the environment of this process.
 pub const SECRET_PREFIX: &str = "CONVEYOR_SECRET_";
@@ -24,6 +25,8 @@ pub struct Policy {
     /// Where sources that cannot be read again keep what they have taken, in a directory for each pipeline. None where
     /// nothing is kept.
     pub state: Option<PathBuf>,
+    /// How registries are spoken with, and whose components are let in.
+    pub pulling: pulled::Options,
     /// Whether a secret that is granted has to have a value: where stages really run.
     pub needs_secrets: bool,
 }
@@ -40,7 +43,11 @@ impl Policy {
                 "`--secrets {dir}`: it is no directory; name one with a file for each secret"
             )));
         }
-        Ok(Self { roots, secrets: secrets.map(Path::to_owned), state: None, needs_secrets: false })
+        Ok(Self { roots, secrets: secrets.map(Path::to_owned), ..Self::default() })
+    }
+
+    pub fn pulling(self, pulling: pulled::Options) -> Self {
+        Self { pulling, ..self }
     }
 
     pub fn needing_secrets(self) -> Self {

@@ -30,7 +30,7 @@ pub fn needs(component: &Component) -> (Vec<Need>, Vec<(String, NeedError)>) {
 }
 
 /// One problem for each need that the manifest does not grant.
-pub(super) fn needs_left(stage: &Stage, component: &Component) -> Vec<Diagnostic> {
+pub fn needs_left(stage: &Stage, component: &Component) -> Vec<Diagnostic> {
     let (needs, unknown) = needs(component);
     let at = stage.grants.span.unwrap_or(stage.reference.span);
     let place = if stage.grants.span.is_some() { "these do not grant it" } else { "this component" };

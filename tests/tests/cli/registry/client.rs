@@ -27,6 +27,12 @@ impl Drop for Served {
     }
 }
 
+/// A component, and what is claimed of it.
+pub struct Stage {
+    pub wasm: Vec<u8>,
+    pub annotations: Value,
+}
+
 /// What was answered.
 #[derive(Debug)]
 pub struct Given {
@@ -119,6 +125,29 @@ impl Served {
         let line = format!("PUT /v2/{name}/manifests/{tag}");
         let type_ = "Content-Type: application/vnd.oci.image.manifest.v1+json\r\n";
         let given = self.ask(&line, type_, manifest.as_bytes())?;
+        assert_eq!(given.status, 201, "{given:?}");
+        Some(Digest::of(manifest.as_bytes()))
+    }
+
+    /// Pushes a stage as simple tools do: a config that says nothing, and the component.
+    pub fn push_stage(&self, name: &str, tag: &str, stage: &Stage) -> Option<Digest> {
+        for content in [b"{}", &stage.wasm[..]] {
+            self.push_blob(name, content).filter(|status| *status == 201)?;
+        }
+        let named = |media_type: &str, content: &[u8]| -> Value {
+            json!({ "mediaType": media_type, "digest": Digest::of(content), "size": content.len() })
+        };
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "config": named("application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [named("application/wasm", &stage.wasm)],
+            "annotations": stage.annotations,
+        });
+        let manifest = manifest.to_string();
+        let line = format!("PUT /v2/{name}/manifests/{tag}");
+        let given = self.ask(&line, &format!("Content-Type: {media_type}\r\n"), manifest.as_bytes())?;
         assert_eq!(given.status, 201, "{given:?}");
         Some(Digest::of(manifest.as_bytes()))
     }

@@ -3,7 +3,7 @@
 pub(super) mod cases;
 mod draft;
 pub(super) mod grants;
-mod read;
+pub(crate) mod read;
 pub(super) mod settings;
 pub(super) mod stage;
 

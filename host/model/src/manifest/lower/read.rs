@@ -10,7 +10,7 @@ use crate::diagnostics::{Diagnostic, Span, Spanned};
 use crate::limits::DIAGNOSTICS_MAX;
 
 /// A map of the manifest that is being read, and what to call it.
-pub(super) struct Fields<'n> {
+pub(crate) struct Fields<'n> {
     /// "stage `large`", "the manifest", "`limits` of stage `large`".
     pub of: String,
     /// What to point at when something is missing.
@@ -36,12 +36,12 @@ impl<'n> Fields<'n> {
 const LIKELY_KEYS_MAX: usize = 64;
 
 /// Whether there is a value at all: `key:` with nothing behind it has none.
-pub(super) fn is_nothing(node: &Node) -> bool {
+pub(crate) fn is_nothing(node: &Node) -> bool {
     matches!(&*node.tree, Tree::Scalar { text, plain: true } if meaning(text) == Ok(serde_json::Value::Null))
 }
 
 /// The problems found so far, and the ways to find more.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     pub problems: Vec<Diagnostic>,
 }
 

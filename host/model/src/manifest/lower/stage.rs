@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::names::Name;
 use super::super::pipeline::{Role, StageRef};
-use super::super::reference;
+use super::super::reference::{self, Unfit};
 use super::super::suggest::{did_you_mean, one_of, quoted};
 use super::super::tree::{Entry, Node};
 use super::super::units::Fuel;
@@ -112,16 +112,25 @@ fn reference(
         Role::Sink => context.sinks,
     };
     match reference::parse(text.value, built_in) {
-        Some(StageRef::Oci(oci)) => {
-            let what = format!("{}: a stage from a registry", quoted(&oci.to_string()));
-            let help = "get the component as a file and name its path, such as `./stage.wasm`";
-            reader.not_yet(&what, text.span, help);
-            None
-        }
-        Some(reference) => Some(Spanned::new(reference, text.span)),
-        None => {
-            let message = format!("{} is neither a path nor a built-in {key}", quoted(text.value));
-            let help = reference_help(reader, context, role.value, built_in, text.value);
+        Ok(reference) => Some(Spanned::new(reference, text.span)),
+        Err(unfit) => {
+            let (message, help) = match unfit {
+                Unfit::Nothing => (
+                    format!("{} is neither a path, a reference nor a built-in {key}", quoted(text.value)),
+                    reference_help(reader, context, role.value, built_in, text.value),
+                ),
+                Unfit::NoVersion => (
+                    format!("{} does not say which version is meant", quoted(text.value)),
+                    format!(
+                        "add a tag, such as `{0}:1.0.0`, or a digest; `conveyor registry list {0}` lists the tags",
+                        text.value
+                    ),
+                ),
+                Unfit::Digest(error) => (
+                    format!("{} names no digest that there can be", quoted(text.value)),
+                    format!("{error}; `conveyor inspect` of a tag shows its digest"),
+                ),
+            };
             let diagnostic =
                 Diagnostic::new("manifest::reference", message).label(text.span, "what is this?");
             reader.report(diagnostic.help(help));
@@ -141,8 +150,12 @@ fn reference_help(
     if let Some((other, _)) = elsewhere.iter().find(|(_, names)| names.contains(&text)) {
         return format!("`{text}` is a built-in {other}, and this stage is a {role}");
     }
+    if let Some((scheme, rest)) = text.split_once("://").filter(|(_, rest)| reference::is_oci(rest)) {
+        return format!("write it without `{scheme}://`: `{rest}`");
+    }
     did_you_mean(reader.nearest(text, built_in.iter().copied()), || {
-        let paths = "a path begins with `./`, `../` or `/`, or ends in `.wasm`";
+        let paths = "a path begins with `./`, `../` or `/`, or ends in `.wasm`; a reference begins with the host of \
+                     its registry, such as `registry.example/acme/large:1.2.0`";
         if built_in.is_empty() {
             return paths.to_owned();
         }

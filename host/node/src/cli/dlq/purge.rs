@@ -1,11 +1,10 @@
 //! `conveyor dlq purge [DIR]`.
 
-use std::io::IsTerminal as _;
-
 use anyhow::anyhow;
 use clap::Args;
 use flow::letters::{Filter, Outcome, StoreOptions};
 
+use super::super::agree;
 use super::{EntryName, Store, Which};
 use crate::exit::{Failure, Result};
 use crate::report::number;
@@ -57,7 +56,7 @@ impl Purge {
             count => format!("{} entries", number(count as u64)),
         };
         if !entries.is_empty() && !self.yes {
-            agree(&format!("{count} of {} would be lost.", dir.display()))?;
+            agree(&format!("{count} of {} would be lost.", dir.display()), "nothing was thrown away")?;
         }
         store.mark(&entries)?;
         let bytes = store.reclaim()?;
@@ -75,18 +74,4 @@ fn is_empty(filter: &Filter) -> bool {
         && until_us.is_none()
         && entries.is_empty()
         && records.is_empty()
-}
-
-/// Asks a person; there is none where nobody can answer.
-fn agree(what: &str) -> Result {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::Input(anyhow!("{what} Say `--yes` if that is meant")));
-    }
-    terminal::ask(&format!("{what} Type `yes` if that is meant:")).map_err(Failure::ran)?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(Failure::ran)?;
-    match answer.trim() {
-        "yes" => Ok(()),
-        _ => Err(Failure::Input(anyhow!("nothing was thrown away"))),
-    }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use flow::letters::Filter;
 
 use super::super::Output;
+use super::super::pulling::Pulling;
 use super::EntryName;
 use crate::exit::Result;
 use crate::replaying::{self, Options};
@@ -49,6 +50,8 @@ pub(crate) struct Replay {
     /// Build stages that are directories
     #[arg(long)]
     build: bool,
+    #[command(flatten)]
+    pulling: Pulling,
     #[arg(long, value_enum, default_value_t)]
     output: Output,
 }
@@ -66,6 +69,7 @@ impl Replay {
             state: self.state,
             sets: self.set,
             builds: self.build,
+            pulling: self.pulling.options(),
             data_on_stdout: self.output == Output::Json,
         };
         let done = replaying::run(options)?;

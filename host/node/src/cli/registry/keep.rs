@@ -113,7 +113,7 @@ fn summary(checked: &Checked) -> String {
 }
 
 /// Does it here, or has it done by whoever has the store.
-fn execute(data: &Path, asked: &AdminAsked) -> Result<AdminTold> {
+pub(super) fn execute(data: &Path, asked: &AdminAsked) -> Result<AdminTold> {
     // Nothing is made by looking at a directory that is not there.
     if !data.join("index").is_file() {
         return Err(Failure::Input(anyhow!(

@@ -1,0 +1,114 @@
+//! Why a component is not here, as a problem of the manifest that names it.
+
+use engine::LoadError;
+use model::diagnostics::Diagnostic;
+use model::ids::Digest;
+use model::manifest::Stage;
+use registry::artifact::{Differs, FindError};
+use registry::client::ClientError;
+use registry::trust::TrustError;
+
+use super::trusting::Distrust;
+use crate::exit::REGISTRY;
+
+/// Why a component is not here, or is not let in.
+#[derive(thiserror::Error, Debug)]
+pub enum PullError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Find(FindError),
+    #[error("its {what} is not what the lock has: {expected} is locked, and {came} came")]
+    Unlocked { what: &'static str, expected: Digest, came: Digest },
+    #[error(transparent)]
+    Distrust(#[from] Distrust),
+    #[error(transparent)]
+    Differs(#[from] Differs),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+impl From<FindError> for PullError {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Client(error) => Self::Client(error),
+            error => Self::Find(error),
+        }
+    }
+}
+
+impl PullError {
+    /// As a problem of the stage that wants it. `is_pinned`: whether the lock, or the manifest, says which it is.
+    pub fn diagnostic(&self, stage: &Stage, is_pinned: bool) -> Diagnostic {
+        let (code, help) = self.code_and_help(&stage.reference.to_string(), is_pinned);
+        let message = match self {
+            Self::Load(error) if error.is_of_compiling() => {
+                format!("`{}` cannot be compiled: {error}", *stage.reference)
+            }
+            Self::Load(error) => format!("`{}` is not a stage: {error}", *stage.reference),
+            Self::Client(ClientError::NotFound { .. }) => format!("`{}` is not there", *stage.reference),
+            error => format!("`{}` cannot be pulled: {error}", *stage.reference),
+        };
+        let problem = Diagnostic::new(code, message).label(stage.reference.span, "this reference");
+        match help {
+            Some(help) => problem.help(help),
+            None => problem,
+        }
+    }
+
+    fn code_and_help(&self, reference: &str, is_pinned: bool) -> (&'static str, Option<String>) {
+        let name = reference.split('@').next().unwrap_or(reference);
+        let host = reference.split('/').next().unwrap_or(reference);
+        match self {
+            Self::Client(error) => match error {
+                ClientError::NotFound { .. } => {
+                    let repository = match name.rfind(':').filter(|colon| !name[*colon..].contains('/')) {
+                        Some(colon) => &name[..colon],
+                        None => name,
+                    };
+                    let help = format!(
+                        "`conveyor registry list {repository}` lists what there is; it may also be that `{host}` tells \
+                         nobody what he may not read: `conveyor login {host}`"
+                    );
+                    ("stage::pull", Some(help))
+                }
+                ClientError::Denied { .. } => ("stage::pull", Some(format!("sign in with `conveyor login {host}`"))),
+                ClientError::Unreachable { .. } if is_pinned => {
+                    let help = "it is not in the cache of this user either: run it once while the registry can be reached, or take \
+                                it along with `conveyor bundle`";
+                    (REGISTRY, Some(help.to_owned()))
+                }
+                ClientError::Unreachable { .. } => {
+                    let help = "what a tag stands for has to be asked: with a lock (`conveyor lock FILE`, while the registry can be \
+                                reached) nothing is asked of it";
+                    (REGISTRY, Some(help.to_owned()))
+                }
+                ClientError::Corrupt { .. } => {
+                    (REGISTRY, Some("nothing of it was run; have it pushed again, or ask who keeps the registry".to_owned()))
+                }
+                ClientError::Refused { status, .. } if *status < 500 => ("stage::pull", None),
+                error if error.is_input() => ("stage::pull", None),
+                _ => (REGISTRY, Some("look at the registry, and try again".to_owned())),
+            },
+            Self::Find(_) | Self::Differs(_) => ("stage::artifact", None),
+            Self::Unlocked { .. } => {
+                let help = "the lock was changed by hand, or its registry gives something else for a digest: `conveyor lock` writes it \
+                            anew";
+                ("lock::differs", Some(help.to_owned()))
+            }
+            Self::Distrust(Distrust::Refused { .. }) => {
+                let help = format!("`conveyor verify {reference}` shows what signed it; nothing of it was run");
+                ("stage::trust", Some(help))
+            }
+            Self::Distrust(Distrust::Unjudged(TrustError::Client { .. })) => {
+                (REGISTRY, Some("without its signatures nobody knows whether it is trusted: try again".to_owned()))
+            }
+            Self::Distrust(Distrust::Policy { .. }) => {
+                ("stage::trust", Some("mend the trust policy; `conveyor verify` underlines what is wrong with it".to_owned()))
+            }
+            Self::Distrust(Distrust::Unjudged(_)) => ("stage::trust", None),
+            Self::Load(error) if error.is_of_compiling() => ("stage::compile", None),
+            Self::Load(_) => ("stage::load", Some("`conveyor inspect REFERENCE` shows what an image is".to_owned())),
+        }
+    }
+}

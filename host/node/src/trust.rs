@@ -1,0 +1,65 @@
+//! Where the trust policy is, and what is said of what it decides.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::anyhow;
+use registry::image_ref::ImageRef;
+use registry::trust::{Memory, Policy, PolicyError, Trust, TrustError, Verdict};
+
+use crate::exit::{Failure, Result};
+use crate::{places, terminal};
+
+/// The policy that is named, or the one of this user, or none; with what was required before.
+pub fn open(named: Option<&Path>) -> Result<Trust> {
+    let policy = match named.map(Path::to_owned).or_else(of_this_user) {
+        Some(path) => Policy::read(&path).map_err(|error| match error {
+            PolicyError::Wrong(problems) => Failure::from(problems),
+            error => Failure::Input(anyhow::Error::from(error).context("the trust policy")),
+        })?,
+        None => Policy::default(),
+    };
+    let memory = places::required_signatures().map(Memory::open).transpose().map_err(Failure::input)?;
+    Ok(Trust { policy, memory })
+}
+
+/// `trust.yaml` of the configuration directory, where it is there.
+pub fn of_this_user() -> Option<PathBuf> {
+    // One that is there and cannot be read is no reason to trust everybody.
+    places::trust().filter(|path| path.symlink_metadata().is_ok())
+}
+
+/// Says what has to be said before an image is run, or that it is not.
+pub fn tell(image: &ImageRef, verdict: &Verdict) -> Result {
+    match verdict {
+        Verdict::Accepted { .. } => Ok(()),
+        Verdict::Warn { expected, came } => {
+            terminal::warning(format!("{image} is run as it is: expected {expected}; came {came}"));
+            Ok(())
+        }
+        Verdict::Refused { expected, came } => Err(refused(image, expected, came)),
+    }
+}
+
+/// Not that something was typed wrong: it is not what it has to be.
+pub fn refused(image: &ImageRef, expected: &str, came: &str) -> Failure {
+    let mut words = crate::words::Words::from(format!("{image} is not trusted"));
+    words.push(format!("  expected: {expected}"));
+    words.push(format!("  came: {came}"));
+    Failure::ran(words)
+}
+
+/// What could not be judged.
+pub fn failure(error: TrustError) -> Failure {
+    match &error {
+        TrustError::Client { error: client, .. } if client.is_input() => Failure::input(error),
+        TrustError::Client { .. } => Failure::ran(error),
+        TrustError::Memory(_) => Failure::Input(anyhow!(error)),
+    }
+}
+
+/// Seconds since the Unix epoch.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
