@@ -16,6 +16,7 @@ pub mod native;
 pub mod pipeline;
 pub mod posting;
 pub mod prepared;
+pub mod registry;
 pub mod report;
 pub mod sidecars;
 pub mod stages;

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::places::Places;
 use crate::setup::rust::cargo;
 use crate::test_counts::Counts;
-use crate::{conformance, demo, formats, guests, setup, step, tidy};
+use crate::{conformance, demo, formats, guests, peers, setup, step, tidy};
 
 pub fn test(places: &Places) -> Result<()> {
     let start = Instant::now();
@@ -27,6 +27,7 @@ pub fn test(places: &Places) -> Result<()> {
     let components = guests::build(places)?;
     let data = setup::data(places)?;
     let suite = setup::go::ensure(places, setup::go::CONFORMANCE)?;
+    let others = setup::peers::light(places)?;
     format_of_go(places)?;
     step::run(
         "lints of the host",
@@ -58,7 +59,8 @@ pub fn test(places: &Places) -> Result<()> {
             .args(["test", "--release", "--workspace", "--no-fail-fast"])
             .env(guests::DIRECTORY, &components)
             .env(demo::DATA, &data)
-            .env(conformance::PROGRAM, &suite),
+            .env(conformance::PROGRAM, &suite)
+            .env(peers::PROGRAMS, &others),
         |line| counts.add(line),
     )?;
     formats::short(places, &conveyor)?;

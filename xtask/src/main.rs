@@ -10,6 +10,7 @@ mod formats;
 mod guests;
 mod install;
 mod pairs;
+mod peers;
 mod places;
 mod setup;
 mod sim;
@@ -35,6 +36,8 @@ cargo xtask VERB
   damage   files that Conveyor keeps, damaged at random: --count COUNT times each, from --seed N on
   guests   build every guest to a component
   pairs    whether this tree is as fast as an earlier one: REVISION [WORD...], rows that have a word in their name
+  peers    clients and registries of others (skopeo, oras, crane, regctl, wkg, cosign, docker-registry) against ours; `test`
+           has those that are built soon
   hostile  build the guests of guests/hostile alone
   setup    install what is missing, and nothing else
   sim      the simulation of delivery: --seeds COUNT of them, or --seed N alone, with all that happens
@@ -98,6 +101,7 @@ fn read(verb: &str, rest: &[String]) -> anyhow::Result<Verb> {
         "conformance" => Box::new(conformance::run),
         "demo" => Box::new(demo::run),
         "install" => Box::new(install::run),
+        "peers" => Box::new(peers::run),
         "test" => Box::new(checks::test),
         "guests" => Box::new(|places| guests::build(places).map(|_| ())),
         "hostile" => Box::new(guests::build_hostile),

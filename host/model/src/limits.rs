@@ -464,6 +464,10 @@ pub const REGISTRY_PAGE_ENTRIES_MAX: usize = 10_000;
 pub const REGISTRY_REFERRERS_BYTES_MAX: usize = 4 << 20;
 /// What is read, hashed and written of a content at a time, for each request.
 pub const REGISTRY_PIECE_BYTES: usize = 256 << 10;
+/// Buffers of such pieces that are kept to be filled again.
+pub const REGISTRY_PIECES_KEPT: usize = 32;
+/// Parts, as they come from a connection, that are written at a time: each holds on to what it was read into.
+pub const REGISTRY_PIECE_PARTS_MAX: usize = 64;
 /// Pages of the index that are kept in memory; the system keeps more.
 pub const REGISTRY_CACHE_BYTES: usize = 16 << 20;
 /// Changes of the index that share one commit.

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
-use model::limits::{REGISTRY_BODY_DRAINED_BYTES, REGISTRY_PIECE_BYTES};
+use model::limits::{REGISTRY_BODY_DRAINED_BYTES, REGISTRY_PIECE_BYTES, REGISTRY_PIECE_PARTS_MAX};
 
 use crate::refusal::{Code, Refusal};
 
@@ -23,6 +23,20 @@ pub(super) struct Incoming {
     failure: Option<Refusal>,
     /// How long the next bytes of it may take.
     time: Duration,
+}
+
+/// Some of a body, in the parts that it came in.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    pub parts: Vec<Bytes>,
+    pub bytes: u64,
+}
+
+impl Piece {
+    fn add(&mut self, part: Bytes) {
+        self.bytes += part.len() as u64;
+        self.parts.push(part);
+    }
 }
 
 impl Incoming {
@@ -70,24 +84,25 @@ impl Incoming {
         }
     }
 
-    /// The next piece, which is as large as a write should be, or the last. What came before an error is given before it.
-    pub async fn piece(&mut self) -> Result<Option<Bytes>, Refusal> {
+    /// The next piece, which is as large as a write should be, or the last; in the parts that it came in, none of which is
+    /// empty. What came before an error is given before it.
+    pub async fn piece(&mut self) -> Result<Option<Piece>, Refusal> {
         if let Some(refusal) = self.failure.take() {
             return Err(refusal);
         }
-        let mut piece = BytesMut::new();
-        while piece.len() < REGISTRY_PIECE_BYTES {
+        let mut piece = Piece::default();
+        while piece.bytes < REGISTRY_PIECE_BYTES as u64 && piece.parts.len() < REGISTRY_PIECE_PARTS_MAX {
             match self.frame(self.time).await {
-                Ok(Some(data)) => piece.extend_from_slice(&data),
+                Ok(Some(data)) => piece.add(data),
                 Ok(None) => break,
-                Err(refusal) if piece.is_empty() => return Err(refusal),
+                Err(refusal) if piece.parts.is_empty() => return Err(refusal),
                 Err(refusal) => {
                     self.failure = Some(refusal);
                     break;
                 }
             }
         }
-        Ok((!piece.is_empty()).then(|| piece.freeze()))
+        Ok((!piece.parts.is_empty()).then_some(piece))
     }
 
     /// All of it, where that is no more than `max` bytes.

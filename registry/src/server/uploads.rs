@@ -49,8 +49,8 @@ impl Registry {
             })?,
         };
         let id = UploadId(random()?);
-        let (store, repository) = (self.store.clone(), asked.repository.clone());
-        blocking(move || store.begin(&repository, algorithm, id)).await?;
+        // The disk hears of it with the first byte.
+        self.store.begin(&asked.repository, algorithm, id).map_err(|error| refusal_of(&error))?;
         Ok(goes_on(StatusCode::ACCEPTED, &asked.repository, id, 0))
     }
 
@@ -81,12 +81,8 @@ impl Registry {
 
     async fn begin_upload(self: &Arc<Self>, asked: &Asked, algorithm: Algorithm) -> Result<Held, Refusal> {
         let id = UploadId(random()?);
-        let (store, repository) = (self.store.clone(), asked.repository.clone());
-        let upload = blocking(move || {
-            store.begin(&repository, algorithm, id)?;
-            store.upload(&repository, id)
-        })
-        .await?;
+        let upload =
+            self.store.begin(&asked.repository, algorithm, id).map_err(|error| refusal_of(&error))?;
         Ok(Held(upload.lock_owned().await))
     }
 
@@ -104,8 +100,13 @@ impl Registry {
     }
 
     pub(super) async fn upload(self: &Arc<Self>, asked: Asked, id: UploadId, body: &mut Incoming) -> Answer {
-        let (store, repository) = (self.store.clone(), asked.repository.clone());
-        let upload = blocking(move || store.upload(&repository, id)).await?;
+        let upload = match self.store.known_upload(&asked.repository, id) {
+            Some(upload) => upload,
+            None => {
+                let (store, repository) = (self.store.clone(), asked.repository.clone());
+                blocking(move || store.upload(&repository, id)).await?
+            }
+        };
         // Somebody may be at it whose connection is gone and who has not noticed yet.
         let held = tokio::time::timeout(self.body_time, upload.lock_owned()).await.map_err(|_| {
             let message = "another request goes on with this upload";
@@ -138,7 +139,10 @@ impl Registry {
 
     async fn cancel(self: &Arc<Self>, mut held: Held) -> Result<(), Refusal> {
         let store = self.store.clone();
-        blocking(move || store.cancel(&mut held.0)).await
+        if held.0.has_file() {
+            return blocking(move || store.cancel(&mut held.0)).await;
+        }
+        store.cancel(&mut held.0).map_err(|error| refusal_of(&error))
     }
 
     async fn go_on(self: &Arc<Self>, asked: &Asked, held: Held, body: &mut Incoming) -> Answer {
@@ -184,7 +188,7 @@ impl Registry {
                     return Err(refusal);
                 }
             };
-            let bytes = held.0.bytes() + piece.len() as u64;
+            let bytes = held.0.bytes() + piece.bytes;
             if free.is_some_and(|free| bytes > free) {
                 self.leave(held, Some(begun)).await;
                 let message = "the blob is larger than the room that is left for it here; remove something";
@@ -196,7 +200,7 @@ impl Registry {
             }
             let store = self.store.clone();
             let written = tokio::task::spawn_blocking(move || {
-                let written = store.append(&mut held.0, &piece);
+                let written = piece.parts.iter().try_for_each(|part| store.append(&mut held.0, part));
                 (held, written)
             });
             let (back, written) = written.await.map_err(|_| Refusal::new(Code::Unknown, "a write broke"))?;

@@ -181,15 +181,15 @@ impl Reader {
             return Ok(None);
         }
         let some = REGISTRY_PIECE_BYTES.min(usize::try_from(self.to - self.at).unwrap_or(usize::MAX));
-        let mut piece = vec![0; some];
-        self.content.read(&mut piece, self.at)?;
+        let mut piece = store.pieces.take(some);
+        self.content.read(piece.room(), self.at)?;
         self.at += some as u64;
         if let Some(digester) = &mut self.digester {
-            digester.update(&piece);
+            digester.update(piece.as_ref());
             if self.at == self.to {
                 store.verdict(&self.content, digester.clone().finish())?;
             }
         }
-        Ok(Some(piece.into()))
+        Ok(Some(piece.filled()))
     }
 }

@@ -16,6 +16,7 @@ mod check;
 mod collect;
 mod content;
 mod index;
+mod pieces;
 mod tables;
 mod upload;
 
@@ -40,6 +41,7 @@ use crate::manifest::Manifest;
 use crate::name::{Reference, Repository, Tag};
 use content::Verified;
 use index::Index;
+use pieces::Pieces;
 use upload::Uploads;
 
 /// Where a store is, and what it goes by.
@@ -103,6 +105,7 @@ pub struct Store {
     index: Index,
     uploads: Uploads,
     verified: Verified,
+    pieces: Pieces,
     recent: Mutex<Recent>,
     /// Held by whoever gives a content its name until the index has it, and alone by whoever removes one.
     placing: RwLock<()>,
@@ -157,6 +160,7 @@ impl StoreOptions {
             index,
             uploads,
             verified,
+            pieces: Pieces::default(),
             recent,
             placing: RwLock::default(),
             _lock,

@@ -97,8 +97,8 @@ fn file_name(repository: &Repository, id: UploadId) -> String {
 }
 
 impl Store {
-    /// Begins an upload, whose digest is expected to be of this algorithm.
-    pub fn begin(&self, repository: &Repository, algorithm: Algorithm, id: UploadId) -> Result<()> {
+    /// Begins an upload, whose digest is expected to be of this algorithm. The disk is not asked.
+    pub fn begin(&self, repository: &Repository, algorithm: Algorithm, id: UploadId) -> Result<SharedUpload> {
         let upload = Upload {
             id,
             repository: repository.clone(),
@@ -110,12 +110,17 @@ impl Store {
             has_ended: false,
             touched: self.now(),
         };
-        self.uploads.add(upload).map(|_| ())
+        self.uploads.add(upload)
+    }
+
+    /// An upload that this process knows. The disk is not asked.
+    pub fn known_upload(&self, repository: &Repository, id: UploadId) -> Option<SharedUpload> {
+        self.uploads.get(repository, id)
     }
 
     /// An upload that is under way, or was when the process ended.
     pub fn upload(&self, repository: &Repository, id: UploadId) -> Result<SharedUpload> {
-        if let Some(upload) = self.uploads.get(repository, id) {
+        if let Some(upload) = self.known_upload(repository, id) {
             return Ok(upload);
         }
         let path = self.contents.join(file_name(repository, id));
@@ -169,14 +174,13 @@ impl Store {
     pub fn settle(&self, upload: &mut Upload) -> Result<()> {
         upload.check()?;
         let Some(file) = &upload.file else { return Ok(()) };
-        let synced = file.sync();
-        upload.file = None;
-        if let Err(error) = synced {
+        if let Err(error) = file.sync() {
             // Nobody knows what of it is there.
             let error = StoreError::io(&upload.path, error);
             self.cancel(upload)?;
             return Err(error);
         }
+        upload.file = None;
         if !upload.is_named {
             self.disk.sync_dir(&self.contents).map_err(|error| StoreError::io(&self.contents, error))?;
             upload.is_named = true;
@@ -204,10 +208,14 @@ impl Store {
         self.place(&path, said, Change::Blob { repository, digest: said, bytes, room, now: self.now() })
     }
 
-    /// Throws an upload away.
+    /// Throws an upload away. One without a file does not ask the disk for anything.
     pub fn cancel(&self, upload: &mut Upload) -> Result<()> {
         upload.check()?;
+        let has_file = upload.has_file();
         self.uploads.end(upload);
+        if !has_file {
+            return Ok(());
+        }
         match self.disk.remove(&upload.path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(|error| StoreError::io(&upload.path, error)),
@@ -252,6 +260,11 @@ impl Upload {
 
     pub fn id(&self) -> UploadId {
         self.id
+    }
+
+    /// Whether anything of it is on the disk.
+    pub fn has_file(&self) -> bool {
+        self.file.is_some() || self.is_named || self.bytes > 0
     }
 
     /// Whoever waited for it may find that it has ended meanwhile.

@@ -3,6 +3,7 @@
 pub mod client;
 mod conformance;
 mod kills;
+mod peers;
 mod remote;
 mod signing;
 mod verbs;

@@ -1,11 +1,12 @@
 //! Debian's packages. A machine without `apt-get` is told what to install by its own means.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Once;
 
 use anyhow::{Result, bail};
 
+use crate::places::Places;
 use crate::step;
 
 const PINS: &str = include_str!("../../pins/debian.txt");
@@ -39,7 +40,7 @@ pub fn install(purpose: &str) -> Result<()> {
 }
 
 /// Fetches the packages of one purpose and unpacks them into a directory, where they are not installed.
-pub fn unpack(purpose: &str, into: &Path) -> Result<()> {
+fn unpack(purpose: &str, into: &Path) -> Result<()> {
     let packages = available(purpose)?;
     std::fs::create_dir_all(into)?;
     let step = format!("apt-get download {}", packages.join(" "));
@@ -53,6 +54,29 @@ pub fn unpack(purpose: &str, into: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Where a program is kept that `unpacked` has brought.
+pub fn kept(places: &Places, name: &str) -> PathBuf {
+    places.cache.join("tools").join(name).join(name)
+}
+
+/// A program out of a package that is not installed, since that would start a server; the purpose has its name.
+pub fn unpacked(places: &Places, name: &str) -> Result<PathBuf> {
+    let kept = kept(places, name);
+    if kept.is_file() {
+        return Ok(kept);
+    }
+    let scraps = places.cache.join("tools").join(format!(".{name}-{}", std::process::id()));
+    let unpacked = unpack(name, &scraps).and_then(|()| {
+        std::fs::create_dir_all(kept.with_file_name(""))?;
+        Ok(std::fs::rename(scraps.join("usr/bin").join(name), &kept)?)
+    });
+    // What is left of the package is not needed, whatever became of it.
+    let _ = std::fs::remove_dir_all(&scraps);
+    unpacked?;
+    step::run(&format!("{name} works"), Command::new(&kept).arg("--version").stdout(Stdio::null()))?;
+    Ok(kept)
 }
 
 /// The packages of one purpose, with the lists brought up to date from which they are fetched.
@@ -115,7 +139,9 @@ mod tests {
 
     #[test]
     fn every_purpose_that_is_asked_for_has_packages() {
-        for purpose in ["linker", "clock", "documents", "promtool", "python", "wasm"] {
+        for purpose in
+            ["linker", "clock", "documents", "promtool", "python", "wasm", "skopeo", "docker-registry"]
+        {
             assert!(!packages(PINS, purpose).is_empty(), "{purpose}");
         }
     }

@@ -45,8 +45,10 @@ mod tests {
 
     #[test]
     fn each_program_that_is_asked_for_is_pinned_to_a_version() {
-        let module = module(CONFORMANCE).expect("a module");
-        assert!(module.rsplit_once('@').is_some_and(|(_, version)| version.starts_with('v')), "{module}");
+        for name in [CONFORMANCE, "oras", "crane", "regctl", "registry", "cosign"] {
+            let module = module(name).expect("a module");
+            assert!(module.rsplit_once('@').is_some_and(|(_, version)| version.starts_with('v')), "{module}");
+        }
         assert_eq!(super::module("none"), None);
     }
 }

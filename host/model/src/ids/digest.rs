@@ -79,7 +79,10 @@ impl Digest {
 
     /// The digits behind the colon.
     pub fn hex(&self) -> String {
-        self.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+        let digits = self.as_bytes().iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let mut hex = String::with_capacity(2 * self.algorithm.bytes());
+        hex.extend(digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])));
+        hex
     }
 }
 
