@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::watch::{News, Report, What};
 use super::{PASSING, Participant, Passing, Share};
 use crate::belt::Belt;
-use crate::connector::{Barrier, ConnectError, Cursor, Places, Source};
+use crate::connector::{Barrier, ConnectError, Places, Pulled, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::state::StateDelta;
@@ -36,6 +36,8 @@ pub(crate) struct Keeper {
     places: Places,
     /// By split: the offset of the last record that came in this run.
     reached: Reached,
+    /// Splits that are forgotten, of which the next checkpoint has still to say how far they came.
+    forgotten: Vec<Arc<str>>,
     participant: Participant,
     prepared: Vec<(usize, Vec<u8>)>,
     /// Where the source was then.
@@ -68,6 +70,7 @@ impl Keeper {
             source,
             places,
             reached: Reached::new(),
+            forgotten: Vec::new(),
             participant: Participant::default(),
             prepared: Vec::new(),
             prepared_places: Places::new(),
@@ -79,9 +82,15 @@ impl Keeper {
         }
     }
 
-    /// The source has read up to here.
-    pub fn note(&mut self, cursor: Cursor, last_offset: Option<u64>) {
-        if let Some(offset) = last_offset {
+    /// Takes the place up to which the source has read, and splits that never go on, out of what it brought. Whether there
+    /// was a place.
+    pub fn note(&mut self, pulled: &mut Pulled) -> bool {
+        for split in pulled.forgotten.drain(..) {
+            self.places.remove(&split);
+            self.forgotten.push(split);
+        }
+        let Some(cursor) = pulled.cursor.take() else { return false };
+        if let Some(offset) = pulled.last_offset() {
             match self.reached.get_mut(&cursor.split) {
                 Some(reached) => *reached = offset,
                 None => {
@@ -95,6 +104,7 @@ impl Keeper {
                 self.places.insert(cursor.split, cursor.place);
             }
         }
+        true
     }
 
     /// Whether there is anything to heed. Cheap: it is asked for every batch.
@@ -177,6 +187,9 @@ impl Keeper {
                     fault::pass(Point::SinksPrepared);
                     (self.prepared, self.prepared_places) = (tokens, self.places.clone());
                     self.prepared_reached.clone_from(&self.reached);
+                    for split in self.forgotten.drain(..) {
+                        self.reached.remove(&split);
+                    }
                     if let Some(source) = &self.source {
                         self.prepared_given = belt.context.meters.stages[source.stage].given();
                     }

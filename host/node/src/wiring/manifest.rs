@@ -5,9 +5,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use model::diagnostics::Diagnostics;
 use model::limits;
-use model::manifest::{Context, Pipeline, parse_bytes};
+use model::manifest::{Context, Pipeline, Rejected, parse_bytes};
 
+use super::builtin;
 use crate::exit::{Failure, Result};
 
 /// A pipeline that is checked by itself.
@@ -31,9 +33,19 @@ pub fn read(path: &Path) -> Result<Draft> {
     })?;
     let env = |variable: &str| std::env::var(variable).ok();
     let context = Context { sources: &connect::SOURCES, sinks: &connect::SINKS, env: &env };
-    let pipeline = parse_bytes(&name, &bytes, &context)?;
     let home = path.parent().map(Path::to_owned).unwrap_or_default();
-    Ok(Draft { pipeline, home })
+    match parse_bytes(&name, &bytes, &context) {
+        Ok(pipeline) => Ok(Draft { pipeline, home }),
+        Err(rejected) => Err(with_configs(*rejected, &home).into()),
+    }
+}
+
+/// What is wrong with how stages hang together, and with the config of each.
+fn with_configs(rejected: Rejected, home: &Path) -> Diagnostics {
+    let Rejected { problems, stages } = rejected;
+    let Some(stages) = stages else { return problems };
+    let all = problems.iter().cloned().chain(builtin::config_problems(&stages, home));
+    stages.diagnostics(all.collect())
 }
 
 /// One byte more than a manifest may have is enough to know that it is too large.
