@@ -90,6 +90,8 @@ pub struct RunningTotals {
     wanted: Vec<Field>,
     /// By sum: its column in `wanted`, and whether it has fractions.
     sums: Vec<(usize, bool)>,
+    /// By sum: what its column is called.
+    summed: Vec<String>,
     set: Vec<Field>,
     layout: u32,
 }
@@ -119,8 +121,9 @@ impl RunningTotals {
             sums.push((slot.index, has_fractions));
             set.push(Field::new(name, if has_fractions { Kind::F64s } else { Kind::S64s }));
         }
-        let layout = layout(config, &sums);
-        Ok(RunningTotals { by, wanted: scope.wanted(), sums, set, layout })
+        let summed: Vec<String> = config.sum.values().cloned().collect();
+        let layout = layout(&summed, sums.iter().map(|(_, has_fractions)| *has_fractions));
+        Ok(RunningTotals { by, wanted: scope.wanted(), sums, summed, set, layout })
     }
 
     fn none_yet(&self) -> Totals {
@@ -130,13 +133,31 @@ impl RunningTotals {
         Totals { layout: self.layout, count: 0, sums: self.sums.iter().map(zero).collect() }
     }
 
+    /// Why totals that are kept cannot be gone on with.
+    fn other_totals(&self, kept: &Totals) -> Failure {
+        let had_fractions = || kept.sums.iter().map(|sum| matches!(sum, Sum::Float(_)));
+        let mut columns = self.summed.iter().zip(&self.sums).zip(had_fractions());
+        let changed = columns.find(|((_, (_, has)), had)| has != had);
+        // The same columns, of which one holds other numbers than it did.
+        match changed.filter(|_| kept.layout == layout(&self.summed, had_fractions())) {
+            Some(((column, _), had)) => {
+                let [was, is] = if had { ["float", "int"] } else { ["int", "float"] };
+                Failure::invalid(format!(
+                    "`{column}` holds {is} now, and its state has the totals of {was}; declare \
+                     `schema: {{ {column}: {was} }}` at the source, or throw its state away (`conveyor run --forget`)"
+                ))
+            }
+            None => Failure::invalid(
+                "its state has the totals of other columns than `sum` says; give it the `sum` that it had, or throw its \
+                 state away (`conveyor run --forget`)",
+            ),
+        }
+    }
+
     /// Adds a row; false where an integer would go beyond 64 bits, and nothing is added then.
     fn add(&self, totals: &mut Totals, columns: &[Vector<'_>], row: usize) -> Result<bool> {
         if totals.layout != self.layout {
-            return Err(Failure::invalid(
-                "its state has the totals of other columns than `sum` says; give it the `sum` that it had, or throw its \
-                 state away (`conveyor run --forget`)",
-            ));
+            return Err(self.other_totals(totals));
         }
         let column = |index: usize| {
             let column = &columns[index];
@@ -164,14 +185,14 @@ impl RunningTotals {
 }
 
 /// A number for what the sums are: the columns that they sum up, by their order, and whether they have fractions.
-fn layout(config: &Config, sums: &[(usize, bool)]) -> u32 {
+fn layout(summed: &[String], fractions: impl Iterator<Item = bool>) -> u32 {
     // FNV-1a.
     let mut hash = 0x811c_9dc5_u32;
     let mut add = |byte: u8| hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    for ((_, column), (_, has_fractions)) in config.sum.iter().zip(sums) {
+    for (column, has_fractions) in summed.iter().zip(fractions) {
         column.bytes().for_each(&mut add);
         add(0);
-        add(u8::from(*has_fractions));
+        add(u8::from(has_fractions));
     }
     hash
 }

@@ -1,7 +1,7 @@
 use conveyor_sdk::testing::{TableTransformTest, Value, json, table_transform};
-use conveyor_sdk::{Field, Kind};
+use conveyor_sdk::{Field, Fields, Kind};
 
-use crate::RunningTotals;
+use crate::{Config, RunningTotals};
 
 fn stage(config: Value) -> TableTransformTest<RunningTotals> {
     let fields = [("user", Kind::Texts), ("n", Kind::S32s), ("price", Kind::F64s)];
@@ -56,6 +56,25 @@ fn a_call_that_fails_leaves_the_totals_as_they_were() {
     assert_ne!(others.state().entries().next().unwrap().2, value, "the layout is part of what is kept");
     assert_eq!(key, [&[6][..], b"a"].concat(), "the key is what it was: state outlives versions");
     assert_eq!(*sums.state(), before);
+}
+
+/// As when `1.5` comes into a column whose type is guessed, and which had whole numbers alone.
+#[test]
+fn a_column_that_has_fractions_now_is_named() {
+    let stage = |column: &str, kind| {
+        let (by, sum) = (vec!["user".to_owned()], [("total".to_owned(), column.to_owned())].into());
+        let config = Config { by, key: false, count: "count".to_owned(), sum };
+        let fields = vec![Field::new("user", Kind::Texts), Field::new(column, kind)];
+        RunningTotals::new(&config, &Fields::new(fields)).unwrap()
+    };
+    let (ints, floats) = (stage("n", Kind::S64s), stage("n", Kind::F64s));
+    let told = floats.other_totals(&ints.none_yet());
+    let wanted = "`n` holds float now, and its state has the totals of int; declare `schema: { n: int }`";
+    assert!(told.message().starts_with(wanted), "{told}");
+    let told = ints.other_totals(&floats.none_yet());
+    assert!(told.message().starts_with("`n` holds int now, and its state has the totals of float"), "{told}");
+    let told = stage("m", Kind::F64s).other_totals(&ints.none_yet());
+    assert!(told.message().contains("the totals of other columns than `sum` says"), "{told}");
 }
 
 #[test]

@@ -313,6 +313,13 @@ impl SinkOptions {
             return Err(OptionsError::new("/delimiter", message, "use another character"));
         }
         let (header, null) = (self.header.unwrap_or(true), self.null.unwrap_or_default());
+        // It is written without quotes, which tell it from a text that is the same.
+        let special = |char: &char| matches!(char, '"' | '\n' | '\r') || *char == char::from(delimiter);
+        if let Some(char) = null.chars().find(special) {
+            let message = format!("the text for a null has {char:?} in it, and would not be one field");
+            let help = "use a text without quotes, line breaks and the delimiter, such as `null: NA`";
+            return Err(OptionsError::new("/null", message, help));
+        }
         Ok(Shape { format, style: CsvStyle { delimiter, header, null } })
     }
 }

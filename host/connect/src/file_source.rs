@@ -9,7 +9,7 @@ use flow::checkpoint::{MarkPart, MarkParts};
 use flow::connector::{ConnectError, Decode, Places, Source};
 use model::limits::{FOLLOW_POLL, ROTATE_WAIT};
 use model::manifest::TimeFrom;
-use model::plan::places::Access;
+use model::plan::places::{Access, Place};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use crate::csv::CsvForm;
 use crate::format::Format;
 use crate::infer::sample_files;
-use crate::input::{Compression, Follow, Found, Input, check_places, find, go_on_where_grown};
+use crate::input::{Compression, Follow, Found, Input, Reach, check_places, find, go_on_where_grown};
 use crate::options::{self, OneOrMany, OptionsError};
 use crate::parquet_source;
 use crate::place::read_places;
@@ -122,7 +122,7 @@ pub(crate) fn plan(spec: &SourceSpec) -> Result<PlannedSource, SpecError> {
     let input = if follow {
         Input::Follow(Follow {
             base: spec.base.clone(),
-            roots: spec.roots.clone(),
+            reach: Reach { roots: spec.roots.clone(), written: Vec::new() },
             paths,
             poll,
             rotate_wait: options.rotate_wait.unwrap_or(ROTATE_WAIT),
@@ -229,6 +229,12 @@ fn check_follow(
 }
 
 impl OpenSource for FileSource {
+    fn avoid(&mut self, written: &[Place]) {
+        if let Input::Follow(follow) = &mut self.input {
+            follow.reach.written = written.to_vec();
+        }
+    }
+
     fn open(mut self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError> {
         let mut places = read_places(from)?;
         match &mut self.input {

@@ -146,6 +146,11 @@ pub(crate) trait OpenSource: Send {
     /// `from`: where splits go on that were read before.
     fn open(self: Box<Self>, wanted: &Wanted, from: &Places) -> Result<Box<dyn Source>, ConnectError>;
 
+    /// What sinks of the same run write, which is no rotated file of this source's.
+    fn avoid(&mut self, written: &[Place]) {
+        let _ = written;
+    }
+
     /// What makes records of those that it has refused before; none of a source that refuses none.
     fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {
         let _ = wanted;
@@ -191,6 +196,13 @@ impl PlannedSource {
     /// Whether records can be read again from a place where it was before.
     pub fn replays(&self) -> bool {
         self.replays
+    }
+
+    /// The same, of a run whose sinks write at these places. A source that looks for files which were rotated away takes
+    /// none of them for one.
+    pub fn avoiding(mut self, written: &[Place]) -> Self {
+        self.opener.avoid(written);
+        self
     }
 
     /// Starts it. What flows has the wanted columns alone. `from`: where splits go on that were read before.

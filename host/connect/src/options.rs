@@ -23,11 +23,20 @@ impl OptionsError {
     }
 }
 
-/// Reads `with:` and names the key that does not fit.
+/// Reads `with:` and names the key that does not fit. A key with nothing behind it says nothing, and is refused rather than
+/// left out: in YAML `NULL`, `~` and an empty value are the same.
 pub(crate) fn read<T: DeserializeOwned + JsonSchema>(
     with: &Map<String, Value>,
     connector: &str,
 ) -> Result<T, OptionsError> {
+    if let Some((key, _)) = with.iter().find(|(_, value)| value.is_null()) {
+        let message = format!("`{key}` has no value: what stands there is a null to YAML, and no text");
+        let help = match key.as_str() {
+            "null" => "put the text in quotes, such as `null: \"NULL\"`, or remove the key".to_owned(),
+            key => format!("give `{key}` a value, in quotes where it is a text, or remove the key"),
+        };
+        return Err(OptionsError::new(&format!("/{}", escaped(key)), message, help));
+    }
     let value = Value::Object(with.clone());
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path();
@@ -36,7 +45,7 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema>(
             use serde_path_to_error::Segment;
             match segment {
                 Segment::Map { key } => {
-                    pointer.push_str(&format!("/{}", key.replace('~', "~0").replace('/', "~1")))
+                    pointer.push_str(&format!("/{}", escaped(key)));
                 }
                 Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
                 Segment::Enum { .. } | Segment::Unknown => {}
@@ -52,6 +61,11 @@ pub(crate) fn read<T: DeserializeOwned + JsonSchema>(
         let help = format!("`{connector}` takes {}", keys_of::<T>());
         OptionsError { pointer, message, help }
     })
+}
+
+/// A key in a JSON pointer.
+fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 fn keys_of<T: JsonSchema>() -> String {

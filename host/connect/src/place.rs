@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::csv::State;
 use crate::digest::Trail;
 use crate::input::read_some;
 
@@ -44,6 +45,9 @@ pub(crate) struct Place {
     /// In the middle of a record that is too long: its rest is skipped.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) skipping: bool,
+    /// Where in that record, of CSV.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) within: State,
     /// Records that were taken, and stand behind `position` because one that begins before them is not whole.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) ahead: u64,
@@ -210,6 +214,10 @@ impl Id {
         Self { device: metadata.dev(), inode: metadata.ino(), born }
     }
 
+    pub(crate) fn inode(&self) -> u64 {
+        self.inode
+    }
+
     /// Whether both may be the same file in two lives of this process. Devices are not compared: a disk may have another
     /// number when it is mounted again.
     pub(crate) fn may_be(&self, other: &Self) -> bool {
@@ -289,7 +297,13 @@ mod tests {
     #[test]
     fn places_come_back_as_they_were_and_others_are_told() {
         let split: Arc<str> = "a.csv".into();
-        let place = Place { offset: 7, position: 90, skipping: true, ..Place::default() };
+        let place = Place {
+            offset: 7,
+            position: 90,
+            skipping: true,
+            within: State::EscapedInQuotes,
+            ..Place::default()
+        };
         let written = cursor(&split, &place);
         let places = Places::from([(split.clone(), written.place)]);
         assert_eq!(read_places::<Place>(&places).expect("a place")[&split], place);

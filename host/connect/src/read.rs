@@ -13,7 +13,9 @@ use model::manifest::{ColumnType, TimeFrom, UnknownFields};
 use model::plan::{Stream, declared_field};
 
 use crate::again::{DecodeAgain, Layout};
-use crate::csv::{CsvColumn, CsvDecoder, CsvForm, CsvLayout, Dialect, Target, ZeekHeader, ZeekType, better};
+use crate::csv::{
+    CsvColumn, CsvDecoder, CsvForm, CsvLayout, Dialect, Named, Target, ZeekHeader, ZeekType, better,
+};
 use crate::decode::{CRI_COLUMNS, CriColumn, CriDecoder, JsonLines, LineDecoder, PlainLines, WholeDecoder};
 use crate::format::Format;
 use crate::infer::{Found, Sample, has_csv_row, infer_csv, infer_jsonl, infer_zeek};
@@ -98,6 +100,20 @@ impl ReadOptions {
         Ok(Reading { format, csv, is_plain, columns: self.columns, record_bytes_max: max as usize })
     }
 
+    /// A null that no field can be is a mistake.
+    fn check_null(&self, delimiter: u8, quote: Option<u8>, escape: Option<u8>) -> Result<(), OptionsError> {
+        let null = self.null.as_deref().unwrap_or_default().as_bytes();
+        let ends = |byte: &u8| matches!(byte, b'\n' | b'\r') || *byte == delimiter;
+        let is_quoted = quote.is_some() && null.first().copied() == quote;
+        if !is_quoted && (escape.is_some() || !null.iter().any(ends)) {
+            return Ok(());
+        }
+        let message =
+            "no field without quotes can be the text for a null: it ends a field, or begins with a quote";
+        let help = "give the text as it stands in the file, such as `null: NA`";
+        Err(OptionsError::new("/null", message, help))
+    }
+
     fn csv_form(&self, format: Format, tabs: bool) -> Result<CsvForm, OptionsError> {
         let zeek = format == Format::Zeek;
         let delimiter = match self.delimiter.as_deref() {
@@ -127,6 +143,7 @@ impl ReadOptions {
                 return Err(OptionsError::new(pointer, message, "use two different ones"));
             }
         }
+        self.check_null(delimiter, quote, escape)?;
         let decimal_comma = match self.decimal.as_deref() {
             None | Some(".") => false,
             Some(",") => true,
@@ -185,11 +202,17 @@ impl Reading {
     }
 
     /// The columns that were found, with what Zeek says that they are.
-    fn find(&self, samples: &[Sample]) -> Result<(Vec<Found>, Option<Vec<ZeekType>>), ConnectError> {
+    fn find(
+        &self,
+        spec: &SourceSpec,
+        samples: &[Sample],
+    ) -> Result<(Vec<Found>, Option<Vec<ZeekType>>), ConnectError> {
         match self.format {
             Format::Csv => {
+                let schema = spec.schema.iter().map(|(name, _)| name.as_str()).collect();
+                let named = Named { schema, columns: self.columns.as_deref() };
                 for sample in samples.iter().filter(|_| self.is_plain) {
-                    if let Some(found) = better(&sample.data, sample.ended, &self.csv) {
+                    if let Some(found) = better(&sample.data, sample.ended, &self.csv, &named) {
                         return Err(ConnectError::failed(&*sample.name, found.why, found.next));
                     }
                 }
@@ -207,7 +230,7 @@ impl Reading {
                 return Ok(Described { stream: Stream::Opaque, targets: Vec::new() });
             }
             Format::Cri => return describe_cri(spec),
-            Format::Csv | Format::Jsonl | Format::Zeek => self.find(samples)?,
+            Format::Csv | Format::Jsonl | Format::Zeek => self.find(spec, samples)?,
         };
         let name = || samples.first().map_or("the input".to_owned(), |sample| sample.name.clone());
         let declared: HashMap<&str, Option<ColumnType>> =

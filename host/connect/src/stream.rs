@@ -54,6 +54,8 @@ pub(crate) struct StreamSource {
     lanes: BTreeMap<u64, Lane>,
     /// Of splits that have ended without a record behind which it could have been said.
     over: VecDeque<Cursor>,
+    /// Splits that are not to be known any more.
+    forgotten: Vec<Arc<str>>,
     output: Output,
     /// When the first record came that is waiting for more.
     waiting_since: Option<Instant>,
@@ -86,12 +88,11 @@ impl Lane {
         };
         let mut window = Window::default();
         window.digest = digest;
-        let Place { offset, position, lines, skipping, ahead, .. } = place;
+        let Place { offset, position, lines, skipping, within, ahead, .. } = place;
         if position > 0 || ahead > 0 {
             let header_bytes = place.header;
-            let from =
-                Progress { offset, lines, header: header_bytes, skipping, ahead, ..Progress::default() };
-            decoder.resume(&from, header)?;
+            let from = Progress { offset, lines, skipping, within, ahead, ..Progress::default() };
+            decoder.resume(&Progress { header: header_bytes, ..from }, header)?;
         }
         Ok(Self { split, window, decoder, ended: false, read: position, place: Some(place), told: false })
     }
@@ -103,13 +104,13 @@ impl Lane {
     /// Where it goes on behind all that was taken.
     fn cursor(&mut self) -> Option<Cursor> {
         let place = self.place.clone()?;
-        let Progress { offset, lines, header, skipping, held, ahead, done } = self.decoder.progress();
+        let Progress { offset, lines, header, skipping, within, held, ahead, done } = self.decoder.progress();
         let position = self.read - self.window.len() as u64 - held;
         let ended = done || self.is_over();
         let trail = self.window.digest.as_ref().map(Digest::trail);
         self.told = ended;
-        let place = Place { offset, position, lines, header, skipping, ahead, ended, trail, ..place };
-        Some(cursor(&self.split, &place))
+        let place = Place { offset, position, lines, header, skipping, within, ..place };
+        Some(cursor(&self.split, &Place { ahead, ended, trail, ..place }))
     }
 }
 
@@ -120,6 +121,7 @@ impl StreamSource {
             make,
             lanes: BTreeMap::new(),
             over: VecDeque::new(),
+            forgotten: Vec::new(),
             output,
             waiting_since: None,
             ended: false,
@@ -139,6 +141,7 @@ impl StreamSource {
                 self.failed = Some(broken_off());
                 self.ended = true;
             }
+            Some(Piece::Forget { split }) => self.forgotten.push(split),
             Some(Piece::Open { lane, split, origin }) => {
                 let decoder = (self.make)(&split);
                 self.lanes.insert(lane, Lane::begin(split, origin, decoder)?);
@@ -219,6 +222,19 @@ impl StreamSource {
     }
 }
 
+impl StreamSource {
+    /// Splits of which nothing more comes and that are not to be known any more. One of which something does has to be
+    /// known that long.
+    fn forget(&mut self) -> Vec<Arc<str>> {
+        let Self { forgotten, lanes, over, .. } = self;
+        let comes = |split: &Arc<str>| {
+            lanes.values().any(|lane| lane.split == *split)
+                || over.iter().any(|cursor| cursor.split == *split)
+        };
+        forgotten.extract_if(.., |split| !comes(split)).collect()
+    }
+}
+
 #[async_trait]
 impl Source for StreamSource {
     async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError> {
@@ -235,6 +251,10 @@ impl Source for StreamSource {
             }
             if let Some(cursor) = self.over.pop_front() {
                 return Ok(Some(Pulled { cursor: Some(cursor), ..Pulled::default() }));
+            }
+            let forgotten = self.forget();
+            if !forgotten.is_empty() {
+                return Ok(Some(Pulled { forgotten, ..Pulled::default() }));
             }
             if self.ended {
                 // What had been read before an error is out, so that it comes last.

@@ -13,7 +13,10 @@ use std::path::Path;
 
 pub mod fault;
 pub mod frame;
+mod lock;
 pub mod pages;
+
+use lock::NameLock;
 
 /// What is copied at a time.
 const COPY_BYTES: usize = 256 << 10;
@@ -88,6 +91,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     }
     /// Takes the lock that a file stands for, which is made where there is none. None where somebody else has it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+    /// Takes the lock that a name stands for: a file has the name as long as it is held, and after a crash. None where
+    /// somebody else has it.
+    fn lock_name(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
 }
 
 /// An open file. Reading and writing name their places, so that nothing moves between two calls.
@@ -233,6 +239,10 @@ impl Disk for SystemDisk {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    fn lock_name(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        Ok(NameLock::take(path)?.map(|lock| Box::new(lock) as Box<dyn Lock>))
     }
 }
 

@@ -177,8 +177,7 @@ async fn drive_source(
         };
         tries = 0;
         let Some(mut pulled) = pulled else { return Ok(()) };
-        if let (Some(keeper), Some(cursor)) = (keeper.as_mut(), pulled.cursor.take()) {
-            keeper.note(cursor, pulled.last_offset());
+        if keeper.as_mut().is_some_and(|keeper| keeper.note(&mut pulled)) {
             belt.context.meters.stages[head.stage].comes_again();
         }
         let rows = pulled.batch.as_ref().map_or(0, Batch::rows);

@@ -127,6 +127,8 @@ pub struct Pulled {
     pub misfits: Option<Misfits>,
     /// Where the split goes on behind these records; none of a source that cannot be read again.
     pub cursor: Option<Cursor>,
+    /// Splits that have ended and never go on: checkpoints from here on know nothing of them.
+    pub forgotten: Vec<Arc<str>>,
 }
 
 impl Pulled {

@@ -84,6 +84,10 @@ impl Disk for Failing {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         SystemDisk.lock(path)
     }
+
+    fn lock_name(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        SystemDisk.lock_name(path)
+    }
 }
 
 struct FailingFile(Box<dyn DiskFile>, Arc<Faults>);

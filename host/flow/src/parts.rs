@@ -62,7 +62,7 @@ impl Belt {
         pulled: Pulled,
         record_bytes_max: u64,
     ) -> Result<(), RunError> {
-        let Pulled { batch, refused, refused_parts, header, misfits, cursor: _ } = pulled;
+        let Pulled { batch, refused, refused_parts, header, misfits, cursor: _, forgotten: _ } = pulled;
         let found = misfits.as_ref().map_or(0, |misfits| misfits.rejections.len());
         let refusals = (refused.len() + found) as u64;
         let rows = batch.as_ref().map_or(0, |batch| batch.rows() as u64);

@@ -27,6 +27,11 @@ pub const BATCH_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// The longest single record, unless the manifest says otherwise. A longer one is rejected, and the rest goes on.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
+/// A row of CSV that is longer than that is read on to the quote that closes it, and left out. One whose quote is not closed
+/// within so many times as much is no row that is too long, but a file that is broken.
+pub const LONG_ROW_FACTOR: u64 = 64;
+/// Where rows may be short only, so many bytes.
+pub const LONG_ROW_BYTES_LEAST: u64 = 64 << 20;
 
 /// What a source reads of its input at a time. Large enough that handing it from the reading thread to the
 /// belt costs nothing, small enough that it is still in the cache when it is decoded.
@@ -59,6 +64,9 @@ pub const FOLLOWED_FILES_MAX: usize = 256;
 pub const FINGERPRINT_BYTES: u64 = 1024;
 /// Files of a directory that are looked through for one that was rotated away while nobody looked.
 pub const ROTATED_FILES_MAX: usize = 10_000;
+/// Splits of a following source that were read to their end and whose file has no name any more that is looked at: so many
+/// stay in the checkpoint, because a file may be out of sight for a moment, and the oldest leave it.
+pub const ENDED_SPLITS_MAX: usize = 256;
 /// Links behind one another that are gone after, as Linux does it.
 pub const LINKS_MAX: usize = 40;
 /// How long a file that was rotated away has to stay as it is before a following source gives it up: its writer goes on

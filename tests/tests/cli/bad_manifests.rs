@@ -50,6 +50,17 @@ fn all_problems_come_together() {
     let data = ran.json();
     assert!(data["files"][0]["count"].as_u64() >= Some(3), "{data}");
     scene.run_pipeline().code(2).says(&["did you mean `source`?", "did you mean `in`?", "replicas"]);
+    // An edge that leads nowhere hides no config. Nothing is said of what is not there: the rest may have to change.
+    scene.write(
+        "edge.yaml",
+        "pipeline: p\nstages:\n  in: { source: file, with: { path: none.csv, delimeter: ; } }\n  \
+         more: { source: file, with: { path: none.txt } }\n  \
+         out: { sink: file, from: [inn, more], with: { paht: out.txt } }\n",
+    );
+    for verb in ["validate", "run"] {
+        let ran = scene.run(&[verb, "edge.yaml"]).code(2);
+        ran.says(&["`inn`, which is no stage", "`delimeter`", "`paht`"]).says_nothing_of(&["No such file"]);
+    }
 }
 
 #[test]

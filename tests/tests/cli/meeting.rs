@@ -1,7 +1,7 @@
 //! Sources and sinks that meet in one place: refused before anything is written, or allowed where one follows another.
 
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, symlink};
-
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -121,4 +121,76 @@ fn bare_names_are_names_in_this_directory() {
     scene.write("app.log", "three\n");
     run("one\ntwo\nthree\n").says_nothing_of(&["is gone"]);
     assert_eq!(scene.read("out.txt"), "one\ntwo\nthree\n");
+}
+
+#[test]
+fn a_source_does_not_take_what_its_sink_writes_for_a_rotated_file() {
+    let scene = Scene::new();
+    let lines = |what: &str| -> String { (0..100).map(|line| format!("{what} line {line}\n")).collect() };
+    let both = format!("{}{}", lines("old"), lines("new"));
+    scene.write("app.log", lines("old"));
+    pipeline(&scene, "p", "path: app.log, follow: true, poll: 10ms", "path: app.log.2");
+    let child = scene.command(&["run", "p.yaml"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("the binary starts");
+    await_text(&scene, "app.log.2", &lines("old"));
+    // Written anew: a copy of what was read is looked for, and there is one that is none.
+    scene.write("app.log", lines("new"));
+    await_text(&scene, "app.log.2", &both);
+    signal(&child, "INT");
+    Ran::of(child.wait_with_output().expect("an end")).code(0);
+    assert_eq!(scene.read("app.log.2"), both);
+}
+
+fn await_text(scene: &Scene, name: &str, expected: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while std::fs::read_to_string(scene.path(name)).unwrap_or_default() != expected {
+        assert!(Instant::now() < deadline, "{name} does not come to be {expected:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What the first has prepared would be taken for what a crash has left.
+#[test]
+fn a_second_process_on_one_file_is_refused_while_the_first_writes_it() {
+    let scene = Scene::new();
+    let manifest = |name: &str, source: &str| {
+        let text = format!(
+            "pipeline: {name}\ncheckpoint: {{ interval: 20ms }}\nstages:\n  in: {source}\n  \
+             out: {{ sink: file, from: in, with: {{ path: out.txt, format: lines }} }}\n"
+        );
+        scene.write(&format!("{name}.yaml"), text);
+    };
+    manifest("first", "{ source: stdin, with: { format: lines } }");
+    manifest("second", "{ source: file, with: { path: in.txt } }");
+    scene.write("in.txt", "of the second\n");
+    let mut lines = String::new();
+    // Killed, it leaves its lock behind, which is in nobody's way.
+    for (round, is_killed) in [(0, true), (1, false)] {
+        let mut command = scene.command(&["run", "first.yaml", "--state", "state"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        for part in 0..2 {
+            let line = format!("line {round} {part}\n");
+            stdin.write_all(line.as_bytes()).expect("written");
+            lines.push_str(&line);
+            await_text(&scene, "out.txt", &lines);
+            for more in [&[][..], &["--state", "other"]] {
+                let ran = scene.run(&[&["run", "second.yaml"], more].concat()).code(2);
+                ran.says(&["is written to by another run", ".out.txt.lock", "let that one end first"]);
+            }
+        }
+        if is_killed {
+            child.kill().expect("killed");
+            child.wait().expect("an end");
+            assert!(scene.path(".out.txt.lock").exists(), "it is held by nobody, and there");
+        } else {
+            drop(stdin);
+            Ran::of(child.wait_with_output().expect("an end")).code(0);
+        }
+    }
+    assert_eq!(scene.read("out.txt"), lines);
+    assert!(!scene.path(".out.txt.lock").exists(), "it is left behind");
+    scene.run(&["run", "second.yaml"]).code(0);
+    assert_eq!(scene.read("out.txt"), "of the second\n");
 }

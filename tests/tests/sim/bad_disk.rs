@@ -77,6 +77,10 @@ impl Disk for BadDisk {
     fn lock(&self, path: &Path) -> Result<Option<Box<dyn Lock>>> {
         self.disk.lock(path)
     }
+
+    fn lock_name(&self, path: &Path) -> Result<Option<Box<dyn Lock>>> {
+        self.disk.lock_name(path)
+    }
 }
 
 struct BadFile {

@@ -500,11 +500,18 @@ impl Disk for SimDisk {
         if state.entry(path).is_none() {
             state.new_file(path)?;
         }
+        drop(state);
+        self.lock_name(path)
+    }
+
+    /// The file that stands for it is not made: nothing is ever written to it.
+    fn lock_name(&self, path: &Path) -> Result<Option<Box<dyn Lock>>> {
+        let mut state = self.lock_state();
+        state.check()?;
         if !state.locks.insert(path.to_owned()) {
             return Ok(None);
         }
         let life = state.life;
-        drop(state);
         Ok(Some(Box::new(SimLock { disk: self.clone(), path: path.to_owned(), life })))
     }
 }

@@ -10,8 +10,9 @@ use arrow::array::{ArrayRef, UInt32Array};
 use arrow::compute::take;
 use flow::connector::{ConnectError, PullLimits};
 use model::convert::BAD_ROW;
+use model::limits::{LONG_ROW_BYTES_LEAST, LONG_ROW_FACTOR};
 use model::lineage::Offsets;
-use model::manifest::UnknownFields;
+use model::manifest::{Bytes, UnknownFields};
 
 pub(crate) use self::header::{not_zeek, read_header};
 use self::misfit::{LONE_RETURN, misfit, misfit_of_rest};
@@ -21,6 +22,7 @@ use super::dialect::{CsvForm, Dialect, RowEnds, lone_returns};
 use super::field::Field;
 use super::index::Index;
 use super::rows::Rows;
+use super::state::State;
 use super::zeek::{ZeekHeader, ZeekType};
 use crate::decode::{Chunk, Decoder, Progress, Refusal, Taken, Window, oversize};
 
@@ -66,7 +68,7 @@ pub(crate) struct CsvDecoder {
     /// Lines behind us.
     lines: u64,
     fresh: bool,
-    skipping: bool,
+    skipping: Option<Skipping>,
     /// Whether what was scanned last was all there is.
     ended: bool,
     /// Bytes of the file up to the end of its header.
@@ -76,6 +78,14 @@ pub(crate) struct CsvDecoder {
     refused: Vec<Refusal>,
     /// The first row of the portion that was taken last, and its offset.
     portion: (usize, u64),
+}
+
+/// The rest of a row that was refused, up to its end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Skipping {
+    state: State,
+    /// As far as this decoder has seen it.
+    bytes: u64,
 }
 
 /// Where in a row of this file the wanted columns are.
@@ -104,7 +114,7 @@ impl CsvDecoder {
             next_offset: 0,
             lines: 0,
             fresh: true,
-            skipping: false,
+            skipping: None,
             ended: false,
             header: 0,
             header_text: None,
@@ -119,59 +129,78 @@ impl CsvDecoder {
 
     /// Finds the rows of the window. Where no whole row is in sight there may be one that is too long, or a quote that
     /// never closes.
-    fn find_rows(&mut self, input: &mut Window) {
+    fn find_rows(&mut self, input: &mut Window) -> Result<(), ConnectError> {
         self.index.scan(input.data(), input.start(), self.ended, self.dialect, self.row_ends());
         self.next_row = 0;
         if self.index.rows() > 0 || self.places.is_none() {
-            return;
+            return Ok(());
         }
-        let never_closed = self.ended && self.index.has_open_quote() && !input.is_empty();
-        if never_closed || input.len() > self.layout.record_bytes_max {
+        if input.len() > self.layout.record_bytes_max {
+            self.refuse_long_row(input);
+            return self.skip(input);
+        }
+        if self.ended && self.index.has_open_quote() && !input.is_empty() {
             self.give_up_line(input);
         }
+        Ok(())
     }
 
-    /// Refuses the first line of a row that is too long, or never ends. Of a row that has grown over many lines only
-    /// the first is given up: most likely a quote stands there that was never closed, and the lines behind it are
-    /// rows. What is refused depends on the row alone and not on where pieces of input end, so that records have the
-    /// same offsets when they are read again.
+    /// Refuses a row that is longer than a row may be. All of it is left out, to its end: what stands in its quotes is no
+    /// row of its own, whatever it looks like.
+    fn refuse_long_row(&mut self, input: &Window) {
+        let (rest, max) = (&input.data()[input.start()..], self.layout.record_bytes_max);
+        if !self.dialect.is_comment(rest) {
+            let message = format!("line {}: {}", self.lines + 1, oversize(max));
+            self.refused.push(Refusal::too_long(self.next_offset, message, rest, max));
+            self.next_offset += 1;
+        }
+        self.skipping = Some(Skipping::default());
+    }
+
+    /// Leaves out what the window has of a row that was refused.
+    fn skip(&mut self, input: &mut Window) -> Result<(), ConnectError> {
+        let Some(mut skipping) = self.skipping.take() else { return Ok(()) };
+        let rest = &input.data()[input.start()..];
+        let (used, is_over) = skipping.state.skip(rest, self.ended, self.dialect, self.row_ends());
+        let is_open = skipping.state.is_in_quotes();
+        self.lines += self.row_ends().count(&rest[..used]);
+        skipping.bytes += used as u64;
+        input.consume_to(input.start() + used);
+        if !is_over {
+            let most = (self.layout.record_bytes_max as u64 * LONG_ROW_FACTOR).max(LONG_ROW_BYTES_LEAST);
+            if is_open && skipping.bytes > most {
+                let why = format!(
+                    "up to line {}, a quote of the row before is not closed within {}",
+                    self.lines,
+                    Bytes(most)
+                );
+                let next =
+                    "close it, set `quote: \"\"` where quotes enclose nothing, or raise `record-bytes-max`";
+                return Err(ConnectError::failed(&*self.file, why, next));
+            }
+            self.skipping = Some(skipping);
+        } else if is_open {
+            let (file, line) = (&*self.file, self.lines);
+            tracing::warn!(
+                file,
+                line,
+                "a quote in the row that was refused last is never closed: all lines up to the end were refused with it"
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses the first line of a row that never ends: most likely a quote stands there that was never closed, and the lines
+    /// behind it are rows.
     fn give_up_line(&mut self, input: &mut Window) {
         let rest = &input.data()[input.start()..];
-        let (max, line) = (self.layout.record_bytes_max, self.lines + 1);
-        let end = self.row_ends().first_end(rest, self.ended);
+        let text = self.row_ends().first_end(rest, self.ended).map_or(rest.len(), |(end, _)| end);
         let used = self.row_ends().spent(rest, self.ended);
-        let text = end.map_or(rest.len(), |(end, _)| end);
-        let refusal = if text <= max {
-            let message = if rest.len() <= max {
-                format!("line {line}: a quote is opened and never closed")
-            } else {
-                format!(
-                    "line {line}: a quote is opened and not closed within {max} bytes, `record-bytes-max`; what is behind \
-                     this line is read as rows of their own"
-                )
-            };
-            Refusal::new(self.next_offset, BAD_ROW, message, without_return(&rest[..text]))
-        } else {
-            self.skipping = end.is_none();
-            let message = format!("line {line}: {}", oversize(max));
-            Refusal::too_long(self.next_offset, message, rest, max)
-        };
-        self.refused.push(refusal);
+        self.lines += 1;
+        let message = format!("line {}: a quote is opened and never closed", self.lines);
+        self.refused.push(Refusal::new(self.next_offset, BAD_ROW, message, without_return(&rest[..text])));
         self.next_offset += 1;
-        self.lines += u64::from(!self.skipping);
         input.consume_to(input.start() + used);
-    }
-
-    /// The first of `count` rows from `first` on that is too long and has line breaks in it.
-    fn long_broken_row(&self, data: &[u8], first: usize, count: usize) -> Option<usize> {
-        let max = self.layout.record_bytes_max;
-        if data.len() <= max || !self.index.has_broken_lines() {
-            return None;
-        }
-        (first..first + count).find(|&row| {
-            let raw = &data[self.index.row_start(row)..self.index.row_end(row)];
-            raw.len() > max && self.row_ends().first_end(without_return(raw), true).is_some()
-        })
     }
 
     /// The line on which a row of the portion that begins with `first` stands.
@@ -287,12 +316,9 @@ impl CsvDecoder {
 impl Decoder for CsvDecoder {
     fn scan(&mut self, input: &mut Window, ended: bool) -> Result<(), ConnectError> {
         self.ended = ended;
-        if self.skipping {
-            let rest = &input.data()[input.start()..];
-            let used = self.row_ends().spent(rest, ended);
-            self.skipping = self.row_ends().first_end(rest, ended).is_none();
-            self.lines += u64::from(!self.skipping);
-            input.consume_to(input.start() + used);
+        self.skip(input)?;
+        if self.skipping.is_some() {
+            return Ok(());
         }
         if self.places.is_none() {
             let before = input.start();
@@ -309,7 +335,7 @@ impl Decoder for CsvDecoder {
                 return Ok(());
             }
         }
-        self.find_rows(input);
+        self.find_rows(input)?;
         self.check_zeek_lines(input)
     }
 
@@ -329,16 +355,7 @@ impl Decoder for CsvDecoder {
         self.portion = (first, self.next_offset);
         let bound = self.index.row_start(first) + limits.bytes_max;
         let by_bytes = self.index.rows_until(first, bound) + 1;
-        let mut count = left.min(limits.records_max).min(by_bytes);
-        match self.long_broken_row(input.data(), first, count) {
-            Some(row) if row == first => {
-                self.give_up_line(input);
-                self.find_rows(input);
-                return Taken { refused: std::mem::take(&mut self.refused), ..Taken::default() };
-            }
-            Some(row) => count = row - first,
-            None => {}
-        }
+        let count = left.min(limits.records_max).min(by_bytes);
         let data = input.data();
         let mut rows = std::mem::take(&mut self.rows);
         rows.sort(
@@ -395,7 +412,9 @@ impl Decoder for CsvDecoder {
 
     fn progress(&self) -> Progress {
         let Self { next_offset, lines, header, skipping, .. } = *self;
-        Progress { offset: next_offset, lines, header, skipping, ..Progress::default() }
+        let within = skipping.map(|skipping| skipping.state).unwrap_or_default();
+        let skipping = skipping.is_some();
+        Progress { offset: next_offset, lines, header, skipping, within, ..Progress::default() }
     }
 
     fn resume(&mut self, from: &Progress, header: Vec<u8>) -> Result<(), ConnectError> {
@@ -410,7 +429,9 @@ impl Decoder for CsvDecoder {
         self.next_offset = from.offset;
         self.lines = from.lines;
         self.header = from.header;
-        self.skipping = from.skipping;
+        // A checkpoint of a version that skipped single lines does not say where in a row it is.
+        let state = if from.within == State::Row { State::Plain } else { from.within };
+        self.skipping = from.skipping.then_some(Skipping { state, bytes: 0 });
         self.fresh = false;
         self.ended = false;
         self.refused.clear();

@@ -10,6 +10,7 @@
 
 use super::dialect::{Dialect, RowEnds};
 use super::masks::{BLOCK, masks};
+use super::state::State;
 
 /// The whole rows of a piece of input.
 #[derive(Debug, Default)]
@@ -205,61 +206,24 @@ impl Index {
     fn scan_bytes(&mut self, data: &[u8], start: usize, ended: bool, dialect: Dialect, row_ends: RowEnds) {
         let mut state = State::Row;
         for (at, &byte) in data.iter().enumerate().skip(start) {
-            let is_quote = dialect.quote == Some(byte);
             let breaks = byte == b'\n' || byte == b'\r' && row_ends == RowEnds::Any;
             // At the end of a piece nobody knows whether `\n` follows.
             let ends = byte == b'\n' || breaks && data.get(at + 1).map_or(ended, |next| *next != b'\n');
-            state = match state {
-                State::Escaped { quoted } => {
-                    self.broken_lines |= breaks;
-                    if quoted { State::Quoted } else { State::Plain }
-                }
-                State::Quoted if is_quote => State::Closed,
-                State::Row if dialect.comment == Some(byte) => State::Comment,
-                State::Quoted | State::Row | State::Begin | State::Plain | State::Closed
-                    if dialect.escape == Some(byte) =>
-                {
-                    State::Escaped { quoted: matches!(state, State::Quoted) }
-                }
-                State::Quoted => {
-                    self.broken_lines |= breaks;
-                    State::Quoted
-                }
-                State::Row | State::Begin | State::Closed if is_quote => State::Quoted,
-                _ if ends => {
-                    self.push_row_end(at);
-                    State::Row
-                }
-                State::Comment => State::Comment,
-                _ if byte == dialect.delimiter => {
-                    self.push_end(at);
-                    State::Begin
-                }
-                _ => State::Plain,
-            };
+            self.broken_lines |=
+                breaks && matches!(state, State::Quoted | State::Escaped | State::EscapedInQuotes);
+            state = state.next(byte, dialect, ends);
+            match state {
+                State::Row => self.push_row_end(at),
+                State::Begin => self.push_end(at),
+                _ => {}
+            }
         }
-        self.open_quote = matches!(state, State::Quoted | State::Escaped { quoted: true });
+        self.open_quote = state.is_in_quotes();
     }
 }
 
 /// A quote stands where the quick way does not know it.
 struct Irregular;
-
-enum State {
-    /// At the beginning of a row.
-    Row,
-    /// At that of another field.
-    Begin,
-    Plain,
-    Quoted,
-    Closed,
-    /// Behind an escape.
-    Escaped {
-        quoted: bool,
-    },
-    /// In a line that is no row.
-    Comment,
-}
 
 /// Each bit is the exclusive-or of all bits up to it: between a quote and the next one it is set.
 #[inline]

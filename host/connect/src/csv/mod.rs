@@ -22,6 +22,7 @@ mod index;
 mod masks;
 mod rows;
 mod sniff;
+mod state;
 mod zeek;
 
 pub(crate) use columns::{Target, with_point};
@@ -30,5 +31,6 @@ pub(crate) use dialect::{CsvForm, Dialect, RowEnds};
 pub(crate) use field::Field;
 pub(crate) use index::Index;
 pub(crate) use rows::is_blank;
-pub(crate) use sniff::better;
+pub(crate) use sniff::{Named, better};
+pub(crate) use state::State;
 pub(crate) use zeek::{ZeekHeader, ZeekType};

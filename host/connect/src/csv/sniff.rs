@@ -30,8 +30,17 @@ pub(crate) struct Better {
     pub(crate) next: String,
 }
 
-/// The options with which the rows of a file fit its header much better than with those of `form`, by its head.
-pub(crate) fn better(data: &[u8], ended: bool, form: &CsvForm) -> Option<Better> {
+/// The columns that the manifest names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Named<'a> {
+    pub(crate) schema: Vec<&'a str>,
+    /// Of a source without header.
+    pub(crate) columns: Option<&'a [String]>,
+}
+
+/// The options with which the rows of a file fit its header much better than with those of `form`, by its head. Texts of one
+/// column may look alike in any way: where somebody has named that column, they are what they are.
+pub(crate) fn better(data: &[u8], ended: bool, form: &CsvForm, named: &Named<'_>) -> Option<Better> {
     let ended = ended && data.len() <= HEAD_BYTES_MAX;
     let head = Head { data: &data[..data.len().min(HEAD_BYTES_MAX)], ended };
     if data.starts_with(b"#separator ") {
@@ -40,11 +49,33 @@ pub(crate) fn better(data: &[u8], ended: bool, form: &CsvForm) -> Option<Better>
     }
     let own = Way { dialect: form.dialect, skip_lines: 0 };
     let table = head.table(&own);
+    if table.is_one_column() && named.has_column(&table, form) {
+        return None;
+    }
     let found = head.by_first_line(form).or_else(|| head.find(form, &table));
     if let Some(way) = found {
         return Some(table.outdone(&way, &head.table(&way), form));
     }
     table.against_header(form)
+}
+
+impl Named<'_> {
+    /// Whether the only column of a table has one of these names, or a header that is a plain name.
+    fn has_column(&self, table: &Table<'_>, form: &CsvForm) -> bool {
+        let is_declared = |name: &str| self.schema.contains(&name);
+        let Some([first]) = table.rows.first().map(Vec::as_slice) else { return false };
+        if !form.header {
+            return self.columns.is_some_and(|columns| columns.len() == 1) || is_declared("column_1");
+        }
+        let name = Field::of(first, 0, first.len(), true, form.dialect).bytes();
+        let is_part = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.');
+        std::str::from_utf8(&name).is_ok_and(|name| {
+            let name = name.trim_start_matches('\u{feff}').trim();
+            is_declared(name)
+                || name.starts_with(|char: char| char.is_alphabetic() || char == '_')
+                    && name.chars().all(is_part)
+        })
+    }
 }
 
 /// A way to read a file.
@@ -357,6 +388,10 @@ mod tests {
         CsvForm { dialect: Dialect::of(delimiter), skip_lines: 0, header, null: None, decimal_comma: false }
     }
 
+    fn plain(data: &[u8], ended: bool, form: &CsvForm) -> Option<Better> {
+        better(data, ended, form, &Named::default())
+    }
+
     #[test]
     fn what_fits_much_better_is_named() {
         let cases = [
@@ -381,16 +416,15 @@ mod tests {
             ("a;b\n1;x\n2;x\n3\n4;x\n5;x\n6;x\n7;x\n8;x\n9;x\n10;x\n", "delimiter: \";\""),
         ];
         for (text, options) in cases {
-            let found =
-                better(text.as_bytes(), true, &form(b',', true)).unwrap_or_else(|| panic!("{text:?}"));
+            let found = plain(text.as_bytes(), true, &form(b',', true)).unwrap_or_else(|| panic!("{text:?}"));
             assert!(found.next.starts_with(&format!("set `{options}`, or ")), "{text:?}: {found:?}");
         }
-        let dirty = better(b"Nr;Kunde;Betrag\n1;a;1\n2;c;2\n3;d\n4;e;2\n", true, &form(b',', true));
+        let dirty = plain(b"Nr;Kunde;Betrag\n1;a;1\n2;c;2\n3;d\n4;e;2\n", true, &form(b',', true));
         let why = "it would be read as one column; with `delimiter: \";\"` it has 3 columns, and 3 of its first 4 rows fit";
         assert_eq!(dirty.map(|found| found.why), Some(why.to_owned()));
-        let zeek = better(b"#separator \\x09\n", false, &form(b',', true)).expect("Zeek");
+        let zeek = plain(b"#separator \\x09\n", false, &form(b',', true)).expect("Zeek");
         assert_eq!(zeek.next, "set `format: zeek`");
-        let named = better(b"\"a\",\"b\"\n\"1\",5,6\n\"2\",7,8\n\"3\",9,0\n", true, &form(b',', true))
+        let named = plain(b"\"a\",\"b\"\n\"1\",5,6\n\"2\",7,8\n\"3\",9,0\n", true, &form(b',', true))
             .expect("no header");
         assert_eq!(named.why, "its header has 2 fields, and each of its first 3 rows has 3");
     }
@@ -417,12 +451,38 @@ mod tests {
             "a,b,c\n1;2,x;y,3\n1;2,x;y,3\n1;2,x;y\n4;5,x;y,6\n",
         ];
         for text in cases {
-            assert_eq!(better(text.as_bytes(), true, &form(b',', true)), None, "{text:?}");
+            assert_eq!(plain(text.as_bytes(), true, &form(b',', true)), None, "{text:?}");
         }
-        assert_eq!(better(b"a,b\tc\n1\t2\n", true, &form(b'\t', true)), None);
+        assert_eq!(plain(b"a,b\tc\n1\t2\n", true, &form(b'\t', true)), None);
         assert_eq!(
-            better(b"1;2\n3;4\n", true, &form(b',', false)).map(|found| found.why.len() > 9),
+            plain(b"1;2\n3;4\n", true, &form(b',', false)).map(|found| found.why.len() > 9),
             Some(true)
         );
+    }
+
+    #[test]
+    fn a_column_that_somebody_has_named_is_one_whatever_its_texts_look_like() {
+        let columns = ["note".to_owned()];
+        let schema = |name| Named { schema: vec![name], columns: None };
+        let given = Named { schema: Vec::new(), columns: Some(&columns) };
+        let both = ["a".to_owned(), "b".to_owned()];
+        let two = Named { schema: Vec::new(), columns: Some(&both) };
+        let cases = [
+            ("a;b\n1;x\n", true, schema("a;b"), true),
+            ("\"a;b\"\n1;x\n", true, schema("a;b"), true),
+            ("a;b\n1;x\n", true, schema("a"), false),
+            ("a;b\n1;x\n", true, schema("a;b,c"), false),
+            ("foo;bar\nx;y\n", false, given, true),
+            ("foo;bar\nx;y\n", false, schema("column_1"), true),
+            ("foo;bar\nx;y\n", false, two, false),
+            ("note\none; two; three\nfour; five; six\nseven; eight; nine\n", true, Named::default(), true),
+            ("Of May\nname;count;sum\nx;1;1\ny;2;3\n", true, Named::default(), false),
+            ("Of May\nname;count;sum\nx;1;1\ny;2;3\n", true, schema("Of May"), true),
+            ("a,b\n\"say \\\"hi\\\"\",1\nx,2\n", true, schema("a"), false),
+        ];
+        for (text, header, named, expected) in cases {
+            let found = better(text.as_bytes(), true, &form(b',', header), &named);
+            assert_eq!(found.is_none(), expected, "{text:?}, {named:?}: {found:?}");
+        }
     }
 }

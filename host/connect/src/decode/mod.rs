@@ -19,6 +19,8 @@ pub(crate) use lines::{JsonLines, LineDecoder, LineRows, PlainLines};
 pub(crate) use whole::WholeDecoder;
 pub(crate) use window::{Chunk, HEADROOM, Window};
 
+use crate::csv::State;
+
 /// A record is longer than the source takes.
 pub(crate) const RECORD_TOO_LARGE: &str = "record-too-large";
 
@@ -61,6 +63,8 @@ pub(crate) struct Progress {
     pub(crate) header: u64,
     /// In the middle of a record that is too long.
     pub(crate) skipping: bool,
+    /// Where in it, of CSV.
+    pub(crate) within: State,
     /// Bytes before the window that belong to records which are not whole: who goes on has to read them again.
     pub(crate) held: u64,
     /// Records that were taken and stand behind where those bytes begin.

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 pub(crate) use compression::{Compression, open, open_stream};
 use compression::{Opened, open_at, packing};
 pub(crate) use files::{Found, find, is_pattern};
-pub(crate) use follow::Follow;
+pub(crate) use follow::{Follow, Reach};
 pub(crate) use gzip::Members;
 
 use crate::decode::{Chunk, HEADROOM};
@@ -56,6 +56,10 @@ pub(crate) enum Piece {
     },
     End {
         lane: u64,
+    },
+    /// A split that has ended is not to be known any more: its file is gone.
+    Forget {
+        split: Arc<str>,
     },
     /// All of it has been read. A thread that is gone without having said so has broken off.
     Done,

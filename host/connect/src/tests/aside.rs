@@ -110,6 +110,7 @@ fn a_row_ends_its_file_and_goes_on_with_the_next_number() {
     let mut sink = open(at, &with, next);
     let token = write(&mut *sink, "more", 3, true);
     runtime().block_on(sink.commit(&token)).expect("committed");
+    drop(sink);
     assert_eq!(there(at), pairs(&[("o-000001.txt", "long enough\n"), ("o-000003.txt", "more\n")]));
     assert_eq!(aside(at, &json!({ "path": "o.txt" }), &token), SetAside::default());
 }

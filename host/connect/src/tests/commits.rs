@@ -190,7 +190,7 @@ fn typed(range: std::ops::Range<usize>) -> (Stream, Batch) {
 fn hidden(directory: &Path) -> Vec<String> {
     let names =
         fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").file_name());
-    names.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.starts_with('.')).collect()
+    names.map(|name| name.to_string_lossy().into_owned()).filter(|name| name.ends_with(".part")).collect()
 }
 
 /// Ways to write that can be committed to.
@@ -299,11 +299,25 @@ fn a_commit_that_was_cut_short_is_done_again() {
     // A target that has less than was committed is not filled up with something else.
     fs::write(at("o.txt"), &whole[..5]).expect("written");
     let token = run.stands.clone().map(|(token, _)| token);
-    let planned =
-        plan_sink(&sink_spec(directory.path(), "file", json!({ "path": "o.txt" }))).expect("a plan");
-    let error = planned.open(&Stream::Opaque, Some(Committed(token))).err().expect("it was cut off");
-    assert!(error.to_string().contains("it cannot be gone on with"), "{error}");
-    assert!(error.to_string().ends_with("begin anew with `run --reset`"), "{error}");
+    let whole = whole.len() + part.len();
+    let expected = |why: &str| {
+        let planned =
+            plan_sink(&sink_spec(directory.path(), "file", json!({ "path": "o.txt" }))).expect("a plan");
+        let error = planned.open(&Stream::Opaque, Some(Committed(token.clone()))).err();
+        let error = error.unwrap_or_else(|| panic!("{why}: it was opened")).to_string();
+        assert!(error.contains(&format!("it cannot be gone on with: {why}")), "{error}");
+        assert!(error.ends_with("begin anew with `run --reset`"), "{error}");
+    };
+    expected(&format!(
+        "it has 5 bytes, and the last checkpoint knows of {whole}: it was cut off or replaced"
+    ));
+    fs::write(at("o.txt"), vec![b'x'; whole - 1]).expect("written");
+    expected(&format!(
+        "it has {} bytes, and the last checkpoint knows of {whole}: it was cut off, or ",
+        whole - 1
+    ));
+    fs::remove_file(at("o.txt")).expect("removed");
+    expected(&format!("it is not there, and the last checkpoint knows of {whole} bytes"));
 }
 
 #[test]

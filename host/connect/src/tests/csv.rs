@@ -180,15 +180,45 @@ fn a_quote_that_never_closes_costs_one_line() {
     assert_eq!(output.refusals(), [(BAD_ROW, 1, "line 3: a quote is opened and never closed")]);
 }
 
+/// Whoever fills a field must not be able to make rows with it.
 #[test]
-fn a_quote_that_closes_too_late_is_told_as_that() {
+fn a_row_that_is_too_long_is_refused_up_to_the_quote_that_closes_it() {
     let directory = tempdir().expect("a directory");
-    write_file(directory.path(), "in.csv", "a,b\n1,x\n2,\"y\n3,much too long\n4,w\"\n5,v\n");
+    let quoted = |lines: usize| format!("2,\"y\n{}4,\"\"w\"\"\"", "3,much too long\n".repeat(lines));
+    // In one piece of the input, and in many.
+    for (lines, max) in [(1, 12), (100_000, 1 << 20)] {
+        let row = quoted(lines);
+        write_file(directory.path(), "in.csv", format!("a,b\n1,x\n{row}\n5,v\n6\n"));
+        let with = json!({ "path": "in.csv", "record-bytes-max": max });
+        let output = read(&spec(directory.path(), "file", with)).expect("rows");
+        assert_eq!(output.records, [r#"{"a":1,"b":"x"}"#, r#"{"a":5,"b":"v"}"#], "{lines}");
+        assert!(output.origins.iter().map(|(_, offset)| *offset).eq([0, 2]), "{:?}", output.origins);
+        let [long, uneven] = &output.refused[..] else { panic!("{:?}", output.refusals()) };
+        assert_eq!((long.code.as_str(), long.offset, long.is_cut), (RECORD_TOO_LARGE, 1, true));
+        assert!(long.message.starts_with("line 3: the record is longer than"), "{}", long.message);
+        assert_eq!(long.raw, row.as_bytes()[..max]);
+        let expected = format!("line {}: 1 fields where the header has 2", 3 + lines + 3);
+        assert_eq!((uneven.offset, &uneven.message), (3, &expected));
+    }
+}
+
+#[test]
+fn a_quote_that_is_never_closed_in_a_row_that_is_too_long_takes_the_rest_with_it() {
+    let directory = tempdir().expect("a directory");
+    let rest = "3,much too long\n".repeat(100);
+    write_file(directory.path(), "in.csv", format!("a,b\n1,x\n2,\"y\n{rest}"));
     let with = json!({ "path": "in.csv", "record-bytes-max": 12 });
-    let output = read(&spec(directory.path(), "file", with)).expect("rows");
-    let (code, offset, message) = output.refusals()[0];
-    assert_eq!((code, offset), (BAD_ROW, 1));
-    assert!(message.starts_with("line 3: a quote is opened and not closed within 12 bytes"), "{message}");
+    let output = read(&spec(directory.path(), "file", with.clone())).expect("rows");
+    assert_eq!(output.records, [r#"{"a":1,"b":"x"}"#]);
+    assert_eq!((output.refused.len(), output.refusals()[0].0), (1, RECORD_TOO_LARGE));
+    // Of a file that goes on and on nobody says that it is one row.
+    let file = std::fs::File::options().write(true).open(directory.path().join("in.csv")).expect("a file");
+    file.set_len(model::limits::LONG_ROW_BYTES_LEAST + (1 << 20)).expect("longer");
+    let spec = declare(spec(directory.path(), "file", with), &[("a", ColumnType::Int)]);
+    let error = read(&spec).expect_err("it ends nowhere").to_string();
+    let expected =
+        "in.csv: up to line 103, a quote of the row before is not closed within 64MiB; close it, set";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]

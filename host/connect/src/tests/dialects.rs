@@ -125,7 +125,12 @@ fn a_file_that_fits_other_options_much_better_is_refused_with_them() {
     );
     let error = read_text("#separator \\x09\n#fields\ta\n", json!({})).expect_err("Zeek").to_string();
     assert!(error.contains("set `format: zeek`"), "{error}");
-    // Whoever says how it is to be read is believed.
+    // Whoever names the only column is believed, and so is whoever says how it is to be read.
+    let directory = tempdir().expect("a directory");
+    write_file(directory.path(), "in.csv", "a;b\n1;x\n");
+    let source = spec(directory.path(), "file", json!({ "path": "in.csv" }));
+    let output = read(&declare(source, &[("a;b", ColumnType::Text)])).expect("a column");
+    assert_eq!(output.records, [r#"{"a;b":"1;x"}"#]);
     for options in [
         json!({ "delimiter": "," }),
         json!({ "quote": "\"" }),
@@ -144,6 +149,9 @@ fn options_that_contradict_each_other_are_refused() {
         (json!({ "comment": "\"" }), "`comment` and `quote` are the same character"),
         (json!({ "comment": "//" }), "`comment` is one ASCII character"),
         (json!({ "decimal": "'" }), "`decimal` is `,` or `.`"),
+        (json!({ "null": "N,A" }), "no field without quotes can be the text for a null"),
+        (json!({ "null": "\"" }), "no field without quotes can be the text for a null"),
+        (json!({ "null": null }), "`null` has no value"),
         (json!({ "format": "jsonl", "escape": "x" }), "`escape` is an option of CSV"),
         (
             json!({ "format": "zeek", "delimiter": "," }),
@@ -202,6 +210,21 @@ fn one_column_reads_back_as_it_was_written() {
     assert_eq!(back, [&all[..2], &all[3..]].concat());
     let (refused, back) = written(json!({ "path": "o.csv", "null": "NULL" }));
     assert_eq!((refused.len(), back), (0, all));
+    for (with, why) in [
+        (json!({ "path": "o.csv", "null": "N,A" }), "the text for a null has ',' in it"),
+        (json!({ "path": "o.csv", "null": "\"" }), "the text for a null has '\"' in it"),
+        (json!({ "path": "o.csv", "null": "a\nb" }), "the text for a null has '\\n' in it"),
+        (json!({ "path": "o.csv", "delimiter": "|", "null": "|" }), "the text for a null has '|' in it"),
+        (
+            json!({ "path": "o.csv", "null": null }),
+            "`null` has no value: what stands there is a null to YAML",
+        ),
+        (json!({ "path": "o.csv", "rotate": null }), "`rotate` has no value"),
+    ] {
+        let error = plan_sink(&sink_spec(directory.path(), "file", with.clone())).err();
+        let Some(SpecError::Options(error)) = error else { panic!("{with} is taken: {error:?}") };
+        assert!(error.message.starts_with(why) && !error.help.is_empty(), "{error:?}");
+    }
     let error = plan_sink(&sink_spec(directory.path(), "file", json!({ "path": "o", "format": "zeek" })));
     assert!(error.is_err_and(|error| error.to_string().contains("zeek is one to be read")));
 }

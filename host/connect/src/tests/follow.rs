@@ -1,48 +1,59 @@
 use std::io::Write as _;
 use std::time::Instant;
 
+use model::plan::places::Place;
 use serde_json::json;
 use tempfile::tempdir;
 
 use super::*;
 
 /// A followed source, pulled until it has brought what is expected.
-struct Tail {
+pub(super) struct Tail {
     runtime: tokio::runtime::Runtime,
     spec: SourceSpec,
     source: Box<dyn Source>,
     output: Output,
-    places: Places,
+    pub(super) places: Places,
+    /// Where sinks write.
+    written: Vec<Place>,
 }
 
 impl Tail {
-    fn open(directory: &Path, path: &str) -> Self {
+    pub(super) fn open(directory: &Path, path: &str) -> Self {
+        Self::beside(directory, path, Vec::new())
+    }
+
+    pub(super) fn beside(directory: &Path, path: &str, written: Vec<Place>) -> Self {
         let with = json!({ "path": path, "format": "lines", "follow": true, "poll": "1ms",
             "rotate-wait": "20ms" });
-        Self::of(spec(directory, "file", with))
+        Self::with(spec(directory, "file", with), written)
     }
 
     fn of(spec: SourceSpec) -> Self {
+        Self::with(spec, Vec::new())
+    }
+
+    fn with(spec: SourceSpec, written: Vec<Place>) -> Self {
         let places = Places::new();
-        let planned = plan_source(&spec).expect("a plan");
+        let planned = plan_source(&spec).expect("a plan").avoiding(&written);
         let source = planned.open(&Wanted::default(), &places).expect("a source");
-        Self { runtime: runtime(), spec, source, output: Output::default(), places }
+        Self { runtime: runtime(), spec, source, output: Output::default(), places, written }
     }
 
     /// A crash, and a new run that goes on. What has become of the files meanwhile does `meanwhile`.
-    fn crash(&mut self, meanwhile: impl FnOnce()) {
+    pub(super) fn crash(&mut self, meanwhile: impl FnOnce()) {
         meanwhile();
-        let planned = plan_source(&self.spec).expect("a plan");
+        let planned = plan_source(&self.spec).expect("a plan").avoiding(&self.written);
         self.source = planned.open(&Wanted::default(), &self.places).expect("a source");
     }
 
-    fn expect(&mut self, records: &[&str]) {
+    pub(super) fn expect(&mut self, records: &[&str]) {
         self.pull_until(records.len(), Duration::from_secs(10));
         assert_eq!(self.output.records, records);
     }
 
     /// Of several files, which are looked at one after the other.
-    fn expect_in_any_order(&mut self, records: &[&str]) {
+    pub(super) fn expect_in_any_order(&mut self, records: &[&str]) {
         self.pull_until(records.len(), Duration::from_secs(10));
         let sorted = |records: &[&str]| {
             let mut records: Vec<String> = records.iter().map(|record| (*record).to_owned()).collect();
@@ -54,8 +65,12 @@ impl Tail {
     }
 
     fn pull_until(&mut self, records: usize, patience: Duration) {
+        self.pull_while(patience, |tail| tail.output.records.len() < records);
+    }
+
+    pub(super) fn pull_while(&mut self, patience: Duration, goes_on: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + patience;
-        while self.output.records.len() < records && Instant::now() < deadline {
+        while goes_on(self) && Instant::now() < deadline {
             let pull =
                 async { tokio::time::timeout(Duration::from_millis(50), self.source.pull(LIMITS)).await };
             if let Ok(pulled) = self.runtime.block_on(pull) {
@@ -63,6 +78,7 @@ impl Tail {
                 if let Some(batch) = &pulled.batch {
                     self.output.add(batch);
                 }
+                pulled.forgotten.iter().for_each(|split| drop(self.places.remove(split)));
                 // A pipe has none.
                 self.places.extend(pulled.cursor.map(|cursor| (cursor.split, cursor.place)));
             }
@@ -70,7 +86,7 @@ impl Tail {
     }
 
     /// Split and offset of the record that is this text.
-    fn origin(&self, record: &str) -> (&str, u64) {
+    pub(super) fn origin(&self, record: &str) -> (&str, u64) {
         let at = self.output.records.iter().position(|found| found == record).expect("it came");
         let (split, offset) = &self.output.origins[at];
         (split, *offset)
@@ -81,7 +97,7 @@ impl Tail {
     }
 }
 
-fn append(directory: &Path, name: &str, text: &str) {
+pub(super) fn append(directory: &Path, name: &str, text: &str) {
     let path = directory.join(name);
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
     let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
@@ -169,7 +185,7 @@ fn a_file_that_is_cut_off_begins_anew() {
     assert_eq!(tail.splits()[1], "a.log#1");
 }
 
-fn rename(directory: &Path, from: &str, to: &str) {
+pub(super) fn rename(directory: &Path, from: &str, to: &str) {
     std::fs::rename(directory.join(from), directory.join(to)).expect("renamed");
 }
 
@@ -268,21 +284,21 @@ fn the_header_of_a_followed_file_is_read_again() {
 }
 
 /// Lines of 50 bytes, enough of them that the file is longer than its fingerprint.
-fn lines(what: &str) -> Vec<String> {
+pub(super) fn lines(what: &str) -> Vec<String> {
     (0..50).map(|number| format!("{what:>20} {number:028}")).collect()
 }
 
-fn text(lines: &[String]) -> String {
+pub(super) fn text(lines: &[String]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// As logrotate does it: a copy, then the file is cut off, and its writer goes on.
-fn copy_and_cut(directory: &Path, name: &str, copy: &str) {
+pub(super) fn copy_and_cut(directory: &Path, name: &str, copy: &str) {
     std::fs::copy(directory.join(name), directory.join(copy)).expect("copied");
     std::fs::write(directory.join(name), "").expect("cut off");
 }
 
-fn refs(lines: &[String]) -> Vec<&str> {
+pub(super) fn refs(lines: &[String]) -> Vec<&str> {
     lines.iter().map(String::as_str).collect()
 }
 

@@ -13,6 +13,7 @@ use flow::connector::{Committed, ConnectError};
 
 use super::durable::{directory_of, resolved};
 use super::file::{Delivery, FileOptions, IfExists, failed};
+use super::lock;
 use super::one::OneFile;
 use super::packed::Packing;
 use super::rotate::{Names, Rotation, name_end};
@@ -76,6 +77,7 @@ pub(crate) fn set_file_aside(
         Wrote::Row(row) => {
             // Whether its names have times in them is not asked: the file has its name already.
             let rotation = Rotation { size: None, every: Some(Duration::MAX) };
+            let _held = lock::of_row(&*disk, &path)?;
             let is_same_row = next.is_row && next.name == options.name;
             let goes_on = Row { full: Vec::new(), open: None, ..row.clone() };
             let token = is_same_row.then(|| Token::write(next.name, Wrote::Row(goes_on)));
@@ -83,11 +85,13 @@ pub(crate) fn set_file_aside(
         }
         Wrote::One(one) => {
             let path = resolved(path.clone()).map_err(|error| failed(&path, &error))?;
+            let _held = lock::of_file(&*disk, &path)?;
             let is_there = OneFile::settle(FileOptions { path: path.clone(), ..options }, token, &one)?;
             if is_there { keep(&*disk, path, next.path) } else { Ok(SetAside::default()) }
         }
         Wrote::Place(InPlace { file, begun, .. }) => {
             let path = resolved(path.clone()).map_err(|error| failed(&path, &error))?;
+            let _held = lock::of_file(&*disk, &path)?;
             // One of a row has a number of its own.
             let is_one = path.file_name().is_some_and(|name| name.to_string_lossy() == file);
             let there = disk.stat(&path).map_err(|error| failed(&path, &error))?;

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::durable::{directory_of, has_open_line, open_cut, resolved};
+use super::lock::{self, Held, Locked};
 use super::one::OneFile;
 use super::packed::{Packed, Packing, Place, Written};
 use super::rotate::{Names, Rotation, name_end};
@@ -69,10 +70,31 @@ pub(crate) struct FileOptions {
 }
 
 impl FileOptions {
-    /// Makes the directories and opens the first file, so that what cannot be written is known at once. `committed`:
-    /// none in a run without checkpoints.
+    /// Makes the directories and opens the first file, so that what cannot be written is known at once, and keeps it from
+    /// others as long as it is open. `committed`: none in a run without checkpoints.
     pub(crate) fn open(self, committed: Option<&Committed>) -> Result<Box<dyn Output>, ConnectError> {
         make_dirs(&*self.disk, directory_of(&self.path)).map_err(|error| failed(&self.path, &error))?;
+        let held = self.hold()?;
+        Ok(Box::new(Locked { output: self.open_held(committed)?, held }))
+    }
+
+    fn hold(&self) -> Result<Held, ConnectError> {
+        if self.rotation.is_some() {
+            return lock::of_row(&*self.disk, &self.path);
+        }
+        self.resolved()?.map_or(Ok(None), |file| lock::of_file(&*self.disk, &file))
+    }
+
+    /// The file itself; none where it is no regular one.
+    fn resolved(&self) -> Result<Option<PathBuf>, ConnectError> {
+        let fail = |error| failed(&self.path, &error);
+        match self.disk.stat(&self.path).map_err(fail)? {
+            None | Some(Stat { is_file: true, .. }) => resolved(self.path.clone()).map(Some).map_err(fail),
+            Some(_) => Ok(None),
+        }
+    }
+
+    fn open_held(self, committed: Option<&Committed>) -> Result<Box<dyn Output>, ConnectError> {
         let committed = match committed {
             Some(committed) if self.delivery == Delivery::ExactlyOnce => committed,
             committed => return Ok(Box::new(InPlaceOutput::open(self, committed)?)),
@@ -80,18 +102,18 @@ impl FileOptions {
         if let Some(rotation) = self.rotation {
             return Ok(Box::new(FileRow::open(self, rotation, committed)?));
         }
-        let path = resolved(self.path.clone()).map_err(|error| failed(&self.path, &error))?;
-        match self.disk.stat(&path).map_err(|error| failed(&path, &error))? {
-            None | Some(Stat { is_file: true, .. }) => {}
-            Some(Stat { is_dir: true, .. }) => return Err(failed(&path, &ErrorKind::IsADirectory.into())),
-            Some(_) => {
-                let why =
-                    "it is no regular file, and what was written to it cannot be taken back after a crash";
-                let next = "set `delivery: at-least-once`, or name a regular file";
-                return Err(ConnectError::failed(path.to_string_lossy(), why, next));
-            }
-        }
+        let Some(path) = self.resolved()? else { return Err(self.no_file()) };
         Ok(Box::new(OneFile::open(Self { path, ..self }, committed)?))
+    }
+
+    /// That nothing can be committed to what has this name.
+    fn no_file(&self) -> ConnectError {
+        if self.disk.stat(&self.path).is_ok_and(|there| there.is_some_and(|there| there.is_dir)) {
+            return failed(&self.path, &ErrorKind::IsADirectory.into());
+        }
+        let why = "it is no regular file, and what was written to it cannot be taken back after a crash";
+        let next = "set `delivery: at-least-once`, or name a regular file";
+        ConnectError::failed(self.path.to_string_lossy(), why, next)
     }
 }
 
@@ -299,11 +321,6 @@ fn whole_lines(path: &Path, from: u64) -> std::io::Result<u64> {
 }
 
 impl Output for InPlaceOutput {
-    fn is_waited_for(&self) -> bool {
-        let is_file = |current: &Current| current.file.metadata().is_ok_and(|there| there.is_file());
-        self.checkpoints && self.current.as_ref().is_some_and(is_file)
-    }
-
     fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
         self.rotate()?;
         let current = self.current()?;

@@ -8,6 +8,7 @@ mod csv;
 mod durable;
 mod encode;
 mod file;
+mod lock;
 mod one;
 mod packed;
 mod rotate;

@@ -101,8 +101,9 @@ impl OneFile {
         self.put_parts(&state.parts)?;
         let fail = |error| failed(&self.target, &error);
         let found = length(&*self.disk, &self.target).map_err(fail)?;
-        if state.begun && found.unwrap_or(0) < state.end {
-            return Err(Lost::Shorter { known: state.end, found: found.unwrap_or(0) }.of(&self.target));
+        if let Some(known) = state.begun.then_some(state.end).filter(|&known| found.unwrap_or(0) < known) {
+            let lost = found.map_or(Lost::Gone { known }, |found| Lost::Shorter { known, found });
+            return Err(lost.of(&self.target));
         }
         let end = match found {
             Some(found) if state.begun => found.max(state.end),
@@ -217,10 +218,14 @@ impl OneFile {
     /// A part that is not there any more is in the file already.
     fn was_put(&self, part: &Part, path: &Path) -> Result<(), ConnectError> {
         let found = length(&*self.disk, &self.target).map_err(|error| failed(&self.target, &error))?;
-        if found.is_some_and(|found| found >= part.at + part.bytes) {
-            return Ok(());
-        }
-        Err(Lost::NoPart(path.display().to_string()).of(&self.target))
+        let known = part.at + part.bytes;
+        let lost = match found {
+            Some(found) if found >= known => return Ok(()),
+            Some(found) if found < part.at => Lost::Shorter { known, found },
+            Some(found) => Lost::ShorterOrNoPart { known, found, part: path.display().to_string() },
+            None => Lost::Gone { known },
+        };
+        Err(lost.of(&self.target))
     }
 
     fn become_target(&self, part: &Path, bytes: u64) -> Result<(), Put> {
@@ -278,10 +283,6 @@ impl From<std::io::Error> for Put {
 }
 
 impl Output for OneFile {
-    fn is_waited_for(&self) -> bool {
-        true
-    }
-
     fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
         let written = self.begin_part().and_then(|packed| packed.put(block));
         written.map_err(|error| failed(&self.target, &error))

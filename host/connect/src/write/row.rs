@@ -272,10 +272,6 @@ impl Current {
 }
 
 impl Output for FileRow {
-    fn is_waited_for(&self) -> bool {
-        true
-    }
-
     fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
         let mut write = || {
             self.rotate()?;

@@ -113,8 +113,15 @@ pub(super) enum Lost {
     OtherPath(String),
     #[error("the checkpoint is of an output that was written otherwise: `rotate` or `delivery` was changed")]
     OtherKind,
-    #[error("it has {found} bytes, and the last checkpoint knows of {known}")]
+    #[error("it has {found} bytes, and the last checkpoint knows of {known}: it was cut off or replaced")]
     Shorter { known: u64, found: u64 },
+    #[error("it is not there, and the last checkpoint knows of {known} bytes")]
+    Gone { known: u64 },
+    #[error(
+        "it has {found} bytes, and the last checkpoint knows of {known}: it was cut off, or {part}, which was prepared for \
+         it, was removed"
+    )]
+    ShorterOrNoPart { known: u64, found: u64, part: String },
     #[error("what was prepared for it is gone: there is no {0}")]
     NoPart(String),
     #[error("what was prepared for it is damaged: {0} is not what was written")]

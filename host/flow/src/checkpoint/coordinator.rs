@@ -96,7 +96,11 @@ impl Coordinator {
         // What a stage does not say stays as it was: it has failed, and somebody may mend it.
         under_way.next.places.extend(share.places);
         for (source, splits) in share.reached {
-            under_way.next.reached.entry(source).or_default().extend(splits);
+            let places = under_way.next.places.get(&source);
+            let reached = under_way.next.reached.entry(source).or_default();
+            // Of splits that are forgotten, the first checkpoint without them has still said how far they came.
+            reached.retain(|split, _| places.is_some_and(|places| places.contains_key(split)));
+            reached.extend(splits);
         }
         under_way.next.tokens.extend(share.tokens);
         under_way.next.states.extend(share.states);

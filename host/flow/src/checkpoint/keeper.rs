@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use super::watch::{News, Report, What};
 use super::{PASSING, Participant, Passing, Share};
 use crate::belt::Belt;
-use crate::connector::{Barrier, ConnectError, Cursor, Places, Source};
+use crate::connector::{Barrier, ConnectError, Places, Pulled, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::state::StateDelta;
@@ -37,6 +37,8 @@ pub(crate) struct Keeper {
     reached: BTreeMap<Arc<str>, u64>,
     /// Letters that came in a replay since the last barrier, with their records.
     sent_in: Vec<(u64, RecordId)>,
+    /// Splits that are forgotten, of which the next checkpoint has still to say how far they came.
+    forgotten: Vec<Arc<str>>,
     participant: Participant,
     prepared: Vec<(usize, Vec<u8>)>,
     /// Where the source was then.
@@ -70,6 +72,7 @@ impl Keeper {
             places,
             reached: BTreeMap::new(),
             sent_in: Vec::new(),
+            forgotten: Vec::new(),
             participant: Participant::default(),
             prepared: Vec::new(),
             prepared_places: Places::new(),
@@ -81,11 +84,17 @@ impl Keeper {
         }
     }
 
-    /// The source has read up to here.
-    pub fn note(&mut self, cursor: Cursor, last_offset: Option<u64>) {
+    /// Takes the place up to which the source has read, and splits that never go on, out of what it brought. Whether there
+    /// was a place.
+    pub fn note(&mut self, pulled: &mut Pulled) -> bool {
+        for split in pulled.forgotten.drain(..) {
+            self.places.remove(&split);
+            self.forgotten.push(split);
+        }
+        let Some(cursor) = pulled.cursor.take() else { return false };
         let is_new = !self.places.contains_key(&cursor.split);
         // Of a split that is new it is known that nothing has come.
-        let behind = last_offset.map(|last| last.saturating_add(1)).or(is_new.then_some(0));
+        let behind = pulled.last_offset().map(|last| last.saturating_add(1)).or(is_new.then_some(0));
         if let Some(behind) = behind {
             match self.reached.get_mut(&cursor.split) {
                 Some(reached) => *reached = behind,
@@ -100,6 +109,7 @@ impl Keeper {
                 self.places.insert(cursor.split, cursor.place);
             }
         }
+        true
     }
 
     /// A replay sends these records in.
@@ -188,6 +198,9 @@ impl Keeper {
                     fault::pass(Point::SinksPrepared);
                     (self.prepared, self.prepared_places) = (tokens, self.places.clone());
                     self.prepared_reached.clone_from(&self.reached);
+                    for split in self.forgotten.drain(..) {
+                        self.reached.remove(&split);
+                    }
                     if let Some(source) = &self.source {
                         self.prepared_given = belt.context.meters.stages[source.stage].given();
                     }

@@ -136,7 +136,7 @@ fn a_text_that_is_too_large_is_not_read() {
 #[test]
 fn bytes_that_are_no_text() {
     let context = Context { sources: &[], sinks: &[], env: &env };
-    let diagnostics = parse_bytes("pipeline.yaml", b"pipeline: p\n\xff\xfe", &context).unwrap_err();
+    let diagnostics = parse_bytes("pipeline.yaml", b"pipeline: p\n\xff\xfe", &context).unwrap_err().problems;
     insta::assert_snapshot!("bytes_that_are_no_text", diagnostics.render(100, false));
 }
 

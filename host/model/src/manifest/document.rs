@@ -69,7 +69,7 @@ struct Stage {
     schema: Option<Columns>,
     /// Sources: event time, a column or `now`.
     time: Option<String>,
-    /// Goes with `schema`: what becomes of a field that is not in it.
+    /// Goes with `schema`: what becomes of a field that is neither in it nor found in the first rows of a source.
     unknown: Option<Unknown>,
     /// The column, or the JSON pointer, that sets a record's key.
     key: Option<Scalar>,

@@ -18,7 +18,7 @@ mod units;
 mod variables;
 
 pub use document::json_schema;
-pub use lower::{Context, parse, parse_bytes};
+pub use lower::{Context, Rejected, parse, parse_bytes};
 pub use names::{Name, NameError};
 pub use overrides::SetError;
 pub use pipeline::{

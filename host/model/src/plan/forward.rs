@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::backward::{Draft, DraftEdge, DraftPort, DraftStage};
 use super::{Conversion, Form, Plan, Stream, declared_schema};
@@ -283,20 +283,28 @@ impl<'p> Planner<'p> {
     }
 
     fn check_time(&mut self, stage: &Stage, column: &str, stream: &Stream) {
+        let other = "name a column of type timestamp or date, or leave `time` away";
         let problem = match stream {
-            Stream::Opaque => Some("its records are opaque: there are no columns".to_owned()),
+            Stream::Opaque => Some(("its records are opaque: there are no columns".to_owned(), other.into())),
             Stream::Rows(schema) => match schema.field_with_name(column) {
-                Err(_) => Some(no_column(column, schema)),
-                Ok(field) if !can_cast(field, Kind::Times) => {
-                    Some(format!("`{column}` is {}, which is no time", field.data_type()))
-                }
-                Ok(_) => None,
+                Err(_) => Some((no_column(column, schema), other.into())),
+                // A text may be a time. Whether it is would be found out where somebody asks for times, and only there.
+                Ok(field) => match as_text(field) {
+                    Some(what) => {
+                        let help = format!("declare `schema: {{ {column}: timestamp }}`, or {other}");
+                        Some((format!("`{column}` is {what}"), help))
+                    }
+                    None if can_cast(field, Kind::Times) => None,
+                    None => {
+                        Some((format!("`{column}` is {}, which is no time", field.data_type()), other.into()))
+                    }
+                },
             },
         };
-        if let Some(problem) = problem {
+        if let Some((problem, help)) = problem {
             let message = format!("`{}` cannot take its time from `{column}`: {problem}", *stage.name);
             let problem = Diagnostic::new("plan::time", message).label(stage.time.span, "this column");
-            self.problems.push(problem.help("name a column of type timestamp or date, or leave `time` away"));
+            self.problems.push(problem.help(help));
         }
     }
 
@@ -473,6 +481,15 @@ fn meet(a: &Stream, b: &Stream) -> Result<Stream, String> {
 fn duplicate<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let mut seen = HashSet::new();
     names.into_iter().find(|name| !seen.insert(*name))
+}
+
+/// What a column holds that is made of texts.
+fn as_text(field: &Field) -> Option<&'static str> {
+    match FieldSpec::of(field).kind {
+        Kind::Texts | Kind::Dictionaries => Some("text"),
+        Kind::Jsons => Some("json"),
+        _ => None,
+    }
 }
 
 /// Says that a column is not there, which one may be meant, and which ones there are.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
 use super::*;
 use crate::diagnostics::Diagnostics;
@@ -244,6 +244,38 @@ stages:
     assert_eq!(names(&plan.stages[0].ports[0].stream), ["country", "note"]);
     assert_eq!(plan.edges[0].project, Some(vec![0]));
     assert_eq!(plan.edges[1].project, Some(vec![1]));
+}
+
+/// Whether a text is a time would be found out where somebody asks for times, and only there.
+#[test]
+fn a_time_is_taken_from_a_column_that_has_times() {
+    let columns = [
+        ("at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        ("day", DataType::Date32),
+        ("note", DataType::Utf8),
+        ("tag", DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))),
+        ("id", DataType::Int64),
+    ];
+    let script = Script::default().with("in", Form::Any, Answer::Source(rows(&columns)));
+    for (column, expected) in [
+        ("at", None),
+        ("day", None),
+        ("note", Some(("`note` is text", "declare `schema: { note: timestamp }`, or name a column"))),
+        ("tag", Some(("`tag` is text", "declare `schema: { tag: timestamp }`"))),
+        ("id", Some(("`id` is Int64, which is no time", "name a column of type timestamp or date"))),
+    ] {
+        let text = format!(
+            "pipeline: p\nstages:\n  in: {{ source: file, time: {column} }}\n  out: {{ sink: discard, from: in }}\n"
+        );
+        let told = script.plan(&pipeline(&text)).err().map(|problems| problems.render(100, false));
+        match (told, expected) {
+            (None, None) => {}
+            (Some(told), Some((why, help))) => {
+                assert!(told.contains(why) && told.contains(help), "{column}: {told}")
+            }
+            (told, _) => panic!("{column}: {told:?}"),
+        }
+    }
 }
 
 /// All problems of one pipeline come together, each with its line.

@@ -55,10 +55,11 @@ impl Session {
                 () = signals.next() => Ok(None),
             }
         });
-        let Some(wired) = wired? else { return Ok(leave(control, stages)) };
+        let Some(mut wired) = wired? else { return Ok(leave(control, stages)) };
         check_new_files(&wired, options.state.as_ref())?;
         check_names(&wired, options.state.as_ref())?;
         check_places(&wired)?;
+        wiring::tell_written(&mut wired);
         let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
         let stop = CancellationToken::new();
         let opening = open_all(wired, options.dead_letters, options.state, stop.clone());

@@ -8,8 +8,8 @@ use flow::checkpoint::MarkParts;
 use flow::connector::{Committed, ConnectError, ConnectErrorKind, Decode, Places, Sink, Source};
 use model::diagnostics::Diagnostic;
 use model::limits::RECORD_BYTES_MAX;
-use model::manifest::{Pipeline, Role, Stage};
-use model::plan::places::End;
+use model::manifest::{Pipeline, Role, Stage, StageRef};
+use model::plan::places::{End, Place};
 use model::plan::{Answer, Form, SourceWork, Stream};
 use serde_json::{Map, Value};
 
@@ -35,6 +35,8 @@ pub enum BuiltIn {
     },
 }
 
+/// The code of a problem with what stands under `with`.
+const CONFIG: &str = "connector::config";
 /// The key under `with` that `limits.record-bytes` stands for.
 const RECORD_BYTES: &str = "record-bytes-max";
 
@@ -95,6 +97,17 @@ pub(super) fn plan(
     planned.map_err(|error| cannot_plan(stage, error))
 }
 
+/// What connectors do not take under `with`, of a pipeline that cannot be planned yet. Nothing is told here of what they
+/// would find, and nothing is taken from standard input.
+pub(super) fn config_problems(pipeline: &Pipeline, home: &Path) -> Vec<Diagnostic> {
+    let policy = Policy::default();
+    let problem = |stage: &Stage| match &stage.reference.value {
+        StageRef::BuiltIn(name) if name != "stdin" => plan(stage, name, pipeline, home, &policy).err(),
+        _ => None,
+    };
+    pipeline.stages.iter().filter_map(problem).filter(|problem| problem.code == CONFIG).collect()
+}
+
 /// How large a record of a stage may be: under `with`, it is the connector's own.
 pub(super) fn record_bytes(stage: &Stage) -> u64 {
     let own = stage.with.value.get(RECORD_BYTES).and_then(Value::as_u64);
@@ -118,7 +131,7 @@ fn cannot_plan(stage: &Stage, error: SpecError) -> Diagnostic {
         SpecError::Options(error) => {
             let message = format!("`{}` does not take this config: {}", *stage.name, error.message);
             let span = stage.with.span_of(&error.pointer);
-            Diagnostic::new("connector::config", message).label(span, "this").help(error.help)
+            Diagnostic::new(CONFIG, message).label(span, "this").help(error.help)
         }
         SpecError::Connect(error) => cannot_open(stage, &error),
         SpecError::Unknown { .. } => {
@@ -179,11 +192,13 @@ impl BuiltIn {
         }
     }
 
+    /// `written`: where sinks of the same run write.
     pub(super) fn open_source(
         &self,
         stage: &Stage,
         work: &SourceWork,
         from: &Places,
+        written: &[Place],
     ) -> Result<Box<dyn Source>, Diagnostic> {
         let Self::Source { spec, stream, planned, .. } = self else { return Err(not_of(stage)) };
         let planned = match planned.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -197,7 +212,7 @@ impl BuiltIn {
             return Err(problem.help("run the pipeline again"));
         }
         let wanted = Wanted { columns: work.wanted.clone(), times: work.times };
-        planned.open(&wanted, from).map_err(|error| cannot_open(stage, &error))
+        planned.avoiding(written).open(&wanted, from).map_err(|error| cannot_open(stage, &error))
     }
 
     /// What makes records of those that the source has refused; none of one that refuses none.

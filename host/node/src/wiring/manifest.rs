@@ -9,8 +9,9 @@ use anyhow::anyhow;
 use model::diagnostics::Diagnostics;
 use model::limits;
 use model::lock::{self, Lock};
-use model::manifest::{Context, Pipeline, parse_bytes};
+use model::manifest::{Context, Pipeline, Rejected, parse_bytes};
 
+use super::builtin;
 use crate::exit::{Failure, Result};
 use crate::pulled::{Bundle, is_bundle, lock_path};
 
@@ -83,17 +84,19 @@ fn lock_command(manifest: &Path) -> String {
 fn of_bundle(path: &Path) -> Result<Draft> {
     let bundle = Bundle::open(path).map_err(Failure::input)?;
     let (name, text) = bundle.manifest();
-    let pipeline = parse(&name, text)?;
+    let home = PathBuf::new();
+    let pipeline = parse(&name, text, &home)?;
     let lock = match bundle.lock() {
         Some(text) => Some(Lock::parse(&bundle.lock_name(), text, "conveyor bundle")?),
         None => None,
     };
-    Ok(Draft { pipeline, home: PathBuf::new(), lock, bundle: Some(Arc::new(bundle)) })
+    Ok(Draft { pipeline, home, lock, bundle: Some(Arc::new(bundle)) })
 }
 
-fn parse(name: &str, bytes: &[u8]) -> std::result::Result<Pipeline, Diagnostics> {
+fn parse(name: &str, bytes: &[u8], home: &Path) -> std::result::Result<Pipeline, Diagnostics> {
     let env = |variable: &str| std::env::var(variable).ok();
-    parse_bytes(name, bytes, &Context { sources: &connect::SOURCES, sinks: &connect::SINKS, env: &env })
+    let context = Context { sources: &connect::SOURCES, sinks: &connect::SINKS, env: &env };
+    parse_bytes(name, bytes, &context).map_err(|rejected| with_configs(*rejected, home))
 }
 
 /// Reads a manifest, whatever its lock says.
@@ -107,9 +110,17 @@ pub fn read_unlocked(path: &Path) -> Result<Draft> {
         };
         Failure::Input(anyhow!("{name} cannot be read: {error}; {help}"))
     })?;
-    let pipeline = parse(&name, &bytes)?;
     let home = path.parent().map(Path::to_owned).unwrap_or_default();
+    let pipeline = parse(&name, &bytes, &home)?;
     Ok(Draft { pipeline, home, lock: None, bundle: None })
+}
+
+/// What is wrong with how stages hang together, and with the config of each.
+fn with_configs(rejected: Rejected, home: &Path) -> Diagnostics {
+    let Rejected { problems, stages } = rejected;
+    let Some(stages) = stages else { return problems };
+    let all = problems.iter().cloned().chain(builtin::config_problems(&stages, home));
+    stages.diagnostics(all.collect())
 }
 
 /// One byte more than a file may have is enough to know that it is too large.

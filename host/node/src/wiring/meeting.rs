@@ -2,7 +2,7 @@
 
 use model::diagnostics::{Diagnostic, Span};
 use model::manifest::Stage;
-use model::plan::places::{Clash, End, clashes};
+use model::plan::places::{Clash, End, Place, clashes};
 use model::stage::Role;
 
 use super::{Code, Wired};
@@ -31,6 +31,19 @@ pub fn between(pipelines: &[Wired]) -> Vec<String> {
     let members = Members::of(pipelines);
     let told = |clash: &Clash| format!("{}; {}", members.line(clash), help(clash));
     clashes(&members.ends, &members.flows).iter().map(told).collect()
+}
+
+/// Tells pipelines that run together what their sinks write, so that no source takes it for a rotated file of its own.
+pub fn tell_written(pipelines: &mut [Wired]) {
+    let built_in = |code: &Code| match code {
+        Code::BuiltIn(built_in) => built_in.end().written(),
+        Code::Component(_) => Vec::new(),
+    };
+    let codes = pipelines.iter().flat_map(|pipeline| &pipeline.codes);
+    let written: Vec<Place> = codes.flat_map(built_in).collect();
+    for pipeline in pipelines {
+        pipeline.written.clone_from(&written);
+    }
 }
 
 impl<'a> Members<'a> {

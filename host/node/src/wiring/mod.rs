@@ -24,6 +24,7 @@ use model::diagnostics::Diagnostics;
 use model::ids::Revision;
 use model::manifest::{Isolation, Pipeline, Role, Stage};
 use model::plan::Plan;
+use model::plan::places::Place;
 
 use crate::exit::{Failure, Result};
 use crate::places;
@@ -33,7 +34,7 @@ use asking::Asked;
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
 pub use manifest::{Draft, read, read_lock_for_update, read_unlocked};
-pub use meeting::between;
+pub use meeting::{between, tell_written};
 pub use opening::{Behind, epoch_now};
 pub use policy::{Policy, spools_in};
 pub use reach::{needs, needs_left};
@@ -70,6 +71,8 @@ pub struct Wired {
     fingerprints: Vec<Option<asking::Fingerprint>>,
     /// By stage; what it reaches.
     access: Vec<Access>,
+    /// What sinks write, its own and those of pipelines that run beside it.
+    written: Vec<Place>,
     pub plan: Arc<Plan>,
 }
 
@@ -114,7 +117,9 @@ impl Workshop {
         let asked = asking::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
         let codes = codes.into_iter().flatten().collect();
         let Asked { plan, splits, fingerprints } = asked;
-        let wired = Wired { codes, splits, fingerprints, access, plan: Arc::new(plan), pipeline, home };
+        let (plan, written) = (Arc::new(plan), Vec::new());
+        let mut wired = Wired { codes, splits, fingerprints, access, written, plan, pipeline, home };
+        tell_written(std::slice::from_mut(&mut wired));
         let clashes = meeting::within(&wired);
         if clashes.is_empty() { Ok(wired) } else { Err(wired.pipeline.diagnostics(clashes)) }
     }

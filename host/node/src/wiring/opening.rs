@@ -201,7 +201,7 @@ impl Wired {
             Code::BuiltIn(built_in) => {
                 return match &planned.work {
                     Work::Source(work) => {
-                        let source = built_in.open_source(stage, work, places)?;
+                        let source = built_in.open_source(stage, work, places, &self.written)?;
                         Ok(Part::Source { source, limits: pull_limits(stage) })
                     }
                     _ => Ok(Part::Sink(built_in.open_sink(stage, &planned.input, committed)?)),

@@ -25,6 +25,10 @@ fn nobody_opens_a_registry_to_others_by_a_slip() {
     for (args, expected) in cases {
         scene.run(&[&serve[..], args].concat()).code(2).says(&[expected]);
     }
+    for data in ["users", "users/data"] {
+        let refused = scene.run(&["registry", "serve", "--data", data, "--listen", "127.0.0.1:0"]).code(2);
+        refused.says(&["users is no directory; name one with `--data`"]);
+    }
     scene.run(&["registry", "gc", "--data", "none"]).code(2).says(&["there is no registry in none"]);
     assert!(!scene.path("none").exists());
 }

@@ -49,7 +49,7 @@ impl CsvDecoder {
         if self.layout.zeek.is_some() {
             return self.take_zeek_header(input);
         }
-        self.find_rows(input);
+        self.find_rows(input)?;
         self.take_header(input)?;
         self.check_header_is_there(input)?;
         Ok(self.places.is_some())

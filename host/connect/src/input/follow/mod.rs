@@ -10,7 +10,9 @@
 //! (`copytruncate`), in which the rest is. A run that goes on from a checkpoint looks for its files in the same way.
 
 mod copies;
+mod ended;
 mod followed;
+mod reach;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,21 +25,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flow::connector::ConnectError;
-use model::limits::{FOLLOWED_FILES_MAX, ROTATED_FILES_MAX};
+use model::limits::{ENDED_SPLITS_MAX, FOLLOWED_FILES_MAX, ROTATED_FILES_MAX};
 
 use super::compression::{MAGIC_BYTES, packed_as};
 use super::{Feeder, FilePlaces, Found, Gone, InputFile, Origin, Piece, Stop, failed, find};
-use crate::Roots;
 use crate::place::{At, Generation, Id, Place};
 use copies::{Copies, Verdict, begins_like};
+use ended::Ended;
 use followed::{Followed, Step};
+pub(crate) use reach::Reach;
 use search::Again;
 
 /// What to follow.
 #[derive(Debug)]
 pub(crate) struct Follow {
     pub(crate) base: PathBuf,
-    pub(crate) roots: Roots,
+    pub(crate) reach: Reach,
     pub(crate) paths: Vec<String>,
     pub(crate) poll: Duration,
     /// How long a file that was moved away has to be quiet before it is over.
@@ -66,6 +69,7 @@ struct Followings {
     generations: BTreeMap<Arc<str>, u64>,
     /// What was read to its end in an earlier run and may still be there, the oldest first.
     over: VecDeque<Place>,
+    ended: Ended,
     copies: Copies,
     /// Files that are packed, of which that was said.
     packed: BTreeSet<Id>,
@@ -80,6 +84,7 @@ impl Follow {
             let names = self.names()?;
             let mut any = all.read_on(&self, &names, feeder)?;
             any |= all.begin_new(&self, &names, feeder)?;
+            all.leave_ended(&names, feeder)?;
             if !any {
                 self.wait(feeder)?;
             }
@@ -88,7 +93,7 @@ impl Follow {
 
     /// What is there now, each file once, whatever its names.
     fn names(&self) -> Result<Vec<Named>, Stop> {
-        let Found { files, .. } = find(&self.base, &self.roots, &self.paths, true)?;
+        let Found { files, .. } = find(&self.base, &self.reach.roots, &self.paths, true)?;
         let mut names = Vec::with_capacity(files.len());
         let mut seen = BTreeSet::new();
         for file in files {
@@ -105,6 +110,7 @@ impl Follow {
 
     /// Opens again what was being read.
     fn resume(&self, all: &mut Followings, feeder: &Feeder) -> Result<(), Stop> {
+        all.ended = Ended::of(&self.from);
         for (split, place) in &self.from {
             // A file that was read once before is the first of its name.
             let first = || Generation { name: split.to_string(), ..Generation::default() };
@@ -118,10 +124,13 @@ impl Follow {
                 continue;
             }
             let path = self.base.join(&*name);
-            let again = search::again(&path, &place, &self.roots).map_err(|error| failed(&name, &error))?;
+            let again = search::again(&path, &place, &self.reach).map_err(|error| failed(&name, &error))?;
             match again {
                 Some(again) => all.go_on(split, place, again, feeder)?,
-                None => self.end(all.next_lane(), split, &path, place, feeder)?,
+                None => {
+                    all.ended.push(split.clone(), Some(place.file.id()));
+                    self.end(all.next_lane(), split, &path, place, feeder)?;
+                }
             }
         }
         Ok(())
@@ -139,7 +148,7 @@ impl Follow {
         let told = |error: std::io::Error| Stop::from(failed(split, &error));
         let beside = place.followed.as_ref().and_then(|followed| followed.beside.as_deref());
         let directories = search::directories(path, beside).map_err(told)?;
-        let packed = search::packed(&directories, path, &place, &self.roots).map_err(told)?;
+        let packed = search::packed(&directories, path, &place, &self.reach).map_err(told)?;
         if packed.is_none() {
             let (file, position) = (&**split, place.position);
             tracing::warn!(
@@ -192,8 +201,19 @@ impl Followings {
         self.over.push_back(place);
     }
 
+    /// Says which splits are not to be known any more.
+    fn leave_ended(&mut self, names: &[Named], feeder: &Feeder) -> Result<(), Gone> {
+        let followed: BTreeSet<Id> = self.all.values().map(|followed| followed.id).collect();
+        let there = names.iter().map(|named| named.id).filter(|id| !followed.contains(id));
+        for split in self.ended.leave(there, ENDED_SPLITS_MAX) {
+            feeder.send(Piece::Forget { split })?;
+        }
+        Ok(())
+    }
+
     /// Goes on where a split was, in the file that was found.
     fn go_on(&mut self, split: &Arc<str>, place: Place, again: Again, feeder: &Feeder) -> Result<(), Stop> {
+        self.ended.remove(split);
         let lane = self.next_lane();
         let place = Place { file: again.mark, ended: false, ..place };
         let generation = place.followed.clone().unwrap_or_default();
@@ -250,6 +270,8 @@ impl Followings {
             if is_over {
                 self.open.retain(|open| *open != lane);
                 feeder.send(Piece::End { lane })?;
+                let split = split_name(Some(&followed.generation));
+                self.ended.push(split, followed.mark.map(|mark| mark.id()));
                 any = true;
             } else {
                 self.all.insert(lane, followed);
@@ -295,11 +317,11 @@ impl Followings {
         if step != Step::Cut {
             return Ok(step);
         }
-        let copy = followed.copy(&rules.roots).map_err(told)?;
+        let copy = followed.copy(&rules.reach).map_err(told)?;
         if let (None, Some(place)) = (&copy, followed.place()) {
             let directories = followed.directories().map_err(told)?;
             if let Some(packed) =
-                search::packed(&directories, &followed.path, &place, &rules.roots).map_err(told)?
+                search::packed(&directories, &followed.path, &place, &rules.reach).map_err(told)?
             {
                 feed(followed.lane, &name, packed.rest, feeder)?;
                 return Ok(Step::Cut);
@@ -328,7 +350,7 @@ impl Followings {
         let same = |file: &File| Ok::<_, std::io::Error>(Id::of(&file.metadata()?) == followed.id);
         let opened = match opened {
             Some(file) if same(&file)? => Some((followed.path.clone(), file)),
-            _ => search::by_id(&followed.directories()?, followed.id, &rules.roots)?,
+            _ => search::by_id(&followed.directories()?, followed.id, &rules.reach)?,
         };
         let Some((path, file)) = opened else { return Ok(false) };
         (followed.path, followed.opened) = (path, Some(file));
@@ -383,7 +405,7 @@ impl Followings {
         }
         if let Some(place) = self.was_over(&opened).map_err(told)? {
             let split = split_name(place.followed.as_ref());
-            let again = search::again(path, &place, &rules.roots).map_err(told)?;
+            let again = search::again(path, &place, &rules.reach).map_err(told)?;
             if let Some(again) = again {
                 self.go_on(&split, place, again, feeder)?;
                 return Ok(true);
@@ -478,9 +500,9 @@ impl Followed {
     }
 
     /// A copy of all that was read, that was made before it was cut off.
-    fn copy(&self, roots: &Roots) -> std::io::Result<Option<Again>> {
+    fn copy(&self, reach: &Reach) -> std::io::Result<Option<Again>> {
         let Some(mark) = &self.mark else { return Ok(None) };
-        search::copy(&self.directories()?, &self.path, &self.generation, mark, &self.digest.trail(), roots)
+        search::copy(&self.directories()?, &self.path, &self.generation, mark, &self.digest.trail(), reach)
     }
 
     /// As far as the reading thread knows it.

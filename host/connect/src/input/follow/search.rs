@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use disk::dir_of;
 use model::limits::ROTATED_FILES_MAX;
 
+use super::Reach;
+use crate::RootsError;
 use crate::digest::{Digest, Trail};
 use crate::input::compression::unpack_if_packed;
 use crate::input::open_at_once;
 use crate::place::{At, Generation, Id, Mark, Place};
-use crate::{Roots, RootsError};
 
 /// A file that is what was read before, or begins with it.
 pub(super) struct Again {
@@ -80,7 +81,7 @@ fn names(path: &Path, generation: Option<&Generation>) -> Vec<String> {
 
 /// Whether a file of this name may be what was made of `original` when that was rotated: `app.log.1`,
 /// `app.log-20260101.gz`, `app-20260101.log`. Any other file that begins with the same bytes is somebody's own, such as
-/// what a sink of this very run has written; following that would read it for ever.
+/// what another run has written; following that would read it for ever.
 fn is_rotated_name(original: &str, name: &str) -> bool {
     if name.starts_with('.') && !original.starts_with('.') {
         return false;
@@ -104,14 +105,17 @@ fn is_rotated(entry: &Entry, names: &[String]) -> bool {
 
 /// The file that was read up to this place: under its name, or renamed, or a copy that was made of it before it was cut
 /// off.
-pub(super) fn again(path: &Path, place: &Place, roots: &Roots) -> std::io::Result<Option<Again>> {
+pub(super) fn again(path: &Path, place: &Place, reach: &Reach) -> std::io::Result<Option<Again>> {
     if let Some(file) = open(path)?
         && let Some(found) = same(path, file, place)?
     {
         return Ok(Some(found));
     }
     let beside = place.followed.as_ref().and_then(|followed| followed.beside.as_deref());
-    let entries = entries(&directories(path, beside)?, roots)?;
+    let names = names(path, place.followed.as_ref());
+    let may_be =
+        |entry: &Entry| Id::of(&entry.metadata).may_be(&place.file.id()) || is_rotated(entry, &names);
+    let entries = entries(&directories(path, beside)?, reach, may_be)?;
     for entry in &entries {
         if Id::of(&entry.metadata).may_be(&place.file.id())
             && let Some(file) = open(&entry.path)?
@@ -121,7 +125,6 @@ pub(super) fn again(path: &Path, place: &Place, roots: &Roots) -> std::io::Resul
         }
     }
     let Some(trail) = &place.trail else { return Ok(None) };
-    let names = names(path, place.followed.as_ref());
     copy_in(&entries, &names, &place.file, trail, place.position)
 }
 
@@ -129,12 +132,10 @@ pub(super) fn again(path: &Path, place: &Place, roots: &Roots) -> std::io::Resul
 pub(super) fn by_id(
     directories: &[PathBuf],
     id: Id,
-    roots: &Roots,
+    reach: &Reach,
 ) -> std::io::Result<Option<(PathBuf, File)>> {
-    for entry in entries(directories, roots)? {
-        if Id::of(&entry.metadata) == id
-            && let Some(file) = open(&entry.path)?
-        {
+    for entry in entries(directories, reach, |entry| Id::of(&entry.metadata) == id)? {
+        if let Some(file) = open(&entry.path)? {
             return Ok(Some((entry.path, file)));
         }
     }
@@ -148,10 +149,16 @@ pub(super) fn copy(
     generation: &Generation,
     mark: &Mark,
     trail: &Trail,
-    roots: &Roots,
+    reach: &Reach,
 ) -> std::io::Result<Option<Again>> {
     let names = names(path, Some(generation));
-    copy_in(&entries(directories, roots)?, &names, mark, trail, trail.bytes)
+    copy_in(
+        &entries(directories, reach, |entry| is_rotated(entry, &names))?,
+        &names,
+        mark,
+        trail,
+        trail.bytes,
+    )
 }
 
 /// What was read, packed by whoever rotates it: the rest of it behind `place`, with the header before it.
@@ -159,11 +166,11 @@ pub(super) fn packed(
     directories: &[PathBuf],
     path: &Path,
     place: &Place,
-    roots: &Roots,
+    reach: &Reach,
 ) -> std::io::Result<Option<Packed>> {
     let Some(trail) = place.trail.as_ref().filter(|_| place.file.is_full()) else { return Ok(None) };
     let names = names(path, place.followed.as_ref());
-    for entry in entries(directories, roots)?.into_iter().filter(|entry| is_rotated(entry, &names)) {
+    for entry in entries(directories, reach, |entry| is_rotated(entry, &names))? {
         let Some(mut reader) = unpacked(&entry.path)? else { continue };
         let is_it = place.file.is_head_in(&mut reader).and_then(|is_head| {
             let Some(again) = unpacked(&entry.path)?.filter(|_| is_head) else { return Ok(false) };
@@ -228,11 +235,16 @@ fn copy_in(
     Ok(None)
 }
 
-/// What a link leads to lies elsewhere, and maybe where nothing is to be read.
-fn entries(directories: &[PathBuf], roots: &Roots) -> std::io::Result<Vec<Entry>> {
-    let mut all = Vec::new();
+/// Those that `may_be` what is looked for, and that no sink of this run writes. What a link leads to lies elsewhere, and
+/// maybe where nothing is to be read.
+fn entries(
+    directories: &[PathBuf],
+    reach: &Reach,
+    may_be: impl Fn(&Entry) -> bool,
+) -> std::io::Result<Vec<Entry>> {
+    let (mut all, mut seen) = (Vec::new(), 0);
     for directory in directories {
-        match roots.check(directory) {
+        match reach.roots.check(directory) {
             Ok(_) => {}
             Err(RootsError::Io(error)) if error.kind() != ErrorKind::NotFound => return Err(error),
             Err(_) => continue,
@@ -242,19 +254,24 @@ fn entries(directories: &[PathBuf], roots: &Roots) -> std::io::Result<Vec<Entry>
             entries => entries?,
         };
         for entry in entries {
-            if all.len() == ROTATED_FILES_MAX {
+            if seen == ROTATED_FILES_MAX {
                 let directory = directory.display();
                 tracing::warn!(%directory, most = ROTATED_FILES_MAX, "not all of its files are looked through");
                 return Ok(all);
             }
             let entry = entry?;
-            // One that was removed meanwhile is not the one.
-            match entry.metadata() {
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Ok(metadata) if metadata.is_file() => all.push(Entry { path: entry.path(), metadata }),
-                metadata => {
-                    metadata?;
-                }
+            let metadata = match entry.metadata() {
+                // One that was removed meanwhile is not the one.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            if !metadata.is_file() {
+                continue;
+            }
+            seen += 1;
+            let found = Entry { path: entry.path(), metadata };
+            if may_be(&found) && !reach.is_written(&found.path, &found.metadata)? {
+                all.push(found);
             }
         }
     }

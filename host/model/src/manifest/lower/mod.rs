@@ -38,10 +38,28 @@ pub(super) const MANIFEST_KEYS: &[&str] =
 const SMALLEST: &str = "the smallest is:\n  pipeline: name\n  stages:\n    in: { source: stdin }\n    out: { sink: \
                         stdout, from: in }";
 
+/// A manifest that is wrong.
+#[derive(Debug)]
+pub struct Rejected {
+    pub problems: Diagnostics,
+    /// Its stages, where each of them stands by itself: then what is wrong is how they hang together.
+    pub stages: Option<Pipeline>,
+}
+
+impl Rejected {
+    fn whole(problems: Diagnostics) -> Box<Self> {
+        Box::new(Self { problems, stages: None })
+    }
+}
+
 /// Reads a manifest. `name` is what to call the text, its path as the user wrote it.
 pub fn parse(name: &str, text: &str, context: &Context<'_>) -> Result<Pipeline, Diagnostics> {
+    read(name, text, context).map_err(|rejected| rejected.problems)
+}
+
+fn read(name: &str, text: &str, context: &Context<'_>) -> Result<Pipeline, Box<Rejected>> {
     if text.len() > MANIFEST_BYTES_MAX {
-        return Err(too_large(name));
+        return Err(Rejected::whole(too_large(name)));
     }
     let source = SourceText::new(name, text);
     let mut problems = Vec::new();
@@ -57,15 +75,18 @@ pub fn parse(name: &str, text: &str, context: &Context<'_>) -> Result<Pipeline, 
             None
         }
     };
-    Diagnostics::check(source.clone(), reader.problems)?;
-    pipeline.ok_or_else(|| unreported(source))
+    match (Diagnostics::check(source.clone(), reader.problems), pipeline) {
+        (Err(problems), stages) => Err(Box::new(Rejected { problems, stages })),
+        (Ok(()), Some(pipeline)) => Ok(pipeline),
+        (Ok(()), None) => Err(Rejected::whole(unreported(source))),
+    }
 }
 
 /// The same from bytes as they come from a file.
-pub fn parse_bytes(name: &str, bytes: &[u8], context: &Context<'_>) -> Result<Pipeline, Diagnostics> {
+pub fn parse_bytes(name: &str, bytes: &[u8], context: &Context<'_>) -> Result<Pipeline, Box<Rejected>> {
     match std::str::from_utf8(bytes) {
-        Ok(text) => parse(name, text, context),
-        Err(_) if bytes.len() > MANIFEST_BYTES_MAX => Err(too_large(name)),
+        Ok(text) => read(name, text, context),
+        Err(_) if bytes.len() > MANIFEST_BYTES_MAX => Err(Rejected::whole(too_large(name))),
         Err(error) => {
             // What comes before the first bad byte is shown; nothing behind it can be.
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned();
@@ -73,7 +94,7 @@ pub fn parse_bytes(name: &str, bytes: &[u8], context: &Context<'_>) -> Result<Pi
             let diagnostic = Diagnostic::new("manifest::yaml", format!("{name} is not UTF-8"))
                 .label(Span::new(good.len(), 0), "what follows is not text")
                 .help("is this the right file? a manifest is a text in YAML");
-            Err(Diagnostics::new(source, vec![diagnostic]))
+            Err(Rejected::whole(Diagnostics::new(source, vec![diagnostic])))
         }
     }
 }

@@ -49,8 +49,20 @@ pub enum Clash {
 }
 
 impl End {
-    fn writes(&self) -> bool {
+    pub fn writes(&self) -> bool {
         matches!(self.access, Access::Writes | Access::Sends)
+    }
+
+    /// What it writes, as whoever looks for files while it does has to know it. A file that has a name may be replaced under
+    /// it, and then its inode is another file's.
+    pub fn written(&self) -> Vec<Place> {
+        let is_named = |place: &&Place| matches!(place, Place::Names(_));
+        let named: Vec<Place> = self.places.iter().filter(is_named).cloned().collect();
+        match self.writes() {
+            false => Vec::new(),
+            true if named.is_empty() => self.places.clone(),
+            true => named,
+        }
     }
 
     fn meets(&self, other: &Self) -> bool {
@@ -59,7 +71,8 @@ impl End {
 }
 
 impl Place {
-    fn meets(&self, other: &Self) -> bool {
+    /// Whether there is a place that both stand for.
+    pub fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Names(one), Self::Names(other)) => one.meets(other),
             (one, other) => one == other,

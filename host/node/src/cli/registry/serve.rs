@@ -98,6 +98,12 @@ impl Serve {
 
     /// Whether what is asked for is meant so: nobody opens a registry to the world by a slip.
     fn check(&self) -> Result {
+        if let Some(file) = self.data.ancestors().find(|path| path.exists() && !path.is_dir()) {
+            return Err(Failure::Input(anyhow!(
+                "{} is no directory; name one with `--data`",
+                file.display()
+            )));
+        }
         let is_reached = !self.listen.ip().is_loopback();
         if is_reached && self.tls_cert.is_none() && !self.plain_http {
             return Err(Failure::Input(anyhow!(
