@@ -173,10 +173,10 @@ fn key(reader: &mut Reader, entry: &Entry) -> Option<KeyDecl> {
     };
     let (file, pem, expires) = (text("file"), text("pem"), text("expires"));
     let expires = match expires {
-        Some(text) => Some(moment(reader, &fields.of, &text)?),
+        Some(text) => moment(reader, &fields.of, &text).map(Some),
         // It is there, and was told of.
-        None if fields.get("expires").is_some() => return None,
-        None => None,
+        None if fields.get("expires").is_some() => None,
+        None => Some(None),
     };
     let source = match (file, pem) {
         (Some(file), None) => file.map(KeySource::File),
@@ -199,7 +199,7 @@ fn key(reader: &mut Reader, entry: &Entry) -> Option<KeyDecl> {
             return None;
         }
     };
-    Some(KeyDecl { name, source, expires })
+    Some(KeyDecl { name, source, expires: expires? })
 }
 
 /// A point in time, or the midnight in UTC with which a day begins: seconds since the Unix epoch.
@@ -222,8 +222,11 @@ fn rule(reader: &mut Reader, entry: &Entry, names: &[&str]) -> Option<RuleDecl> 
     let fields = reader.fields(of, entry.key.span, &entry.value, RULE_HELP)?;
     reader.only(&fields, RULE_KEYS, &[]);
     let verify = match fields.get("verify") {
-        Some(entry) => reader.choice(&format!("`verify` of {}", fields.of), &entry.value, VERIFY)?.value,
-        None => Verify::default(),
+        Some(entry) => {
+            let choice = reader.choice(&format!("`verify` of {}", fields.of), &entry.value, VERIFY);
+            choice.map(|choice| choice.value)
+        }
+        None => Some(Verify::default()),
     };
     let Some(listed) = fields.get("keys") else {
         if !fields.has_likely("keys", RULE_KEYS) {
@@ -254,7 +257,7 @@ fn rule(reader: &mut Reader, entry: &Entry, names: &[&str]) -> Option<RuleDecl> 
         );
     }
     let signed_as = fields.get("signed-as").map(|entry| texts(reader, &fields, entry)).unwrap_or_default();
-    Some(RuleDecl { pattern, verify, keys: keys.into_iter().collect::<Option<_>>()?, signed_as })
+    Some(RuleDecl { pattern, verify: verify?, keys: keys.into_iter().collect::<Option<_>>()?, signed_as })
 }
 
 /// One text or a list of them.
@@ -298,7 +301,7 @@ mod tests {
     fn all_that_is_wrong_is_told_with_its_place() {
         let text = "keys:\n  a: { fil: a.pub }\n  b: { file: b.pub, pem: x }\n  c: { expires: 2027-06-30 }\n  \
                     d: { file: d.pub, expires: tomorrow }\n  e: e.pub\n  e: {}\nrepositories:\n  \
-                    x.example/a: { verify: demand, keys: [a] }\n  x.example/b: { keys: [aa] }\n  x.example/c: { keys: [] }\n  \
+                    x.example/a: { verify: demand, keys: [b, z9] }\n  x.example/b: { keys: [aa] }\n  x.example/c: { keys: [] }\n  \
                     x.example/d: {}\nrepos: 1\n";
         insta::assert_snapshot!(read(text).expect_err("wrong").render(100, false));
     }

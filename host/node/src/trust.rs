@@ -1,5 +1,6 @@
 //! Where the trust policy is, and what is said of what it decides.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,8 +25,10 @@ pub fn open(named: Option<&Path>) -> Result<Trust> {
 
 /// `trust.yaml` of the configuration directory, where it is there.
 pub fn of_this_user() -> Option<PathBuf> {
-    // One that is there and cannot be read is no reason to trust everybody.
-    places::trust().filter(|path| path.symlink_metadata().is_ok())
+    let is_missing =
+        |error: &std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    // One that cannot be read, or not even be looked for, is no reason to trust everybody.
+    places::trust().filter(|path| !path.symlink_metadata().as_ref().is_err_and(is_missing))
 }
 
 /// Not that something was typed wrong: it is not what it has to be.

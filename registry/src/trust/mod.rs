@@ -79,7 +79,13 @@ impl Trust {
         if let Verdict::Accepted { by: By::Key { key, is_required: true, .. } } = &verdict
             && let Some(memory) = &mut self.memory
         {
-            memory.remember(image, key)?;
+            match memory.remember(image, key) {
+                // It is as it has to be, and there are places in which nothing can be kept.
+                Err(error @ MemoryError::Io { .. }) => {
+                    tracing::warn!(%image, %error, "that it is signed as required is not remembered");
+                }
+                remembered => remembered?,
+            }
         }
         Ok(verdict)
     }

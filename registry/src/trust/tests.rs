@@ -294,3 +294,19 @@ fn keys_and_patterns_that_are_none_are_told_where_they_are_written() {
         assert!(told.contains(part), "{part}: {told}");
     }
 }
+
+#[tokio::test]
+async fn what_cannot_be_remembered_is_judged_all_the_same() {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::write(directory.path().join("file"), "").expect("a file");
+    let scene = scene(RULES).await;
+    scene.sign(LARGE, &scene.release, &BOTH).await;
+    let memory = Memory::open(directory.path().join("file-of-a-cache/required")).expect("none yet");
+    std::fs::rename(directory.path().join("file"), directory.path().join("file-of-a-cache"))
+        .expect("in the way");
+    let mut trust = Trust { policy: scene.policy.clone(), memory: Some(memory) };
+    let verdict =
+        trust.check(&scene.target, &image(LARGE), &scene.manifest.digest, NOW).await.expect("a verdict");
+    assert!(matches!(verdict, Verdict::Accepted { by: By::Key { .. } }), "{verdict:?}");
+    assert!(!trust.wants_signatures(&image("elsewhere.example.com/other:1")));
+}

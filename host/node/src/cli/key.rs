@@ -89,7 +89,7 @@ impl Generate {
             }
             Some(_) => "sealed with the password",
         };
-        terminal::say(format!("{}: a {kind} key that signs, {how}", private.display()));
+        terminal::say(format!("{}: the key that signs ({kind}), {how}", private.display()));
         terminal::say(format!("{}: the public key, for whoever checks what it signs", public.display()));
         Ok(())
     }

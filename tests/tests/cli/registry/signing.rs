@@ -23,7 +23,7 @@ fn keys_are_made_once_and_for_their_owner_alone() {
     let scene = Scene::new();
     run(&scene, &["key", "generate", "--out", "a"])
         .code(0)
-        .says(&["a.key: a P-256 key", "sealed with the password"]);
+        .says(&["a.key: the key that signs (P-256)", "sealed with the password"]);
     let mode = scene.path("a.key").metadata().expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let before = (scene.read("a.key"), scene.read("a.pub"));
@@ -52,7 +52,7 @@ fn what_is_signed_is_verified_by_its_key_and_by_a_policy() {
     served.push_image("acme/large", "1", b"one").expect("pushed");
     let image = format!("{}/acme/large:1", served.address);
     for (key, more) in [("a", &[][..]), ("b", &["--ed25519", "--unencrypted"][..])] {
-        run(&scene, &[&["key", "generate", "--out", key], more].concat()).code(0);
+        run(&scene, &[&["key", "generate", "--out", key][..], more].concat()).code(0);
     }
     let verify = |key: &str| run(&scene, &["verify", &image, "--key", key]);
     verify("a.pub").code(1).says(&["is not trusted", "by a.pub", "came: no signature"]);
