@@ -38,6 +38,12 @@ enum Ended {
     Useless(ClientError),
 }
 
+impl From<ClientError> for Ended {
+    fn from(error: ClientError) -> Self {
+        Self::Failed(Failure::Final(error), At::Nowhere)
+    }
+}
+
 impl Remote {
     /// Brings a blob that is not there.
     pub(super) async fn upload(
@@ -99,7 +105,7 @@ impl Remote {
     /// Begins an upload; a small blob goes along with the question, which some registries do not look at.
     async fn begin(&self, what: &Descriptor, from: &Content) -> Result<At, Ended> {
         let again = |failure| Ended::Failed(failure, At::Nowhere);
-        let url = self.uploads().await.map_err(|error| again(error.into()))?;
+        let url = self.uploads().await?;
         let request = |url| Request::new(Method::POST, url, &self.push(), self.called_blob(what));
         let is_small = what.size <= CLIENT_AT_ONCE_BYTES_MAX;
         if is_small && !self.session.asks_first.load(Ordering::Relaxed) {
@@ -126,13 +132,10 @@ impl Remote {
     }
 
     /// Where an upload goes on.
-    fn location(&self, what: &Descriptor, answer: &Answer) -> Result<Url, Ended> {
+    fn location(&self, what: &Descriptor, answer: &Answer) -> Result<Url, ClientError> {
         let to = answer.header(LOCATION).ok_or_else(|| "it does not say where to send it".to_owned());
         let led = to.and_then(|to| self.session.lead(&answer.url, to));
-        led.map_err(|why| {
-            let error = ClientError::Protocol { what: self.called_blob(what), why };
-            Ended::Failed(Failure::Final(error), At::Nowhere)
-        })
+        led.map_err(|why| ClientError::Protocol { what: self.called_blob(what), why })
     }
 
     /// Sends all that the registry does not have, and ends the upload.

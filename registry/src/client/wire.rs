@@ -305,7 +305,7 @@ fn failed(url: &Url, error: &reqwest::Error) -> Failure {
         source = cause.source();
     }
     // The URL is said by whoever tells of it.
-    let why = error.source().map_or_else(|| error.to_string(), |source| chain(source));
+    let why = error.source().map_or_else(|| error.to_string(), chain);
     match error.is_connect() {
         true => Failure::Connect { host, why },
         false => Failure::Lost { host, why },

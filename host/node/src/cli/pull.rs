@@ -108,11 +108,11 @@ fn is_there(path: &Path, wanted: &Digest) -> io::Result<There> {
     let (mut digester, mut piece) = (Digester::new(wanted.algorithm()), vec![0; REGISTRY_PIECE_BYTES]);
     loop {
         match file.read(&mut piece)? {
-            0 if digester.clone().finish() == *wanted => return Ok(There::Same),
-            0 => return Ok(There::Other),
+            0 => break,
             read => digester.update(&piece[..read]),
         }
     }
+    Ok(if digester.finish() == *wanted { There::Same } else { There::Other })
 }
 
 fn other(file: &Path) -> Failure {

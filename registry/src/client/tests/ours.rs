@@ -27,7 +27,7 @@ impl Ours {
 
     async fn by(challenge: Option<Challenge>, tls: Option<Tls>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let store = Arc::new(StoreOptions::new(&dir.path().join("data")).open().expect("a store"));
+        let store = Arc::new(StoreOptions::new(dir.path().join("data")).open().expect("a store"));
         let auth = match challenge {
             None => Auth::default(),
             Some(challenge) => {
