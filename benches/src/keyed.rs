@@ -56,7 +56,8 @@ impl Keyed {
         }
         csv.flush()?;
         let draft = wiring::read(&file).map_err(|failure| anyhow!("{failure:?}"))?;
-        let workshop = Workshop { engine: engine.clone(), builds: false, policy: Default::default() };
+        let workshop = Workshop::of(engine.clone(), Default::default(), false);
+        let workshop = workshop.map_err(|failure| anyhow!("{failure:?}"))?;
         let wired = workshop.wire(draft).await?;
         Ok(Self { dir, wired, records, interval })
     }

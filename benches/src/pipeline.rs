@@ -53,7 +53,8 @@ impl Pipeline {
         let mut file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
         file.write_all(manifest.as_bytes())?;
         let draft = wiring::read(file.path()).map_err(|failure| anyhow!("{failure:?}"))?;
-        let workshop = Workshop { engine: engine.clone(), builds: false, policy: Default::default() };
+        let workshop = Workshop::of(engine.clone(), Default::default(), false);
+        let workshop = workshop.map_err(|failure| anyhow!("{failure:?}"))?;
         let wired = workshop.wire(draft).await?;
         let pools =
             (0..wired.plan.stages.len()).filter_map(|stage| Some(wired.transform(stage)?.pool)).collect();

@@ -85,8 +85,13 @@ impl Workshop {
         let cache_dir = places::code();
         let compiler = Some(compiling::compiler()?);
         let engine = Engine::new(EngineOptions { cache_dir, compiler, ..EngineOptions::default() });
+        Self::of(engine.map_err(Failure::ran)?, policy, builds)
+    }
+
+    /// With an engine that is there.
+    pub fn of(engine: Engine, policy: Policy, builds: bool) -> Result<Self> {
         let puller = Arc::new(Puller::new(policy.pulling.clone())?);
-        Ok(Self { engine: engine.map_err(Failure::ran)?, builds, keeps_builds: false, policy, puller })
+        Ok(Self { engine, builds, keeps_builds: false, policy, puller })
     }
 
     /// What its components cannot do without, by stage; none where one cannot be loaded.
