@@ -474,10 +474,15 @@ pub const REGISTRY_REFERRERS_BYTES_MAX: usize = 4 << 20;
 pub const REGISTRY_PIECE_BYTES: usize = 256 << 10;
 /// Buffers of such pieces that are kept to be filled again.
 pub const REGISTRY_PIECES_KEPT: usize = 32;
+/// What is hashed and written at a time of a body that comes in: for each that is under way, so much is held.
+pub const REGISTRY_RECEIVED_BYTES: usize = 64 << 10;
 /// Parts, as they come from a connection, that are written at a time: each holds on to what it was read into.
 pub const REGISTRY_PIECE_PARTS_MAX: usize = 64;
 /// Pages of the index that are kept in memory; the system keeps more.
-pub const REGISTRY_CACHE_BYTES: usize = 16 << 20;
+pub const REGISTRY_CACHE_BYTES: usize = 4 << 20;
+/// Contents that are made durable at once: each has a thread as long as that takes. Others wait for their turn without one, and
+/// those who read do not wait for them.
+pub const REGISTRY_WRITES_AT_ONCE: usize = 32;
 /// Changes of the index that share one commit.
 pub const REGISTRY_CHANGES_MAX: usize = 256;
 /// Uploads that a process knows; others are found by their files.

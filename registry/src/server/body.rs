@@ -7,7 +7,9 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
-use model::limits::{REGISTRY_BODY_DRAINED_BYTES, REGISTRY_PIECE_BYTES, REGISTRY_PIECE_PARTS_MAX};
+use model::limits::{
+    REGISTRY_BODY_DRAINED_BYTES, REGISTRY_PIECE_BYTES, REGISTRY_PIECE_PARTS_MAX, REGISTRY_RECEIVED_BYTES,
+};
 
 use crate::refusal::{Code, Refusal};
 
@@ -91,7 +93,7 @@ impl Incoming {
             return Err(refusal);
         }
         let mut piece = Piece::default();
-        while piece.bytes < REGISTRY_PIECE_BYTES as u64 && piece.parts.len() < REGISTRY_PIECE_PARTS_MAX {
+        while piece.bytes < REGISTRY_RECEIVED_BYTES as u64 && piece.parts.len() < REGISTRY_PIECE_PARTS_MAX {
             match self.frame(self.time).await {
                 Ok(Some(data)) => piece.add(data),
                 Ok(None) => break,
@@ -114,12 +116,20 @@ impl Incoming {
         if self.bytes.is_some_and(|bytes| bytes > max as u64) {
             return Err(large());
         }
-        let mut whole = BytesMut::new();
-        while let Some(data) = self.frame(self.time).await? {
+        let Some(first) = self.frame(self.time).await? else { return Ok(Bytes::new()) };
+        // As it came, where that is all; else into as much as was said, where that is not much.
+        let said = self.bytes.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if first.len() == said {
+            return Ok(first);
+        }
+        let mut whole = BytesMut::with_capacity(said.min(REGISTRY_PIECE_BYTES));
+        let mut next = Some(first);
+        while let Some(data) = next {
             if whole.len() + data.len() > max {
                 return Err(large());
             }
             whole.extend_from_slice(&data);
+            next = self.frame(self.time).await?;
         }
         Ok(whole.freeze())
     }

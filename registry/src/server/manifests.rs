@@ -85,11 +85,11 @@ impl Registry {
         let (subject, nonce) = (manifest.subject, random()?);
         let quota = self.auth.access.quota(&asked.repository);
         let (store, repository) = (self.store.clone(), asked.repository.clone());
-        blocking(move || {
+        let writes = self.writes.blocking(move || {
             let whole = Whole { digest, content: &content, bytes_max: quota, nonce };
             store.put_manifest(&repository, whole, manifest, tags)
-        })
-        .await?;
+        });
+        writes.await?;
         let mut response = created(&format!("/v2/{}/manifests/{digest}", asked.repository), &digest);
         if let Some(subject) = subject {
             set(&mut response, SUBJECT, subject.to_string());

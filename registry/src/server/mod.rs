@@ -9,6 +9,7 @@ mod lists;
 mod manifests;
 mod tokens;
 mod uploads;
+mod writes;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ use serde_json::json;
 
 pub use admin::{AdminError, Asked as AdminAsked, Told as AdminTold, ask, listen as listen_admin};
 pub use listen::{ListenError, Server, ServerOptions, Tls};
+pub use writes::Writes;
 
 use crate::auth::{self, Auth, Shown, Who};
 use crate::name::Repository;
@@ -43,6 +45,8 @@ pub struct Registry {
     pub url: Option<String>,
     /// Whether clients come by TLS.
     pub is_tls: bool,
+    /// Turns of those who make something durable.
+    pub writes: Writes,
     /// How long the next bytes of a body may take, and one request waits for another to leave its upload.
     pub body_time: Duration,
 }

@@ -57,6 +57,7 @@ impl Scene {
             is_read_only: false,
             url: None,
             is_tls: false,
+            writes: Writes::default(),
             body_time: REGISTRY_BODY_TIME,
         };
         change(&dir, &mut registry);

@@ -91,11 +91,11 @@ impl Registry {
         let content = body.whole(REGISTRY_PIECE_BYTES).await?;
         let (store, repository, nonce) = (self.store.clone(), asked.repository.clone(), random()?);
         let quota = self.auth.access.quota(&repository);
-        blocking(move || {
+        let writes = self.writes.blocking(move || {
             let whole = Whole { digest, content: &content, bytes_max: quota, nonce };
             store.put_blob(&repository, whole)
-        })
-        .await?;
+        });
+        writes.await?;
         Ok(created(&blob(&asked.repository, &digest), &digest))
     }
 
@@ -155,7 +155,7 @@ impl Registry {
         let mut held = self.read(asked, held, body).await?;
         let quota = self.auth.access.quota(&asked.repository);
         let store = self.store.clone();
-        blocking(move || store.finish(&mut held.0, digest, quota)).await?;
+        self.writes.blocking(move || store.finish(&mut held.0, digest, quota)).await?;
         Ok(created(&blob(&asked.repository, &digest), &digest))
     }
 
@@ -163,7 +163,7 @@ impl Registry {
     async fn take(self: &Arc<Self>, asked: &Asked, held: Held, body: &mut Incoming) -> Result<Held, Refusal> {
         let mut held = self.read(asked, held, body).await?;
         let store = self.store.clone();
-        blocking(move || store.settle(&mut held.0).map(|()| held)).await
+        self.writes.blocking(move || store.settle(&mut held.0).map(|()| held)).await
     }
 
     /// Reads a body into an upload. A chunk is there whole or not at all; of anything else what came is there, and its

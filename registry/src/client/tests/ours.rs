@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::auth::{Access, Auth, Challenge, Keys, Passwords, Secret, Tokens};
 use crate::copy::copy;
-use crate::server::{Registry, Server, ServerOptions, Tls, router};
+use crate::server::{Registry, Server, ServerOptions, Tls, Writes, router};
 use crate::store::StoreOptions;
 
 /// A registry that is served until the test is over.
@@ -47,8 +47,15 @@ impl Ours {
         let server = ServerOptions { listen: "127.0.0.1:0".parse().expect("an address"), tls };
         let server: Server = server.bind().await.expect("a port");
         let host = server.address().expect("an address").to_string().parse().expect("a host");
-        let registry =
-            Registry { store, auth, is_read_only: false, url: None, is_tls, body_time: REGISTRY_BODY_TIME };
+        let registry = Registry {
+            store,
+            auth,
+            is_read_only: false,
+            url: None,
+            is_tls,
+            writes: Writes::default(),
+            body_time: REGISTRY_BODY_TIME,
+        };
         let stop = CancellationToken::new();
         tokio::spawn(server.run(router(Arc::new(registry)), stop.clone(), Duration::ZERO));
         Self { host, dir, stop }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
 use model::limits::{REGISTRY_BODY_TIME, REGISTRY_GRACE, STOP_GRACE};
 use registry::auth::{Access, Auth, Challenge, Keys, Passwords, Tokens};
-use registry::server::{Registry, ServerOptions, Tls, listen_admin, router};
+use registry::server::{Registry, ServerOptions, Tls, Writes, listen_admin, router};
 use registry::store::{Rules, Store, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
@@ -147,6 +147,7 @@ impl Serve {
             is_read_only,
             url,
             is_tls,
+            writes: Writes::default(),
             body_time: REGISTRY_BODY_TIME,
         });
         let address = server.address().map_err(Failure::ran)?;
