@@ -69,19 +69,20 @@ fn a_lock_has_one_text() {
 fn what_is_no_lock_is_told_with_its_line_and_what_to_do() {
     let good = lock(&[("r.example/a:1", pinned("a")), ("r.example/b:1", pinned("b"))]).print();
     let line_of = |what: &str| good[..good.find(what).expect(what)].matches('\n').count() + 1;
+    // What is wrong with an entry as a whole is told where the next one begins, or the list ends.
     let cases = [
         (good.replace("\"version\": \"1.2.0\"", "\"version\": 1"), line_of("\"version\""), "invalid type"),
         (good.replacen("\"kind\"", "\"kindd\"", 1), line_of("\"kind\""), "unknown field `kindd`"),
         (
             good.replacen("table-transform", "table", 1),
-            line_of("\n    },") + 1,
+            line_of("\n    },") + 2,
             "`table` of `r.example/a:1` is no kind",
         ),
-        (good.replace("r.example/b:1", "r.example/a:1"), line_of("\n  ]"), "`r.example/a:1` is there twice"),
+        (good.replace("r.example/b:1", "r.example/a:1"), line_of("\n  ]") + 1, "`r.example/a:1` is there twice"),
         (good.replacen("sha256:", "sha256:0", 1), line_of("sha256:"), "is no sha256 digest"),
         (
             good.replacen("\"manifest\"", "\"index\"", 1),
-            line_of("\n    },") + 1,
+            line_of("\n    },") + 2,
             "has an index, and no manifest",
         ),
         (good.replacen("  \"components\"", "<<<<<<< ours\n  \"components\"", 1), 4, "is damaged"),
