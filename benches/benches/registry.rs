@@ -2,14 +2,16 @@
 //! with one client that does the same to each of them in turn. Client and server share the cores. What is needed:
 //! `cargo build --release --workspace --bin conveyor` and `cargo xtask peers`, which installs the others.
 
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use benches::guests;
 use benches::measure::{median, percentile, spread};
 use benches::registry::load::{Line, Until, Work, drive};
-use benches::registry::server::{Kind, Server};
+use benches::registry::server::{Kind, Server, conveyor, peer};
 use benches::registry::stage::{Mould, Stage};
 use benches::report::{Goal, Table};
 
@@ -25,6 +27,11 @@ const TIME: Duration = Duration::from_secs(2);
 const PUSHES: u32 = 1;
 /// What share of the memory of either of the others Conveyor's may have.
 const MEMORY_SHARE: f64 = 1.0 / 3.0;
+/// Pulls and pushes of each client, as processes.
+const PULLS: usize = 21;
+const CLIENT_NAMES: [&str; 3] = ["conveyor", "oras", "crane"];
+/// Questions whether a stage is there.
+const AGAIN: usize = 200;
 const TAGS: u64 = 100_000;
 const AGAIN_MAX: Duration = Duration::from_millis(5);
 const START_MAX: Duration = Duration::from_millis(50);
@@ -69,13 +76,19 @@ fn main() -> Result<()> {
         "must reach",
     ]);
     let mut memory = Table::new(["row", "server", "peak MiB", "Conveyor's share", "must be at most"]);
-    for row in ROWS.iter().filter(|row| is_asked(row.name)) {
+    let asked: Vec<&Row> = ROWS.iter().filter(|row| is_asked(row.name)).collect();
+    for row in &asked {
         let found = measure(row).with_context(|| row.name)?;
         missed |= tell(row, &found, &mut rates, &mut memory);
     }
-    println!("{rates}\n{memory}");
+    if !asked.is_empty() {
+        println!("{rates}\n{memory}");
+    }
     if is_asked("others") {
         missed |= others()?;
+    }
+    if is_asked("clients") {
+        missed |= clients()?;
     }
     ensure!(!missed, "what was asked for is not reached");
     Ok(())
@@ -197,7 +210,7 @@ fn others() -> Result<bool> {
     fill(&server, std::slice::from_ref(&stage))?;
     let mut again = alone(async {
         let mut times = Vec::new();
-        for _ in 0..200 {
+        for _ in 0..AGAIN {
             let begun = Instant::now();
             let mut line = Line::open(server.address).await?;
             for what in [
@@ -211,38 +224,104 @@ fn others() -> Result<bool> {
         }
         Ok(times)
     })?;
+    let component = guests::path("mask");
+    let push = || {
+        let mut command = Command::new(conveyor()?);
+        timed(command.arg("push").arg(&component).arg(format!("{}/bench/mask:1", server.address)))
+    };
+    push()?;
+    let mut pushed = (0..PULLS).map(|_| push()).collect::<Result<Vec<_>>>()?;
     alone(async { Line::open(server.address).await?.tag(&stage, TAGS).await })?;
     // It is killed: what it finds is what a crash leaves.
     drop(server);
     let mut starts = Vec::new();
     for _ in 0..ROUNDS {
+        let begun = Instant::now();
         let server = Server::start(Kind::Conveyor, &data)?;
-        let has = format!("manifests/tag-{:06}", TAGS - 1);
-        ensure!(alone(async { Line::open(server.address).await?.has(&has).await })?, "the last tag is gone");
-        starts.push(server.started_in);
+        let last = format!("manifests/tag-{:06}", TAGS - 1);
+        ensure!(alone(async { Line::open(server.address).await?.has(&last).await })?, "the last tag is gone");
+        starts.push(begun.elapsed());
     }
     let mut table = Table::new(["figure", "found", "must be at most"]);
     let mut missed = false;
-    let mut row = |name: &str, found: Duration, most: Option<Duration>| {
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        let asked = most.map_or(String::new(), |most| {
-            let goal = Goal::AtMost(ms(most));
-            missed |= !goal.reached(ms(found));
-            format!("{:.0} ms: {}", ms(most), goal.verdict(ms(found)))
-        });
-        table.row([name.to_owned(), format!("{:.2} ms", ms(found)), asked]);
-    };
-    row(
-        "whether a stage is there: a connection, three requests, p50",
-        percentile(&mut again, 0.5),
-        Some(AGAIN_MAX),
-    );
-    row("the same, p99", percentile(&mut again, 0.99), None);
-    row(
-        "start over 100,000 tags after a kill, until it listens, p50",
-        percentile(&mut starts, 0.5),
-        Some(START_MAX),
-    );
+    for (name, times, most) in [
+        ("whether a stage is there: a connection, three requests", &mut again, AGAIN_MAX),
+        ("`conveyor push` of a component that is there, the whole process", &mut pushed, AGAIN_MAX),
+        ("start over 100,000 tags after a kill, until one of them is answered", &mut starts, START_MAX),
+    ] {
+        let found = percentile(times, 0.5);
+        let goal = Goal::AtMost(ms(most));
+        missed |= !goal.reached(ms(found));
+        table.row([
+            name.to_owned(),
+            format!("{:.2} ms", ms(found)),
+            format!("{:.0} ms: {}", ms(most), goal.verdict(ms(found))),
+        ]);
+    }
+    println!("{table}");
+    Ok(missed)
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// How long a process takes, which has to end well.
+fn timed(command: &mut Command) -> Result<Duration> {
+    let begun = Instant::now();
+    let ran = command.stdin(Stdio::null()).output()?;
+    let took = begun.elapsed();
+    ensure!(ran.status.success(), "{command:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    Ok(took)
+}
+
+/// The clients in turn, each a process that pulls one stage into a directory that is not there yet.
+fn clients() -> Result<bool> {
+    let dir = scratch()?;
+    let server = Server::start(Kind::Conveyor, &dir.path().join("data"))?;
+    let mut table =
+        Table::new(["pull", "client", "ms", "fastest and slowest", "Conveyor against it", "must reach"]);
+    let mut missed = false;
+    for (name, bytes) in [("24 KB", SMALL_BYTES), ("12 MB", LARGE_BYTES)] {
+        let stage = Mould::new(bytes).stage(0);
+        fill(&server, std::slice::from_ref(&stage))?;
+        let image = format!("localhost:{}/bench/stage:{}", server.address.port(), stage.tag);
+        let into = dir.path().join("pulled");
+        let pull = |client: &str| {
+            std::fs::create_dir(&into)?;
+            let mut command = Command::new(if client == "conveyor" { conveyor()? } else { peer(client)? });
+            match client {
+                "conveyor" => command.args(["pull", &image, "-o"]).arg(into.join("stage.wasm")),
+                "oras" => command.args(["pull", "--plain-http", &image, "-o"]).arg(&into),
+                _ => command.args(["pull", "--format", "oci", &image]).arg(&into),
+            };
+            let took = timed(&mut command)?;
+            std::fs::remove_dir_all(&into)?;
+            Ok::<_, anyhow::Error>(ms(took))
+        };
+        let mut found = CLIENT_NAMES.map(|name| (name, Vec::new()));
+        for _ in 0..PULLS {
+            for (name, times) in &mut found {
+                times.push(pull(name)?);
+            }
+        }
+        let ours = median(&found[0].1);
+        for (client, times) in &found {
+            let (fastest, slowest) = spread(times);
+            let ratio = median(times) / ours;
+            let goal = Goal::AtLeast(1.0);
+            let is_other = *client != CLIENT_NAMES[0];
+            missed |= is_other && !goal.reached(ratio);
+            table.row([
+                name.to_owned(),
+                (*client).to_owned(),
+                format!("{:.1}", median(times)),
+                format!("{fastest:.1} to {slowest:.1}"),
+                format!("{ratio:.2}"),
+                if is_other { format!("1: {}", goal.verdict(ratio)) } else { String::new() },
+            ]);
+        }
+    }
     println!("{table}");
     Ok(missed)
 }

@@ -122,7 +122,7 @@ fn settings(dir: &Path, address: SocketAddr) -> String {
 }
 
 /// Beside the benches.
-fn conveyor() -> Result<PathBuf> {
+pub fn conveyor() -> Result<PathBuf> {
     let here = std::env::current_exe()?;
     let there = here.ancestors().nth(2).context("a bench lies in a target directory")?.join("conveyor");
     ensure!(
@@ -133,11 +133,9 @@ fn conveyor() -> Result<PathBuf> {
     Ok(there)
 }
 
-/// A program that `cargo xtask setup` has put into the cache.
+/// A program that `cargo xtask peers` has put into the cache.
 pub fn peer(name: &str) -> Result<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let there = cache.context("HOME is not set")?.join("conveyor/tools/peers").join(name);
+    let there = crate::guests::cache_dir().join("tools/peers").join(name);
     ensure!(there.is_file(), "there is no {}: `cargo xtask peers` installs it", there.display());
     Ok(there)
 }

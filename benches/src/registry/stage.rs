@@ -72,7 +72,7 @@ impl Mould {
             format!(
                 "{{\"schemaVersion\":2,\"mediaType\":\"{MANIFEST}\",\"config\":{{\"mediaType\":\
                  \"application/vnd.wasm.config.v0+json\",\"digest\":\"{}\",\"size\":{}}},\"layers\":[{{\"mediaType\":\
-                 \"application/wasm\",\"digest\":\"{}\",\"size\":{}}}]}}",
+                 \"application/wasm\",\"digest\":\"{}\",\"size\":{},\"annotations\":{{\"org.opencontainers.image.title\":\"stage.wasm\"}}}}]}}",
                 config.digest,
                 config.bytes(),
                 layer.digest,

@@ -93,14 +93,15 @@ impl Coordinator {
         if under_way.is_storing || !under_way.answered.insert(of) {
             return None;
         }
+        // Of a split that its source has forgotten, one more checkpoint says how far it came.
+        for (source, places) in &share.places {
+            let Some(reached) = under_way.next.reached.get_mut(source) else { continue };
+            reached.retain(|split, _| places.contains_key(split));
+        }
         // What a stage does not say stays as it was: it has failed, and somebody may mend it.
         under_way.next.places.extend(share.places);
         for (source, splits) in share.reached {
-            let places = under_way.next.places.get(&source);
-            let reached = under_way.next.reached.entry(source).or_default();
-            // Of splits that are forgotten, the first checkpoint without them has still said how far they came.
-            reached.retain(|split, _| places.is_some_and(|places| places.contains_key(split)));
-            reached.extend(splits);
+            under_way.next.reached.entry(source).or_default().extend(splits);
         }
         under_way.next.tokens.extend(share.tokens);
         under_way.next.states.extend(share.states);
@@ -215,6 +216,30 @@ mod tests {
         assert_eq!(coordinator.stored(), announce(41, false, true));
         assert_eq!((coordinator.announced(), coordinator.stored()), (None, None));
         assert_eq!(coordinator.due(), begin(42, false));
+    }
+
+    /// Dead letters that were written while its barrier passed are before it by this alone.
+    #[test]
+    fn how_far_a_forgotten_split_came_is_said_once_more() {
+        let mut coordinator = Coordinator::new(1, Checkpoint::default());
+        let mut stored = |splits: &[&str], reached: &[&str], number: u64| {
+            assert_eq!(coordinator.due(), begin(number, false));
+            let place = |split: &&str| ((*split).into(), number.to_le_bytes().to_vec());
+            let reached = reached.iter().map(|split| ((*split).into(), number)).collect();
+            let share = Share {
+                places: [("in".into(), splits.iter().map(place).collect())].into(),
+                reached: [("in".into(), reached)].into(),
+                ..Share::default()
+            };
+            let Some(Move::Store(next)) = coordinator.answered(0, number, share) else {
+                panic!("nothing is stored")
+            };
+            coordinator.stored();
+            next.reached["in"].iter().map(|(split, behind)| format!("{split} {behind}")).collect::<Vec<_>>()
+        };
+        assert_eq!(stored(&["a", "b"], &["a", "b"], 1), ["a 1", "b 1"]);
+        assert_eq!(stored(&["b"], &["a"], 2), ["a 2", "b 1"]);
+        assert_eq!(stored(&["b"], &[], 3), ["b 1"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! <https://docs.docker.com/reference/cli/docker/login/#credential-stores>.
 
 mod file;
-mod helper;
+mod program;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use self::helper::Helper;
+use self::program::Helper;
 use crate::image_ref::RegistryHost;
 
 /// Who somebody is to a registry.
