@@ -133,7 +133,7 @@ fn measure(row: &Row) -> Result<Vec<Found>> {
     let mould = Mould::new(row.bytes);
     let next = Arc::new(AtomicU64::new(0));
     let stages = Arc::new((0..STAGES).map(|_| mould.stage(take(&next))).collect::<Vec<_>>());
-    let work = if row.is_push { Work::Push(mould, next) } else { Work::Pull(stages.clone()) };
+    let work = if row.is_push { Work::Push(Box::new(mould), next) } else { Work::Pull(stages.clone()) };
     let of = |kind| Found { kind, rates: Vec::new(), peak_bytes: 0, worked: Duration::ZERO, count: 0 };
     let mut found = Kind::ALL.map(of);
     let mut filled = Vec::new();

@@ -31,9 +31,9 @@ pub enum LoadError {
     #[error(transparent)]
     Layout(#[from] ClientError),
     #[error("{image}: {error}")]
-    Store { image: String, error: StoreError },
+    Store { image: String, error: Box<StoreError> },
     #[error("{image}: {digest}: {error}")]
-    Manifest { image: String, digest: Digest, error: ManifestError },
+    Manifest { image: String, digest: Box<Digest>, error: ManifestError },
     #[error(
         "{image}: {digest} is an index below {LAYOUT_INDEX_DEPTH_MAX} others, which is deeper than any should be"
     )]
@@ -98,19 +98,23 @@ struct Bringing<'a> {
 }
 
 impl Bringing<'_> {
+    fn no_manifest(&self, digest: &Digest, error: ManifestError) -> LoadError {
+        LoadError::Manifest { image: self.image.to_owned(), digest: Box::new(*digest), error }
+    }
+
     fn wrong(&self, error: StoreError) -> LoadError {
-        LoadError::Store { image: self.image.to_owned(), error }
+        LoadError::Store { image: self.image.to_owned(), error: Box::new(error) }
     }
 
     /// Brings a manifest when all is there that it names. Gives the bytes that were not there before.
     fn manifest(&self, what: &Descriptor, tag: Option<Tag>, depth: usize) -> Result<u64, LoadError> {
-        let (image, digest) = (self.image.to_owned(), what.digest);
+        let digest = what.digest;
         if depth > LAYOUT_INDEX_DEPTH_MAX {
-            return Err(LoadError::Deep { image, digest });
+            return Err(LoadError::Deep { image: self.image.to_owned(), digest });
         }
         let bytes = self.layout.read_manifest(what)?;
         let manifest = Manifest::parse(&bytes, Some(&what.media_type))
-            .map_err(|error| LoadError::Manifest { image, digest, error })?;
+            .map_err(|error| self.no_manifest(&digest, error))?;
         let mut brought = 0;
         for named in &manifest.names {
             if !named.is_needed && !self.layout.has(&named.digest, named.bytes)? {
@@ -138,11 +142,7 @@ impl Bringing<'_> {
             annotations: Default::default(),
         };
         let bytes = self.layout.read_manifest(&what)?;
-        let manifest = Manifest::parse(&bytes, None).map_err(|error| LoadError::Manifest {
-            image: self.image.to_owned(),
-            digest: *digest,
-            error,
-        })?;
+        let manifest = Manifest::parse(&bytes, None).map_err(|error| self.no_manifest(digest, error))?;
         what.media_type = manifest.media_type;
         self.manifest(&what, None, depth + 1)
     }

@@ -26,7 +26,7 @@ pub enum Work {
     Pull(Arc<Vec<Stage>>),
     /// Stages that nobody has pushed: a question whether each blob is there, the blobs, the manifest. Numbers go on from
     /// this counter.
-    Push(Mould, Arc<AtomicU64>),
+    Push(Box<Mould>, Arc<AtomicU64>),
 }
 
 /// When a round is over: whoever begins something before does it to its end.

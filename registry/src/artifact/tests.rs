@@ -166,6 +166,9 @@ fn an_artifact_is_as_the_guidance_has_it_and_the_same_each_time() {
     assert_eq!(built.digest, Digest::of(&built.manifest));
 }
 
+/// One thing that is changed of what a component is, and what is told then.
+type Changed = (&'static str, fn(&mut Facts));
+
 #[test]
 fn what_the_component_says_is_not_said_by_somebody_else() {
     for key in ["conveyor.stage.world", "conveyor.stage.new", "org.opencontainers.image.version"] {
@@ -196,7 +199,7 @@ async fn what_is_claimed_is_found_without_the_layer_and_held_against_the_compone
     assert_eq!(found.claimed.revision.as_deref(), Some("0a1b2c"));
     assert_eq!(found.claimed.created.as_deref(), Some("2026-08-01T12:00:00Z"));
     assert_eq!(found.check(&facts()), Ok(()));
-    let changes: [(&str, fn(&mut Facts)); 10] = [
+    let changes: [Changed; 10] = [
         ("name", |facts| facts.name.push('x')),
         ("version", |facts| facts.version.clear()),
         ("summary", |facts| facts.summary.push('x')),

@@ -15,13 +15,16 @@ use crate::name::{Reference, Tag};
 #[derive(Default)]
 pub struct Fake(Mutex<Kept>);
 
+/// What somebody else does to what is kept.
+type Meanwhile = Box<dyn FnOnce(&mut Kept) + Send>;
+
 #[derive(Default)]
 pub struct Kept {
     pub blobs: BTreeMap<Digest, Bytes>,
     pub manifests: BTreeMap<Digest, Bytes>,
     pub tags: BTreeMap<Tag, Digest>,
     /// Called where a tag is replaced, before it is: what somebody else does at that moment.
-    pub meanwhile: Vec<Box<dyn FnOnce(&mut Kept) + Send>>,
+    pub meanwhile: Vec<Meanwhile>,
 }
 
 impl Fake {

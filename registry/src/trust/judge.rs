@@ -33,7 +33,7 @@ pub enum By {
     Key {
         /// As the policy calls it.
         name: String,
-        key: PublicKey,
+        key: Box<PublicKey>,
         layout: Layout,
         /// Whether it would have been refused without.
         is_required: bool,
@@ -84,7 +84,7 @@ pub fn judge(
         match case.finding(signature) {
             Finding::Counts(trusted) => {
                 let (name, key) = (trusted.name.clone(), trusted.key.clone());
-                let by = By::Key { name, key, layout: signature.layout, is_required };
+                let by = By::Key { name, key: Box::new(key), layout: signature.layout, is_required };
                 return Verdict::Accepted { by };
             }
             finding => came.push(finding.to_string()),

@@ -78,7 +78,11 @@ fn what_is_no_lock_is_told_with_its_line_and_what_to_do() {
             line_of("\n    },") + 2,
             "`table` of `r.example/a:1` is no kind",
         ),
-        (good.replace("r.example/b:1", "r.example/a:1"), line_of("\n  ]") + 1, "`r.example/a:1` is there twice"),
+        (
+            good.replace("r.example/b:1", "r.example/a:1"),
+            line_of("\n  ]") + 1,
+            "`r.example/a:1` is there twice",
+        ),
         (good.replacen("sha256:", "sha256:0", 1), line_of("sha256:"), "is no sha256 digest"),
         (
             good.replacen("\"manifest\"", "\"index\"", 1),

@@ -19,7 +19,7 @@ pub enum PullError {
     #[error(transparent)]
     Find(FindError),
     #[error("its {what} is not what the lock has: {expected} is locked, and {came} came")]
-    Unlocked { what: &'static str, expected: Digest, came: Digest },
+    Unlocked { what: &'static str, expected: Box<Digest>, came: Box<Digest> },
     #[error(transparent)]
     Distrust(#[from] Distrust),
     #[error(transparent)]

@@ -231,7 +231,7 @@ impl Wanted {
         let Some(pinned) = &self.pinned else { return Ok(()) };
         let differs = |what: &'static str, expected: Digest, came: Digest| match expected == came {
             true => Ok(()),
-            false => Err(PullError::Unlocked { what, expected, came }),
+            false => Err(PullError::Unlocked { what, expected: expected.into(), came: came.into() }),
         };
         if let Some(expected) = pinned.image {
             differs("manifest", expected.manifest, image.manifest)?;

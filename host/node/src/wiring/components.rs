@@ -88,7 +88,7 @@ impl Workshop {
             StageRef::Oci(reference) => {
                 let image =
                     ImageRef::try_from(reference).map_err(|error| no_image(reference, error.to_string()))?;
-                Ok(Place::Image(Wanted { image, pinned }, draft.bundle.clone()))
+                Ok(Place::Image(Box::new(Wanted { image, pinned }), draft.bundle.clone()))
             }
             StageRef::BuiltIn(_) => Err(Box::new(no_component)),
             _ if draft.bundle.as_ref().is_some_and(|bundle| bundle.has(reference)) => {
@@ -122,7 +122,7 @@ enum Place {
     },
     /// What was built of a directory when the lock was written.
     Built(PathBuf, Box<Pinned>),
-    Image(Wanted, Option<Arc<Bundle>>),
+    Image(Box<Wanted>, Option<Arc<Bundle>>),
     /// A path, of which a bundle has what was there.
     Bundled(String, Option<Arc<Bundle>>),
 }
