@@ -11,6 +11,9 @@ use registry::trust::TrustError;
 use super::trusting::Distrust;
 use crate::exit::REGISTRY;
 
+const GONE: &str = "what is pinned is not there any more: `conveyor lock FILE --update` pins what its tag stands for now; a digest \
+                    in the manifest has to be written anew";
+
 /// Why a component is not here, or is not let in.
 #[derive(thiserror::Error, Debug)]
 pub enum PullError {
@@ -61,6 +64,7 @@ impl PullError {
         let host = reference.split('/').next().unwrap_or(reference);
         match self {
             Self::Client(error) => match error {
+                ClientError::NotFound { .. } if is_pinned => ("stage::pull", Some(GONE.to_owned())),
                 ClientError::NotFound { .. } => {
                     let repository = match name.rfind(':').filter(|colon| !name[*colon..].contains('/')) {
                         Some(colon) => &name[..colon],
@@ -99,12 +103,14 @@ impl PullError {
             Self::Find(_) | Self::Differs(_) => ("stage::artifact", None),
             Self::Unlocked { .. } => {
                 let help = "the lock was changed by hand, or its registry gives something else for a digest: `conveyor lock \
-                            --update` writes it anew";
+                            FILE --update` writes it anew";
                 ("lock::differs", Some(help.to_owned()))
             }
             Self::Distrust(Distrust::Refused { .. }) => {
-                let help =
-                    format!("`conveyor verify {reference}` shows what signed it; nothing of it was run");
+                let help = format!(
+                    "`conveyor verify {reference}`, with the same `--trust` where there is one, shows what signed it; nothing of it \
+                     was run"
+                );
                 ("stage::trust", Some(help))
             }
             Self::Distrust(Distrust::Unjudged(TrustError::Client { .. })) => (
