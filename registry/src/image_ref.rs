@@ -76,6 +76,11 @@ fn shown(text: &str) -> String {
 }
 
 impl RegistryHost {
+    /// The same host by one name, whether the port that http or https has anyway is written out or not.
+    pub fn without_usual_port(&self) -> Self {
+        Self { port: self.port.filter(|port| !matches!(port, 80 | 443)), ..self.clone() }
+    }
+
     /// The host without a port; an IPv6 address without brackets.
     pub fn host(&self) -> &str {
         &self.host

@@ -82,7 +82,7 @@ impl Seen {
 }
 
 fn name(image: &ImageRef) -> String {
-    format!("{}/{}", image.registry, image.repository)
+    format!("{}/{}", image.registry.without_usual_port(), image.repository)
 }
 
 impl Memory {

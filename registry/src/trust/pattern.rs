@@ -30,10 +30,12 @@ pub enum PatternError {
 
 impl Pattern {
     pub fn is_of(&self, host: &RegistryHost, repository: &Repository) -> bool {
+        // A rule is not passed by a port that is the usual one.
+        let is_at = |registry: &RegistryHost| registry.without_usual_port() == host.without_usual_port();
         match self {
             Self::Any => true,
-            Self::Below(registry, path) => registry == host && repository.as_str().starts_with(path.as_str()),
-            Self::One(registry, one) => registry == host && repository == one,
+            Self::Below(registry, path) => is_at(registry) && repository.as_str().starts_with(path.as_str()),
+            Self::One(registry, one) => is_at(registry) && repository == one,
         }
     }
 
@@ -104,6 +106,9 @@ mod tests {
             ("*", "a.example/b", true),
             ("a.example/*", "a.example/b", true),
             ("a.example/*", "a.example:5000/b", false),
+            ("a.example/*", "a.example:443/b", true),
+            ("a.example:443/acme/x", "a.example/acme/x", true),
+            ("127.0.0.1/*", "127.0.0.1:80/b", true),
             ("a.example/*", "b.example/b", false),
             ("a.example/acme/*", "a.example/acme/x", true),
             ("a.example/acme/*", "a.example/acme/x/y", true),
