@@ -54,7 +54,11 @@ fn read_lock(manifest: &Path) -> Result<Option<Lock>> {
     let name = path.display().to_string();
     match bytes(&path, limits::LOCK_BYTES_MAX) {
         Ok(bytes) => Ok(Some(Lock::parse(&name, &bytes, &lock_command(manifest))?)),
-        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+        // A link that leads nowhere is a lock that somebody meant to be there.
+        Err(error)
+            if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind())
+                && path.symlink_metadata().is_err() =>
+        {
             Ok(None)
         }
         Err(error) => Err(Failure::Input(anyhow!(
