@@ -115,6 +115,7 @@ fn earlier(places: &Places, revision: &str) -> Result<Build> {
     if !target.exists() {
         let mut link = Command::new("cp");
         step::run("link what is compiled", link.arg("-al").arg(&places.target).arg(&target))?;
+        part(&places.target.join("release"), &target.join("release"))?;
     }
     step::run(
         &format!("build guests as of {revision}"),
@@ -125,6 +126,20 @@ fn earlier(places: &Places, revision: &str) -> Result<Build> {
             .env("XDG_CACHE_HOME", home.join("cache")),
     )?;
     Build::of(&tree, &cache, &target)
+}
+
+/// Gives a build directory whose files are links to those of another what cargo writes in place, and locks, for itself.
+fn part(theirs: &Path, ours: &Path) -> Result<()> {
+    let (lock, marks) = (ours.join(".cargo-lock"), ours.join(".fingerprint"));
+    if lock.exists() {
+        std::fs::remove_file(&lock).with_context(|| format!("cannot remove {}", lock.display()))?;
+    }
+    if marks.exists() {
+        std::fs::remove_dir_all(&marks).with_context(|| format!("cannot remove {}", marks.display()))?;
+        let mut copy = Command::new("cp");
+        step::run("copy cargo's marks", copy.arg("-a").arg(theirs.join(".fingerprint")).arg(&marks))?;
+    }
+    Ok(())
 }
 
 impl Build {
