@@ -207,12 +207,12 @@ fn what_was_used_longest_ago_goes_first() {
 
 #[tokio::test]
 async fn the_cache_is_bounded_and_keeps_what_is_in_use() {
-    let scene = scene(6000);
+    let mut scene = scene(6000);
     let old = Digest::of(b"old");
     scene.cache.keep(&old, &[0; 4000]);
     let held = scene.file(b"old");
     // Another process has read it, and has an end: then it goes.
-    let scene = Scene { cache: Cache::new(scene.dir.path(), 6000), ..scene };
+    scene.cache = Cache::new(scene.dir.path(), 6000);
     let other = Cache::new(scene.dir.path(), 6000);
     other.touch(&old);
     scene.pull(&scene.asking(), &tag("1")).await.expect("pulled");

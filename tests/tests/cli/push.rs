@@ -205,7 +205,7 @@ fn a_bundle_has_all_that_its_pipeline_needs_and_goes_into_a_registry() {
     scene.write("orders.tar", "mine");
     scene
         .run(&["bundle", "pipeline.yaml", "-o", "orders.tar"])
-        .code(1)
+        .code(2)
         .says(&["is something else", "--force"]);
     scene.run(&["bundle", "pipeline.yaml", "-o", "orders.tar", "--force"]).code(0);
     assert_eq!(fs::read(scene.path("orders.tar")).expect("the bundle"), first);

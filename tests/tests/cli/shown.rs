@@ -16,6 +16,9 @@ const WORDS: &str =
 /// What can be typed, and what a file can be called.
 const NAME: &str = "a\u{1b}[2J\u{7}\u{9b}\u{202e}\u{2028}\nFORGED";
 
+/// An image where no registry is.
+const NOBODY: &str = "127.0.0.1:1/a:1";
+
 const HEAD: &str = "pipeline: p\nstages:\n  in: { source: file, with: { path: \"in*\", format: lines }, batch: { records: 1 } }\n  words: \
                     { transform: ./words.wasm, from: in, retry: { attempts: 2, backoff: 1ms..2ms }";
 const GRANTS: &str = ", grants: { dirs: [{ host: lookup, guest: \"/a\\e[2J\\u202Eb\" }] }";
@@ -74,6 +77,23 @@ fn cases() -> BTreeMap<&'static str, Vec<Vec<&'static str>>> {
         ("registry serve", ["--listen", "--htpasswd", "--url"].map(registry).to_vec()),
         ("registry gc", vec![vec!["--data", NAME]]),
         ("registry fsck", vec![vec!["--data", NAME]]),
+        ("registry load", vec![vec![NAME, "--data", "registry"], vec!["words.wasm", "--data", "registry"]]),
+        ("registry list", both(&[NAME])),
+        ("registry tag", vec![vec![NAME, "x"], vec![NOBODY, NAME]]),
+        ("registry copy", vec![vec![NAME, "oci:copied"], vec!["oci:nothing", NAME]]),
+        ("registry delete", vec![vec![NAME, "--yes"]]),
+        ("push", vec![vec!["words.wasm", NAME], vec![NAME, NOBODY]]),
+        ("pull", vec![vec![NAME], vec![NOBODY, "--ca-cert", NAME]]),
+        ("login", vec![vec![NAME, "-u", "a", "-p", "b"]]),
+        ("logout", both(&[NAME])),
+        ("sign", vec![vec![NAME, "--key", "k"], vec![NOBODY, "--key", NAME]]),
+        (
+            "verify",
+            vec![vec![NAME, "--key", "k"], vec![NOBODY, "--key", NAME], vec![NOBODY, "--trust", NAME]],
+        ),
+        ("key generate", vec![vec!["--out", NAME]]),
+        ("lock", vec![vec![NAME], vec!["escapes.yaml"], vec!["p.yaml", "--trust", NAME]]),
+        ("bundle", vec![vec![NAME, "-o", "b.tar"], vec!["p.yaml", "-o", NAME]]),
         ("doctor", both(&[])),
         ("completions", vec![vec![NAME]]),
     ])

@@ -30,7 +30,7 @@ pub fn light(places: &Places) -> Result<PathBuf> {
     let skopeo = debian::find("skopeo").context("Debian's package brought no skopeo")?;
     link(&directory, "skopeo", &skopeo)?;
     // Not installed: that would start a server.
-    debian::unpacked(places, "docker-registry")?;
+    link(&directory, "docker-registry", &debian::unpacked(places, "docker-registry")?)?;
     LIGHT.iter().try_for_each(|name| link(&directory, name, &go::ensure(places, name)?))?;
     Ok(directory)
 }

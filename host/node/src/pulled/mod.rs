@@ -21,6 +21,7 @@ use registry::artifact::{self, Artifact};
 use registry::cached::{Cache, Cached};
 use registry::client::{Client, Origin, Settings};
 use registry::image_ref::ImageRef;
+use registry::manifest::Descriptor;
 use registry::name::Reference;
 use tokio::sync::OnceCell;
 
@@ -158,6 +159,18 @@ impl Puller {
         }
     }
 
+    /// What was compiled here before is kept as it was pulled as well: bundles take it along, and another engine compiles it
+    /// anew. Where it cannot be had now, what was compiled serves.
+    async fn has_content(&self, layer: &Descriptor, cached: Option<&Cached<'_>>) {
+        let is_there = self.cache.place_for(&layer.digest).is_ok_and(|path| path.is_file());
+        if let Some(cached) = cached.filter(|_| !is_there)
+            && let Err(error) = cached.component(layer, &()).await
+        {
+            tracing::debug!(digest = %layer.digest, %error, "a component is here as compiled code alone");
+        }
+        self.cache.touch(&layer.digest);
+    }
+
     async fn bring(&self, engine: &Engine, wanted: &Wanted, from: Supply<'_>) -> Result<Loaded, PullError> {
         let Supply { origin, cached, fresh } = from;
         let reference = wanted.reference();
@@ -173,7 +186,7 @@ impl Puller {
         self.trusting.judge(&wanted.image, &image, &origins).await?;
         let component = match compiled(engine, &artifact.layer.digest).await? {
             Some(component) => {
-                self.cache.touch(&artifact.layer.digest);
+                self.has_content(&artifact.layer, cached).await;
                 component
             }
             None => {

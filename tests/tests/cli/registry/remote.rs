@@ -33,7 +33,9 @@ fn whoever_has_signed_in_is_let_in_until_they_sign_out() {
     let list = ["registry", "list", host];
     let login = ["login", host, "--username", "alice", "--password-stdin"];
     let nobody = format!("use `conveyor login {host}`");
-    scene.run(&list).code(1).says(&[&nobody]);
+    let image = format!("{host}/acme/large");
+    let hidden = ["registry", "list", &image];
+    scene.run(&hidden).code(1).says(&[&nobody]);
     typed(&scene, &login, "wrong\n").code(1).says(&["check the name and the password"]);
     assert!(!scene.path("docker/config.json").exists(), "a wrong password was kept");
     typed(&scene, &login, "secret\n")
@@ -47,7 +49,7 @@ fn whoever_has_signed_in_is_let_in_until_they_sign_out() {
     let out = scene.run(&["logout", host, "--output", "json"]).code(0).json();
     assert_eq!(out, json!({ "registry": host, "was_signed_in": true }));
     scene.run(&["logout", host]).code(0).says(&["nobody was signed in"]);
-    scene.run(&list).code(1).says(&[&nobody]);
+    scene.run(&hidden).code(1).says(&[&nobody]);
     // It is seen by others, and said to be.
     let ran = scene.run(&["login", host, "-u", "alice", "-p", "secret", "--output", "json"]).code(0);
     assert_eq!(ran.json()["username"], "alice");
