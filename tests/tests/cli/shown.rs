@@ -91,7 +91,7 @@ fn cases() -> BTreeMap<&'static str, Vec<Vec<&'static str>>> {
             "verify",
             vec![vec![NAME, "--key", "k"], vec![NOBODY, "--key", NAME], vec![NOBODY, "--trust", NAME]],
         ),
-        ("key generate", vec![vec!["--out", NAME]]),
+        ("key generate", vec![vec!["--out", NAME], vec![NAME]]),
         ("lock", vec![vec![NAME], vec!["escapes.yaml"], vec!["p.yaml", "--trust", NAME]]),
         ("bundle", vec![vec![NAME, "-o", "b.tar"], vec!["p.yaml", "-o", NAME]]),
         ("doctor", both(&[])),
