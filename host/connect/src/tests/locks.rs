@@ -93,6 +93,24 @@ fn the_lock_is_of_the_file_that_a_link_leads_to() {
     assert_eq!(names(&at.join("real")), ["o.txt"]);
 }
 
+/// Another name of the same file has a lock of its own, and what another user has made cannot be opened.
+#[test]
+fn a_file_is_locked_under_all_of_its_names_and_against_who_cannot_open_the_lock() {
+    let directory = tempdir().expect("a directory");
+    let at = directory.path();
+    fs::write(at.join("o.txt"), "there\n").expect("a file");
+    fs::hard_link(at.join("o.txt"), at.join("same.txt")).expect("a link");
+    let with = |path: &str| json!({ "path": path, "if-exists": "append" });
+    let first = open(at, &with("o.txt"), None).expect("a sink");
+    let refused = open(at, &with("same.txt"), None).err().expect("it was opened");
+    assert!(refused.why.contains("another run") && refused.why.contains("same.txt locked"), "{refused}");
+    // Somebody else's lock, as far as names go.
+    fs::remove_file(at.join(".o.txt.lock")).expect("a lock");
+    assert!(open(at, &with("o.txt"), None).is_err_and(|refused| refused.why.contains("another run")));
+    drop(first);
+    assert!(open(at, &with("same.txt"), None).is_ok());
+}
+
 #[test]
 fn several_write_to_a_device_and_one_to_a_file_whose_directory_is_closed() {
     let directory = tempdir().expect("a directory");

@@ -82,7 +82,7 @@ impl FileOptions {
         if self.rotation.is_some() {
             return lock::of_row(&*self.disk, &self.path);
         }
-        self.resolved()?.map_or(Ok(None), |file| lock::of_file(&*self.disk, &file))
+        self.resolved()?.map_or(Ok(Held::new()), |file| lock::of_file(&*self.disk, &file))
     }
 
     /// The file itself; none where it is no regular one.

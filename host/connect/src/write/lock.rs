@@ -1,7 +1,8 @@
 //! One writer for each file: a second process would take away what the first has prepared, or write over it.
 //!
-//! The lock stands beside the file, because the file itself is replaced while it is written. Those who rotate have one
-//! for all of their files. Of devices and pipes there is none: several may write there.
+//! A lock stands beside the file, because the file itself is replaced while it is written. The file that is there at the
+//! start is locked as well: it may have other names, and other users may not open what stands beside it. Those who rotate
+//! have one lock for all of their files. Of devices and pipes there is none: several may write there.
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -19,31 +20,41 @@ use super::{Block, Output};
 /// What file systems take as a name.
 const NAME_BYTES_MAX: usize = 255;
 
-/// Held as long as somebody writes. None where there is nothing to hold.
-pub(super) type Held = Option<Box<dyn Lock>>;
+/// Held as long as somebody writes. Empty where there is nothing to hold.
+pub(super) type Held = Vec<Box<dyn Lock>>;
 
 /// For a single file, whose links are resolved.
 pub(super) fn of_file(disk: &dyn Disk, file: &Path) -> Result<Held, ConnectError> {
     let there = disk.stat(file).map_err(|error| failed(file, &error))?;
     if there.is_some_and(|there| !there.is_file) {
-        return Ok(None);
+        return Ok(Held::new());
     }
     let lock = directory_of(file).join(lock_name(file, ".lock"));
-    let (lock, held) = match disk.lock_name(&lock) {
-        // Who may not make files there writes to the one that is there.
-        Err(error) if is_closed(error.kind()) && there.is_some() => (file, disk.lock(file)),
-        held => (&*lock, held),
-    };
-    held_by(file, lock, held)
+    let mut held = Held::new();
+    match disk.lock_name(&lock) {
+        // Who may not make files there, or not open what another user has made, has the lock of the file.
+        Err(error) if is_closed(error.kind()) && there.is_some() => {}
+        by_name => held.extend(held_by(file, &lock, by_name)?),
+    }
+    if there.is_some() {
+        match disk.lock(file) {
+            // Such a file system locks nothing.
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            by_file => held.extend(held_by(file, file, by_file)?),
+        }
+    }
+    Ok(held)
 }
 
 /// For all files of a row, which are named after `path`.
 pub(super) fn of_row(disk: &dyn Disk, path: &Path) -> Result<Held, ConnectError> {
     let lock = directory_of(path).join(lock_name(path, ".rotate-lock"));
-    held_by(path, &lock, disk.lock_name(&lock))
+    Ok(held_by(path, &lock, disk.lock_name(&lock))?.into_iter().collect())
 }
 
-fn held_by(path: &Path, lock: &Path, held: std::io::Result<Held>) -> Result<Held, ConnectError> {
+type Lockable = Option<Box<dyn Lock>>;
+
+fn held_by(path: &Path, lock: &Path, held: std::io::Result<Lockable>) -> Result<Lockable, ConnectError> {
     match held {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) => {
@@ -83,7 +94,7 @@ pub(super) struct Locked {
 impl Output for Locked {
     /// A regular file does not block for ever, and its lock is given up before the process ends.
     fn is_waited_for(&self) -> bool {
-        self.held.is_some()
+        !self.held.is_empty()
     }
 
     fn write(&mut self, block: &Block) -> Result<(), ConnectError> {
