@@ -42,7 +42,7 @@ use self::steps::{Given, RefusedRow, Steps};
 use self::unify::widest;
 use self::whole::whole;
 use crate::decode::Taken;
-use crate::input::{FilePlaces, Found, InputFile, broken_off, check_places, failed};
+use crate::input::{FilePlaces, Found, InputFile, broken_off, check_places, failed, no_match};
 use crate::place::{Changed, Mark, Place, cursor, read_places};
 use crate::read::{output, time_column};
 use crate::stream::{Output, Times};
@@ -63,9 +63,7 @@ pub(crate) fn plan(spec: &SourceSpec, found: Found) -> Result<PlannedSource, Spe
     let first = match files.first() {
         Some(first) => first.name.clone(),
         None if spec.presence == Presence::There => {
-            let why = "no file matches";
-            let next = "check the pattern; it is relative to the manifest";
-            return Err(ConnectError::failed(&*spec.stage, why, next).into());
+            return Err(no_match(&spec.stage).into());
         }
         None => spec.stage.clone(),
     };

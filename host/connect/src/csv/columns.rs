@@ -47,6 +47,35 @@ pub(super) struct Portion<'a> {
     pub(super) null: Option<&'a [u8]>,
 }
 
+/// One column of a portion, for loops over its rows.
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    data: &'a [u8],
+    index: &'a Index,
+    first_fields: &'a [u32],
+    position: usize,
+    /// Whether the line break follows.
+    is_last: bool,
+    quote: Option<u8>,
+    escapes: bool,
+    /// Whether a field has to be looked at: where there are quotes or escapes.
+    looks: bool,
+}
+
+impl<'a> Column<'a> {
+    /// The bytes of a field that mean themselves, and where they begin: those of one that begins with no quote, in a dialect
+    /// in which nothing is escaped. Most do, and are read without looking further.
+    #[inline(always)]
+    fn plain(&self, row: usize) -> Option<(usize, &'a [u8])> {
+        let (start, end) = self.index.field(self.first_fields[row] as usize + self.position);
+        let raw = Field::raw(self.data, start, end, self.is_last);
+        if self.looks && (self.escapes || raw.first().copied() == self.quote) {
+            return None;
+        }
+        Some((start, raw))
+    }
+}
+
 /// The values of a column, and the rows whose field is none; those have a null or nothing there.
 pub(super) struct Read {
     pub(super) values: ArrayRef,
@@ -58,6 +87,20 @@ impl<'a> Portion<'a> {
     pub(super) fn field(&self, row: usize, position: usize) -> Field<'a> {
         let (start, end) = self.index.field(self.rows.first_fields[row] as usize + position);
         Field::of(self.data, start, end, position + 1 == self.fields, self.dialect)
+    }
+
+    fn column(&self, position: usize) -> Column<'a> {
+        let Dialect { quote, escape, .. } = self.dialect;
+        Column {
+            data: self.data,
+            index: self.index,
+            first_fields: &self.rows.first_fields,
+            position,
+            is_last: position + 1 == self.fields,
+            quote,
+            escapes: escape.is_some(),
+            looks: self.index.has_quotes(),
+        }
     }
 
     /// Whether a field of a column of anything but text is a null.
@@ -100,22 +143,30 @@ impl<'a> Portion<'a> {
         parse: impl Fn(&[u8]) -> Option<T::Native>,
     ) -> Read {
         let count = self.rows.len();
+        let column = self.column(position);
         let mut values = Vec::with_capacity(count);
         let mut failed = Vec::new();
         // The text of a null may well be a number, such as -1; `NA` is none, and need not be looked for.
         let null_is_number = self.null.is_some_and(|null| parse(null).is_some());
         let nulls = nulls(count, |row| {
-            let field = self.field(row, position);
-            let value = match field.plain() {
-                Some(raw) => parse(raw),
-                None => parse(&field.bytes()),
-            };
-            if let Some(value) = value {
-                if !null_is_number || !self.is_null(field) {
-                    values.push(value);
-                    return true;
+            let (value, is_null) = match column.plain(row) {
+                Some((_, raw)) => {
+                    let value = parse(raw);
+                    let may_be_null = value.is_none() || null_is_number;
+                    (value, may_be_null && (raw.is_empty() || Some(raw) == self.null))
                 }
-            } else if !self.is_null(field) {
+                None => {
+                    let field = self.field(row, position);
+                    (parse(&field.bytes()), self.is_null(field))
+                }
+            };
+            if let Some(value) = value
+                && !is_null
+            {
+                values.push(value);
+                return true;
+            }
+            if !is_null {
                 failed.push(row as u32);
             }
             values.push(T::default_value());
@@ -195,14 +246,17 @@ impl<'a> Portion<'a> {
 
     fn read_varlen(&self, position: usize) -> Varlen {
         let count = self.rows.len();
+        let column = self.column(position);
         let mut varlen = Varlen::with_capacity(count);
         // What stands where a text is null.
         let null = self.null.unwrap_or_default();
         let nulls = nulls(count, |row| {
-            let field = self.field(row, position);
-            let (fitted, has_value) = match field.plain() {
-                Some(raw) => (varlen.push_short(self.data, raw), raw != null),
-                None => (varlen.push(&field.bytes()), !self.is_null_text(field)),
+            let (fitted, has_value) = match column.plain(row) {
+                Some((start, raw)) => (varlen.push_short(self.data, start, raw), raw != null),
+                None => {
+                    let field = self.field(row, position);
+                    (varlen.push(&field.bytes()), !self.is_null_text(field))
+                }
             };
             if !fitted {
                 varlen.failed.push(row as u32);
@@ -298,10 +352,9 @@ impl Varlen {
         Self { bytes: vec![0; rows * SHORT + SHORT], len: 0, ends, nulls: None, failed: Vec::new() }
     }
 
-    /// `value` is a part of `data`, so that what stands behind it may be copied with it.
+    /// `value` stands in `data` at `start`, so that what stands behind it may be copied with it.
     #[inline]
-    fn push_short(&mut self, data: &[u8], value: &[u8]) -> bool {
-        let start = value.as_ptr() as usize - data.as_ptr() as usize;
+    fn push_short(&mut self, data: &[u8], start: usize, value: &[u8]) -> bool {
         let source = data.get(start..).and_then(|rest| rest.first_chunk::<SHORT>());
         let target = self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut::<SHORT>());
         match (source, target) {

@@ -19,13 +19,19 @@ impl<'a> Field<'a> {
     /// The field `data[start..end]`; the last one of a row may have a carriage return before the line break.
     #[inline]
     pub(crate) fn of(data: &'a [u8], start: usize, end: usize, last: bool, dialect: Dialect) -> Self {
-        let mut raw = &data[start..end];
-        if last && let [before @ .., b'\r'] = raw {
-            raw = before;
-        }
+        let raw = Self::raw(data, start, end, last);
         let quote = dialect.quote.filter(|&quote| raw.first() == Some(&quote));
         let escaped = dialect.escape.is_some_and(|escape| memchr(escape, raw).is_some()).then_some(dialect);
         Self { raw, quote, escaped }
+    }
+
+    /// The bytes of a field as they stand.
+    #[inline(always)]
+    pub(crate) fn raw(data: &'a [u8], start: usize, end: usize, last: bool) -> &'a [u8] {
+        match &data[start..end] {
+            [before @ .., b'\r'] if last => before,
+            raw => raw,
+        }
     }
 
     /// Whether it is a null where `null` is what stands for one. Without it, nothing does: an empty field, or, where

@@ -25,6 +25,8 @@ pub(crate) struct Index {
     /// Whether a field has a line break in it, so that rows and lines are counted differently.
     broken_lines: bool,
     open_quote: bool,
+    /// Whether there may be a quote anywhere.
+    quotes: bool,
 }
 
 impl Index {
@@ -86,6 +88,7 @@ impl Index {
         self.push_end(start.wrapping_sub(1));
         self.broken_lines = false;
         self.open_quote = false;
+        self.quotes = false;
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -95,6 +98,11 @@ impl Index {
     /// Whether a line break stands inside of a field.
     pub(crate) fn has_broken_lines(&self) -> bool {
         self.broken_lines
+    }
+
+    /// Whether there may be a quote in a field.
+    pub(crate) fn has_quotes(&self) -> bool {
+        self.quotes
     }
 
     /// Whether the input stops inside of a quoted field.
@@ -179,6 +187,7 @@ impl Index {
                 field_begins = separators >> 63;
                 continue;
             }
+            self.quotes = true;
             let quotes = found.quote & inside;
             let quoted = running_xor(quotes) ^ open;
             let opening = quotes & quoted;
@@ -204,6 +213,7 @@ impl Index {
 
     /// The rules of the `csv` crate for every place in which a quote can stand.
     fn scan_bytes(&mut self, data: &[u8], start: usize, ended: bool, dialect: Dialect, row_ends: RowEnds) {
+        self.quotes = true;
         let mut state = State::Row;
         for (at, &byte) in data.iter().enumerate().skip(start) {
             let breaks = byte == b'\n' || byte == b'\r' && row_ends == RowEnds::Any;

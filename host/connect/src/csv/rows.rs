@@ -38,9 +38,10 @@ impl Rows {
         self.records = 0;
         // Nothing can be too long where all of it together is not.
         let check_size = data.len() > max;
+        let has_comments = dialect.comment.is_some();
         for row in rows {
             let found = index.fields(row);
-            if dialect.is_comment(&data[index.row_start(row)..]) {
+            if has_comments && dialect.is_comment(&data[index.row_start(row)..]) {
                 continue;
             } else if check_size && index.row_end(row) - index.row_start(row) > max {
                 self.oversize.push((row, self.records));

@@ -64,7 +64,7 @@ pub(crate) fn find(
     Ok(Found { files, unmatched })
 }
 
-fn no_match(pattern: &str) -> ConnectError {
+pub(crate) fn no_match(pattern: &str) -> ConnectError {
     ConnectError::failed(pattern, "no file matches it", "check the pattern; it is relative to the manifest")
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 pub(crate) use compression::{Compression, open, open_stream};
 use compression::{Opened, open_at, packing};
-pub(crate) use files::{Found, find, is_pattern};
+pub(crate) use files::{Found, find, is_pattern, no_match};
 pub(crate) use follow::{Follow, Reach};
 pub(crate) use gzip::Members;
 

@@ -22,7 +22,7 @@ use super::kept::{Kept, io};
 use super::state_tables::{self, StateTable};
 use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
 use crate::connector::Places;
-use crate::letters::{Closed, Closing, Reached, wall_clock};
+use crate::letters::{Closed, Closing, wall_clock};
 use crate::state::{StateBase, StateSize};
 
 /// Of the file's layout; a file with another one is not touched.
@@ -143,7 +143,6 @@ impl RedbStore {
         let change = begin(database)?;
         {
             self.write_places(&change, &standing.checkpoint)?;
-            self.write_reached(&change, &standing.checkpoint.reached)?;
             state_tables::adopt(&change, renames, forgotten)?;
             let Standing { checkpoint, summary, is_settled, stages, .. } = standing.clone();
             let head = Head { format: FORMAT, is_settled, stages, letters: checkpoint.letters, summary };
@@ -197,24 +196,12 @@ impl RedbStore {
     /// Where sources go on and what sinks commit, as far as it changed. Gives the bytes of it.
     fn write_places(&self, change: &WriteTransaction, checkpoint: &Checkpoint) -> Result<u64, redb::Error> {
         let mut bytes = 0;
+        write_splits(change, PLACES, &self.last.places, &checkpoint.places, |place: &Vec<u8>| {
+            bytes += place.len() as u64;
+            place.as_slice()
+        })?;
+        write_splits(change, REACHED, &self.last.reached, &checkpoint.reached, |behind| *behind)?;
         {
-            let mut places = change.open_table(PLACES)?;
-            for (stage, splits) in &checkpoint.places {
-                let before = self.last.places.get(stage);
-                for (split, place) in splits {
-                    if before.and_then(|before| before.get(split)) != Some(place) {
-                        bytes += place.len() as u64;
-                        let key = (&**stage, &**split);
-                        places.insert(key, place.as_slice())?;
-                    }
-                }
-            }
-            for (stage, splits) in &self.last.places {
-                let now = checkpoint.places.get(stage);
-                for split in splits.keys().filter(|split| now.is_none_or(|now| !now.contains_key(*split))) {
-                    places.remove((&**stage, &**split))?;
-                }
-            }
             let mut tokens = change.open_table(TOKENS)?;
             for (stage, token) in &checkpoint.tokens {
                 if self.last.tokens.get(stage) != Some(token) {
@@ -229,26 +216,6 @@ impl RedbStore {
         Ok(bytes)
     }
 
-    /// How far sources have come, as far as it changed.
-    fn write_reached(&self, change: &WriteTransaction, reached: &Reached) -> Result<(), redb::Error> {
-        let mut table = change.open_table(REACHED)?;
-        for (stage, splits) in reached {
-            let before = self.last.reached.get(stage);
-            for (split, behind) in splits {
-                if before.and_then(|before| before.get(split)) != Some(behind) {
-                    table.insert((&**stage, &**split), behind)?;
-                }
-            }
-        }
-        for (stage, splits) in &self.last.reached {
-            let now = reached.get(stage);
-            for split in splits.keys().filter(|split| now.is_none_or(|now| !now.contains_key(*split))) {
-                table.remove((&**stage, &**split))?;
-            }
-        }
-        Ok(())
-    }
-
     fn write(
         &self,
         database: &Database,
@@ -258,7 +225,6 @@ impl RedbStore {
         let change = begin(database)?;
         let (sizes, state_bytes) = state_tables::write(&change, &checkpoint.states)?;
         let bytes = self.write_places(&change, checkpoint)? + state_bytes;
-        self.write_reached(&change, &checkpoint.reached)?;
         write_closing(&change, &checkpoint.closing)?;
         {
             let summary = Summary {
@@ -294,6 +260,32 @@ impl RedbStore {
         }
         Ok(change.commit()?)
     }
+}
+
+/// Writes what is kept of the splits of sources, as far as it changed.
+fn write_splits<T: PartialEq, V: redb::Value + 'static>(
+    change: &WriteTransaction,
+    table: TableDefinition<'_, (&'static str, &'static str), V>,
+    before: &BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>,
+    now: &BTreeMap<Arc<str>, BTreeMap<Arc<str>, T>>,
+    mut value: impl for<'a> FnMut(&'a T) -> V::SelfType<'a>,
+) -> Result<(), redb::Error> {
+    let mut table = change.open_table(table)?;
+    for (stage, splits) in now {
+        let before = before.get(stage);
+        for (split, kept) in splits {
+            if before.and_then(|before| before.get(split)) != Some(kept) {
+                table.insert((&**stage, &**split), value(kept))?;
+            }
+        }
+    }
+    for (stage, splits) in before {
+        let now = now.get(stage);
+        for split in splits.keys().filter(|split| now.is_none_or(|now| !now.contains_key(*split))) {
+            table.remove((&**stage, &**split))?;
+        }
+    }
+    Ok(())
 }
 
 impl CheckpointStore for RedbStore {
