@@ -1,4 +1,5 @@
-//! Where things are kept between runs: compiled code, what was pulled, and the build directory of stages.
+//! Where things are kept between runs: compiled code, what was pulled, what was learnt of signatures, and the build directory
+//! of stages.
 
 use std::path::PathBuf;
 
@@ -12,6 +13,12 @@ pub fn config() -> Option<PathBuf> {
     of_this_user("XDG_CONFIG_HOME", ".config")
 }
 
+/// What this user's runs have learnt and may not forget: `$XDG_STATE_HOME/conveyor` or `~/.local/state/conveyor`. None where
+/// neither is known.
+fn state() -> Option<PathBuf> {
+    of_this_user("XDG_STATE_HOME", ".local/state")
+}
+
 fn of_this_user(variable: &str, below_home: &str) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute(variable).or_else(|| Some(absolute("HOME")?.join(below_home)));
@@ -23,9 +30,9 @@ pub fn trust() -> Option<PathBuf> {
     Some(config()?.join("trust.yaml"))
 }
 
-/// Of which repositories signatures were required, and seen.
+/// Of which repositories signatures were required, and seen. Not in the cache, which is removed by whoever needs room.
 pub fn required_signatures() -> Option<PathBuf> {
-    Some(cache()?.join("required-signatures"))
+    Some(state()?.join("required-signatures"))
 }
 
 /// Native code of components, written and read by this node alone.

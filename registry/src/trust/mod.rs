@@ -11,6 +11,7 @@ mod policy;
 mod tests;
 
 use model::ids::Digest;
+use model::trust::Verify;
 
 pub use judge::{By, Verdict, judge};
 pub use memory::{Memory, MemoryError, Seen};
@@ -42,6 +43,11 @@ impl Trust {
     /// Whether signatures make a difference to an image, so that they have to be brought.
     pub fn wants_signatures(&self, image: &ImageRef) -> bool {
         self.policy.rule(image).is_some() || !self.seen().keys(image).is_empty()
+    }
+
+    /// What is asked of a component that has no repository, and so no signature: what is asked of everything.
+    pub fn of_unnamed(&self) -> Option<Verify> {
+        self.policy.of_all()
     }
 
     /// What was required before.

@@ -123,6 +123,11 @@ impl Policy {
         rules.max_by_key(|rule| rule.pattern.weight())
     }
 
+    /// What is asked of everything, whatever it is called.
+    pub(super) fn of_all(&self) -> Option<Verify> {
+        self.rules.iter().find(|rule| rule.pattern == Pattern::Any).map(|rule| rule.verify)
+    }
+
     /// What is known of a key that was seen before.
     pub(super) fn known(&self, key: &PublicKey) -> Option<&TrustedKey> {
         self.keys.iter().find(|known| known.key == *key)

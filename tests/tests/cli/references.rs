@@ -114,11 +114,11 @@ fn a_stage_by_reference_runs_and_with_a_lock_nothing_is_asked_again() {
     let mut refs = Refs::new();
     let manifest = refs.pushes("1", "filter", b'1');
     let name = refs.reference("acme/large:1");
-    let told = format!("{name} is version 0.1.0, {manifest} now; `conveyor lock` would keep it so");
+    let told = format!("{name} is version 0.1.0, manifest {manifest} now; `conveyor lock` would keep it so");
     refs.runs().says(&[&told]);
     let locked = refs.run(&["lock", "pipeline.yaml"]).code(0);
     locked
-        .prints(&[&format!("+ {name}  0.1.0  {}", digest_of("filter", b'1'))])
+        .prints(&[&format!("+ {name}  0.1.0  component {}", digest_of("filter", b'1'))])
         .says(&["pipeline.lock has 1 component"]);
     let entry = &refs.lock()["components"][0];
     assert_eq!((&entry["manifest"], &entry["kind"]), (&json!(manifest), &json!("table-transform")));
@@ -363,16 +363,18 @@ fn what_is_not_signed_as_the_policy_asks_is_not_loaded() {
     refs.run(&["lock", "pipeline.yaml", "--update", "--trust", "trust.yaml"]).code(2).says(&["stage::trust"]);
     assert_eq!(refs.lock()["components"][0]["manifest"], json!(one));
     let kept = refs.scene.read("pipeline.lock");
+    std::fs::remove_dir_all(refs.scene.path("cache")).expect("removed");
     refs.run(&["lock", "pipeline.yaml", "--update"]).code(2).says(&["stage::trust"]);
     assert_eq!(
         refs.scene.read("pipeline.lock"),
         kept,
-        "once it was required, it is, with or without the policy"
+        "once it was required, it is, with or without the policy, and whatever becomes of the cache"
     );
     trusts(&refs, "release", ", expires: 2020-01-01");
     refused(&refs, &["expire"]);
     trusts(&refs, "release", "");
     // Signatures are kept with what they sign.
+    refs.run(&run).code(0);
     refs.goes_away();
     refs.run(&run).code(0);
 }
@@ -394,6 +396,14 @@ fn a_bundle_runs_without_any_registry() {
     }
     std::fs::remove_dir_all(refs.scene.path("cache")).expect("removed");
     refs.run(&["run", "orders.tar", "--trust", "trust.yaml"]).code(0).prints(&["{\"name\":\"b\"}\n"]);
+    // What it has for a path nobody can have signed.
+    let policy = refs.scene.read("trust.yaml");
+    for (verify, code) in [("require", 2), ("warn", 0)] {
+        let all = format!(", \"*\": {{ keys: [release], verify: {verify} }} }}\n");
+        refs.scene.write("all.yaml", format!("{}{all}", policy.trim_end().trim_end_matches('}')));
+        let ran = refs.run(&["run", "orders.tar", "--trust", "all.yaml"]).code(code);
+        ran.says(&["./project.wasm", "came one that is in no repository"]);
+    }
     refs.run(&["validate", "orders.tar"]).code(0);
     refs.run(&["lock", "orders.tar"]).code(2).says(&["is a bundle"]);
 }

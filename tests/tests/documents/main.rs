@@ -99,6 +99,8 @@ fn run_block(block: &Block, home: &Path, state: &Path, document: &Path) -> Strin
         .current_dir(home)
         .env("PATH", path)
         .env("NO_COLOR", "1")
+        // What runs learn of signatures is of this reader alone.
+        .env("XDG_STATE_HOME", home.join(".state-home"))
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("CARGO_MANIFEST_DIR")
         .output()

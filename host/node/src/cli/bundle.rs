@@ -20,6 +20,7 @@ use serde_json::json;
 
 use super::pulling::Pulling;
 use super::{Output, block_on, lock, remote};
+use crate::bars;
 use crate::exit::{Failure, Result};
 use crate::pulled::{Loaded, is_bundle, lock_path};
 use crate::report::component;
@@ -158,7 +159,7 @@ impl Packing<'_> {
         let (from, to) = (Reference::Digest(digest), image.tag.clone().map(Reference::Tag));
         let to = to.unwrap_or_else(|| from.clone());
         let target = self.layout.of(&format!("{}/{}", image.registry, image.repository));
-        let progress = remote::progress();
+        let progress = bars::progress();
         copy(&self.client.at(&image), &target, &from, &to, true, &*progress)
             .await
             .map_err(remote::failure)?;

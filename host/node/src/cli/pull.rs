@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::remote::{self, RemoteOptions};
 use super::{Output, block_on};
+use crate::bars;
 use crate::exit::{Failure, Result};
 use crate::report::component;
 use crate::terminal;
@@ -77,7 +78,7 @@ impl Pull {
         std::fs::create_dir_all(dir).map_err(|error| unwritten(file, &error))?;
         let part = tempfile::Builder::new().prefix(".pull-").tempfile_in(dir);
         let part = part.map_err(|error| unwritten(file, &error))?.into_temp_path();
-        let progress = remote::progress();
+        let progress = bars::progress();
         origin.blob(&artifact.layer, &part, &*progress).await.map_err(remote::failure)?;
         let named = match self.force {
             true => part.persist(file),

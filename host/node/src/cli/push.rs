@@ -18,6 +18,7 @@ use serde_json::json;
 use super::remote::{self, RemoteOptions};
 use super::sign::{self, Signing};
 use super::{Output, block_on};
+use crate::bars;
 use crate::exit::{Failure, Result};
 use crate::report::component;
 use crate::terminal;
@@ -98,7 +99,7 @@ impl Push {
     async fn push(&self, client: &Client, built: &Built, wasm: Vec<u8>) -> Result<Pushed> {
         let target = client.at(&self.image);
         let layers = vec![Content::Bytes(wasm.into())];
-        let progress = remote::progress();
+        let progress = bars::progress();
         let pushed = artifact::push(&target, &self.image.reference(), built, layers, &*progress).await;
         pushed.map_err(|error| match error {
             PushError::Client(error) => remote::failure(error),

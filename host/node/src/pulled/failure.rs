@@ -113,6 +113,11 @@ impl PullError {
                 );
                 ("stage::trust", Some(help))
             }
+            Self::Distrust(Distrust::Unnamed { .. }) => {
+                let help = "nothing of it was run; whoever bundles it pushes and signs it (`conveyor push FILE REF --sign KEY`), and \
+                            names it by its reference";
+                ("stage::trust", Some(help.to_owned()))
+            }
             Self::Distrust(Distrust::Unjudged(TrustError::Client { .. })) => (
                 REGISTRY,
                 Some("without its signatures nobody knows whether it is trusted: try again".to_owned()),

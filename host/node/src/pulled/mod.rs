@@ -25,6 +25,7 @@ use registry::manifest::Descriptor;
 use registry::name::Reference;
 use tokio::sync::OnceCell;
 
+use crate::bars;
 use crate::exit::Failure;
 use crate::places;
 use crate::report::component::facts;
@@ -106,6 +107,12 @@ impl Puller {
             .clone()
     }
 
+    /// The component that a bundle has for a path.
+    pub async fn bundled(&self, bundle: &Bundle, path: &str) -> Result<Bytes, PullError> {
+        self.trusting.judge_unnamed(path).await?;
+        Ok(bundle.component(path).await?)
+    }
+
     /// What was built here and is pinned by its digest; none where it is not here any more.
     pub async fn built(&self, engine: &Engine, pinned: &Pinned) -> Result<Option<Component>, PullError> {
         if let Some(component) = compiled(engine, &pinned.component).await? {
@@ -164,7 +171,7 @@ impl Puller {
     async fn has_content(&self, layer: &Descriptor, cached: Option<&Cached<'_>>) {
         let is_there = self.cache.place_for(&layer.digest).is_ok_and(|path| path.is_file());
         if let Some(cached) = cached.filter(|_| !is_there)
-            && let Err(error) = cached.component(layer, &()).await
+            && let Err(error) = cached.component(layer, &*bars::progress()).await
         {
             tracing::debug!(digest = %layer.digest, %error, "a component is here as compiled code alone");
         }
@@ -191,7 +198,7 @@ impl Puller {
             }
             None => {
                 let bytes = match cached {
-                    Some(cached) => cached.component(&artifact.layer, &()).await?,
+                    Some(cached) => cached.component(&artifact.layer, &*bars::progress()).await?,
                     None => origin.blob_bytes(&artifact.layer, artifact.layer.size).await?,
                 };
                 engine.load(bytes).await?
@@ -202,7 +209,9 @@ impl Puller {
             let version = &component.about().version;
             let version = if version.is_empty() { String::new() } else { format!("version {version}, ") };
             let image = &wanted.image;
-            terminal::say(format!("{image} is {version}{resolved} now; `conveyor lock` would keep it so"));
+            terminal::say(format!(
+                "{image} is {version}manifest {resolved} now; `conveyor lock` would keep it so"
+            ));
         }
         let (bytes, digest) = (artifact.layer.size, artifact.layer.digest);
         Ok(Loaded { component, image: Some(image), bytes, digest })

@@ -84,23 +84,24 @@ impl Workshop {
     fn place(&self, draft: &Draft, stage: &Stage, reference: &str) -> Result<Place, Refused> {
         let path = |path: &str| draft.home.join(path);
         let pinned = draft.lock.as_ref().and_then(|lock| lock.components.get(reference)).cloned();
-        match &stage.reference.value {
-            StageRef::Oci(reference) => {
+        let bundled = draft.bundle.as_ref().filter(|bundle| bundle.has(reference));
+        match (&stage.reference.value, bundled) {
+            (StageRef::Oci(reference), _) => {
                 let image =
                     ImageRef::try_from(reference).map_err(|error| no_image(reference, error.to_string()))?;
                 Ok(Place::Image(Box::new(Wanted { image, pinned }), draft.bundle.clone()))
             }
-            StageRef::BuiltIn(_) => Err(Box::new(no_component)),
-            _ if draft.bundle.as_ref().is_some_and(|bundle| bundle.has(reference)) => {
-                Ok(Place::Bundled(reference.to_owned(), draft.bundle.clone()))
+            (StageRef::BuiltIn(_), _) => Err(Box::new(no_component)),
+            (_, Some(bundle)) => Ok(Place::Bundled(reference.to_owned(), bundle.clone())),
+            (StageRef::WasmFile(file), _) => {
+                Ok(Place::File(path(file), pinned.map(|pinned| pinned.component)))
             }
-            StageRef::WasmFile(file) => Ok(Place::File(path(file), pinned.map(|pinned| pinned.component))),
-            StageRef::Directory(file) if path(file).is_file() => Err(Box::new(no_component)),
-            StageRef::Directory(dir) if self.builds => {
+            (StageRef::Directory(file), _) if path(file).is_file() => Err(Box::new(no_component)),
+            (StageRef::Directory(dir), _) if self.builds => {
                 let keeps = self.keeps_builds;
                 Ok(Place::Source { dir: path(dir), keeps, pinned: pinned.map(|pinned| pinned.component) })
             }
-            StageRef::Directory(dir) => match pinned {
+            (StageRef::Directory(dir), _) => match pinned {
                 Some(pinned) => Ok(Place::Built(path(dir), Box::new(pinned))),
                 None => Err(Box::new(not_built)),
             },
@@ -124,7 +125,7 @@ enum Place {
     Built(PathBuf, Box<Pinned>),
     Image(Box<Wanted>, Option<Arc<Bundle>>),
     /// A path, of which a bundle has what was there.
-    Bundled(String, Option<Arc<Bundle>>),
+    Bundled(String, Arc<Bundle>),
 }
 
 /// Why there is no component.
@@ -178,12 +179,8 @@ impl Place {
                 loaded.map_err(|error| Unfit::Pull { error, is_pinned })
             }
             Self::Bundled(path, bundle) => {
-                let of_pull =
-                    |error| Unfit::Pull { error: Arc::new(PullError::Client(error)), is_pinned: true };
-                let bytes = match bundle {
-                    Some(bundle) => bundle.component(&path).await.map_err(of_pull)?,
-                    None => return Err(Unfit::Gone(path.into())),
-                };
+                let of_pull = |error| Unfit::Pull { error: Arc::new(error), is_pinned: true };
+                let bytes = puller.bundled(&bundle, &path).await.map_err(of_pull)?;
                 local(engine, path.into(), bytes, None).await
             }
         }
@@ -298,7 +295,8 @@ fn check(stage: &Stage, component: &Component) -> Vec<Diagnostic> {
     for problem in component.check_config(&config) {
         let message = format!("`{}` does not take this config: {}", *stage.name, problem.message);
         let span: Span = stage.with.span_of(&problem.pointer);
-        let help = format!("`conveyor inspect {}` shows the schema of its config", *stage.reference);
+        let build = if matches!(stage.reference.value, StageRef::Directory(_)) { " --build" } else { "" };
+        let help = format!("`conveyor inspect {}{build}` shows the schema of its config", *stage.reference);
         problems.push(Diagnostic::new("stage::config", message).label(span, "this").help(help));
     }
     problems

@@ -150,12 +150,10 @@ impl Wired {
 
     /// Whether a source of this name gives the records again that no checkpoint has.
     pub fn gives_again(&self, source: &str) -> bool {
-        self.pipeline.stage(source).is_some_and(|stage| *stage.role == Role::Source)
-            && self
-                .pipeline
-                .index_of(source)
-                .and_then(|index| self.built_in(index))
-                .is_none_or(BuiltIn::replays)
+        self.pipeline.index_of(source).is_some_and(|index| {
+            *self.pipeline.stages[index].role == Role::Source
+                && self.built_in(index).is_none_or(BuiltIn::replays)
+        })
     }
 
     /// The component behind a stage, where there is one.

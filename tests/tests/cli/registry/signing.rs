@@ -13,7 +13,11 @@ const PASSWORD: &str = "correct horse";
 /// A cache of its own: what was required is remembered there.
 fn run(scene: &Scene, args: &[&str]) -> Ran {
     let mut command = scene.command(args);
-    command.env("XDG_CACHE_HOME", scene.path("cache")).env("XDG_CONFIG_HOME", scene.path("config"));
+    for (variable, directory) in
+        [("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "kept")]
+    {
+        command.env(variable, scene.path(directory));
+    }
     command.env("COSIGN_PASSWORD", PASSWORD).env_remove("CONVEYOR_KEY_PASSWORD").env_remove("CONVEYOR_TRUST");
     Ran::of(command.output().expect("the binary starts"))
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::super::remote::{self, RemoteOptions};
 use super::super::{Output, block_on};
+use crate::bars;
 use crate::exit::{Failure, Result};
 use crate::terminal;
 
@@ -78,7 +79,7 @@ impl Copy {
         // Before a layout is made for what is not there.
         block_on(origin.resolve(&from))?.map_err(remote::failure)?;
         let (target, layout) = self.target(&client)?;
-        let progress = remote::progress();
+        let progress = bars::progress();
         let copied = copy(&*origin, &*target, &from, &to, !self.no_signatures, &*progress);
         let digest = block_on(copied)?.map_err(remote::failure)?;
         drop(progress);

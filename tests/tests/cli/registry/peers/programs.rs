@@ -91,6 +91,7 @@ impl<'s> Shell<'s> {
             .env("HOME", &home)
             .env("XDG_CONFIG_HOME", home.join("config"))
             .env("XDG_CACHE_HOME", home.join("cache"))
+            .env("XDG_STATE_HOME", home.join("state"))
             .env("XDG_RUNTIME_DIR", &home)
             .env("DOCKER_CONFIG", home.join("docker"))
             .env("REGISTRY_AUTH_FILE", home.join("docker/config.json"))
