@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::client::ClientError;
 use crate::layout::{Entry, Layout};
 use crate::manifest::{Descriptor, Manifest, ManifestError, is_index};
-use crate::name::{Repository, Tag};
+use crate::name::{Reference, Repository, Tag};
 use crate::store::{Store, StoreError, UploadId, Whole};
 
 /// What was brought.
@@ -21,6 +21,9 @@ pub struct Loaded {
     pub bytes: u64,
     /// The first of them, as `REPOSITORY:TAG` or `REPOSITORY@DIGEST`.
     pub names: Vec<String>,
+    /// The first of the tags that were there and stood for something else, as `REPOSITORY:TAG (was DIGEST)`.
+    #[serde(default)]
+    pub moved: Vec<String>,
     /// Entries that name no repository, by their names or digests.
     pub skipped: Vec<String>,
 }
@@ -57,8 +60,15 @@ pub fn load(store: &Store, layout: &Layout, unnamed: Option<&Repository>) -> Res
             Some(tag) => format!("{repository}:{tag}"),
             None => format!("{repository}@{digest}"),
         };
+        let there =
+            tag.as_ref().and_then(|tag| store.manifest(&repository, &Reference::Tag(tag.clone())).ok());
         let bringing = Bringing { store, layout, repository: &repository, image: &image };
         loaded.bytes += bringing.manifest(&entry.descriptor, tag, 0)?;
+        if let Some(was) = there.map(|there| there.digest).filter(|was| *was != digest)
+            && loaded.moved.len() < LOADED_SHOWN_MAX
+        {
+            loaded.moved.push(format!("{image} (was {was})"));
+        }
         // What says something of an image goes where that does, by whatever name it is in the layout.
         for about in layout.read_referrers(&digest)? {
             loaded.bytes += bringing.manifest(&about, None, 0)?;
@@ -125,7 +135,7 @@ impl Bringing<'_> {
                 false => self.blob(named.digest, named.bytes)?,
             };
         }
-        let is_there = self.store.manifest(self.repository, &crate::name::Reference::Digest(digest)).is_ok();
+        let is_there = self.store.manifest(self.repository, &Reference::Digest(digest)).is_ok();
         let whole = Whole { digest, content: &bytes, bytes_max: None, nonce: random()? };
         let put = self.store.put_manifest(self.repository, whole, manifest, tag.into_iter().collect());
         put.map_err(|error| self.wrong(error))?;

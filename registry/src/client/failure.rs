@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use model::limits::{
     CLIENT_ERROR_SHOWN_CHARS, CLIENT_RETRY_AFTER_MAX, CLIENT_TRIES_AGAIN, CLIENT_TRIES_AGAIN_DOUBTFUL,
-    CLIENT_WAIT, CLIENT_WAIT_MAX,
+    CLIENT_TRIES_AGAIN_SILENT, CLIENT_WAIT, CLIENT_WAIT_MAX,
 };
 use model::manifest::{Duration as Text, DurationRange, Retry};
 use model::plain;
@@ -18,8 +18,10 @@ use super::ClientError;
 pub(super) enum Failure {
     /// Nobody was reached.
     Connect { host: String, why: String },
-    /// Somebody was reached, and then the line broke or was silent.
+    /// Somebody was reached, and then the line broke.
     Lost { host: String, why: String },
+    /// Somebody was reached, and then nothing came and nothing went.
+    Silent { host: String, why: String },
     /// The registry had no time for it, or failed; what it said stands in the error.
     Busy { status: StatusCode, asked: Option<Duration>, error: ClientError },
     /// Another try would end the same.
@@ -35,7 +37,9 @@ impl From<ClientError> for Failure {
 impl Failure {
     pub(super) fn into_error(self) -> ClientError {
         match self {
-            Self::Connect { host, why } | Self::Lost { host, why } => ClientError::Unreachable { host, why },
+            Self::Connect { host, why } | Self::Lost { host, why } | Self::Silent { host, why } => {
+                ClientError::Unreachable { host, why }
+            }
             Self::Busy { error, .. } | Self::Final(error) => error,
         }
     }
@@ -45,6 +49,7 @@ impl Failure {
             Self::Lost { .. } => CLIENT_TRIES_AGAIN,
             Self::Busy { status, .. } if *status != StatusCode::INTERNAL_SERVER_ERROR => CLIENT_TRIES_AGAIN,
             Self::Connect { .. } | Self::Busy { .. } => CLIENT_TRIES_AGAIN_DOUBTFUL,
+            Self::Silent { .. } => CLIENT_TRIES_AGAIN_SILENT,
             Self::Final(_) => 0,
         }
     }
@@ -200,6 +205,8 @@ mod tests {
         assert_eq!(waits(|| busy(500, None)), [200, 400]);
         let connect = || Failure::Connect { host: "h".to_owned(), why: "w".to_owned() };
         assert_eq!(waits(connect), [200, 400]);
+        let silent = || Failure::Silent { host: "h".to_owned(), why: "w".to_owned() };
+        assert_eq!(waits(silent), [200]);
         let finally = || Failure::Final(ClientError::NotFound { what: "x".to_owned() });
         assert!(waits(finally).is_empty());
     }

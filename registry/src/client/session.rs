@@ -121,8 +121,8 @@ impl Session {
         loop {
             let failure = match self.looks_like(&plain).await {
                 Ok(true) => return Ok(plain),
-                // Nobody listens: by no scheme.
-                Err(failure @ Failure::Connect { .. }) => failure,
+                // Nobody listens: by no scheme. A server of TLS is not silent: it ends what it does not understand.
+                Err(failure @ (Failure::Connect { .. } | Failure::Silent { .. })) => failure,
                 Ok(false) | Err(_) => match self.looks_like(&safe).await {
                     Ok(_) => return Ok(safe),
                     Err(failure) => failure,

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream::{self, StreamExt as _};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method};
-use model::limits::{CLIENT_CONNECT_TIME, CLIENT_PIECE_BYTES, CLIENT_SILENCE};
+use model::limits::{CLIENT_ANSWER_TIME, CLIENT_CONNECT_TIME, CLIENT_PIECE_BYTES, CLIENT_SILENCE};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Response, Url};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -124,6 +124,8 @@ impl Wire {
         *request.body_mut() = outgoing.body(payload);
         let mut answer = std::pin::pin!(self.client(url)?.execute(request));
         let (mut seen, mut since) = (0, Instant::now());
+        // What was sent may take the registry a while.
+        let most = if method.is_safe() { CLIENT_ANSWER_TIME } else { CLIENT_SILENCE };
         loop {
             tokio::select! {
                 answer = &mut answer => return answer.map_err(|error| outgoing.failure(url, &error)),
@@ -133,8 +135,8 @@ impl Wire {
             if now != seen {
                 (seen, since) = (now, Instant::now());
                 sent(seen);
-            } else if since.elapsed() > CLIENT_SILENCE {
-                return Err(silent(url));
+            } else if since.elapsed() > most {
+                return Err(silent(url, most));
             }
         }
     }
@@ -261,10 +263,10 @@ impl Outgoing {
 
 /// The next bytes of an answer; None at its end.
 pub(super) async fn piece(response: &mut Response) -> Result<Option<Bytes>, Failure> {
-    match timeout(CLIENT_SILENCE, response.chunk()).await {
+    match timeout(CLIENT_ANSWER_TIME, response.chunk()).await {
         Ok(Ok(piece)) => Ok(piece),
         Ok(Err(error)) => Err(failed(response.url(), &error)),
-        Err(_) => Err(silent(response.url())),
+        Err(_) => Err(silent(response.url(), CLIENT_ANSWER_TIME)),
     }
 }
 
@@ -290,9 +292,9 @@ pub(super) fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn silent(url: &Url) -> Failure {
-    let why = format!("nothing came and nothing went for {} s", CLIENT_SILENCE.as_secs());
-    Failure::Lost { host: authority(url), why }
+fn silent(url: &Url, time: Duration) -> Failure {
+    let why = format!("it took the connection, and then nothing came for {} s", time.as_secs());
+    Failure::Silent { host: authority(url), why }
 }
 
 fn failed(url: &Url, error: &reqwest::Error) -> Failure {
@@ -321,9 +323,16 @@ fn of_tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls
     inner.downcast_ref()
 }
 
+/// What is said of a certificate that has the mark of those that sign others.
+const SIGNS_OTHERS: &str = "CaUsedAsEndEntity";
+
 /// What no other try mends.
 fn for_good(error: &rustls::Error) -> Option<String> {
     match error {
+        rustls::Error::InvalidCertificate(_) if error.to_string().contains(SIGNS_OTHERS) => Some(format!(
+            "its certificate is one that signs others, and no server's ({error}); make one without that: `openssl req -x509` \
+             takes `-addext basicConstraints=critical,CA:FALSE`"
+        )),
         rustls::Error::InvalidCertificate(_) => {
             Some(format!("its certificate is not trusted ({error}); --ca-cert FILE names one that is"))
         }

@@ -99,6 +99,14 @@ fn images_come_under_the_repositories_that_they_name_with_what_is_said_of_them()
     assert_eq!(named.skipped, Vec::<String>::new());
     assert_eq!(layer(&store, "x/y", "bare"), b"bare");
     assert!(store.check().expect("checked").problems.is_empty());
+    // A tag that stood for something else is told.
+    assert_eq!((named.moved, again.moved), (vec![], vec![]));
+    let path = dir.path().join("next.tar");
+    let layout = Layout::create(&path).expect("a layout");
+    image(&layout.of("r.example/acme/large"), Some("1.2.0"), b"another", None);
+    layout.finish(false).expect("written");
+    let next = load(&store, &Layout::open(&path).expect("a layout"), None).expect("loaded");
+    assert_eq!(next.moved, [format!("acme/large:1.2.0 (was {})", large.digest)]);
 }
 
 #[test]

@@ -7,6 +7,11 @@ pub const CLIENT_CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long nothing may come and nothing may go while a request is under way. A registry that moves a large blob to where it
 /// belongs is silent for as long as that takes.
 pub const CLIENT_SILENCE: Duration = Duration::from_secs(120);
+/// How long an answer to a question may take to begin, and each of its pieces to come. Only what was sent may be worked on for
+/// longer, see [`CLIENT_SILENCE`].
+pub const CLIENT_ANSWER_TIME: Duration = Duration::from_secs(30);
+/// How often is asked again where nothing came for so long.
+pub const CLIENT_TRIES_AGAIN_SILENT: u32 = 1;
 /// How often a request is tried again that failed on its way, or that the registry had no time for.
 pub const CLIENT_TRIES_AGAIN: u32 = 5;
 /// How often it is where that may well stay so: nobody listens there, or the registry failed.

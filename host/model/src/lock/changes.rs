@@ -207,7 +207,7 @@ impl Change {
     pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Added { reference, version, component } => {
-                vec![format!("+ {reference}  {}{component}", spaced(version))]
+                vec![format!("+ {reference}  {}component {component}", spaced(version))]
             }
             Self::Removed { reference, version } => {
                 vec![format!("- {reference}  {version}").trim_end().to_owned()]

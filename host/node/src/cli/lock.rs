@@ -110,7 +110,11 @@ impl LockVerb {
                     terminal::print(changes.iter().flat_map(Change::lines).collect::<Words>())?;
                 }
                 let plural = if count == 1 { "component" } else { "components" };
-                let changed = if changes.is_empty() { ", as before" } else { "" };
+                let changed = match (count, changes.is_empty()) {
+                    (0, _) => ": the manifest names none by a reference",
+                    (_, true) => ", as before",
+                    (_, false) => "",
+                };
                 terminal::say(format!("{path} has {count} {plural}{changed}"));
                 Ok(())
             }

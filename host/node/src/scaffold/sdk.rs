@@ -12,8 +12,7 @@ const DIRECTORY: &str = "sdk-rust";
 const BUILT_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
 /// What stands behind `conveyor-sdk =` in the manifest of a stage in `stage`: the directory that the user
-/// names, or the SDK of the clone around the stage, or that of the clone that this program was built in, or
-/// else the version that goes with this program.
+/// names, or the SDK of the clone around the stage, or that of the clone that this program was built in.
 pub(super) fn dependency(stage: &Path, named: Option<&Path>) -> Result<String> {
     // A bare name lies in this directory, and that in others.
     let stage = &std::path::absolute(stage)?;
@@ -24,11 +23,18 @@ pub(super) fn dependency(stage: &Path, named: Option<&Path>) -> Result<String> {
         return Ok(path_dependency(&near(stage, named)));
     }
     let around = stage.ancestors().skip(1).map(|dir| dir.join(DIRECTORY));
-    let mut candidates = around.chain([Path::new(BUILT_IN).join(DIRECTORY)]);
-    Ok(match candidates.find(|dir| is_sdk(dir)) {
-        Some(sdk) => path_dependency(&near(stage, &sdk)),
-        None => format!("\"{}\"", env!("CARGO_PKG_VERSION")),
-    })
+    let sdk = first(around.chain([Path::new(BUILT_IN).join(DIRECTORY)]))?;
+    Ok(path_dependency(&near(stage, &sdk)))
+}
+
+fn first(mut candidates: impl Iterator<Item = PathBuf>) -> Result<PathBuf> {
+    match candidates.find(|dir| is_sdk(dir)) {
+        Some(sdk) => Ok(sdk),
+        None => bail!(
+            "the SDK is not around here, nor where this program was built, and no registry has it yet: name the directory \
+             `{DIRECTORY}` of a clone with `--sdk DIR`"
+        ),
+    }
 }
 
 fn path_dependency(path: &Path) -> String {
@@ -91,5 +97,7 @@ mod tests {
         // Elsewhere, it is the one that this program was built with.
         let found = dependency(&root.path().join("elsewhere"), None).expect("found");
         assert!(found.contains("sdk-rust"), "{found}");
+        let nowhere = first([root.path().to_owned()].into_iter()).expect_err("there is none");
+        assert!(nowhere.to_string().contains("--sdk DIR"), "{nowhere}");
     }
 }

@@ -268,3 +268,18 @@ async fn a_certificate_that_is_not_trusted_is_told_at_once_with_what_helps() {
     let told = client.repository(&ours.host, &name("a")).tags().await.expect_err("not trusted").to_string();
     assert!(told.contains("its certificate is not trusted") && told.contains("--ca-cert"), "{told}");
 }
+
+/// What `openssl req -x509` makes unless it is told otherwise, which other clients take.
+#[tokio::test]
+async fn a_certificate_that_signs_others_is_told_as_that() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (certificate, key) = (dir.path().join("authority.pem"), dir.path().join("localhost.key"));
+    std::fs::write(&certificate, include_str!("authority.pem")).expect("written");
+    std::fs::write(&key, include_str!("localhost.key")).expect("written");
+    let ours = Ours::by(None, Some(Tls { certificate: certificate.clone(), key })).await;
+    let client =
+        Client::new(Settings { ca_cert: Some(certificate), ..Settings::default() }).expect("a client");
+    let told = client.repository(&ours.host, &name("a")).tags().await.expect_err("not trusted").to_string();
+    assert!(told.contains("signs others") && told.contains("CA:FALSE"), "{told}");
+    assert!(!told.contains("--ca-cert"), "it is named already: {told}");
+}

@@ -56,7 +56,10 @@ impl Load {
                 self.data.display()
             )));
         };
-        let Loaded { images, bytes, names, skipped } = &loaded;
+        let Loaded { images, bytes, names, moved, skipped } = &loaded;
+        if !moved.is_empty() {
+            terminal::warning(format!("tags that stood for something else: {}", moved.join(", ")));
+        }
         if !skipped.is_empty() {
             terminal::say(format!(
                 "left out, because they name no repository (`--repository` gives them one): {}",
