@@ -263,7 +263,7 @@ impl<'a> Portion<'a> {
             }
             has_value
         });
-        varlen.finish(nulls);
+        varlen.nulls = nulls;
         self.refuse_returns(position, &mut varlen);
         varlen
     }
@@ -331,13 +331,12 @@ pub(super) fn nulls(rows: usize, mut has_value: impl FnMut(usize) -> bool) -> Op
     Some(NullBuffer::new(valid)).filter(|nulls| nulls.null_count() > 0)
 }
 
-/// Values of varying length while they are gathered. `bytes` is longer than what is used of it, so that short
-/// values can be copied as whole registers.
+/// Values of varying length while they are gathered. There is room for more than is used of `bytes`, so that short values
+/// can be copied as whole registers.
 pub(super) struct Varlen {
     bytes: Vec<u8>,
-    len: usize,
     ends: Vec<i32>,
-    nulls: Option<NullBuffer>,
+    pub(super) nulls: Option<NullBuffer>,
     /// Rows whose value is none, for one because offsets of 32 bits are too few for it.
     pub(super) failed: Vec<u32>,
 }
@@ -349,44 +348,34 @@ impl Varlen {
     pub(super) fn with_capacity(rows: usize) -> Self {
         let mut ends = Vec::with_capacity(rows + 1);
         ends.push(0);
-        Self { bytes: vec![0; rows * SHORT + SHORT], len: 0, ends, nulls: None, failed: Vec::new() }
+        Self { bytes: Vec::with_capacity(rows * SHORT + SHORT), ends, nulls: None, failed: Vec::new() }
     }
 
     /// `value` stands in `data` at `start`, so that what stands behind it may be copied with it.
     #[inline]
     fn push_short(&mut self, data: &[u8], start: usize, value: &[u8]) -> bool {
         let source = data.get(start..).and_then(|rest| rest.first_chunk::<SHORT>());
-        let target = self.bytes.get_mut(self.len..).and_then(|rest| rest.first_chunk_mut::<SHORT>());
-        match (source, target) {
-            (Some(source), Some(target)) if value.len() <= SHORT && self.len < i32::MAX as usize - SHORT => {
-                *target = *source;
-                self.len += value.len();
-                self.ends.push(self.len as i32);
+        let end = self.bytes.len() + value.len();
+        match source {
+            Some(source) if value.len() <= SHORT && end <= i32::MAX as usize => {
+                self.bytes.extend_from_slice(source);
+                self.bytes.truncate(end);
+                self.ends.push(end as i32);
                 true
             }
             _ => self.push(value),
         }
     }
 
-    pub(super) fn finish(&mut self, nulls: Option<NullBuffer>) {
-        self.bytes.truncate(self.len);
-        self.nulls = nulls;
-    }
-
     /// Whether there was room for it.
     pub(super) fn push(&mut self, value: &[u8]) -> bool {
-        let end = self.len + value.len();
-        if end > i32::MAX as usize {
-            self.ends.push(self.len as i32);
-            return false;
+        let end = self.bytes.len() + value.len();
+        let fits = end <= i32::MAX as usize;
+        if fits {
+            self.bytes.extend_from_slice(value);
         }
-        if end + SHORT > self.bytes.len() {
-            self.bytes.resize((end + SHORT).max(self.bytes.len() * 2), 0);
-        }
-        self.bytes[self.len..end].copy_from_slice(value);
-        self.len = end;
-        self.ends.push(end as i32);
-        true
+        self.ends.push(self.bytes.len() as i32);
+        fits
     }
 
     fn offsets(&mut self) -> OffsetBuffer<i32> {

@@ -271,7 +271,7 @@ fn gather(portion: &Portion<'_>, position: usize, write: impl Fn(&[u8], &mut Vec
         }
         !is_null
     });
-    varlen.finish(nulls);
+    varlen.nulls = nulls;
     varlen
 }
 
