@@ -65,7 +65,11 @@ pub(crate) fn find(
 }
 
 pub(crate) fn no_match(pattern: &str) -> ConnectError {
-    ConnectError::failed(pattern, "no file matches it", "check the pattern; it is relative to the manifest")
+    ConnectError::failed(
+        pattern,
+        "no file matches it",
+        "check the pattern; it is relative to the manifest, and of a bundle to the current directory",
+    )
 }
 
 impl Found {

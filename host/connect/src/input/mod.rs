@@ -337,7 +337,10 @@ pub(crate) fn read_some(reader: &mut dyn Read, into: &mut [u8]) -> std::io::Resu
 
 pub(crate) fn failed(name: &str, error: &std::io::Error) -> ConnectError {
     let (why, next) = match error.kind() {
-        ErrorKind::NotFound => ("there is no such file", "check the path; it is relative to the manifest"),
+        ErrorKind::NotFound => (
+            "there is no such file",
+            "check the path; it is relative to the manifest, and of a bundle to the current directory",
+        ),
         ErrorKind::PermissionDenied => ("permission denied", "let this user read it, or run as one who may"),
         ErrorKind::IsADirectory => ("it is a directory", "name the files in it, for example with `*.csv`"),
         ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {

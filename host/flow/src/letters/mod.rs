@@ -172,8 +172,8 @@ pub enum LettersError {
     )]
     Locked { path: PathBuf },
     #[error(
-        "{} is a file, and dead letters are kept in a directory: it is of an earlier version, which wrote JSON lines; \
-         move it away, or name another directory with `--dead-letters`",
+        "{} is a file, and dead letters are kept in a directory, which `conveyor run` names where it has some; a file of \
+         JSON lines is of an earlier version: move it away before a run keeps others there",
         path.display()
     )]
     OldFile { path: PathBuf },

@@ -135,7 +135,10 @@ fn text(path: &Path) -> Result<String> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path)
         .and_then(|file| file.take(KEY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes));
-    read.with_context(|| path.display().to_string()).map_err(Failure::Input)?;
+    read.with_context(|| {
+        format!("the key {} (`conveyor key generate` makes one, and says what it is called)", path.display())
+    })
+    .map_err(Failure::Input)?;
     String::from_utf8(bytes).map_err(|_| {
         Failure::Input(anyhow!("the key {}: it is no text, and keys are in PEM", path.display()))
     })
@@ -156,8 +159,8 @@ impl PasswordOptions {
                 VARIABLES[0]
             )));
         }
-        let password = ask(question)?;
-        if is_new && *ask("the same again:")? != *password {
+        let password = ask(question, is_new)?;
+        if is_new && *ask("the same again:", is_new)? != *password {
             return Err(Failure::Input(anyhow!("these were two passwords: nothing was written")));
         }
         bounded(password)
@@ -178,9 +181,14 @@ fn from_stdin() -> Result<Password> {
 }
 
 /// Without an echo.
-fn ask(question: &str) -> Result<Password> {
+fn ask(question: &str, is_new: bool) -> Result<Password> {
     terminal::ask(question).map_err(Failure::ran)?;
     let line = console::Term::stderr().read_secure_line().context("the terminal").map_err(Failure::Ran)?;
+    if line.is_empty() && is_new {
+        return Err(Failure::Input(anyhow!(
+            "no password was typed, and nothing was written: type one, or say `--unencrypted`"
+        )));
+    }
     Ok(Password::new(line.into_bytes()))
 }
 

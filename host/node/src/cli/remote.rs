@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::Args;
 use registry::artifact::FindError;
 use registry::client::{Client, ClientError, Keyring, Settings};
@@ -30,6 +31,12 @@ pub(super) fn client(options: &RemoteOptions) -> Result<Client> {
 }
 
 pub(super) fn failure(error: ClientError) -> Failure {
+    // Some say by themselves which option helps.
+    if let ClientError::Unreachable { why, .. } = &error
+        && !why.contains("--")
+    {
+        return Failure::Ran(anyhow!("{error}; see that it runs, and that it is called so"));
+    }
     if error.is_input() { Failure::input(error) } else { Failure::ran(error) }
 }
 

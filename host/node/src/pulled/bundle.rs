@@ -58,6 +58,10 @@ impl Bundle {
         Ok(Self { path: path.to_owned(), layout, pipeline })
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What its manifest is called, and its text.
     pub fn manifest(&self) -> (String, &[u8]) {
         let (name, text) = &self.pipeline.manifest;

@@ -71,8 +71,8 @@ impl PullError {
                         None => name,
                     };
                     let help = format!(
-                        "`conveyor registry list {repository}` lists what there is; it may also be that `{host}` tells \
-                         nobody what he may not read: `conveyor login {host}`"
+                        "`conveyor registry list {repository}` lists its tags, and `conveyor registry list {host}` what else \
+                         there is; it may also be that `{host}` tells nobody what he may not read: `conveyor login {host}`"
                     );
                     ("stage::pull", Some(help))
                 }
@@ -80,19 +80,23 @@ impl PullError {
                     ("stage::pull", Some(format!("sign in with `conveyor login {host}`")))
                 }
                 ClientError::Unreachable { .. } if is_pinned => {
-                    let help = "it is not in the cache of this user either: run it once while the registry can be reached, or take \
-                                it along with `conveyor bundle`";
-                    (REGISTRY, Some(help.to_owned()))
+                    let help = format!(
+                        "it is not in the cache of this user either: see that {host} runs and is called so, and run it once while \
+                         it can be reached, or take it along with `conveyor bundle`"
+                    );
+                    (REGISTRY, Some(help))
                 }
                 ClientError::Unreachable { .. } => {
-                    let help = "what a tag stands for has to be asked: with a lock (`conveyor lock FILE`, while the registry can be \
-                                reached) nothing is asked of it";
-                    (REGISTRY, Some(help.to_owned()))
+                    let help = format!(
+                        "see that {host} runs and is called so: what a tag stands for has to be asked; once it is locked \
+                         (`conveyor lock`, while the registry can be reached) nothing is asked of it"
+                    );
+                    (REGISTRY, Some(help))
                 }
                 ClientError::Corrupt { .. } => (
                     REGISTRY,
                     Some(
-                        "nothing of it was run; have it pushed again, or ask who keeps the registry"
+                        "nothing of it was run; have it pushed or bundled again, where it comes from"
                             .to_owned(),
                     ),
                 ),
@@ -124,7 +128,9 @@ impl PullError {
             ),
             Self::Distrust(Distrust::Policy { .. }) => (
                 "stage::trust",
-                Some("mend the trust policy; `conveyor verify` underlines what is wrong with it".to_owned()),
+                Some(
+                    "mend what is named; `conveyor verify` underlines what is wrong with a policy".to_owned(),
+                ),
             ),
             Self::Distrust(Distrust::Unjudged(_)) => ("stage::trust", None),
             Self::Load(error) if error.is_of_compiling() => ("stage::compile", None),

@@ -335,14 +335,17 @@ fn typed(path: &Path) -> String {
 
 /// What is said where a filter means no entry: which stages have open ones, where it names one that has none.
 pub fn nothing_is_open(reading: &Reading, filter: &Filter) -> Result<String, LettersError> {
-    let Some(stage) = &filter.stage else { return Ok("nothing is open".to_owned()) };
     let open = reading.open_of_stages()?;
-    if open.is_empty() || open.contains_key(stage) {
+    if open.is_empty() {
         return Ok("nothing is open".to_owned());
     }
+    let what = match &filter.stage {
+        Some(stage) if !open.contains_key(stage) => format!("nothing of stage `{stage}` is open"),
+        _ => "nothing that was asked for is open".to_owned(),
+    };
     let open: Vec<String> =
         open.iter().map(|(stage, count)| format!("`{stage}` ({})", number(*count))).collect();
-    Ok(format!("nothing of stage `{stage}` is open; there are open entries of {}", open.join(", ")))
+    Ok(format!("{what}; there are open entries of {}", open.join(", ")))
 }
 
 #[cfg(test)]

@@ -97,6 +97,9 @@ impl Workshop {
                 Ok(Place::File(path(file), pinned.map(|pinned| pinned.component)))
             }
             (StageRef::Directory(file), _) if path(file).is_file() => Err(Box::new(no_component)),
+            (StageRef::Directory(dir), _) if pinned.is_none() && !path(dir).exists() => {
+                Err(Box::new(not_there))
+            }
             (StageRef::Directory(dir), _) if self.builds => {
                 let keeps = self.keeps_builds;
                 Ok(Place::Source { dir: path(dir), keeps, pinned: pinned.map(|pinned| pinned.component) })
@@ -241,13 +244,13 @@ impl Unfit {
                     "`{}` is not what the lock has: {expected} is locked, and it is {came}",
                     path.display()
                 );
-                let help = "`conveyor lock --build` locks what it is now; without `--build`, a run takes what is locked";
+                let help = "`conveyor lock --build` with the manifest locks what it is now; without `--build`, a run takes what is locked";
                 Diagnostic::new("lock::differs", message).label(at, "this").help(help)
             }
             Self::Gone(path) => {
                 let message =
                     format!("what was built of `{}` when it was locked is not here any more", path.display());
-                let help = "build and lock it again with `conveyor lock --build`";
+                let help = "build and lock it again with `conveyor lock --build` and the manifest";
                 Diagnostic::new("lock::gone", message).label(at, "this directory").help(help)
             }
             Self::Pull { error, is_pinned } => error.diagnostic(stage, *is_pinned),
@@ -261,6 +264,12 @@ fn no_component(stage: &Stage) -> Diagnostic {
     let message = format!("`{path}` is a file, and no component by its name");
     let help = "name a component, a file that ends with `.wasm`, or the directory that one is built from";
     Diagnostic::new("stage::file", message).label(stage.reference.span, "this file").help(help)
+}
+
+fn not_there(stage: &Stage) -> Diagnostic {
+    let message = format!("`{}` is not there", *stage.reference);
+    let help = "check the name: it is relative to the manifest, or of a connector (`conveyor inspect` lists those) or an image";
+    Diagnostic::new("stage::unreadable", message).label(stage.reference.span, "this directory").help(help)
 }
 
 fn not_built(stage: &Stage) -> Diagnostic {

@@ -27,6 +27,16 @@ pub struct Draft {
     pub bundle: Option<Arc<Bundle>>,
 }
 
+impl Draft {
+    /// What is typed to name it.
+    pub fn file(&self) -> String {
+        match &self.bundle {
+            Some(bundle) => bundle.path().display().to_string(),
+            None => self.pipeline.text.name.to_string(),
+        }
+    }
+}
+
 /// Reads a manifest with the variables of this process's environment, and the lock beside it, or both from a bundle. A lock
 /// that is of another manifest is refused.
 pub fn read(path: &Path) -> Result<Draft> {

@@ -61,6 +61,8 @@ pub enum Code {
 /// A pipeline in which everything fits together, not yet opened.
 pub struct Wired {
     pub pipeline: Pipeline,
+    /// What is typed to name it: the path of its manifest or of its bundle.
+    file: String,
     /// The directory of the manifest: paths in it are relative to it.
     pub home: PathBuf,
     /// By stage.
@@ -118,12 +120,13 @@ impl Workshop {
         let (access, mut problems) = reach::accesses(&draft.pipeline, &draft.home, &self.policy);
         let (codes, more) = self.load(&draft).await;
         problems.extend(more);
+        let file = draft.file();
         let Draft { pipeline, home, .. } = draft;
         let asked = asking::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
         let codes = codes.into_iter().flatten().collect();
         let Asked { plan, splits, fingerprints } = asked;
         let (plan, written) = (Arc::new(plan), Vec::new());
-        let mut wired = Wired { codes, splits, fingerprints, access, written, plan, pipeline, home };
+        let mut wired = Wired { codes, splits, fingerprints, access, written, plan, pipeline, file, home };
         tell_written(std::slice::from_mut(&mut wired));
         let clashes = meeting::within(&wired);
         if clashes.is_empty() { Ok(wired) } else { Err(wired.pipeline.diagnostics(clashes)) }
@@ -182,7 +185,7 @@ impl Wired {
         let named = components.iter().map(|(stage, digest)| (stage.as_str(), digest.as_str()));
         Identity {
             pipeline: self.name().to_owned(),
-            manifest: self.pipeline.text.name.to_string(),
+            manifest: self.file.clone(),
             revision: Revision::of(&self.pipeline.text.text, named).to_string(),
             components: components.into_iter().collect(),
             state: None,

@@ -10,7 +10,7 @@ use registry::name::Repository;
 use registry::server::{AdminAsked, AdminTold};
 use registry::store::StoreOptions;
 
-use super::super::{Output, remote};
+use super::super::Output;
 use super::keep;
 use crate::exit::{Failure, Result};
 use crate::report::number;
@@ -40,7 +40,7 @@ pub(in crate::cli) struct Load {
 impl Load {
     pub(super) fn execute(self) -> Result {
         // What is no layout is told before a registry is made for it.
-        let layout = Layout::open(&self.layout).map_err(remote::failure)?;
+        let layout = Layout::open(&self.layout).map_err(Failure::input)?;
         let path = self
             .layout
             .canonicalize()
