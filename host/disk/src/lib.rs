@@ -17,6 +17,7 @@ mod lock;
 pub mod pages;
 
 use lock::NameLock;
+pub use lock::open_file;
 
 /// What is copied at a time.
 const COPY_BYTES: usize = 256 << 10;

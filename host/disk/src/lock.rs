@@ -38,7 +38,12 @@ impl NameLock {
                 return Ok(Some(lock));
             }
         }
-        Ok(None)
+        match path.symlink_metadata()?.is_symlink() && !path.exists() {
+            true => {
+                Err(io::Error::new(ErrorKind::InvalidInput, "it is a link that leads nowhere: remove it"))
+            }
+            false => Ok(None),
+        }
     }
 
     fn has_name(&self) -> io::Result<bool> {
@@ -68,11 +73,23 @@ impl Drop for NameLock {
     }
 }
 
+/// Opens a file to be read. What is none, such as a pipe that nobody writes to, is refused and not waited for.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    let file = open_at_once(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(ErrorKind::InvalidInput, "it is no file")),
+    }
+}
+
+fn open_at_once(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
 /// To be read, which is enough for a lock: the file may be another user's. None where it went while it was looked for.
 fn open_or_make(path: &Path) -> io::Result<Option<File>> {
-    // A pipe of that name is not waited for.
-    let flags = OFlags::NONBLOCK.bits() as i32;
-    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+    match open_at_once(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         opened => return opened.map(Some),
     }
@@ -113,5 +130,21 @@ mod tests {
         std::fs::write(&path, "a note").expect("written");
         drop(NameLock::take(&path).expect("a lock").expect("free"));
         assert_eq!(std::fs::read(&path).expect("there"), b"a note");
+        std::fs::remove_file(&path).expect("removed");
+        std::os::unix::fs::symlink("nowhere/at-all", &path).expect("a link");
+        let told = NameLock::take(&path).err().expect("no lock").to_string();
+        assert!(told.contains("leads nowhere"), "{told}");
+    }
+
+    #[test]
+    fn a_pipe_is_no_file_and_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+        assert_eq!(open_file(&path).expect_err("no file").to_string(), "it is no file");
+        assert_eq!(open_file(dir.path()).expect_err("no file").to_string(), "it is no file");
+        std::fs::write(dir.path().join("file"), "x").expect("written");
+        assert!(open_file(&dir.path().join("file")).is_ok());
     }
 }

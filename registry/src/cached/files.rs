@@ -151,7 +151,7 @@ impl Cache {
     fn read(&self, path: &Path, most: u64) -> Option<Vec<u8>> {
         self.hold(path);
         let mut bytes = Vec::new();
-        File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+        disk::open_file(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }
 
@@ -161,7 +161,7 @@ impl Cache {
         if held.contains_key(path) {
             return;
         }
-        if let Ok(file) = File::open(path)
+        if let Ok(file) = disk::open_file(path)
             && file.lock_shared().is_ok()
         {
             let _ = file.set_modified(SystemTime::now());

@@ -51,7 +51,12 @@ impl<'a> Cached<'a> {
             return Err(ClientError::Large { what: what_is, bytes: what.size, most });
         }
         if let Ok(place) = self.cache.place_for(&what.digest) {
-            self.origin.blob(what, &place, progress).await?;
+            match self.origin.blob(what, &place, progress).await {
+                Err(ClientError::File { path, error }) => {
+                    tracing::warn!(path = %path.display(), %error, "what is pulled cannot be kept; it is pulled in each run");
+                }
+                brought => brought?,
+            }
             if let Some(bytes) = self.cache.content(&what.digest) {
                 self.cache.tidy();
                 return Ok(bytes);

@@ -62,9 +62,9 @@ impl Incoming {
 
     /// Leaves nothing behind.
     pub(super) async fn discard(self) {
-        if let Into::File(partial) = self.into {
-            drop(partial.told);
-            let _ = partial.writer.await;
+        if let Into::File(Partial { told, writer: Some(writer), .. }) = self.into {
+            drop(told);
+            let _ = writer.await;
         }
     }
 
@@ -89,8 +89,8 @@ struct Partial {
     beside: PathBuf,
     into: PathBuf,
     told: mpsc::Sender<Told>,
-    /// What the bytes were, once they have ended.
-    writer: JoinHandle<io::Result<Option<Digest>>>,
+    /// What the bytes were, once they have ended. None once it was waited for.
+    writer: Option<JoinHandle<io::Result<Option<Digest>>>>,
 }
 
 enum Told {
@@ -114,7 +114,7 @@ impl Partial {
             }
             written
         });
-        Ok(Self { beside, into: into.to_owned(), told, writer })
+        Ok(Self { beside, into: into.to_owned(), told, writer: Some(writer) })
     }
 
     async fn tell(&mut self, told: Told) -> Result<(), ClientError> {
@@ -122,12 +122,25 @@ impl Partial {
             return Ok(());
         }
         // The writer ends by itself only where it failed.
-        let ended = (&mut self.writer).await;
-        let error = match ended {
-            Ok(Err(error)) => error,
-            Ok(Ok(_)) | Err(_) => io::Error::other("it is not written any more"),
-        };
-        Err(ClientError::File { path: self.into.clone(), error })
+        match self.written().await {
+            Err(error) => Err(error),
+            Ok(_) => Err(self.failed(io::Error::other("it is not written any more"))),
+        }
+    }
+
+    /// What came of the writer.
+    async fn written(&mut self) -> Result<Option<Digest>, ClientError> {
+        match self.writer.take() {
+            Some(writer) => match writer.await {
+                Ok(written) => written.map_err(|error| self.failed(error)),
+                Err(broke) => Err(self.failed(io::Error::other(broke))),
+            },
+            None => Err(self.failed(io::Error::other("it could not be written before"))),
+        }
+    }
+
+    fn failed(&self, error: io::Error) -> ClientError {
+        ClientError::File { path: self.into.clone(), error }
     }
 
     async fn finish(
@@ -135,12 +148,11 @@ impl Partial {
         is_right: impl Fn(&Digest) -> Result<(), ClientError>,
     ) -> Result<(), ClientError> {
         self.tell(Told::End).await?;
-        let of = |error| ClientError::File { path: self.into.clone(), error };
-        let came = self.writer.await.map_err(|error| of(io::Error::other(error)))?.map_err(of)?;
+        let came = self.written().await?;
         let renamed = match came.as_ref().map(is_right) {
-            Some(Ok(())) => fs::rename(&self.beside, &self.into).map_err(of),
+            Some(Ok(())) => fs::rename(&self.beside, &self.into).map_err(|error| self.failed(error)),
             Some(Err(error)) => Err(error),
-            None => Err(of(io::Error::other("it was not written to its end"))),
+            None => Err(self.failed(io::Error::other("it was not written to its end"))),
         };
         if renamed.is_err() {
             let _ = fs::remove_file(&self.beside);

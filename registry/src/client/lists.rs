@@ -1,7 +1,7 @@
 //! Lists, page by page: tags, repositories, and what says something of a manifest. Registries give them null, unsorted, with
 //! repetitions, and with a last page on which there is nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::str::FromStr;
 
 use http::header::CONTENT_TYPE;
@@ -39,13 +39,13 @@ struct Pages<'a> {
     scopes: Scopes,
     what: String,
     next: Option<Url>,
-    seen: usize,
+    seen: HashSet<Url>,
     entries: usize,
 }
 
 impl<'a> Pages<'a> {
     fn new(session: &'a Session, first: Url, scopes: Scopes, what: String) -> Self {
-        Self { session, scopes, what, next: Some(first), seen: 0, entries: 0 }
+        Self { session, scopes, what, next: Some(first), seen: HashSet::new(), entries: 0 }
     }
 
     fn wrong(&self, why: impl Into<String>) -> ClientError {
@@ -55,17 +55,15 @@ impl<'a> Pages<'a> {
     /// The next page; None behind the last one. Statuses of `expected` are answers, and no pages.
     async fn next(&mut self, expected: &[StatusCode]) -> Result<Option<Answer>, ClientError> {
         let Some(url) = self.next.take() else { return Ok(None) };
-        self.seen += 1;
-        if self.seen > CLIENT_PAGES_MAX {
+        if self.seen.len() >= CLIENT_PAGES_MAX {
             return Err(self.wrong(format!("the list has more than {CLIENT_PAGES_MAX} pages")));
         }
-        let request = Request::new(Method::GET, url.clone(), &self.scopes, self.what.as_str());
-        let answer = self.session.ask(&request, CLIENT_PAGE_BYTES_MAX, expected).await?;
-        let next = address::next_page(&answer.url, &answer.headers).map_err(|why| self.wrong(why))?;
-        if next.as_ref().is_some_and(|next| *next == url) {
-            return Err(self.wrong("a page of the list leads to itself"));
+        if !self.seen.insert(url.clone()) {
+            return Err(self.wrong("a page of the list leads to one before it"));
         }
-        self.next = next;
+        let request = Request::new(Method::GET, url, &self.scopes, self.what.as_str());
+        let answer = self.session.ask(&request, CLIENT_PAGE_BYTES_MAX, expected).await?;
+        self.next = address::next_page(&answer.url, &answer.headers).map_err(|why| self.wrong(why))?;
         Ok(Some(answer))
     }
 

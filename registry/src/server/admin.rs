@@ -43,7 +43,7 @@ pub enum Told {
 /// Why a registry that runs could not be asked.
 #[derive(thiserror::Error, Debug)]
 pub enum AdminError {
-    #[error("the registry that runs in {} cannot be asked: {error}", dir.display())]
+    #[error("the registry that runs in {} cannot be asked: {error}; it may be about to start or to end: try again", dir.display())]
     Io { dir: PathBuf, error: std::io::Error },
     #[error("the registry that runs in {} answers something else; is it of this version?", dir.display())]
     Foreign { dir: PathBuf },

@@ -124,7 +124,7 @@ impl Memory {
 fn read(path: &Path) -> Result<Seen, MemoryError> {
     let failed = |error| MemoryError::Io { path: path.to_owned(), error };
     let mut text = Vec::new();
-    match File::open(path) {
+    match disk::open_file(path) {
         Ok(file) => file.take(TRUST_SEEN_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Seen::default()),
         Err(error) => return Err(failed(error)),

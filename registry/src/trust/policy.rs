@@ -138,6 +138,6 @@ impl Policy {
 fn bounded(path: &Path, most: usize) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    disk::open_file(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -76,7 +76,18 @@ impl Refs {
 
     /// With directories of this user that nobody else has.
     fn run(&self, args: &[&str]) -> Ran {
-        let mut command = self.scene.command(args);
+        self.ran(self.scene.command(args))
+    }
+
+    /// The same where no file can grow past 64 KiB: what is pulled finds no room.
+    fn run_without_room(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new("bash");
+        command.args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$0\" \"$@\""]).arg(places::conveyor());
+        command.args(args).current_dir(self.scene.path(".")).stdin(Stdio::null());
+        self.ran(command)
+    }
+
+    fn ran(&self, mut command: Command) -> Ran {
         for (variable, dir) in
             [("XDG_CACHE_HOME", "cache"), ("XDG_CONFIG_HOME", "config"), ("XDG_STATE_HOME", "kept")]
         {
@@ -406,4 +417,20 @@ fn a_bundle_runs_without_any_registry() {
     }
     refs.run(&["validate", "orders.tar"]).code(0);
     refs.run(&["lock", "orders.tar"]).code(2).says(&["is a bundle"]);
+}
+
+#[test]
+fn what_finds_no_room_costs_no_lock_and_no_run() {
+    let refs = Refs::new();
+    refs.pushes("1", "filter", b'1');
+    let pulled = refs.run_without_room(&["pull", &refs.reference("acme/large:1"), "-o", "large.wasm"]);
+    pulled.code(1).says(&["large.wasm: File too large"]);
+    assert!(!refs.scene.path("large.wasm").exists());
+    refs.run(&["lock", "pipeline.yaml"]).code(0);
+    let kept = refs.scene.read("pipeline.lock");
+    std::fs::remove_dir_all(refs.scene.path("cache/conveyor/components")).expect("removed");
+    refs.run_without_room(&["lock", "pipeline.yaml", "--update"]).code(0).says(&["cannot be kept"]);
+    assert_eq!(refs.scene.read("pipeline.lock"), kept);
+    let ran = refs.run_without_room(&["run", "pipeline.yaml"]).code(0);
+    ran.prints(&["{\"name\":\"b\",\"amount\":50.5}\n"]).says(&["cannot be kept"]);
 }

@@ -78,7 +78,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         // What matters is why it could not be written.
         let _ = std::fs::remove_file(&part);
     }
-    written.with_context(|| format!("{} cannot be written: name another file with `--out`", path.display()))
+    written.with_context(|| format!("{} cannot be written; nothing of it was changed", path.display()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the stages of a manifest name, loaded all at once, and checked against what they are used as.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use model::limits;
 use model::lock::Pinned;
 use model::manifest::{OciRef, Role, Stage, StageRef};
 use registry::image_ref::ImageRef;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use super::{Code, Draft, Workshop, builtin, reach};
 use crate::build;
@@ -60,18 +60,25 @@ impl Workshop {
         }
         let mut problems = Vec::new();
         let mut loading = JoinSet::new();
+        // Of a task that breaks nothing comes back: who waits for it is known here.
+        let mut waiting: HashMap<Id, Vec<usize>> = HashMap::new();
         for (reference, users) in named {
             match self.place(draft, &stages[users[0]], &reference) {
                 Ok(place) => {
                     let (engine, puller) = (self.engine.clone(), self.puller.clone());
-                    loading.spawn(async move { (users, place.load(&engine, &puller).await) });
+                    let task = loading.spawn(async move { place.load(&engine, &puller).await });
+                    waiting.insert(task.id(), users);
                 }
                 Err(refused) => problems.extend(users.iter().map(|user| refused(&stages[*user]))),
             }
         }
         let mut components: Vec<Option<Loaded>> = stages.iter().map(|_| None).collect();
-        while let Some(loaded) = loading.join_next().await {
-            let Ok((users, loaded)) = loaded else { continue };
+        while let Some(loaded) = loading.join_next_with_id().await {
+            let (id, loaded) = match loaded {
+                Ok((id, loaded)) => (id, loaded),
+                Err(broke) => (broke.id(), Err(Unfit::Broke(broke.to_string()))),
+            };
+            let users = waiting.remove(&id).unwrap_or_default();
             match loaded {
                 Ok(loaded) => users.iter().for_each(|user| components[*user] = Some(loaded.clone())),
                 Err(unfit) => problems.extend(users.iter().map(|user| unfit.diagnostic(&stages[*user]))),
@@ -144,6 +151,8 @@ enum Unfit {
     },
     /// What was built is not here.
     Gone(PathBuf),
+    /// This program failed while it loaded it.
+    Broke(String),
     Pull {
         error: Arc<PullError>,
         is_pinned: bool,
@@ -252,6 +261,11 @@ impl Unfit {
                     format!("what was built of `{}` when it was locked is not here any more", path.display());
                 let help = "build and lock it again with `conveyor lock --build` and the manifest";
                 Diagnostic::new("lock::gone", message).label(at, "this directory").help(help)
+            }
+            Self::Broke(why) => {
+                let message = format!("`{}` was not loaded: the host itself failed: {why}", *stage.reference);
+                let help = "this is a fault of Conveyor: please report it with what is printed above";
+                Diagnostic::new("stage::host", message).label(at, "this component").help(help)
             }
             Self::Pull { error, is_pinned } => error.diagnostic(stage, *is_pinned),
         }

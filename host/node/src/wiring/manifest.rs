@@ -62,7 +62,7 @@ pub fn read(path: &Path) -> Result<Draft> {
 fn read_lock(manifest: &Path) -> Result<Option<Lock>> {
     let path = lock_path(manifest);
     let name = path.display().to_string();
-    match bytes(&path, limits::LOCK_BYTES_MAX) {
+    match disk::open_file(&path).and_then(|file| bytes(file, limits::LOCK_BYTES_MAX)) {
         Ok(bytes) => Ok(Some(Lock::parse(&name, &bytes, &lock_command(manifest))?)),
         // A link that leads nowhere is a lock that somebody meant to be there.
         Err(error)
@@ -87,7 +87,8 @@ pub fn read_lock_for_update(manifest: &Path, replaces: bool) -> Result<Option<Lo
 }
 
 fn is_damaged_lock(path: &Path) -> bool {
-    bytes(path, limits::LOCK_BYTES_MAX).is_ok_and(|bytes| lock::was_lock(&bytes))
+    let read = disk::open_file(path).and_then(|file| bytes(file, limits::LOCK_BYTES_MAX));
+    read.is_ok_and(|bytes| lock::was_lock(&bytes))
 }
 
 /// What writes the lock of a manifest.
@@ -116,7 +117,8 @@ fn parse(name: &str, bytes: &[u8], home: &Path) -> std::result::Result<Pipeline,
 /// Reads a manifest, whatever its lock says.
 pub fn read_unlocked(path: &Path) -> Result<Draft> {
     let name = path.display().to_string();
-    let bytes = bytes(path, limits::MANIFEST_BYTES_MAX).map_err(|error| {
+    let read = File::open(path).and_then(|file| bytes(file, limits::MANIFEST_BYTES_MAX));
+    let bytes = read.map_err(|error| {
         let help = match error.kind() {
             std::io::ErrorKind::NotFound => "name a pipeline.yaml that exists",
             std::io::ErrorKind::IsADirectory => "it is a directory: name the pipeline.yaml in it",
@@ -138,9 +140,9 @@ fn with_configs(rejected: Rejected, home: &Path) -> Diagnostics {
 }
 
 /// One byte more than a file may have is enough to know that it is too large.
-fn bytes(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+fn bytes(file: File, most: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(most as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
