@@ -1,6 +1,7 @@
 //! Stages that are named by references: run, locked, moved, damaged, refused, and run when no registry can be reached.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use model::ids::Digest;
 use serde_json::{Value, json};
