@@ -60,50 +60,8 @@ impl PullError {
     }
 
     fn code_and_help(&self, reference: &str, is_pinned: bool) -> (&'static str, Option<String>) {
-        let name = reference.split('@').next().unwrap_or(reference);
-        let host = reference.split('/').next().unwrap_or(reference);
         match self {
-            Self::Client(error) => match error {
-                ClientError::NotFound { .. } if is_pinned => ("stage::pull", Some(GONE.to_owned())),
-                ClientError::NotFound { .. } => {
-                    let repository = match name.rfind(':').filter(|colon| !name[*colon..].contains('/')) {
-                        Some(colon) => &name[..colon],
-                        None => name,
-                    };
-                    let help = format!(
-                        "`conveyor registry list {repository}` lists its tags, and `conveyor registry list {host}` what else \
-                         there is; it may also be that `{host}` tells nobody what he may not read: `conveyor login {host}`"
-                    );
-                    ("stage::pull", Some(help))
-                }
-                ClientError::Denied { .. } => {
-                    ("stage::pull", Some(format!("sign in with `conveyor login {host}`")))
-                }
-                ClientError::Unreachable { .. } if is_pinned => {
-                    let help = format!(
-                        "it is not in the cache of this user either: see that {host} runs and is called so, and run it once while \
-                         it can be reached, or take it along with `conveyor bundle`"
-                    );
-                    (REGISTRY, Some(help))
-                }
-                ClientError::Unreachable { .. } => {
-                    let help = format!(
-                        "see that {host} runs and is called so: what a tag stands for has to be asked; once it is locked \
-                         (`conveyor lock`, while the registry can be reached) nothing is asked of it"
-                    );
-                    (REGISTRY, Some(help))
-                }
-                ClientError::Corrupt { .. } => (
-                    REGISTRY,
-                    Some(
-                        "nothing of it was run; have it pushed or bundled again, where it comes from"
-                            .to_owned(),
-                    ),
-                ),
-                ClientError::Refused { status, .. } if *status < 500 => ("stage::pull", None),
-                error if error.is_input() => ("stage::pull", None),
-                _ => (REGISTRY, Some("look at the registry, and try again".to_owned())),
-            },
+            Self::Client(error) => of_client(error, reference, is_pinned),
             Self::Find(_) | Self::Differs(_) => ("stage::artifact", None),
             Self::Unlocked { .. } => {
                 let help = "the lock was changed by hand, or its registry gives something else for a digest: `conveyor lock \
@@ -138,5 +96,47 @@ impl PullError {
                 ("stage::load", Some("`conveyor inspect REFERENCE` shows what an image is".to_owned()))
             }
         }
+    }
+}
+
+/// What follows where the registry does not give it.
+fn of_client(error: &ClientError, reference: &str, is_pinned: bool) -> (&'static str, Option<String>) {
+    let name = reference.split('@').next().unwrap_or(reference);
+    let host = reference.split('/').next().unwrap_or(reference);
+    match error {
+        ClientError::NotFound { .. } if is_pinned => ("stage::pull", Some(GONE.to_owned())),
+        ClientError::NotFound { .. } => {
+            let repository = match name.rfind(':').filter(|colon| !name[*colon..].contains('/')) {
+                Some(colon) => &name[..colon],
+                None => name,
+            };
+            let help = format!(
+                "`conveyor registry list {repository}` lists its tags, and `conveyor registry list {host}` what else \
+                 there is; it may also be that `{host}` tells nobody what he may not read: `conveyor login {host}`"
+            );
+            ("stage::pull", Some(help))
+        }
+        ClientError::Denied { .. } => ("stage::pull", Some(format!("sign in with `conveyor login {host}`"))),
+        ClientError::Unreachable { .. } if is_pinned => {
+            let help = format!(
+                "it is not in the cache of this user either: see that {host} runs and is called so, and run it once while \
+                 it can be reached, or take it along with `conveyor bundle`"
+            );
+            (REGISTRY, Some(help))
+        }
+        ClientError::Unreachable { .. } => {
+            let help = format!(
+                "see that {host} runs and is called so: what a tag stands for has to be asked; once it is locked \
+                 (`conveyor lock`, while the registry can be reached) nothing is asked of it"
+            );
+            (REGISTRY, Some(help))
+        }
+        ClientError::Corrupt { .. } => (
+            REGISTRY,
+            Some("nothing of it was run; have it pushed or bundled again, where it comes from".to_owned()),
+        ),
+        ClientError::Refused { status, .. } if *status < 500 => ("stage::pull", None),
+        error if error.is_input() => ("stage::pull", None),
+        _ => (REGISTRY, Some("look at the registry, and try again".to_owned())),
     }
 }
