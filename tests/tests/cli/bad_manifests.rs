@@ -70,7 +70,7 @@ fn problems_with_stages_and_connectors_come_together() {
          one: { transform: ./none.wasm, from: in }\n  two: { transform: ./dir, from: one }\n  \
          out: { sink: discard, from: two }\n",
     );
-    scene.write("in.csv", "a\n1\n");
+    scene.write("in.csv", "a\n1\n").write("dir/stage.rs", "");
     scene.run_pipeline().code(2).says(&[
         "`in` does not take this config",
         "none.wasm` cannot be read",
