@@ -113,8 +113,10 @@ pub(crate) struct SourceHead {
 }
 
 impl SourceHead {
-    fn pull(&mut self) -> impl Future<Output = Result<Option<Pulled>, ConnectError>> {
-        self.source.pull(self.pacing.map_or(self.limits, |pacing| pacing.limit(self.limits)))
+    /// On the heap, since it is large and goes through many hands.
+    async fn pull(&mut self) -> Result<Option<Box<Pulled>>, ConnectError> {
+        let limits = self.pacing.map_or(self.limits, |pacing| pacing.limit(self.limits));
+        Ok(self.source.pull(limits).await?.map(Box::new))
     }
 
     fn failed(&self, error: ConnectError) -> RunError {
@@ -157,7 +159,7 @@ async fn drive_source(
             },
             Err(error) => Err(error),
         };
-        let pulled: Option<Pulled> = match pulled {
+        let pulled: Option<Box<Pulled>> = match pulled {
             Ok(pulled) => pulled,
             Err(error) => {
                 tries += 1;

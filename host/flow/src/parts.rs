@@ -59,10 +59,10 @@ impl Belt {
     pub fn take_from_source(
         &mut self,
         source: usize,
-        pulled: Pulled,
+        pulled: Box<Pulled>,
         record_bytes_max: u64,
     ) -> Result<(), RunError> {
-        let Pulled { batch, refused, refused_parts, header, misfits, cursor: _, forgotten: _ } = pulled;
+        let Pulled { batch, refused, refused_parts, header, misfits, cursor: _, forgotten: _ } = *pulled;
         let found = misfits.as_ref().map_or(0, |misfits| misfits.rejections.len());
         let refusals = (refused.len() + found) as u64;
         let rows = batch.as_ref().map_or(0, |batch| batch.rows() as u64);
@@ -94,6 +94,7 @@ impl Belt {
 
     /// What a source has read comes, without records that are too large, and in parts where it would be too large once
     /// its key is set.
+    #[inline]
     fn come(
         &mut self,
         source: usize,
@@ -118,6 +119,7 @@ impl Belt {
     }
 
     /// A source's records leave it.
+    #[inline]
     pub(crate) fn leave_source(
         &mut self,
         source: usize,
@@ -133,6 +135,7 @@ impl Belt {
     }
 
     /// The key of a source's records. None where no record is left.
+    #[inline]
     fn key_of_source(
         &mut self,
         source: usize,
