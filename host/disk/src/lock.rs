@@ -38,7 +38,8 @@ impl NameLock {
                 return Ok(Some(lock));
             }
         }
-        match path.symlink_metadata()?.is_symlink() && !path.exists() {
+        // One that has just gone is nobody's link: it was somebody's lock.
+        match path.is_symlink() && !path.exists() {
             true => {
                 Err(io::Error::new(ErrorKind::InvalidInput, "it is a link that leads nowhere: remove it"))
             }
