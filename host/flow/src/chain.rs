@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use model::batch::Batch;
 use model::limits;
@@ -123,9 +122,11 @@ impl SourceHead {
         RunError::Connect { stage: self.name.clone(), records: None, error }
     }
 
-    fn worked_off(&mut self, rows: usize, took: Duration) {
-        if let Some(pacing) = &mut self.pacing {
-            pacing.worked_off(rows, took, Instant::now().into_std());
+    /// `begun`: when the work on `rows` did, where somebody paces.
+    fn worked_off(&mut self, rows: usize, begun: Option<Instant>) {
+        if let (Some(pacing), Some(begun)) = (&mut self.pacing, begun) {
+            let now = Instant::now();
+            pacing.worked_off(rows, now - begun, now.into_std());
         }
     }
 }
@@ -184,9 +185,9 @@ async fn drive_source(
         }
         let rows = pulled.batch.as_ref().map_or(0, Batch::rows);
         belt.take_from_source(head.stage, pulled, head.source.record_bytes_max())?;
-        let begun = Instant::now();
+        let begun = head.pacing.is_some().then(Instant::now);
         belt.work().await?;
-        head.worked_off(rows, begun.elapsed());
+        head.worked_off(rows, begun);
         if let Some(keeper) = keeper {
             keeper.relieve(belt, true).await?;
         }

@@ -5,7 +5,7 @@
 //! sets come without a selection next to selected ones, so the selection belongs to the column; columns
 //! that share one share its memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, BinaryArray, UInt32Array};
 use arrow::compute::take;
@@ -102,9 +102,12 @@ impl Column {
 /// The name of the one column of a stream of opaque records.
 pub const VALUE: &str = "value";
 
-/// The schema of a stream of records that the host does not look into.
+/// The schema of a stream of records that the host does not look into. It is there once, so that whoever has to know
+/// whether two batches have the same one compares two pointers.
 pub fn opaque_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![Field::new(VALUE, DataType::Binary, true)]))
+    static OPAQUE: LazyLock<SchemaRef> =
+        LazyLock::new(|| Arc::new(Schema::new(vec![Field::new(VALUE, DataType::Binary, true)])));
+    OPAQUE.clone()
 }
 
 /// Records on their way from one stage to the next.

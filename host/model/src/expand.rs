@@ -138,25 +138,26 @@ struct Chosen<'a> {
 }
 
 impl Chosen<'_> {
-    fn iter(&self) -> impl Iterator<Item = &Column> {
+    /// Loops rather than one iterator of all, which costs more than what is done with a column: it is so for each batch.
+    fn each(&self, mut see: impl FnMut(&Column)) {
+        match self.columns {
+            Some(columns) => columns.iter().for_each(|&index| see(&self.batch.columns()[index])),
+            None => self.batch.columns().iter().for_each(&mut see),
+        }
         let parts = self.batch.parts();
-        let parts = [&parts.times, &parts.keys, &parts.headers].into_iter().flatten();
-        let all = self.batch.columns();
-        let (some, all) = match self.columns {
-            Some(columns) => (columns, &[][..]),
-            None => (&[][..], all),
-        };
-        some.iter().map(|&index| &self.batch.columns()[index]).chain(all).chain(parts)
+        [&parts.times, &parts.keys, &parts.headers].into_iter().flatten().for_each(see);
     }
 
     fn sum(&self, bytes: impl Fn(&Column) -> u64) -> u64 {
-        self.iter().map(bytes).fold(0, u64::saturating_add)
+        let mut sum = 0u64;
+        self.each(|column| sum = sum.saturating_add(bytes(column)));
+        sum
     }
 
     /// By row.
     fn sizes(&self) -> Vec<u64> {
         let mut sizes = vec![0u64; self.batch.rows()];
-        for column in self.iter() {
+        self.each(|column| {
             let lengths = Lengths::of(column.values());
             let mut add = |(row, size): (usize, &mut u64)| *size = size.saturating_add(lengths.at(row));
             match column.rows() {
@@ -165,7 +166,7 @@ impl Chosen<'_> {
                     rows.iter().map(|&row| row as usize).zip(&mut sizes).for_each(&mut add);
                 }
             }
-        }
+        });
         sizes
     }
 }

@@ -206,7 +206,7 @@ fn entries_that_do_not_fit_are_told_before_anything_is_written() {
             "nothing can be sent into `in`: the stages of `p` that take records are probe, out",
         ),
         (&["--into", "nowhere"], "nothing can be sent into `nowhere`"),
-        (&["--record", "7"], "no such open entry"),
+        (&["--record", "7"], "no open entry `7` of"),
         (&["--dead-letters", "none"], "there is no dead-letter store in none"),
     ];
     for (args, expected) in cases {

@@ -218,6 +218,12 @@ fn a_bundle_has_all_that_its_pipeline_needs_and_goes_into_a_registry() {
         .run(&["registry", "load", "pipeline.yaml", "--data", "data"])
         .code(2)
         .says(&["pipeline.yaml: it is no tar"]);
+    scene.write("plain/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+    scene.write("plain/index.json", r#"{"schemaVersion":2,"manifests":[]}"#);
+    scene
+        .run(&["registry", "load", "plain", "--data", "data"])
+        .code(2)
+        .says(&["no image in plain names a repository", "`--repository NAME`"]);
     assert!(!scene.path("data").exists());
     let load = ["registry", "load", "orders.tar", "--data", "data"];
     let loaded = scene.run(&load).code(0).says(&["loaded 1 images", "name no repository", "orders"]);

@@ -13,6 +13,7 @@ use connect::Beside;
 use flow::letters::{Filter, Identity, Letters, Reading, StoreOptions};
 use flow::replay::{Choice, Chosen, Fates, Left, Misfit, takes_records};
 use flow::run::Checkpoints;
+use model::ids::RecordId;
 use model::lineage::Origin;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -149,9 +150,16 @@ fn nothing_is_meant(
         }
         return Ok(Done::nothing(options.writes, why));
     }
+    let Filter { stage, code, entries, records, .. } = &options.filter;
+    let named = entries.iter().map(u64::to_string).chain(records.iter().map(RecordId::to_string));
+    let named: Vec<String> = named.map(|name| format!("`{name}`")).collect();
+    let of = |what: &str, name: &Option<String>| name.as_ref().map(|name| format!(" of {what} `{name}`"));
     Err(Failure::Input(anyhow!(
-        "{} has no such open entry of pipeline `{}`; `conveyor dlq list --all {}` shows what it has",
+        "{} has no open entry {}{}{} of pipeline `{}`; `conveyor dlq list --all {}` shows what it has",
         dir.display(),
+        named.join(", "),
+        of("stage", stage).unwrap_or_default(),
+        of("code", code).unwrap_or_default(),
         wired.name(),
         dir.display()
     )))

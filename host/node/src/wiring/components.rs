@@ -212,8 +212,9 @@ async fn local(
     {
         return Err(Unfit::Unlocked { path, expected, came });
     }
-    let (size, digest) = (bytes.len() as u64, Digest::of(&bytes));
+    let size = bytes.len() as u64;
     let component = engine.load(bytes).await.map_err(|error| Unfit::Load(path, error))?;
+    let digest = component.digest();
     Ok(Loaded { component, image: None, bytes: size, digest })
 }
 

@@ -45,6 +45,13 @@ impl Load {
             .layout
             .canonicalize()
             .map_err(|error| Failure::Input(anyhow!("{} cannot be found: {error}", self.layout.display())))?;
+        // Nor is one made for a layout of which nothing would come into it.
+        if self.repository.is_none() && !layout.entries().iter().any(|entry| entry.image().is_some()) {
+            return Err(Failure::Input(anyhow!(
+                "no image in {} names a repository: add `--repository NAME`, which says where they go",
+                self.layout.display()
+            )));
+        }
         drop(layout);
         if !self.data.join("index").is_file() {
             StoreOptions::new(&self.data).open().map_err(keep::failure)?;
