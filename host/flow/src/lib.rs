@@ -1,11 +1,10 @@
 //! The belt: loops that carry batches from sources through stages to sinks.
 //!
-//! `run` turns a plan with opened connectors and pools into loops (`chain`), each of which calls one stage
-//! after the other (`belt`). Between loops stands an `edge`. What connectors are, `connector` says. What stages refuse is kept in
+//! `run` turns a plan with opened connectors and pools (`job`) into loops, each of which calls one stage after the other
+//! (`belt`). Between loops stands an `edge`. What connectors are, `connector` says. What stages refuse is kept in
 //! `letters`, and `replay` sends it in again.
 
 mod belt;
-mod chain;
 pub mod checkpoint;
 pub mod component;
 pub mod connector;
@@ -15,6 +14,7 @@ pub mod error;
 mod failing;
 mod fault;
 mod feed;
+mod job;
 pub mod letters;
 pub mod meters;
 pub mod pacing;
@@ -23,7 +23,7 @@ mod passing;
 mod quota;
 mod refuse;
 pub mod replay;
-pub mod run;
+mod run;
 pub mod spool;
 pub mod state;
 pub mod suspects;
@@ -32,4 +32,5 @@ mod trouble;
 pub mod turns;
 
 pub use error::{RunError, Setback};
-pub use run::{CutOff, Ended, Job, Part, Rules, Run, Transform};
+pub use job::{Checkpoints, CutOff, Job, Part, Rules, Setbacks, Transform};
+pub use run::{Ended, Run};

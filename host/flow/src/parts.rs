@@ -195,8 +195,8 @@ mod tests {
 
     use super::*;
     use crate::connector::{Barrier, ConnectError, PullLimits, Refusals, Sink, Source};
+    use crate::job::{Job, Part, Rules};
     use crate::letters::{Group, Letters, LettersError};
-    use crate::run::{Job, Part, Rules};
 
     fn dictionary() -> DataType {
         DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))

@@ -11,9 +11,9 @@ use model::plan::Plan;
 
 use crate::belt::{Belt, Context, Station, Tap};
 use crate::error::RunError;
+use crate::job::{Rules, Transform};
 use crate::letters::{Group, Letters, LettersError};
 use crate::meters::Meters;
-use crate::run::{Rules, Transform};
 
 /// What to try. A plan for it keeps all columns, see `Planner::keeping_all`.
 pub struct Trial {

@@ -14,8 +14,7 @@ use flow::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Pace, Store
 use flow::component::ComponentSink;
 use flow::connector::{Barrier, ConnectError, Cursor, PullLimits, Pulled, Refusals, Sink, Source};
 use flow::letters::{Group, Letters, LettersError};
-use flow::run::{Checkpoints, Setbacks};
-use flow::{Job, Part, Rules};
+use flow::{Checkpoints, Job, Part, Rules, Setbacks};
 use model::batch::{Batch, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};

@@ -10,18 +10,17 @@
 mod align;
 mod coordinator;
 mod file;
-mod keeper;
 mod kept;
 mod mark;
 mod participant;
 mod state_tables;
 mod store;
 mod takeover;
-mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::lineage::Origin;
 
@@ -31,12 +30,9 @@ use crate::state::{StateBase, StateDelta};
 
 pub use align::{Alignment, Signal, Step};
 pub use coordinator::{Coordinator, Move};
-pub(crate) use keeper::{Keeper, KeptSource};
 pub use mark::{Change, MarkPart, MarkParts, StageMark, config_parts};
 pub use participant::{PASSING, Participant, Passing};
 pub use store::{Opened, RedbStore, Standing, Summary};
-pub use watch::Pace;
-pub(crate) use watch::{Desk, Finish};
 
 /// What stands: everything up to here was delivered, and nothing behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,9 +78,16 @@ pub struct Share {
     pub states: BTreeMap<Arc<str>, StateDelta>,
 }
 
+/// How often checkpoints begin, and how long one may take until somebody is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    pub interval: Duration,
+    pub timeout: Duration,
+}
+
 /// Keeps checkpoints. A `put` that came back is durable; one that failed may be or not, and nothing is put after it.
 pub trait CheckpointStore: Send {
-    fn put(&mut self, checkpoint: &Checkpoint, took: std::time::Duration) -> Result<Stored, CheckpointError>;
+    fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError>;
     /// All sinks have committed the tokens of the last one.
     fn settled(&mut self) -> Result<(), CheckpointError>;
     /// The state of a stage as the last one has it, now and after each `put`.
@@ -130,10 +133,3 @@ impl CheckpointError {
         !matches!(self, Self::Io { .. } | Self::Full { .. } | Self::Damaged { .. } | Self::Broke { .. })
     }
 }
-
-#[cfg(test)]
-mod cut_tests;
-#[cfg(test)]
-mod last_tests;
-#[cfg(test)]
-mod tests;

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::connector::{Barrier, ConnectError, Refusals, Sink};
+use crate::job::{Job, Part, Rules};
 use crate::letters::{Form, Group, Identity, Refusal, Store, StoreOptions};
-use crate::run::{Job, Part, Rules};
 
 fn plan(stages: &str, stream: Stream) -> Arc<Plan> {
     let context = Context { sources: &["stdin"], sinks: &["stdout"], env: &|_| None };

@@ -9,13 +9,14 @@ use async_trait::async_trait;
 use model::batch::{Batch, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
-use model::manifest::{self, Context as ManifestContext};
-use model::plan::{Answer, Form, Planner, Stream};
+use model::manifest::{self, Context as ManifestContext, OnError};
+use model::plan::{Answer, Form, Plan, Planner, Stream};
 use model::stage::Role;
 
 use super::*;
-use crate::connector::{Barrier, ConnectError, Pulled, Refusals, Refused};
-use crate::letters::{Group, LettersError};
+use crate::connector::{Barrier, ConnectError, PullLimits, Pulled, Refusals, Refused, Sink, Source};
+use crate::job::{Job, Part, Rules};
+use crate::letters::{Group, Letters, LettersError};
 
 /// Gives what it was given; then ends, fails, or waits for ever.
 struct Scripted {

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use connect::Beside;
+use flow::Checkpoints;
 use flow::letters::{Filter, Identity, Letters, Reading, StoreOptions};
 use flow::replay::{Choice, Chosen, Fates, Left, Misfit, takes_records};
-use flow::run::Checkpoints;
 use model::ids::RecordId;
 use model::lineage::Origin;
 use tokio::runtime::{Builder, Runtime};

@@ -12,8 +12,8 @@ use flow::checkpoint::{
     Checkpoint, CheckpointError, CheckpointStore, Opened, Pace, RedbStore, Standing, Stored,
 };
 use flow::letters::Reading;
-use flow::run::{Checkpoints, Setbacks};
 use flow::state::StateBase;
+use flow::{Checkpoints, Setbacks};
 use model::limits::CHECKPOINT_TIME_MAX;
 
 use crate::exit::{Failure, Result};

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use flow::letters::{Identity, Letters as _};
 use flow::meters::{Meters, StageReport};
-use flow::run::Setbacks;
 use flow::turns::Seat;
-use flow::{Ended, Run, RunError, Setback};
+use flow::{Ended, Run, RunError, Setback, Setbacks};
 use model::limits;
 use model::manifest::{OnFailure, Retry, Role};
 use tokio_util::sync::CancellationToken;

@@ -10,7 +10,7 @@ use flow::checkpoint::{
     Checkpoint, CheckpointError, CheckpointStore as _, Opened, Pace, RedbStore, StageMark, Standing,
 };
 use flow::connector::ConnectErrorKind;
-use flow::run::{Checkpoints, Setbacks};
+use flow::{Checkpoints, Setbacks};
 use model::manifest::Role;
 
 use super::misfits::{begins_anew, misfits, other_connectors, replacing};

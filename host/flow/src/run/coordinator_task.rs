@@ -7,10 +7,11 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Checkpoint, CheckpointError, CheckpointStore, Coordinator, Keeper, KeptSource, Move, Share, Stored,
-};
+use super::barrier_handler::{BarrierHandler, TrackedSource};
 use crate::belt::Context;
+use crate::checkpoint::{
+    Checkpoint, CheckpointError, CheckpointStore, Coordinator, Move, Pace, Share, Stored,
+};
 use crate::connector::Barrier;
 use crate::error::RunError;
 use crate::fault::{self, Point};
@@ -19,7 +20,7 @@ use crate::refuse::Refusing;
 
 /// What all loops are told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct News {
+pub(super) struct News {
     /// The checkpoint that began last.
     pub begun: Option<Barrier>,
     /// The one that stands.
@@ -30,13 +31,13 @@ pub(crate) struct News {
 
 /// What a loop says.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(super) struct Report {
     pub of: usize,
     pub what: What,
 }
 
 #[derive(Debug)]
-pub(crate) enum What {
+pub(super) enum What {
     Answered {
         number: u64,
         share: Share,
@@ -51,25 +52,18 @@ pub(crate) enum What {
 
 /// How the checkpoints of a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Finish {
+pub(super) enum Finish {
     /// Every loop has said that it is done with the last checkpoint.
     Last,
     /// Something else has failed, or the loops are gone.
     Broken,
 }
 
-/// How often, and how long one may take until somebody is told.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    pub interval: Duration,
-    pub timeout: Duration,
-}
-
-pub(crate) type SharedStore = Arc<Mutex<Box<dyn CheckpointStore>>>;
+pub(super) type SharedStore = Arc<Mutex<Box<dyn CheckpointStore>>>;
 
 /// The coordinator task of one pipeline: where loops report to. It stays until every loop has said that its sinks have
 /// committed the last checkpoint, or something has failed; nobody concludes from its end that anything was committed.
-pub(crate) struct Desk {
+pub(super) struct CoordinatorTask {
     coordinator: Coordinator,
     store: SharedStore,
     pace: Pace,
@@ -86,7 +80,7 @@ pub(crate) struct Desk {
     is_finished: bool,
 }
 
-impl Drop for Desk {
+impl Drop for CoordinatorTask {
     /// Also where it panics: no loop waits for what nobody will say.
     fn drop(&mut self) {
         if !self.is_finished {
@@ -95,7 +89,7 @@ impl Drop for Desk {
     }
 }
 
-impl Desk {
+impl CoordinatorTask {
     /// For loops of these names.
     pub fn new(
         names: Vec<String>,
@@ -125,13 +119,13 @@ impl Desk {
         }
     }
 
-    /// What stands beside each loop, by whether there is a source at its head.
-    pub fn keepers(&self, sources: Vec<Option<KeptSource>>) -> Vec<Keeper> {
+    /// A barrier handler for each loop, by whether there is a source at its head.
+    pub fn handlers(&self, sources: Vec<Option<TrackedSource>>) -> Vec<BarrierHandler> {
         let Some(sender) = &self.sender else { return Vec::new() };
-        let keeper = |(of, source)| {
-            Keeper::new(of, self.news.subscribe(), sender.clone(), self.wanted.clone(), source)
+        let handler = |(of, source)| {
+            BarrierHandler::new(of, self.news.subscribe(), sender.clone(), self.wanted.clone(), source)
         };
-        sources.into_iter().enumerate().map(keeper).collect()
+        sources.into_iter().enumerate().map(handler).collect()
     }
 
     /// Runs until every loop has said that it is done with the last checkpoint, the store fails, or `broken` is

@@ -12,15 +12,14 @@ use model::lineage::{Lineage, Offsets, SourceRows};
 use model::manifest::OnFailure;
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::tests::plan;
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Pace, Stored};
 use crate::connector::{
     Barrier, ConnectError, ConnectErrorKind, Cursor, Death, PullLimits, Pulled, Refusals, Sink, Source,
 };
 use crate::fault::{Point, held};
 use crate::letters::{Group, Letters, LettersError};
-use crate::run::tests::plan;
-use crate::run::{Checkpoints, Setbacks};
-use crate::{Ended, Job, Part, Rules};
+use crate::{Checkpoints, Ended, Job, Part, Rules, Setbacks};
 
 /// What happened, in order.
 #[derive(Clone, Default)]

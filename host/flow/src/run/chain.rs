@@ -9,8 +9,9 @@ use model::limits;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::barrier_handler::BarrierHandler;
 use crate::belt::Belt;
-use crate::checkpoint::{Alignment, Keeper, Step};
+use crate::checkpoint::{Alignment, Step};
 use crate::connector::{ConnectError, PullLimits, Pulled, Source};
 use crate::edge::{Parcel, Receiver};
 use crate::error::RunError;
@@ -18,7 +19,7 @@ use crate::pacing::Pacing;
 use crate::replay::{Entrance, Feed, Feeds, RefusedNow};
 
 /// Where the records of a loop come from.
-pub(crate) enum Head {
+pub(super) enum Head {
     Source(SourceHead),
     Meeting(Receiver),
     /// Batches that were kept, and then what comes of those of other loops, where streams meet.
@@ -31,11 +32,11 @@ pub(crate) enum Head {
 }
 
 /// One loop. It owns its head and everything behind it.
-pub(crate) struct Chain {
+pub(super) struct Chain {
     pub head: Head,
     pub belt: Belt,
     /// None in a run without checkpoints.
-    pub keeper: Option<Keeper>,
+    pub handler: Option<BarrierHandler>,
 }
 
 impl Chain {
@@ -43,19 +44,19 @@ impl Chain {
     /// when all that feed it have, so that what was read is delivered. Without checkpoints, what sinks have been given
     /// is made durable and committed in each case; with them, when the last checkpoint stands.
     pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
-        let Self { head, mut belt, mut keeper } = self;
+        let Self { head, mut belt, mut handler } = self;
         match head {
             Head::Source(mut head) => {
-                let driven = drive_source(&mut belt, &mut keeper, &mut head, &stop).await;
-                close(driven, &mut belt, &mut keeper, Some(head)).await
+                let driven = drive_source(&mut belt, &mut handler, &mut head, &stop).await;
+                close(driven, &mut belt, &mut handler, Some(head)).await
             }
             Head::Meeting(receiver) => {
-                let driven = drive_meeting(&mut belt, &mut keeper, receiver).await;
-                close(driven, &mut belt, &mut keeper, None).await
+                let driven = drive_meeting(&mut belt, &mut handler, receiver).await;
+                close(driven, &mut belt, &mut handler, None).await
             }
             Head::Fed { feeds, then, record_bytes_max } => {
-                let driven = drive_feeds(&mut belt, &mut keeper, feeds, then, record_bytes_max).await;
-                close(driven, &mut belt, &mut keeper, None).await
+                let driven = drive_feeds(&mut belt, &mut handler, feeds, then, record_bytes_max).await;
+                close(driven, &mut belt, &mut handler, None).await
             }
         }
     }
@@ -65,10 +66,10 @@ impl Chain {
 async fn close(
     driven: Result<(), RunError>,
     belt: &mut Belt,
-    keeper: &mut Option<Keeper>,
+    handler: &mut Option<BarrierHandler>,
     mut head: Option<SourceHead>,
 ) -> Result<(), RunError> {
-    match keeper {
+    match handler {
         None => {
             let drained = match driven {
                 Ok(()) => belt.drain().await,
@@ -76,18 +77,18 @@ async fn close(
             };
             drained.and(belt.finish().await)
         }
-        Some(keeper) => {
+        Some(handler) => {
             driven?;
-            if keeper.is_over() {
+            if handler.is_over() {
                 return Ok(());
             }
             belt.drain().await?;
             belt.end().await;
-            keeper.ended().await;
+            handler.ended().await;
             loop {
-                let is_finished = keeper.finish(belt).await?;
+                let is_finished = handler.finish(belt).await?;
                 if let Some(head) = &mut head
-                    && let Err(error) = keeper.release(&mut *head.source).await
+                    && let Err(error) = handler.release(&mut *head.source).await
                 {
                     // Everything is delivered, and the next run tells it again.
                     tracing::warn!(stage = head.name, %error, "the source could not be told what it may release");
@@ -95,14 +96,14 @@ async fn close(
                 if is_finished {
                     return Ok(());
                 }
-                keeper.changed().await;
+                handler.changed().await;
             }
         }
     }
 }
 
 /// A source at the head of a loop.
-pub(crate) struct SourceHead {
+pub(super) struct SourceHead {
     pub stage: usize,
     pub name: String,
     pub source: Box<dyn Source>,
@@ -133,27 +134,27 @@ impl SourceHead {
 
 async fn drive_source(
     belt: &mut Belt,
-    keeper: &mut Option<Keeper>,
+    handler: &mut Option<BarrierHandler>,
     head: &mut SourceHead,
     stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let mut tries = 0;
     while !stop.is_cancelled() && !belt.is_over() {
         belt.context.quota.wait().await;
-        if let Some(keeper) = keeper
-            && keeper.has_news()
+        if let Some(handler) = handler
+            && handler.has_news()
         {
-            keeper.heed(belt, true).await?;
-            if keeper.is_over() {
+            handler.heed(belt, true).await?;
+            if handler.is_over() {
                 return Ok(());
             }
         }
-        let released = match keeper {
-            Some(keeper) => keeper.release(&mut *head.source).await,
+        let released = match handler {
+            Some(handler) => handler.release(&mut *head.source).await,
             None => Ok(()),
         };
         let pulled = match released {
-            Ok(()) => match wait(belt, keeper, head.pull(), Some(stop)).await? {
+            Ok(()) => match wait(belt, handler, head.pull(), Some(stop)).await? {
                 Waited::Ready(pulled) => pulled,
                 Waited::Release => continue,
                 Waited::Over => break,
@@ -180,7 +181,7 @@ async fn drive_source(
         };
         tries = 0;
         let Some(mut pulled) = pulled else { return Ok(()) };
-        if keeper.as_mut().is_some_and(|keeper| keeper.note(&mut pulled)) {
+        if handler.as_mut().is_some_and(|handler| handler.note(&mut pulled)) {
             belt.context.meters.stages[head.stage].comes_again();
         }
         let rows = pulled.batch.as_ref().map_or(0, Batch::rows);
@@ -188,8 +189,8 @@ async fn drive_source(
         let begun = head.pacing.is_some().then(Instant::now);
         belt.work().await?;
         head.worked_off(rows, begun);
-        if let Some(keeper) = keeper {
-            keeper.relieve(belt, true).await?;
+        if let Some(handler) = handler {
+            handler.relieve(belt, true).await?;
         }
         // A source that always has something would never let its neighbours on this thread run.
         tokio::task::consume_budget().await;
@@ -202,7 +203,7 @@ async fn drive_source(
 
 async fn drive_meeting(
     belt: &mut Belt,
-    keeper: &mut Option<Keeper>,
+    handler: &mut Option<BarrierHandler>,
     mut receiver: Receiver,
 ) -> Result<(), RunError> {
     let mut alignment = Alignment::new(&receiver.edges);
@@ -215,11 +216,11 @@ async fn drive_meeting(
             }
         }
         belt.context.quota.wait().await;
-        if let Some(keeper) = keeper
-            && keeper.has_news()
+        if let Some(handler) = handler
+            && handler.has_news()
         {
-            keeper.heed(belt, false).await?;
-            if keeper.is_over() {
+            handler.heed(belt, false).await?;
+            if handler.is_over() {
                 return Ok(());
             }
         }
@@ -229,24 +230,24 @@ async fn drive_meeting(
                 let Parcel { ref batch, .. } = parcel;
                 belt.receive(edge, batch.clone());
                 belt.work().await?;
-                if let Some(keeper) = keeper {
-                    keeper.relieve(belt, false).await?;
+                if let Some(handler) = handler {
+                    handler.relieve(belt, false).await?;
                 }
             }
             Some(Step::Barrier(barrier)) => {
                 // What is held was before the barrier.
                 belt.drain().await?;
-                if let Some(keeper) = keeper {
-                    keeper.pass(belt, barrier).await?;
+                if let Some(handler) = handler {
+                    handler.pass(belt, barrier).await?;
                 }
             }
             Some(Step::End) => return Ok(()),
-            None => match wait(belt, keeper, receiver.recv(), None).await? {
+            None => match wait(belt, handler, receiver.recv(), None).await? {
                 Waited::Ready(Some((edge, signal))) => alignment.accept(edge, signal),
                 Waited::Ready(None) => {
                     // Who feeds this loop is gone without having said that nothing follows: it has failed.
-                    if let Some(keeper) = keeper {
-                        keeper.until_over().await;
+                    if let Some(handler) = handler {
+                        handler.until_over().await;
                     }
                     return Ok(());
                 }
@@ -258,16 +259,16 @@ async fn drive_meeting(
 
 async fn drive_feeds(
     belt: &mut Belt,
-    keeper: &mut Option<Keeper>,
+    handler: &mut Option<BarrierHandler>,
     feeds: Vec<Feeds>,
     then: Option<Receiver>,
     record_bytes_max: u64,
 ) -> Result<(), RunError> {
     for feed in feeds.into_iter().flatten() {
         let Feed { stage, entrance, batch, misfits } = feed?;
-        if let Some(keeper) = keeper {
-            keeper.note_sent_in(&batch);
-            misfits.iter().for_each(|misfits| keeper.note_sent_in(&misfits.rows));
+        if let Some(handler) = handler {
+            handler.note_sent_in(&batch);
+            misfits.iter().for_each(|misfits| handler.note_sent_in(&misfits.rows));
         }
         if let Some(RefusedNow { rows, rejections, kept_as }) = misfits {
             belt.refuse(stage, &rows, rejections, kept_as)?;
@@ -278,17 +279,17 @@ async fn drive_feeds(
             Entrance::Edge(edge) => belt.receive(edge, batch),
         }
         belt.work().await?;
-        if let Some(keeper) = keeper {
+        if let Some(handler) = handler {
             // Where streams meet, a barrier comes by the edges.
-            keeper.relieve(belt, then.is_none()).await?;
-            if keeper.is_over() {
+            handler.relieve(belt, then.is_none()).await?;
+            if handler.is_over() {
                 return Ok(());
             }
         }
         tokio::task::consume_budget().await;
     }
     match then {
-        Some(receiver) => drive_meeting(belt, keeper, receiver).await,
+        Some(receiver) => drive_meeting(belt, handler, receiver).await,
         None => Ok(()),
     }
 }
@@ -306,14 +307,14 @@ enum Waited<T> {
 /// tried again, checkpoints go on, and after a while the instances are let go. `stop`: of a source.
 async fn wait<T>(
     belt: &mut Belt,
-    keeper: &mut Option<Keeper>,
+    handler: &mut Option<BarrierHandler>,
     next: impl Future<Output = T>,
     stop: Option<&CancellationToken>,
 ) -> Result<Waited<T>, RunError> {
     let mut next = pin!(next);
     if let Some(at) = belt.wakes_at()
         && at <= Instant::now()
-        && let Some(ended) = wake(belt, keeper, at, stop.is_some()).await?
+        && let Some(ended) = wake(belt, handler, at, stop.is_some()).await?
     {
         return Ok(ended);
     }
@@ -330,18 +331,18 @@ async fn wait<T>(
             tokio::time::sleep_until(at).await;
             at
         }));
-        let news = or_never(keeper.as_mut().map(Keeper::changed));
+        let news = or_never(handler.as_mut().map(BarrierHandler::changed));
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(Waited::Over),
             () = news => {
-                if let Some(ended) = heed(belt, keeper, stop.is_some()).await? {
+                if let Some(ended) = heed(belt, handler, stop.is_some()).await? {
                     return Ok(ended);
                 }
             }
             ready = next.as_mut() => return Ok(Waited::Ready(ready)),
             at = wakes => {
-                if let Some(ended) = wake(belt, keeper, at, stop.is_some()).await? {
+                if let Some(ended) = wake(belt, handler, at, stop.is_some()).await? {
                     return Ok(ended);
                 }
                 belt.flush().await?;
@@ -358,7 +359,7 @@ async fn wait<T>(
 /// loop: a source whose spool is full has records again only when a checkpoint stands. Says whether the wait ends by it.
 async fn wake<T>(
     belt: &mut Belt,
-    keeper: &mut Option<Keeper>,
+    handler: &mut Option<BarrierHandler>,
     at: Instant,
     is_source: bool,
 ) -> Result<Option<Waited<T>>, RunError> {
@@ -368,8 +369,8 @@ async fn wake<T>(
     if is_source && belt.is_over() {
         return Ok(Some(Waited::Over));
     }
-    match keeper.as_ref().is_some_and(Keeper::has_news) {
-        true => heed(belt, keeper, is_source).await,
+    match handler.as_ref().is_some_and(BarrierHandler::has_news) {
+        true => heed(belt, handler, is_source).await,
         false => Ok(None),
     }
 }
@@ -377,14 +378,14 @@ async fn wake<T>(
 /// Heeds checkpoints in the middle of a wait. Says whether it ends by that.
 async fn heed<T>(
     belt: &mut Belt,
-    keeper: &mut Option<Keeper>,
+    handler: &mut Option<BarrierHandler>,
     is_source: bool,
 ) -> Result<Option<Waited<T>>, RunError> {
-    let Some(keeper) = keeper else { return Ok(None) };
-    keeper.heed(belt, is_source).await?;
+    let Some(handler) = handler else { return Ok(None) };
+    handler.heed(belt, is_source).await?;
     Ok(match () {
-        () if keeper.is_over() => Some(Waited::Over),
-        () if keeper.releases() => Some(Waited::Release),
+        () if handler.is_over() => Some(Waited::Over),
+        () if handler.releases() => Some(Waited::Release),
         () => None,
     })
 }

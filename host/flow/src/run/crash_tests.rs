@@ -15,14 +15,13 @@ use model::stage::Role;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use super::tests::plan;
+use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Pace, Stored};
 use crate::connector::{
-    Barrier, Committed, ConnectError, Cursor, PullLimits, Pulled, Refusals, Sink, Source,
+    Barrier, Committed, ConnectError, Cursor, Places, PullLimits, Pulled, Refusals, Sink, Source,
 };
 use crate::letters::{Group, Letters, LettersError};
-use crate::run::tests::plan;
-use crate::run::{Checkpoints, Setbacks};
-use crate::{Job, Part, Rules};
+use crate::{Checkpoints, Job, Part, Rules, Setbacks};
 
 /// What outlives a crash, and when the next one comes.
 #[derive(Default)]

@@ -1,4 +1,4 @@
-//! A loop's part in the checkpoints of its pipeline.
+//! The barrier handler of one loop: its part in the checkpoints of its pipeline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use model::batch::Batch;
 use model::ids::RecordId;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::watch::{News, Report, What};
-use super::{PASSING, Participant, Passing, Share};
+use super::coordinator_task::{News, Report, What};
 use crate::belt::Belt;
+use crate::checkpoint::{PASSING, Participant, Passing, Share};
 use crate::connector::{Barrier, ConnectError, Places, Pulled, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::state::StateDelta;
 
 /// The source at the head of a loop.
-pub(crate) struct KeptSource {
+pub(super) struct TrackedSource {
     pub name: Arc<str>,
     /// Its index in the plan.
     pub stage: usize,
@@ -24,14 +24,14 @@ pub(crate) struct KeptSource {
     pub places: Places,
 }
 
-/// Stands beside the belt of one loop: knows where its source is, lets barriers pass, and has sinks commit.
-pub(crate) struct Keeper {
+/// The barrier handler of one loop, beside its belt: it knows where its source is, lets barriers pass, and has sinks commit.
+pub(super) struct BarrierHandler {
     of: usize,
     news: watch::Receiver<News>,
     reports: mpsc::Sender<Report>,
     wanted: Arc<Notify>,
     /// The source at the head of the loop, where there is one, and where it is.
-    source: Option<KeptSource>,
+    source: Option<TrackedSource>,
     places: Places,
     /// By split: the offset behind the last record that came in this run.
     reached: BTreeMap<Arc<str>, u64>,
@@ -54,13 +54,13 @@ pub(crate) struct Keeper {
     released: Option<Places>,
 }
 
-impl Keeper {
+impl BarrierHandler {
     pub fn new(
         of: usize,
         news: watch::Receiver<News>,
         reports: mpsc::Sender<Report>,
         wanted: Arc<Notify>,
-        mut source: Option<KeptSource>,
+        mut source: Option<TrackedSource>,
     ) -> Self {
         let places = source.as_mut().map(|source| std::mem::take(&mut source.places)).unwrap_or_default();
         Self {

@@ -1,0 +1,190 @@
+//! A job becomes loops that wait to be run: one for each chain of the plan, with the edges between them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use model::plan::Plan;
+
+use super::Run;
+use super::barrier_handler::TrackedSource;
+use super::chain::{Chain, Head, SourceHead};
+use super::coordinator_task::CoordinatorTask;
+use crate::belt::{Belt, Context, Station};
+use crate::edge::{Receiver, Sender, meeting};
+use crate::error::RunError;
+use crate::job::{Checkpoints, CutOff, Job, Part, Rules};
+use crate::letters::Letters;
+use crate::meters::{MeteredPart, Meters};
+use crate::pacing::Pacing;
+use crate::replay::Feeds;
+
+impl Job {
+    /// Makes the loops. Nothing flows yet.
+    pub fn build(self) -> Result<Run, RunError> {
+        self.build_loops(None)
+    }
+
+    /// Makes the loops behind the stages that are fed, by stage of the plan. Each stage that is fed or lies behind one
+    /// that is has its part, a source [`Part::Fed`]; the others are [`Part::Absent`].
+    pub fn build_behind(self, feeds: BTreeMap<usize, Feeds>) -> Result<Run, RunError> {
+        self.build_loops(Some(feeds))
+    }
+
+    fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
+        let Self { plan, parts, rules, letters, epoch, checkpoints } = self;
+        let metered = parts.iter().map(|part| (part.hits(), part.state())).collect();
+        let mut context = context(&plan, rules, metered, letters, checkpoints.as_ref());
+        context.epoch = epoch;
+        for (meter, part) in context.meters.stages.iter().zip(&parts) {
+            if let Some(figures) = part.figures() {
+                meter.show(figures);
+            }
+        }
+        let mut parts: Vec<Option<Part>> = parts.into_iter().map(Some).collect();
+        // So that a barrier, of which there may be a few such stretches in front, comes through within its interval.
+        let within = checkpoints.as_ref().map(|checkpoints| checkpoints.pace.interval / 4);
+        let (mut senders, mut receivers) = meetings(&plan, within);
+        if feeds.is_some() {
+            leave_out_absent(&mut receivers, &plan, &parts);
+        }
+        let mut chains = Vec::with_capacity(plan.chains.len());
+        for chain in &plan.chains {
+            let mut head = None;
+            let mut stations = HashMap::new();
+            let mut outboxes = HashMap::new();
+            let (mut has_uncommitted, mut fed) = (false, None);
+            for &stage in &chain.stages {
+                let name = plan.stages[stage].name.to_string();
+                match parts.get_mut(stage).and_then(Option::take) {
+                    Some(Part::Source { source, limits }) => {
+                        let pacing = within.map(Pacing::new);
+                        head = Some(Head::Source(SourceHead { stage, name, source, limits, pacing }))
+                    }
+                    Some(Part::Fed { record_bytes_max }) => fed = Some(record_bytes_max),
+                    Some(Part::Absent) => continue,
+                    Some(part) => {
+                        has_uncommitted |= part.is_uncommitted();
+                        stations.extend(station_of(part).map(|station| (stage, station)));
+                    }
+                    None => {
+                        return Err(RunError::Broke {
+                            stage: name,
+                            why: "nothing was given to run it".to_owned(),
+                        });
+                    }
+                }
+                for edge in plan.stages[stage].ports.iter().flat_map(|port| &port.edges) {
+                    if let Some(sender) = senders.remove(edge) {
+                        outboxes.insert(*edge, sender);
+                    }
+                }
+            }
+            if head.is_none() && fed.is_none() && stations.is_empty() {
+                continue;
+            }
+            let first = chain.stages[0];
+            let name = plan.stages[first].name.to_string();
+            let receiver = receivers.remove(&first);
+            let head = match &mut feeds {
+                Some(feeds) => Some(fed_head(feeds, &chain.stages, receiver, fed)),
+                None => head.or_else(|| receiver.map(Head::Meeting)),
+            };
+            let Some(head) = head else {
+                return Err(RunError::Broke { stage: name, why: "nothing feeds it".to_owned() });
+            };
+            let mut belt = Belt::new(context.clone(), stations, outboxes, None)?;
+            belt.has_uncommitted = has_uncommitted;
+            chains.push((name, Chain { head, belt, handler: None }));
+        }
+        let coordinator = checkpoints.map(|checkpoints| attend(checkpoints, &mut chains, &context));
+        Ok(Run { chains, meters: context.meters.clone(), context, seat: None, coordinator })
+    }
+}
+
+/// What stands for a stage on a belt; none of a source, which is at its head.
+fn station_of(part: Part) -> Option<Station> {
+    match part {
+        Part::Transform(transform) => Some(Station::Transform { transform, lease: None }),
+        Part::Sink(sink) => Some(Station::Sink(sink)),
+        Part::Cut(CutOff { why, .. }) => Some(Station::Cut { why }),
+        Part::Source { .. } | Part::Fed { .. } | Part::Absent => None,
+    }
+}
+
+/// Sets a barrier handler beside each loop, and makes the task that coordinates them.
+fn attend(checkpoints: Checkpoints, chains: &mut [(String, Chain)], context: &Context) -> CoordinatorTask {
+    let Checkpoints { store, standing, pace, setbacks: _ } = checkpoints;
+    let places = standing.places.clone();
+    let names = chains.iter().map(|(name, _)| name.clone()).collect();
+    let source = |(_, chain): &(String, Chain)| match &chain.head {
+        Head::Source(head) => {
+            let (stage, name) = (head.stage, context.plan.stages[head.stage].name.clone());
+            let places = places.get(&name).cloned().unwrap_or_default();
+            // What an earlier life read behind the last checkpoint comes again.
+            let meter = &context.meters.stages[stage];
+            meter.cover(meter.given());
+            Some(TrackedSource { name, stage, places })
+        }
+        _ => None,
+    };
+    let sources = chains.iter().map(source).collect();
+    let coordinator = CoordinatorTask::new(names, standing, Arc::new(Mutex::new(store)), pace, context);
+    for ((_, chain), handler) in chains.iter_mut().zip(coordinator.handlers(sources)) {
+        chain.handler = Some(handler);
+    }
+    coordinator
+}
+
+/// What all loops know, with what is left of earlier lives.
+fn context(
+    plan: &Arc<Plan>,
+    rules: Rules,
+    metered: Vec<MeteredPart>,
+    letters: Box<dyn Letters>,
+    checkpoints: Option<&Checkpoints>,
+) -> Context {
+    let setbacks = checkpoints.map(|checkpoints| checkpoints.setbacks.clone()).unwrap_or_default();
+    let meters = match setbacks.meters {
+        Some(meters) => meters.go_on(metered),
+        None => Meters::new(plan, metered),
+    };
+    let mut context = Context::new(plan, rules, &meters, letters);
+    setbacks.suspects.begin(checkpoints.map_or(0, |checkpoints| checkpoints.standing.number));
+    (context.suspects, context.goes_back) = (setbacks.suspects, setbacks.goes_back);
+    (context.keeps_cut, context.goes_back_to_cut) = (checkpoints.is_some(), setbacks.goes_back_to_cut);
+    context
+}
+
+/// For each stage at which streams meet, the way in; by edge, the way there.
+fn meetings(plan: &Plan, within: Option<Duration>) -> (HashMap<usize, Sender>, HashMap<usize, Receiver>) {
+    let (mut senders, mut receivers) = (HashMap::new(), HashMap::new());
+    for (index, stage) in plan.stages.iter().enumerate() {
+        if stage.inputs.len() > 1 {
+            let (ways, receiver) = meeting(&stage.inputs, within);
+            senders.extend(stage.inputs.iter().copied().zip(ways));
+            receivers.insert(index, receiver);
+        }
+    }
+    (senders, receivers)
+}
+
+/// What comes into the stages of a chain, and then by edges. `fed`: of the source that is among them.
+fn fed_head(
+    feeds: &mut BTreeMap<usize, Feeds>,
+    stages: &[usize],
+    then: Option<Receiver>,
+    fed: Option<u64>,
+) -> Head {
+    let feeds = stages.iter().filter_map(|stage| feeds.remove(stage)).collect();
+    Head::Fed { feeds, then, record_bytes_max: fed.unwrap_or(u64::MAX) }
+}
+
+/// Nothing comes from stages that are not there, not even an end.
+fn leave_out_absent(receivers: &mut HashMap<usize, Receiver>, plan: &Plan, parts: &[Option<Part>]) {
+    let is_there = |stage: usize| !matches!(parts.get(stage), None | Some(None | Some(Part::Absent)));
+    for receiver in receivers.values_mut() {
+        receiver.edges.retain(|&edge| is_there(plan.edges[edge].from));
+    }
+    receivers.retain(|_, receiver| !receiver.edges.is_empty());
+}

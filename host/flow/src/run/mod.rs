@@ -1,0 +1,136 @@
+//! Running loops: a job becomes one loop for each chain of its plan (`build`), with a task that coordinates their checkpoints.
+//!
+//! A loop has a source, or a place where streams meet, with a belt behind it (`chain`). Beside each loop of a run with
+//! checkpoints stands what it does about barriers (`barrier_handler`).
+
+mod barrier_handler;
+mod build;
+mod chain;
+mod coordinator_task;
+
+use std::collections::HashMap;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::belt::Context;
+use crate::error::RunError;
+use crate::fault::{self, Point};
+use crate::meters::Meters;
+use crate::turns::Seat;
+use chain::Chain;
+use coordinator_task::{CoordinatorTask, Finish};
+
+/// A job whose loops are made and wait to be run.
+pub struct Run {
+    chains: Vec<(String, Chain)>,
+    meters: Meters,
+    context: Context,
+    seat: Option<Seat>,
+    coordinator: Option<CoordinatorTask>,
+}
+
+/// What stands for a stage where the coordinator is meant.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// What a task of a run says when nothing went wrong in it.
+enum Told {
+    /// A loop: it has nothing left to do.
+    Loop,
+    /// The coordinator.
+    Checkpoints(Finish),
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Why it ended before its sources did.
+    pub failure: Option<RunError>,
+    /// Why branches were cut on the way.
+    pub cuts: Vec<RunError>,
+}
+
+impl Ended {
+    /// What went wrong first, if anything did.
+    pub fn result(self) -> Result<(), RunError> {
+        self.failure.into_iter().chain(self.cuts).next().map_or(Ok(()), Err)
+    }
+}
+
+impl Run {
+    /// Counters that can be read while the loops run and after.
+    pub fn meters(&self) -> Meters {
+        self.meters.clone()
+    }
+
+    /// How many loops it has.
+    pub fn loops(&self) -> usize {
+        self.chains.len()
+    }
+
+    /// Shares the cores with other runs.
+    pub fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
+    }
+
+    /// Runs all loops on the current runtime until they end. Cancelling `stop` ends the sources and drains
+    /// the rest. When one loop fails, the others are stopped in the same way, unless the manifest says that they
+    /// go on; the first failure is told. With checkpoints, nothing is committed after a failure: what was on its way
+    /// comes again.
+    pub async fn run(self, stop: CancellationToken) -> Ended {
+        let halt = stop.child_token();
+        let broken = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let mut names = HashMap::new();
+        let keeps_checkpoints = self.coordinator.is_some();
+        if let Some(coordinator) = self.coordinator {
+            let coordinator = coordinator.run(broken.clone());
+            let handle = tasks.spawn(async move { coordinator.await.map(Told::Checkpoints) });
+            names.insert(handle.id(), CHECKPOINTS.to_owned());
+        }
+        for (name, chain) in self.chains {
+            let chain = chain.run(halt.clone());
+            let chain = async move { chain.await.map(|()| Told::Loop) };
+            let handle = match &self.seat {
+                Some(seat) => tasks.spawn(seat.clone().take_turns(chain)),
+                None => tasks.spawn(chain),
+            };
+            names.insert(handle.id(), name);
+        }
+        let mut failure: Option<RunError> = None;
+        let mut is_finished = !keeps_checkpoints;
+        while let Some(ended) = tasks.join_next().await {
+            let error = match ended {
+                Ok(Ok(Told::Loop)) => continue,
+                Ok(Ok(Told::Checkpoints(finish))) => {
+                    is_finished = finish == Finish::Last;
+                    continue;
+                }
+                Ok(Err(error)) => error,
+                Err(broke) => {
+                    let stage = names.get(&broke.id()).cloned().unwrap_or_default();
+                    RunError::Broke { stage, why: broke.to_string() }
+                }
+            };
+            halt.cancel();
+            broken.cancel();
+            failure = failure.or(Some(error));
+        }
+        fault::pass(Point::LoopsEnded);
+        // Nothing is concluded from loops that ended: who has committed says so.
+        if failure.is_none() && !is_finished {
+            let why = "it ended before all sinks had committed the last checkpoint".to_owned();
+            failure = Some(RunError::Broke { stage: CHECKPOINTS.to_owned(), why });
+        }
+        Ended { failure, cuts: self.context.cuts.take() }
+    }
+}
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
+mod last_tests;
+#[cfg(test)]
+pub(crate) mod tests;
