@@ -12,6 +12,8 @@ pub use engine::tls_client;
 use model::batch::{Batch, Parts};
 use model::ids::RecordId;
 use model::outcome::Rejection;
+/// So that whoever writes a sink finds here what its trait takes.
+pub use model::signal::Barrier;
 
 /// How much a source may put into one batch, and how long it may wait for it to fill.
 #[derive(Clone, Copy, Debug)]
@@ -231,15 +233,6 @@ pub struct Decoded {
     pub batch: Batch,
     /// Rows of what was kept that are refused again.
     pub rejections: Vec<Rejection>,
-}
-
-/// A cut through the stream: all records before it are one side of a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Barrier {
-    /// Of the checkpoint; ascending over all runs of a pipeline.
-    pub number: u64,
-    /// Nothing comes behind it in this run.
-    pub last: bool,
 }
 
 /// What a sink of a run with checkpoints is opened with: its token of the last checkpoint that stands, which may be

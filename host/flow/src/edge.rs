@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use model::batch::Batch;
 use model::limits;
+use model::signal::{Barrier, Signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::checkpoint::Signal;
-use crate::connector::Barrier;
 use crate::pacing::Drain;
 
 /// A batch on its way, with the room that it takes up.

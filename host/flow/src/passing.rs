@@ -1,7 +1,8 @@
 //! What a belt does for checkpoints: its stages' state is frozen, its sinks prepare and commit, and barriers go on.
 
+use model::signal::Barrier;
+
 use crate::belt::{Belt, Station};
-use crate::connector::Barrier;
 use crate::error::RunError;
 
 impl Belt {

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod convert;
 pub mod diagnostics;
+pub mod encoding;
 pub mod expand;
 pub mod fields;
 pub mod grants;
@@ -21,5 +22,6 @@ pub mod plan;
 mod retry;
 pub mod search;
 pub mod share;
+pub mod signal;
 pub mod stage;
 pub mod trust;

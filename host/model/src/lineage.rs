@@ -33,14 +33,14 @@ pub struct SourceRows {
     pub offsets: Offsets,
 }
 
-/// Rows that were kept as dead letters and come in again: what they were is known, how they came to be is not.
+/// Rows that were written down and come in again, as dead letters do: what they were is known, how they came to be is not.
 #[derive(Debug)]
 pub struct KeptRows {
     /// By row, as all of these.
     pub ids: Vec<RecordId>,
     pub origins: Vec<Origin>,
-    /// The entries in the dead-letter store.
-    pub letters: Vec<u64>,
+    /// The entries in the dead-letter store, of those that come from there.
+    pub letters: Vec<Option<u64>>,
 }
 
 /// Places of records within their split, strictly ascending.
@@ -132,7 +132,7 @@ impl Lineage {
             Node::Source(_) => None,
             Node::Made(made) => made.parent.letter(made.descent.origin(row)),
             Node::Edge { parent, .. } => parent.letter(row),
-            Node::Kept(kept) => Some(kept.letters[row]),
+            Node::Kept(kept) => kept.letters[row],
         }
     }
 
@@ -252,7 +252,7 @@ mod tests {
         let kept = Lineage::of_kept(KeptRows {
             ids: vec![made.id(0), made.id(1)],
             origins: vec![made.origin(0), made.origin(1)],
-            letters: vec![40, 41],
+            letters: vec![Some(40), Some(41)],
         });
         let (next, again) = (stage.clone(), kept.through(&stage, 0, Descent::Made { origins: [1].into() }));
         assert_eq!((kept.id(1), kept.origin(1)), (made.id(1), made.origin(1)));

@@ -12,12 +12,13 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, Field, Schema};
 use connect::{Roots, Secrets, SourceSpec, Wanted, plan_source};
 use engine::{Access, SourceDriver, SourceSetup, StageLimits};
-use flow::checkpoint::{Alignment, Signal, Step};
+use flow::checkpoint::{Alignment, Step};
 use flow::component::ComponentSource;
-use flow::connector::{Barrier, Places, PullLimits, Source as _};
+use flow::connector::{Places, PullLimits, Source as _};
 use model::fields::FieldSpec;
 use model::manifest::{Context, Pipeline, TimeFrom, UnknownFields, parse};
 use model::plan::{Answer, Form, Plan, Planner, Stream};
+use model::signal::{Barrier, Signal};
 use model::stage::{PortPlan, Role, TransformPlan};
 use serde_json::json;
 

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use connect::SinkSpec;
-use flow::checkpoint::{Checkpoint, CheckpointStore, Coordinator, Move, Share, Signal};
-use flow::connector::{Barrier, Committed, Sink};
+use flow::checkpoint::{Checkpoint, CheckpointStore, Coordinator, Move, Share};
+use flow::connector::{Committed, Sink};
 use model::plan::Stream;
+use model::signal::{Barrier, Signal};
 use serde_json::json;
 
 use super::bad_disk::{BadDisk, Fault};

@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-use flow::checkpoint::{Alignment, Participant, Signal};
-use flow::connector::{Barrier, Places};
+use flow::checkpoint::{Alignment, Participant};
+use flow::connector::Places;
+use model::signal::{Barrier, Signal};
 
 use super::graph::Graph;
 use super::record::Record;

@@ -1,9 +1,10 @@
 //! The turns of the loops: as [`flow`] drives a chain, one thing at a time. What is decided about checkpoints is decided
 //! by the product: `Alignment`, `Participant` and `PASSING`.
 
-use flow::checkpoint::{PASSING, Passing, Share, Signal, Step as Aligned};
-use flow::connector::{Barrier, Places};
+use flow::checkpoint::{PASSING, Passing, Share, Step as Aligned};
+use flow::connector::Places;
 use futures::FutureExt as _;
+use model::signal::{Barrier, Signal};
 
 use super::bug::Bug;
 use super::graph::{Kind, key, refuses};

@@ -36,7 +36,7 @@ fn refused_and_again(
             let lineage = Lineage::of_kept(KeptRows {
                 ids: vec![model::ids::RecordId::from_bytes([7; 16]); pulled.refused.len()],
                 origins: pulled.refused.iter().map(origin).collect(),
-                letters: (0..pulled.refused.len() as u64).collect(),
+                letters: (0..pulled.refused.len() as u64).map(Some).collect(),
             });
             kept.push(Batch::from_values(values, Parts::default(), lineage).expect("a batch"));
         }

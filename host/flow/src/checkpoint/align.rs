@@ -2,16 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::connector::Barrier;
-
-/// What comes by an edge.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Signal<T> {
-    Item(T),
-    Barrier(Barrier),
-    /// Nothing follows.
-    End,
-}
+use model::signal::{Barrier, Signal};
 
 /// What a loop at which streams meet does next.
 #[derive(Clone, Debug, PartialEq, Eq)]

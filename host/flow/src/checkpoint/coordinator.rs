@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::signal::Barrier;
+
 use super::{Checkpoint, Share};
-use crate::connector::Barrier;
 use crate::letters::Closing;
 
 /// What is to be done next.

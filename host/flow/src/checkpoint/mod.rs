@@ -28,7 +28,7 @@ use crate::connector::Places;
 use crate::letters::{Closing, Reached, behind};
 use crate::state::{StateBase, StateDelta};
 
-pub use align::{Alignment, Signal, Step};
+pub use align::{Alignment, Step};
 pub use coordinator::{Coordinator, Move};
 pub use mark::{Change, MarkPart, MarkParts, StageMark, config_parts};
 pub use participant::{PASSING, Participant, Passing};

@@ -1,6 +1,6 @@
 //! What one loop does about checkpoints, and when: decided here, done by [`super::Keeper`] and by simulations.
 
-use crate::connector::Barrier;
+use model::signal::Barrier;
 
 /// One of the things that a loop does when a barrier passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 //! What a frame holds: a head in JSON, which stays readable whatever becomes of this code, and the records of the
-//! group as one Arrow IPC stream, which is how they came.
+//! group as an encoded batch (`model::encoding`), which is how they came.
 //!
 //! ```text
 //! payload: length of the head u32  head (JSON)  records (Arrow IPC stream, one batch)
@@ -8,18 +8,12 @@
 //! The first `columns` columns of the batch are the record's own; those behind them say, by name, what is known of
 //! each record. What many records of a group have in common (codes, splits, backtraces) stands once in the head.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryBuilder, RecordBatch, RecordBatchOptions,
-    StringBuilder, UInt32Builder, UInt64Builder,
-};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{BooleanArray, StringBuilder, UInt32Builder};
 use arrow::error::ArrowError;
-use arrow::ipc::MetadataVersion;
-use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
-use model::lineage::Origin;
+use model::encoding::{self, Beside, LineageColumns, OFFSET, RECORD_ID, REPLAY_OF, SPLIT, Table};
 use serde::{Deserialize, Serialize};
 
 use super::mark::Range;
@@ -170,20 +164,13 @@ pub(super) struct RefusedHead {
     pub backtraces: Vec<String>,
 }
 
-// Names of the columns that say what is known of a record.
-pub(super) const RECORD_ID: &str = "record-id";
-pub(super) const SPLIT: &str = "split";
-pub(super) const OFFSET: &str = "offset";
+// Names of the columns that say what is known of a refusal, beside those of `model::encoding`.
 pub(super) const CODE: &str = "code";
 pub(super) const MESSAGE: &str = "message";
 pub(super) const BACKTRACE: &str = "backtrace";
 pub(super) const ATTEMPTS: &str = "attempts";
-pub(super) const REPLAY_OF: &str = "replay-of";
 /// Of bytes of which a source could make no record; an earlier version has none.
 pub(super) const CUT: &str = "cut";
-pub(super) const KEY: &str = "key";
-pub(super) const TIME: &str = "time";
-pub(super) const HEADERS: &str = "headers";
 
 /// Whether bytes can be a payload, at a glance.
 fn is_payload(bytes: &[u8]) -> bool {
@@ -225,7 +212,7 @@ pub(super) fn encode(
         backtraces: about.backtraces,
     }));
     begin(&head, out)?;
-    write_records(group, about.columns, out).map_err(failed)?;
+    encoding::write(&group.rows, about.columns, out).map_err(failed)?;
     seal(out)
 }
 
@@ -252,52 +239,9 @@ fn begin(head: &Head, out: &mut Vec<u8>) -> Result<(), LettersError> {
     Ok(())
 }
 
-fn write_records(group: &Group, about: Vec<(Field, ArrayRef)>, out: &mut Vec<u8>) -> Result<(), ArrowError> {
-    let rows = &group.rows;
-    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().cloned().collect();
-    let mut arrays = Vec::with_capacity(fields.len() + about.len() + 3);
-    for column in rows.columns() {
-        arrays.push(compact(column.flat()?)?);
-    }
-    let parts = rows.parts();
-    let parts = [(KEY, &parts.keys), (TIME, &parts.times), (HEADERS, &parts.headers)];
-    let mut more = about;
-    for (name, part) in parts {
-        if let Some(column) = part {
-            let array = compact(column.flat()?)?;
-            more.push((Field::new(name, array.data_type().clone(), true), array));
-        }
-    }
-    for (field, array) in more {
-        fields.push(Arc::new(field));
-        arrays.push(array);
-    }
-    // A null in a column that says it has none would not be read back.
-    let fields = fields.iter().map(|field| field.as_ref().clone().with_nullable(true));
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.rows()));
-    let batch = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
-    let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5)?;
-    let mut writer = StreamWriter::try_new_with_options(out, &schema, options)?;
-    writer.write(&batch)?;
-    writer.finish()
-}
-
-/// Without what selected rows do not use of the values behind them.
-fn compact(array: ArrayRef) -> Result<ArrayRef, ArrowError> {
-    Ok(match array.data_type() {
-        DataType::Dictionary(_, _) => {
-            arrow_select::dictionary::garbage_collect_any_dictionary(array.as_any_dictionary())?
-        }
-        DataType::Utf8View => Arc::new(array.as_string_view().gc()),
-        DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
-        _ => array,
-    })
-}
-
 /// What is known of each record of a group, as columns, and what many have in common.
 struct About {
-    columns: Vec<(Field, ArrayRef)>,
+    columns: Beside,
     codes: Vec<String>,
     splits: Vec<(String, String)>,
     backtraces: Vec<String>,
@@ -305,78 +249,39 @@ struct About {
 
 impl About {
     fn of(group: &Group) -> Result<Self, ArrowError> {
-        let (lineage, rows) = (group.rows.lineage(), group.refusals.len());
-        let mut ids = FixedSizeBinaryBuilder::with_capacity(rows, 16);
-        let (mut offsets, mut replays) = (UInt64Builder::with_capacity(rows), UInt64Builder::new());
+        let rows = group.refusals.len();
+        let LineageColumns { ids, splits, offsets, replays, sources } =
+            LineageColumns::of(group.rows.lineage(), rows)?;
         let index = || UInt32Builder::with_capacity(rows);
-        let (mut splits, mut codes, mut backtraces, mut attempts) = (index(), index(), index(), index());
+        let (mut codes, mut backtraces, mut attempts) = (index(), index(), index());
         let mut messages = StringBuilder::new();
-        let (mut split_table, mut code_table, mut trace_table) = (Table::new(), Table::new(), Table::new());
-        let refusals = &group.refusals;
-        let origins: Vec<Origin> = (0..rows).map(|row| lineage.origin(row)).collect();
-        for (row, (refusal, origin)) in refusals.iter().zip(&origins).enumerate() {
-            ids.append_value(lineage.id(row).to_bytes())?;
-            offsets.append_value(origin.offset);
-            replays.append_option(lineage.letter(row));
-            splits.append_value(split_table.index((&*origin.source, &*origin.split)));
+        let (mut code_table, mut trace_table) = (Table::new(), Table::new());
+        for refusal in &group.refusals {
             codes.append_value(code_table.index(refusal.code.as_str()));
             backtraces.append_option(refusal.backtrace.as_deref().map(|trace| trace_table.index(trace)));
             attempts.append_value(refusal.attempts);
             messages.append_value(&refusal.message);
         }
-        let mut columns: Vec<(&str, ArrayRef)> = vec![
-            (RECORD_ID, Arc::new(ids.finish())),
-            (SPLIT, Arc::new(splits.finish())),
-            (OFFSET, Arc::new(offsets.finish())),
+        let mut columns: Beside = vec![
+            (RECORD_ID, ids),
+            (SPLIT, splits),
+            (OFFSET, offsets),
             (CODE, Arc::new(codes.finish())),
             (MESSAGE, Arc::new(messages.finish())),
             (BACKTRACE, Arc::new(backtraces.finish())),
             (ATTEMPTS, Arc::new(attempts.finish())),
-            (REPLAY_OF, Arc::new(replays.finish())),
+            (REPLAY_OF, replays),
         ];
         if group.kept_as.form == Form::Raw {
             let cut = group.refusals.iter().map(|refusal| Some(refusal.is_cut));
             columns.push((CUT, Arc::new(cut.collect::<BooleanArray>())));
         }
-        let field =
-            |(name, array): (&str, ArrayRef)| (Field::new(name, array.data_type().clone(), true), array);
         Ok(Self {
-            columns: columns.into_iter().map(field).collect(),
+            columns,
             codes: code_table.take(str::to_owned),
-            splits: split_table.take(|(source, split)| (source.to_owned(), split.to_owned())),
+            splits: sources,
             backtraces: trace_table.take(str::to_owned),
         })
-    }
-}
-
-/// Different values, each with the place at which it first came.
-struct Table<T> {
-    values: Vec<T>,
-    places: HashMap<T, u32>,
-}
-
-impl<T: Copy + Eq + std::hash::Hash> Table<T> {
-    fn new() -> Self {
-        Self { values: Vec::new(), places: HashMap::new() }
-    }
-
-    fn index(&mut self, value: T) -> u32 {
-        // Neighbours mostly say the same.
-        if let Some(last) = self.values.last()
-            && *last == value
-        {
-            return self.values.len() as u32 - 1;
-        }
-        let next = self.values.len() as u32;
-        let place = *self.places.entry(value).or_insert(next);
-        if place == next {
-            self.values.push(value);
-        }
-        place
-    }
-
-    fn take<O>(self, owned: impl Fn(T) -> O) -> Vec<O> {
-        self.values.into_iter().map(owned).collect()
     }
 }
 

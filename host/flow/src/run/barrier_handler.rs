@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use model::batch::Batch;
 use model::ids::RecordId;
+use model::signal::Barrier;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::coordinator_task::{News, Report, What};
 use crate::belt::Belt;
 use crate::checkpoint::{PASSING, Participant, Passing, Share};
-use crate::connector::{Barrier, ConnectError, Places, Pulled, Source};
+use crate::connector::{ConnectError, Places, Pulled, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::state::StateDelta;

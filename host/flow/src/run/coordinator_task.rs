@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use model::signal::Barrier;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,6 @@ use crate::belt::Context;
 use crate::checkpoint::{
     Checkpoint, CheckpointError, CheckpointStore, Coordinator, Move, Pace, Share, Stored,
 };
-use crate::connector::Barrier;
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::meters::CheckpointMeter;
