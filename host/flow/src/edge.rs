@@ -105,7 +105,7 @@ impl Sender {
     }
 
     /// Sends a barrier behind all that was sent.
-    pub async fn pass(&self, barrier: Barrier) -> Result<(), Closed> {
+    pub async fn forward_barrier(&self, barrier: Barrier) -> Result<(), Closed> {
         self.signals.send((self.edge, Signal::Barrier(barrier))).await.map_err(|_| Closed)
     }
 

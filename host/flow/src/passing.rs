@@ -57,10 +57,10 @@ impl Belt {
     }
 
     /// Sends a barrier behind everything that has left this belt.
-    pub async fn pass(&mut self, barrier: Barrier) {
+    pub async fn forward_barrier(&mut self, barrier: Barrier) {
         for outbox in &mut self.outboxes {
             if let Some(sender) = outbox
-                && sender.pass(barrier).await.is_err()
+                && sender.forward_barrier(barrier).await.is_err()
             {
                 *outbox = None;
             }

@@ -6,9 +6,9 @@
 pub enum Bug {
     /// A client is told that its records are safe before they were synced.
     AckBeforeSync,
-    /// A loop answers with its cursors before its sinks have prepared.
+    /// A loop acknowledges with its cursors before its sinks have prepared.
     CursorBeforeSink,
-    /// A spool is released when a barrier has passed, not when its checkpoint stands.
+    /// A spool is released when a barrier has come, not when its checkpoint is committed.
     SegmentUnlinkedBeforeCommit,
     /// What was prepared is taken for what a crash has left, and removed before its token is committed.
     PartUnlinkedBeforeCommit,
@@ -16,15 +16,15 @@ pub enum Bug {
     NoChecksum,
     /// A refused record counts as delivered, and nobody writes it down.
     RejectCountedAsDelivered,
-    /// A dead letter is written and not synced before the loop answers.
+    /// A dead letter is written and not synced before the loop acknowledges.
     LetterNotSynced,
-    /// What stands is not committed again after a restart.
+    /// The tokens of the last checkpoint are not committed again after a restart.
     TokenNotRepeated,
-    /// Sinks commit when they have prepared, before the checkpoint stands.
+    /// Sinks commit when they have prepared, before the checkpoint is committed.
     CommitBeforeStored,
     /// Where streams meet, records behind a barrier go on before it has come on all of them.
     BarrierOvertaken,
-    /// The state is looked at after the barrier was passed on, when more has been counted.
+    /// The state is looked at after the barrier was forwarded, when more has been counted.
     StateAfterBarrier,
     /// A disk says that a file is durable, and it is not.
     SyncDoesNothing,

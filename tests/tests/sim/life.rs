@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use connect::SinkSpec;
-use flow::checkpoint::{Checkpoint, CheckpointStore, Coordinator, Move, Share};
+use flow::checkpoint::{
+    Checkpoint, CheckpointStore, Coordinator, CoordinatorStatus, Effect, LoopId, LoopReport,
+};
 use flow::connector::{Committed, Sink};
 use model::plan::Stream;
-use model::signal::{Barrier, Signal};
+use model::signal::Signal;
 use serde_json::json;
 
 use super::bad_disk::{BadDisk, Fault};
@@ -47,7 +49,7 @@ enum Event {
     /// What was sent first over an edge comes.
     Arrive(usize),
     Tick,
-    /// A loop has answered, or said that it has ended.
+    /// What a loop has reported comes to the coordinator.
     Report(usize),
     /// What the coordinator wants stored is.
     Put,
@@ -70,27 +72,8 @@ pub enum Part {
     Remote,
 }
 
-/// What all loops are told.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct News {
-    pub version: u64,
-    pub begun: Option<Barrier>,
-    pub stands: Option<Barrier>,
-}
-
-#[derive(Debug)]
-pub enum Report {
-    Answered {
-        number: u64,
-        share: Share,
-        state: Counts,
-    },
-    Ended,
-    /// All sinks of the loop have committed the last checkpoint.
-    Committed {
-        number: u64,
-    },
-}
+/// A report on its way, with the state of the loop's stages, which goes around its deltas.
+type Sent = (LoopReport, Counts);
 
 /// A way between two loops.
 #[derive(Default)]
@@ -110,16 +93,14 @@ pub struct Life<'w> {
     /// By edge.
     pub ways: Vec<Way>,
     pub letters: SimLetters,
-    pub news: News,
+    pub status: CoordinatorStatus,
+    /// How often the status has changed.
+    pub version: u64,
     store: SimStore,
     coordinator: Coordinator,
-    /// The coordinator says that all loops are done.
-    is_finished: bool,
-    /// The next letter when the checkpoint that is under way began.
-    letters_then: u64,
     to_put: Option<Checkpoint>,
     /// By loop: reports on their way, and when the last of them comes.
-    reports: Vec<(VecDeque<Report>, u64)>,
+    reports: Vec<(VecDeque<Sent>, u64)>,
     pub is_stopping: bool,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
@@ -199,16 +180,15 @@ impl<'w> Life<'w> {
             })
             .collect();
         let mut life = Self {
-            coordinator: Coordinator::new(tasks.len(), checkpoint),
-            is_finished: false,
+            coordinator: Coordinator::new((0..tasks.len()).map(LoopId::only), checkpoint),
             reports: tasks.iter().map(|_| (VecDeque::new(), 0)).collect(),
             ways: graph.edges.iter().map(|_| Way::default()).collect(),
             tasks,
             parts,
             letters,
-            news: News::default(),
+            status: CoordinatorStatus::default(),
+            version: 0,
             store,
-            letters_then: 0,
             to_put: None,
             is_stopping: false,
             queue: BinaryHeap::new(),
@@ -273,7 +253,7 @@ impl<'w> Life<'w> {
                 }
                 _ => {}
             }
-            if self.is_finished {
+            if self.status.sinks_committed.is_some() {
                 return Ok(());
             }
             let Some(Reverse((now, _, event))) = self.queue.pop() else { break };
@@ -309,21 +289,19 @@ impl<'w> Life<'w> {
                 }
             }
             Event::Tick => {
-                let step = self.coordinator.due();
-                self.heed(step);
+                let effect = self.coordinator.due();
+                self.heed(effect);
                 self.after(self.interval, self.interval * 2, Event::Tick);
             }
             Event::Report(of) => {
-                let step = match self.reports[of].0.pop_front() {
-                    Some(Report::Answered { number, share, state }) => {
+                let effect = match self.reports[of].0.pop_front() {
+                    Some((report, state)) => {
                         self.store.state.extend(state);
-                        self.coordinator.answered(of, number, share)
+                        self.coordinator.heard(LoopId::only(of), report)
                     }
-                    Some(Report::Ended) => self.coordinator.ended(of),
-                    Some(Report::Committed { number }) => self.coordinator.committed(of, number, true),
                     None => None,
                 };
-                self.heed(step);
+                self.heed(effect);
             }
             Event::Put => self.put()?,
             Event::Post(source) => self.post(source)?,
@@ -345,28 +323,27 @@ impl<'w> Life<'w> {
     }
 
     /// Does what the coordinator says.
-    fn heed(&mut self, step: Option<Move>) {
-        let mut next = step;
-        while let Some(step) = next.take() {
-            self.news.version += 1;
-            match step {
-                Move::Begin(barrier) => {
+    fn heed(&mut self, effect: Option<Effect>) {
+        let mut next = effect;
+        while let Some(effect) = next.take() {
+            self.version += 1;
+            match effect {
+                Effect::Begin(barrier) => {
                     self.world.note(self.now, format_args!("checkpoint {} begins", barrier.number));
-                    self.letters_then = self.letters.next();
-                    self.news.begun = Some(barrier);
+                    self.status.begun = Some(barrier);
                 }
-                Move::Store(checkpoint) => {
+                Effect::Commit(checkpoint) => {
                     let closing = self.letters.closing(&checkpoint.reached);
-                    self.to_put = Some(Checkpoint { letters: self.letters_then, closing, ..checkpoint });
+                    self.to_put = Some(Checkpoint { closing, ..checkpoint });
                     self.after(1, 30, Event::Put);
                 }
-                Move::Announce { barrier, stored } => {
-                    let what = if stored { "stands" } else { "is as the one before" };
+                Effect::Announce { barrier, is_new } => {
+                    let what = if is_new { "is committed" } else { "is as the one before" };
                     self.world.note(self.now, format_args!("checkpoint {} {what}", barrier.number));
-                    self.news.stands = Some(barrier);
+                    self.status.committed = Some(barrier);
                     next = self.coordinator.announced();
                 }
-                Move::Finish { .. } => self.is_finished = true,
+                Effect::Finish { number, .. } => self.status.sinks_committed = Some(number),
             }
         }
     }
@@ -379,8 +356,8 @@ impl<'w> Life<'w> {
         self.world.see(&Seen::Stored(&checkpoint))?;
         let closed = self.letters.close(&checkpoint.closing);
         self.world.done(closed)?;
-        let step = self.coordinator.stored();
-        self.heed(step);
+        let effect = self.coordinator.committed();
+        self.heed(effect);
         Ok(())
     }
 
@@ -394,12 +371,13 @@ impl<'w> Life<'w> {
         self.at(at, Event::Arrive(edge));
     }
 
-    pub fn report(&mut self, of: usize, report: Report) {
+    /// `state`: of its stages, where it acknowledges a checkpoint.
+    pub fn report(&mut self, of: usize, report: LoopReport, state: Counts) {
         let at = self.now + self.world.random.u64(1..25);
         let (reports, last) = &mut self.reports[of];
         *last = (*last).max(at);
         let at = *last;
-        reports.push_back(report);
+        reports.push_back((report, state));
         self.at(at, Event::Report(of));
     }
 

@@ -18,16 +18,16 @@ pub enum Todo {
     Edge(usize, Vec<Record>),
     /// A batch goes into a stage that was held.
     Stage(usize, Vec<Record>),
-    /// What was held has been worked off: the barrier passes, or the loop ends.
-    Passes(Barrier),
+    /// What was held has been worked off: the barrier has come, or the loop ends.
+    OnBarrier(Barrier),
     Ends,
     /// The barrier goes over an edge to another loop.
-    SendOn(usize, Barrier),
-    /// The state as it stands at the barrier.
+    Forward(usize, Barrier),
+    /// The state as it is at the barrier.
     Freeze,
     Prepare(usize, Barrier),
     SyncLetters,
-    Answer(Barrier),
+    Ack(Barrier),
     Commit(usize, u64, Vec<u8>),
     Release(Places),
     /// Nothing follows on this edge.
@@ -63,15 +63,17 @@ pub struct Task {
     pub places: Places,
     pub frozen: Counts,
     pub prepared: Vec<(usize, Vec<u8>)>,
-    /// A mistake that is made on purpose: prepared, and in no answer yet.
+    /// A mistake that is made on purpose: prepared, and in no ack yet.
     pub not_told: Vec<(usize, Vec<u8>)>,
     pub prepared_places: Places,
+    /// The next dead letter when the barrier came.
+    pub letters: u64,
     /// All that came has been worked off.
     pub has_ended: bool,
-    /// A mistake that is made on purpose: the answer waits for what comes next.
-    pub answers_late: Option<Barrier>,
+    /// A mistake that is made on purpose: the ack waits for what comes next.
+    pub acks_late: Option<Barrier>,
     pub is_done: bool,
-    /// The news that it has looked at.
+    /// The version of the status that it has looked at.
     pub heard: u64,
     /// How long it takes for a thing.
     pub slowness: u64,
@@ -98,8 +100,9 @@ impl Task {
             prepared: Vec::new(),
             not_told: Vec::new(),
             prepared_places: Places::new(),
+            letters: 0,
             has_ended: false,
-            answers_late: None,
+            acks_late: None,
             is_done: false,
             heard: 0,
             slowness,

@@ -1,7 +1,7 @@
 //! The turns of the loops: as [`flow`] drives a chain, one thing at a time. What is decided about checkpoints is decided
-//! by the product: `Alignment`, `Participant` and `PASSING`.
+//! by the product: `Alignment`, `Participant` and `ON_BARRIER`.
 
-use flow::checkpoint::{PASSING, Passing, Share, Step as Aligned};
+use flow::checkpoint::{Ack, BarrierStep, LoopReport, ON_BARRIER, Step as Aligned};
 use flow::connector::Places;
 use futures::FutureExt as _;
 use model::signal::{Barrier, Signal};
@@ -9,7 +9,7 @@ use model::signal::{Barrier, Signal};
 use super::bug::Bug;
 use super::graph::{Kind, key, refuses};
 use super::invariants::Seen;
-use super::life::{EDGE_BATCHES_MAX, Life, Part, Report};
+use super::life::{EDGE_BATCHES_MAX, Life, Part};
 use super::places;
 use super::record::{Counted, Record, batch};
 use super::store::Counts;
@@ -28,18 +28,18 @@ impl Life<'_> {
         if let Some(todo) = self.tasks[index].todo.pop_front() {
             return self.perform(index, todo);
         }
-        if self.heed_news(index) {
+        if self.heed_status(index) {
             return Ok(true);
         }
         let task = &mut self.tasks[index];
-        let late = task.answers_late.take();
+        let late = task.acks_late.take();
         let has_done = match (task.has_ended, &task.meeting) {
             (true, _) => false,
             (false, Some(_)) => self.meet(index)?,
             (false, None) => self.pull(index)?,
         };
         // What came next has been counted by then.
-        self.tasks[index].todo.extend(late.map(Todo::Answer));
+        self.tasks[index].todo.extend(late.map(Todo::Ack));
         Ok(has_done || late.is_some())
     }
 
@@ -54,26 +54,26 @@ impl Life<'_> {
         }
     }
 
-    /// Commits what stands, and begins what has begun.
-    fn heed_news(&mut self, index: usize) -> bool {
-        let news = self.news;
+    /// Has sinks commit the last checkpoint, and begins what has begun.
+    fn heed_status(&mut self, index: usize) -> bool {
+        let (status, version) = (self.status, self.version);
         let task = &mut self.tasks[index];
-        if news.version == task.heard && !task.participant.is_behind() {
+        if version == task.heard && !task.participant.is_behind() {
             return false;
         }
-        task.heard = news.version;
+        task.heard = version;
         self.commit(index);
         let task = &mut self.tasks[index];
         if (task.meeting.is_none() || task.has_ended)
-            && let Some(barrier) = task.participant.begins(news.begun, task.held.is_some())
+            && let Some(barrier) = task.participant.begins(status.begun, task.held.is_some())
         {
-            self.pass(index, barrier);
+            self.on_barrier(index, barrier);
         }
         let task = &mut self.tasks[index];
         if task.has_ended && task.participant.is_done() && task.todo.is_empty() {
             task.is_done = true;
-            let number = news.stands.map_or(0, |stands| stands.number);
-            self.report(index, Report::Committed { number });
+            let number = status.committed.map_or(0, |last| last.number);
+            self.report(index, LoopReport::SinksCommitted { number, all_sinks: true }, Counts::new());
         } else if task.has_ended && task.participant.is_done() {
             // It is looked at again when that is done.
             task.heard = 0;
@@ -82,10 +82,9 @@ impl Life<'_> {
     }
 
     fn commit(&mut self, index: usize) {
-        let stands = self.news.stands;
+        let last = self.status.committed;
         let task = &mut self.tasks[index];
-        let Some(stands) = task.participant.commits(stands) else { return };
-        let number = stands.number;
+        let Some(Barrier { number, .. }) = task.participant.commits(last) else { return };
         for (node, token) in std::mem::take(&mut task.prepared) {
             task.todo.push_back(Todo::Commit(node, number, token));
         }
@@ -94,9 +93,9 @@ impl Life<'_> {
         }
     }
 
-    /// A barrier passes this loop.
-    fn pass(&mut self, index: usize, barrier: Barrier) {
-        self.world.note(self.now, format_args!("loop {index} lets barrier {} pass", barrier.number));
+    /// A barrier has come to this loop.
+    fn on_barrier(&mut self, index: usize, barrier: Barrier) {
+        self.world.note(self.now, format_args!("barrier {} comes to loop {index}", barrier.number));
         let bug = self.world.bug;
         self.commit(index);
         let sinks: Vec<usize> = self.tasks[index].nodes.clone();
@@ -105,26 +104,27 @@ impl Life<'_> {
         let task = &mut self.tasks[index];
         task.prepared = std::mem::take(&mut task.not_told);
         task.prepared_places = task.places.clone();
-        let mut order = PASSING.to_vec();
+        task.letters = self.letters.next();
+        let mut order = ON_BARRIER.to_vec();
         if bug == Some(Bug::CursorBeforeSink) {
-            order = vec![Passing::Freeze, Passing::SendOn, Passing::Answer, Passing::Prepare];
+            order = vec![BarrierStep::Freeze, BarrierStep::Forward, BarrierStep::Ack, BarrierStep::Prepare];
         }
-        for passing in order {
-            match passing {
-                Passing::Freeze if bug == Some(Bug::StateAfterBarrier) => {}
-                Passing::Freeze => task.todo.push_back(Todo::Freeze),
-                Passing::SendOn => {
+        for step in order {
+            match step {
+                BarrierStep::Freeze if bug == Some(Bug::StateAfterBarrier) => {}
+                BarrierStep::Freeze => task.todo.push_back(Todo::Freeze),
+                BarrierStep::Forward => {
                     let away = task.away.clone();
-                    task.todo.extend(away.into_iter().map(|edge| Todo::SendOn(edge, barrier)));
+                    task.todo.extend(away.into_iter().map(|edge| Todo::Forward(edge, barrier)));
                 }
-                Passing::Prepare => {
+                BarrierStep::Prepare => {
                     task.todo.extend(sinks.iter().map(|&sink| Todo::Prepare(sink, barrier)));
                     if bug != Some(Bug::LetterNotSynced) {
                         task.todo.push_back(Todo::SyncLetters);
                     }
                 }
-                Passing::Answer if bug == Some(Bug::StateAfterBarrier) => task.answers_late = Some(barrier),
-                Passing::Answer => task.todo.push_back(Todo::Answer(barrier)),
+                BarrierStep::Ack if bug == Some(Bug::StateAfterBarrier) => task.acks_late = Some(barrier),
+                BarrierStep::Ack => task.todo.push_back(Todo::Ack(barrier)),
             }
         }
     }
@@ -221,7 +221,7 @@ impl Life<'_> {
                 self.ways[edge].batches -= 1;
                 task.todo.push_back(Todo::Edge(edge, batch));
             }
-            Aligned::Barrier(barrier) => task.todo.push_back(Todo::Passes(barrier)),
+            Aligned::Barrier(barrier) => task.todo.push_back(Todo::OnBarrier(barrier)),
             Aligned::End => task.todo.push_back(Todo::Ends),
         }
         Ok(true)
@@ -241,9 +241,9 @@ impl Life<'_> {
         match todo {
             Todo::Edge(edge, batch) => return self.over_edge(index, edge, batch),
             Todo::Stage(stage, batch) => self.process(index, stage, batch)?,
-            Todo::Passes(barrier) => {
+            Todo::OnBarrier(barrier) => {
                 if !self.drain(index, &todo) {
-                    self.pass(index, barrier);
+                    self.on_barrier(index, barrier);
                 }
             }
             Todo::Ends => {
@@ -251,16 +251,16 @@ impl Life<'_> {
                     self.end(index);
                 }
             }
-            Todo::SendOn(edge, barrier) => self.send(edge, Signal::Barrier(barrier)),
+            Todo::Forward(edge, barrier) => self.send(edge, Signal::Barrier(barrier)),
             Todo::End(edge) => self.send(edge, Signal::End),
-            Todo::SayEnded => self.report(index, Report::Ended),
+            Todo::SayEnded => self.report(index, LoopReport::Ended, Counts::new()),
             Todo::Freeze => self.tasks[index].frozen = self.state(index),
             Todo::Prepare(sink, barrier) => self.prepare(index, sink, barrier)?,
             Todo::SyncLetters => {
                 let synced = self.letters.sync();
                 self.world.done(synced)?;
             }
-            Todo::Answer(barrier) => self.answer(index, barrier)?,
+            Todo::Ack(barrier) => self.ack_barrier(index, barrier)?,
             Todo::Commit(sink, number, token) => self.commit_sink(sink, number, &token)?,
             Todo::Release(places) => {
                 let source = self.tasks[index].head;
@@ -283,7 +283,7 @@ impl Life<'_> {
         self.tasks[index].nodes.iter().flat_map(of).collect()
     }
 
-    fn answer(&mut self, index: usize, barrier: Barrier) -> Step {
+    fn ack_barrier(&mut self, index: usize, barrier: Barrier) -> Step {
         if self.world.has(Bug::StateAfterBarrier) {
             self.tasks[index].frozen = self.state(index);
         }
@@ -293,23 +293,23 @@ impl Life<'_> {
             self.release(source, &places)?;
         }
         let task = &mut self.tasks[index];
-        task.participant.passed(barrier);
+        task.participant.acked(barrier);
         let name = |node: usize| self.world.graph().nodes[node].name.as_str().into();
         let tokens = task.prepared.iter().map(|(node, token)| (name(*node), token.clone())).collect();
-        let mut share = Share { tokens, ..Share::default() };
+        let mut ack = Ack { tokens, letters: task.letters, ..Ack::default() };
         if task.meeting.is_none() {
-            share.places.insert(name(source), task.prepared_places.clone());
+            ack.places.insert(name(source), task.prepared_places.clone());
             // In a spool the numbers of records are not those that their clients gave them.
             if let Kind::Log { .. } = self.world.graph().nodes[source].kind {
                 let places = task.prepared_places.iter();
                 let reached = places.map(|(split, place)| (split.clone(), places::read(place)));
-                share.reached.insert(source.to_string().into(), reached.collect());
+                ack.reached.insert(source.to_string().into(), reached.collect());
             }
         }
         let state = std::mem::take(&mut task.frozen);
-        // Whoever answers with a checkpoint that stands already finds no news of it behind this.
+        // Whoever acknowledges a checkpoint that is committed already finds no new status behind this.
         task.heard = 0;
-        self.report(index, Report::Answered { number: barrier.number, share, state });
+        self.report(index, LoopReport::Acked { number: barrier.number, ack }, state);
         Ok(())
     }
 

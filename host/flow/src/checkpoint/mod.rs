@@ -1,17 +1,19 @@
 //! Checkpoints: cuts through everything that flows, from which a pipeline goes on after it died.
 //!
 //! Aligned barriers, as in asynchronous barrier snapshotting (Carbone et al., "Lightweight Asynchronous Snapshots for
-//! Distributed Dataflows", 2015). The [`Coordinator`] decides when a checkpoint begins, when it stands, and when the last one is
-//! committed by all; each source notes where it is and lets a barrier follow its records; a loop at which streams meet waits until the barrier has
-//! come on all of them ([`Alignment`]); sinks prepare what came before it. When all have answered, the checkpoint is
-//! stored with one synced write, which is the moment of truth; then sinks commit and sources may release what they
-//! hold. Both deciders are values that are told what happened and say what to do, so that a simulation can drive them.
+//! Distributed Dataflows", 2015). The [`Coordinator`] decides when a checkpoint begins, when it is committed, and
+//! when all sinks have committed the last one; each source notes where it is and lets a barrier follow its records; a loop
+//! at which streams meet waits until the barrier has come on all of them ([`Alignment`]); sinks prepare what came before
+//! it. When all loops have acknowledged it, the checkpoint is stored with one synced write, which is the moment of truth;
+//! then sinks commit and sources may release what they hold. Both deciders are values that are told what happened and say
+//! what to do, so that a simulation can drive them. What loops and coordinator say to one another, `messages` has.
 
 mod align;
 mod coordinator;
 mod file;
 mod kept;
 mod mark;
+mod messages;
 mod participant;
 mod state_tables;
 mod store;
@@ -29,9 +31,10 @@ use crate::letters::{Closing, Reached, behind};
 use crate::state::{StateBase, StateDelta};
 
 pub use align::{Alignment, Step};
-pub use coordinator::{Coordinator, Move};
+pub use coordinator::{Coordinator, Effect};
 pub use mark::{Change, MarkPart, MarkParts, StageMark, config_parts};
-pub use participant::{PASSING, Participant, Passing};
+pub use messages::{Ack, CoordinatorStatus, LoopId, LoopReport};
+pub use participant::{BarrierStep, ON_BARRIER, Participant};
 pub use store::{Opened, RedbStore, Standing, Summary};
 
 /// What stands: everything up to here was delivered, and nothing behind it.
@@ -65,17 +68,6 @@ impl Checkpoint {
             self.places.get(&origin.source).is_some_and(|places| places.contains_key(&origin.split));
         is_read && behind(&self.reached, origin).is_none()
     }
-}
-
-/// What one loop adds to a checkpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Share {
-    pub places: BTreeMap<Arc<str>, Places>,
-    /// Only of splits that were read in this run.
-    pub reached: Reached,
-    pub tokens: BTreeMap<Arc<str>, Vec<u8>>,
-    /// Only of stages whose state changed.
-    pub states: BTreeMap<Arc<str>, StateDelta>,
 }
 
 /// How often checkpoints begin, and how long one may take until somebody is told.

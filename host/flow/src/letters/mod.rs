@@ -108,8 +108,8 @@ pub trait Letters: Send {
     fn put(&mut self, group: &Group) -> Result<(), LettersError>;
     /// Makes all letters durable. Called before a sink commits.
     fn sync(&mut self) -> Result<(), LettersError>;
-    /// Letters from this number on may be of records that come again, should a run go on from a checkpoint that begins
-    /// now: those are not kept twice.
+    /// Letters from this number on may be of records that come again, should a run go on from a checkpoint whose barrier
+    /// comes now: those are not kept twice.
     fn next(&self) -> u64 {
         0
     }

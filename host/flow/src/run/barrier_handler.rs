@@ -8,9 +8,8 @@ use model::ids::RecordId;
 use model::signal::Barrier;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::coordinator_task::{News, Report, What};
 use crate::belt::Belt;
-use crate::checkpoint::{PASSING, Participant, Passing, Share};
+use crate::checkpoint::{Ack, BarrierStep, CoordinatorStatus, LoopId, LoopReport, ON_BARRIER, Participant};
 use crate::connector::{ConnectError, Places, Pulled, Source};
 use crate::error::RunError;
 use crate::fault::{self, Point};
@@ -25,11 +24,12 @@ pub(super) struct TrackedSource {
     pub places: Places,
 }
 
-/// The barrier handler of one loop, beside its belt: it knows where its source is, lets barriers pass, and has sinks commit.
+/// The barrier handler of one loop, beside its belt: it knows where its source is, does what is due on
+/// a barrier, and has sinks commit.
 pub(super) struct BarrierHandler {
-    of: usize,
-    news: watch::Receiver<News>,
-    reports: mpsc::Sender<Report>,
+    id: LoopId,
+    status: watch::Receiver<CoordinatorStatus>,
+    reports: mpsc::Sender<(LoopId, LoopReport)>,
     wanted: Arc<Notify>,
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<TrackedSource>,
@@ -57,16 +57,16 @@ pub(super) struct BarrierHandler {
 
 impl BarrierHandler {
     pub fn new(
-        of: usize,
-        news: watch::Receiver<News>,
-        reports: mpsc::Sender<Report>,
+        id: LoopId,
+        status: watch::Receiver<CoordinatorStatus>,
+        reports: mpsc::Sender<(LoopId, LoopReport)>,
         wanted: Arc<Notify>,
         mut source: Option<TrackedSource>,
     ) -> Self {
         let places = source.as_mut().map(|source| std::mem::take(&mut source.places)).unwrap_or_default();
         Self {
-            of,
-            news,
+            id,
+            status,
             reports,
             wanted,
             source,
@@ -122,55 +122,56 @@ impl BarrierHandler {
 
     /// Whether there is anything to heed. Cheap: it is asked for every batch.
     pub fn has_news(&self) -> bool {
-        // Once nobody coordinates any more, it is not told whether the last news was seen.
-        self.participant.is_behind() || self.news.has_changed().unwrap_or(true)
+        // Once nobody coordinates any more, it is not told whether the last status was seen.
+        self.participant.is_behind() || self.status.has_changed().unwrap_or(true)
     }
 
     /// Waits until there is something new to heed.
     pub async fn changed(&mut self) {
         // The coordinator ends before this loop is done only where something has failed, and has said that by then.
-        let _ = self.news.changed().await;
+        let _ = self.status.changed().await;
     }
 
     /// Whether nothing will be committed any more: another loop or the store has failed. The coordinator says so; that
     /// it is gone says nothing, least of all that something was committed.
     pub fn is_over(&self) -> bool {
-        self.news.borrow().is_over
+        self.status.borrow().has_failed
     }
 
     /// Waits until nothing will be committed any more.
     pub async fn until_over(&mut self) {
-        let _ = self.news.wait_for(|news| news.is_over).await;
+        let _ = self.status.wait_for(|status| status.has_failed).await;
     }
 
-    /// Commits what stands by now, and answers where a checkpoint has begun. `answers`: whether it is this loop that
-    /// sees a barrier first. A loop with a stage that is held answers later: what waits there was before the barrier.
-    pub async fn heed(&mut self, belt: &mut Belt, answers: bool) -> Result<(), RunError> {
-        let news = *self.news.borrow_and_update();
-        if news.is_over {
+    /// Has sinks commit the last checkpoint, and does what is due where the next one has begun. `begins`: whether it is this
+    /// loop that sees a barrier first. A loop with a stage that is held does so later: what waits there was before the
+    /// barrier.
+    pub async fn heed(&mut self, belt: &mut Belt, begins: bool) -> Result<(), RunError> {
+        let status = *self.status.borrow_and_update();
+        if status.has_failed {
             return Ok(());
         }
-        self.commit(belt, news).await?;
-        let begins = match answers {
-            true => self.participant.begins(news.begun, belt.wakes_at().is_some()),
+        self.commit(belt, status).await?;
+        let begun = match begins {
+            true => self.participant.begins(status.begun, belt.wakes_at().is_some()),
             false => None,
         };
-        match begins {
-            Some(barrier) => self.pass(belt, barrier).await,
+        match begun {
+            Some(barrier) => self.on_barrier(belt, barrier).await,
             None => Ok(()),
         }
     }
 
-    async fn commit(&mut self, belt: &mut Belt, news: News) -> Result<(), RunError> {
-        if let Some(stands) = self.participant.commits(news.stands) {
+    async fn commit(&mut self, belt: &mut Belt, status: CoordinatorStatus) -> Result<(), RunError> {
+        if let Some(last) = self.participant.commits(status.committed) {
             let prepared = std::mem::take(&mut self.prepared);
             belt.states_stored();
             fault::pass(Point::SinksCommitting);
             belt.commit(&prepared).await?;
             fault::pass(Point::SinksCommitted);
-            if stands.last {
-                let (number, all_sinks) = (stands.number, belt.has_committed_all());
-                self.report(What::Committed { number, all_sinks }).await;
+            if last.last {
+                let (number, all_sinks) = (last.number, belt.has_committed_all());
+                self.report(LoopReport::SinksCommitted { number, all_sinks }).await;
             }
             let places = std::mem::take(&mut self.prepared_places);
             if let Some(source) = &self.source {
@@ -182,18 +183,19 @@ impl BarrierHandler {
     }
 
     /// Everything before the barrier has been worked off on this belt.
-    pub async fn pass(&mut self, belt: &mut Belt, barrier: Barrier) -> Result<(), RunError> {
-        // Whoever passes this barrier has seen the one before stand.
-        let news = *self.news.borrow();
-        self.commit(belt, news).await?;
-        for passing in PASSING {
-            match passing {
-                Passing::Freeze => self.prepared_states = belt.freeze_states(),
-                Passing::SendOn => {
-                    belt.pass(barrier).await;
+    pub async fn on_barrier(&mut self, belt: &mut Belt, barrier: Barrier) -> Result<(), RunError> {
+        // Where a barrier has come, the checkpoint before it is committed.
+        let status = *self.status.borrow();
+        self.commit(belt, status).await?;
+        let letters = belt.context.refusing.next();
+        for step in ON_BARRIER {
+            match step {
+                BarrierStep::Freeze => self.prepared_states = belt.freeze_states(),
+                BarrierStep::Forward => {
+                    belt.forward_barrier(barrier).await;
                     fault::pass(Point::BarrierPassed);
                 }
-                Passing::Prepare => {
+                BarrierStep::Prepare => {
                     let (tokens, prepared) = belt.prepare(barrier).await;
                     prepared?;
                     fault::pass(Point::SinksPrepared);
@@ -206,11 +208,11 @@ impl BarrierHandler {
                         self.prepared_given = belt.context.meters.stages[source.stage].given();
                     }
                 }
-                Passing::Answer => {
-                    self.participant.passed(barrier);
+                BarrierStep::Ack => {
+                    self.participant.acked(barrier);
                     belt.context.refusing.sent_in(std::mem::take(&mut self.sent_in));
-                    let share = self.share(belt);
-                    self.report(What::Answered { number: barrier.number, share }).await;
+                    let ack = self.ack(belt, letters);
+                    self.report(LoopReport::Acked { number: barrier.number, ack }).await;
                     fault::pass(Point::LoopAnswered);
                 }
             }
@@ -219,41 +221,43 @@ impl BarrierHandler {
     }
 
     /// Sees to a checkpoint where a stage has written much since the last one, and waits where it has written too much.
-    /// `answers`: whether it is this loop that sees a barrier first. It waits for what comes without any more batches
-    /// being taken: for a checkpoint to begin, for one that it has answered to stand, and, where barriers begin here, for
-    /// stages that are held. A barrier that comes by edges comes behind batches, which are worked off.
-    pub async fn relieve(&mut self, belt: &mut Belt, answers: bool) -> Result<(), RunError> {
+    /// `begins`: whether it is this loop that sees a barrier first. It waits for what comes without any more batches
+    /// being taken: for a checkpoint to begin, for one that it has acknowledged to be committed, and, where barriers begin
+    /// here, for stages that are held. A barrier that comes by edges comes behind batches, which are worked off.
+    pub async fn relieve(&mut self, belt: &mut Belt, begins: bool) -> Result<(), RunError> {
         while belt.is_state_heavy() && !self.is_over() {
-            let News { begun, stands, .. } = *self.news.borrow();
+            let CoordinatorStatus { begun, committed, .. } = *self.status.borrow();
             let number = |barrier: Option<Barrier>| barrier.map_or(0, |barrier| barrier.number);
-            let is_under_way = number(begun) > number(stands);
-            match (is_under_way, self.participant.has_answered(begun)) {
+            let is_under_way = number(begun) > number(committed);
+            match (is_under_way, self.participant.has_acked(begun)) {
                 (false, _) => {
                     self.wanted.notify_one();
                     self.changed().await;
                 }
                 (true, true) if belt.is_state_full() => self.changed().await,
-                (true, false) if answers && belt.is_state_full() => Box::pin(belt.drain()).await?,
-                (true, false) if answers && belt.wakes_at().is_none() => {}
+                (true, false) if begins && belt.is_state_full() => Box::pin(belt.drain()).await?,
+                (true, false) if begins && belt.wakes_at().is_none() => {}
                 (true, _) => return Ok(()),
             }
-            self.heed(belt, answers).await?;
+            self.heed(belt, begins).await?;
         }
         Ok(())
     }
 
-    /// What this loop adds to the checkpoint that it has prepared for.
-    fn share(&mut self, belt: &Belt) -> Share {
+    /// What this loop adds to the checkpoint that it has prepared for. `letters`: the number of the next dead letter when
+    /// the barrier came.
+    fn ack(&mut self, belt: &Belt, letters: u64) -> Ack {
         let stages = &belt.context.plan.stages;
         let name = |stage: usize| stages[stage].name.clone();
         let tokens = self.prepared.iter().map(|(stage, token)| (name(*stage), token.clone())).collect();
         let places = self.source.iter().map(|source| (source.name.clone(), self.prepared_places.clone()));
         let reached = self.source.iter().map(|source| (source.name.clone(), self.prepared_reached.clone()));
-        Share {
+        Ack {
             places: places.collect(),
             reached: reached.collect(),
             tokens,
             states: std::mem::take(&mut self.prepared_states),
+            letters,
         }
     }
 
@@ -274,7 +278,7 @@ impl BarrierHandler {
 
     /// Nothing comes to this loop any more, and all that came has been worked off.
     pub async fn ended(&mut self) {
-        self.report(What::Ended).await;
+        self.report(LoopReport::Ended).await;
     }
 
     /// Takes part in what checkpoints follow the end. Whether nothing is left to do: the sinks of this loop have committed
@@ -287,8 +291,8 @@ impl BarrierHandler {
         Ok(self.participant.is_done() || self.is_over())
     }
 
-    async fn report(&self, what: What) {
+    async fn report(&self, report: LoopReport) {
         // Nobody listens when the run has failed, and then nothing depends on it.
-        let _ = self.reports.send(Report { of: self.of, what }).await;
+        let _ = self.reports.send((self.id, report)).await;
     }
 }

@@ -1,7 +1,7 @@
 //! A job becomes loops that wait to be run: one for each chain of the plan, with the edges between them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::plan::Plan;
@@ -11,6 +11,7 @@ use super::barrier_handler::TrackedSource;
 use super::chain::{Chain, Head, SourceHead};
 use super::coordinator_task::CoordinatorTask;
 use crate::belt::{Belt, Context, Station};
+use crate::checkpoint::LoopId;
 use crate::edge::{Receiver, Sender, meeting};
 use crate::error::RunError;
 use crate::job::{Checkpoints, CutOff, Job, Part, Rules};
@@ -95,7 +96,7 @@ impl Job {
             };
             let mut belt = Belt::new(context.clone(), stations, outboxes, None)?;
             belt.has_uncommitted = has_uncommitted;
-            chains.push((name, Chain { head, belt, handler: None }));
+            chains.push((LoopId::only(first), Chain { head, belt, handler: None }));
         }
         let coordinator = checkpoints.map(|checkpoints| attend(checkpoints, &mut chains, &context));
         Ok(Run { chains, meters: context.meters.clone(), context, seat: None, coordinator })
@@ -113,25 +114,24 @@ fn station_of(part: Part) -> Option<Station> {
 }
 
 /// Sets a barrier handler beside each loop, and makes the task that coordinates them.
-fn attend(checkpoints: Checkpoints, chains: &mut [(String, Chain)], context: &Context) -> CoordinatorTask {
+fn attend(checkpoints: Checkpoints, chains: &mut [(LoopId, Chain)], context: &Context) -> CoordinatorTask {
     let Checkpoints { store, standing, pace, setbacks: _ } = checkpoints;
     let places = standing.places.clone();
-    let names = chains.iter().map(|(name, _)| name.clone()).collect();
-    let source = |(_, chain): &(String, Chain)| match &chain.head {
-        Head::Source(head) => {
-            let (stage, name) = (head.stage, context.plan.stages[head.stage].name.clone());
-            let places = places.get(&name).cloned().unwrap_or_default();
-            // What an earlier life read behind the last checkpoint comes again.
-            let meter = &context.meters.stages[stage];
-            meter.cover(meter.given());
-            Some(TrackedSource { name, stage, places })
-        }
-        _ => None,
-    };
-    let sources = chains.iter().map(source).collect();
-    let coordinator = CoordinatorTask::new(names, standing, Arc::new(Mutex::new(store)), pace, context);
-    for ((_, chain), handler) in chains.iter_mut().zip(coordinator.handlers(sources)) {
-        chain.handler = Some(handler);
+    let loops: Vec<LoopId> = chains.iter().map(|(id, _)| *id).collect();
+    let coordinator = CoordinatorTask::new(&loops, standing, store, pace, context);
+    for (id, chain) in chains {
+        let source = match &chain.head {
+            Head::Source(head) => {
+                let (stage, name) = (head.stage, context.plan.stages[head.stage].name.clone());
+                let places = places.get(&name).cloned().unwrap_or_default();
+                // What an earlier life read behind the last checkpoint comes again.
+                let meter = &context.meters.stages[stage];
+                meter.cover(meter.given());
+                Some(TrackedSource { name, stage, places })
+            }
+            _ => None,
+        };
+        chain.handler = coordinator.handler(*id, source);
     }
     coordinator
 }

@@ -238,7 +238,7 @@ async fn drive_meeting(
                 // What is held was before the barrier.
                 belt.drain().await?;
                 if let Some(handler) = handler {
-                    handler.pass(belt, barrier).await?;
+                    handler.on_barrier(belt, barrier).await?;
                 }
             }
             Some(Step::End) => return Ok(()),

@@ -1,9 +1,9 @@
-//! The coordinator at work: a task beside the loops of one pipeline.
+//! The task that coordinates the checkpoints of one pipeline, beside its loops. `checkpoint::Coordinator` decides.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::signal::Barrier;
+use model::plan::Plan;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -11,133 +11,88 @@ use tokio_util::sync::CancellationToken;
 use super::barrier_handler::{BarrierHandler, TrackedSource};
 use crate::belt::Context;
 use crate::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointStore, Coordinator, Move, Pace, Share, Stored,
+    Checkpoint, CheckpointError, CheckpointStore, Coordinator, CoordinatorStatus, Effect, LoopId, LoopReport,
+    Pace, Stored,
 };
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::meters::CheckpointMeter;
 use crate::refuse::Refusing;
 
-/// What all loops are told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
-    /// The checkpoint that began last.
-    pub begun: Option<Barrier>,
-    /// The one that stands.
-    pub stands: Option<Barrier>,
-    /// Something has failed: nothing is committed any more.
-    pub is_over: bool,
-}
+type SharedStore = Arc<Mutex<Box<dyn CheckpointStore>>>;
 
-/// What a loop says.
-#[derive(Debug)]
-pub(super) struct Report {
-    pub of: usize,
-    pub what: What,
-}
-
-#[derive(Debug)]
-pub(super) enum What {
-    Answered {
-        number: u64,
-        share: Share,
-    },
-    Ended,
-    /// Its sinks have committed the last checkpoint, `number`. `all_sinks`: whether each of them has.
-    Committed {
-        number: u64,
-        all_sinks: bool,
-    },
-}
-
-/// How the checkpoints of a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finish {
-    /// Every loop has said that it is done with the last checkpoint.
-    Last,
-    /// Something else has failed, or the loops are gone.
-    Broken,
-}
-
-pub(super) type SharedStore = Arc<Mutex<Box<dyn CheckpointStore>>>;
-
-/// The coordinator task of one pipeline: where loops report to. It stays until every loop has said that its sinks have
-/// committed the last checkpoint, or something has failed; nobody concludes from its end that anything was committed.
+/// The task that coordinates the checkpoints of one pipeline: loops report to it. It stays until every loop has said that its
+/// sinks have committed the last checkpoint, or something has failed, and says so in its status; nobody concludes from its
+/// end that anything was committed.
 pub(super) struct CoordinatorTask {
     coordinator: Coordinator,
     store: SharedStore,
     pace: Pace,
-    news: watch::Sender<News>,
-    reports: mpsc::Receiver<Report>,
+    status: watch::Sender<CoordinatorStatus>,
+    reports: mpsc::Receiver<(LoopId, LoopReport)>,
     /// From which the loops have theirs; none once it runs, so that it sees when they are all gone.
-    sender: Option<mpsc::Sender<Report>>,
+    sender: Option<mpsc::Sender<(LoopId, LoopReport)>>,
     /// Some stage has written so much that it wants a checkpoint before its time.
     wanted: Arc<Notify>,
-    /// Names of the loops.
-    names: Vec<String>,
+    plan: Arc<Plan>,
     meter: Arc<CheckpointMeter>,
     refusing: Refusing,
-    is_finished: bool,
 }
 
 impl Drop for CoordinatorTask {
     /// Also where it panics: no loop waits for what nobody will say.
     fn drop(&mut self) {
-        if !self.is_finished {
-            self.news.send_modify(|news| news.is_over = true);
-        }
+        self.status.send_if_modified(|status| {
+            status.has_failed = status.sinks_committed.is_none();
+            status.has_failed
+        });
     }
 }
 
 impl CoordinatorTask {
-    /// For loops of these names.
+    /// For these loops of a pipeline.
     pub fn new(
-        names: Vec<String>,
-        standing: Checkpoint,
-        store: SharedStore,
+        loops: &[LoopId],
+        last_committed: Checkpoint,
+        store: Box<dyn CheckpointStore>,
         pace: Pace,
         context: &Context,
     ) -> Self {
-        // A loop says at most that it has answered, that it has ended and that it has committed before it waits.
-        let (sender, reports) = mpsc::channel(names.len() * 3 + 1);
-        let news = watch::Sender::new(News::default());
+        // A loop says at most that it has acknowledged, that it has ended and that its sinks have committed before it waits.
+        let (sender, reports) = mpsc::channel(loops.len() * 3 + 1);
+        let status = watch::Sender::new(CoordinatorStatus::default());
         let (meter, refusing) = (context.meters.checkpoints.clone(), context.refusing.clone());
-        meter.goes_on(standing.number);
-        let coordinator = Coordinator::new(names.len(), standing);
+        meter.goes_on(last_committed.number);
+        let coordinator = Coordinator::new(loops.iter().copied(), last_committed);
         Self {
             coordinator,
-            store,
+            store: Arc::new(Mutex::new(store)),
             pace,
-            news,
+            status,
             reports,
             sender: Some(sender),
             wanted: Arc::default(),
-            names,
+            plan: context.plan.clone(),
             meter,
             refusing,
-            is_finished: false,
         }
     }
 
-    /// A barrier handler for each loop, by whether there is a source at its head.
-    pub fn handlers(&self, sources: Vec<Option<TrackedSource>>) -> Vec<BarrierHandler> {
-        let Some(sender) = &self.sender else { return Vec::new() };
-        let handler = |(of, source)| {
-            BarrierHandler::new(of, self.news.subscribe(), sender.clone(), self.wanted.clone(), source)
-        };
-        sources.into_iter().enumerate().map(handler).collect()
+    /// The barrier handler of a loop. `source`: at its head.
+    pub fn handler(&self, id: LoopId, source: Option<TrackedSource>) -> Option<BarrierHandler> {
+        let reports = self.sender.clone()?;
+        Some(BarrierHandler::new(id, self.status(), reports, self.wanted.clone(), source))
+    }
+
+    /// What it tells, now and later.
+    pub fn status(&self) -> watch::Receiver<CoordinatorStatus> {
+        self.status.subscribe()
     }
 
     /// Runs until every loop has said that it is done with the last checkpoint, the store fails, or `broken` is
     /// cancelled.
-    pub async fn run(mut self, broken: CancellationToken) -> Result<Finish, RunError> {
+    pub async fn run(mut self, broken: CancellationToken) -> Result<(), RunError> {
         self.sender = None;
-        let finish = self.drive(&broken).await?;
-        self.is_finished = finish == Finish::Last;
-        Ok(finish)
-    }
-
-    async fn drive(&mut self, broken: &CancellationToken) -> Result<Finish, RunError> {
         let mut ticks = interval(self.pace.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
@@ -147,13 +102,13 @@ impl CoordinatorTask {
             let left = self.pace.timeout.saturating_sub(began.elapsed());
             let is_waiting =
                 self.coordinator.under_way().is_some() || !self.coordinator.uncommitted().is_empty();
-            let step = tokio::select! {
+            let mut next = tokio::select! {
                 biased;
-                () = broken.cancelled() => return Ok(Finish::Broken),
+                () = broken.cancelled() => return Ok(()),
                 report = self.reports.recv() => match report {
-                    Some(Report { of, what }) => self.hear(of, what),
+                    Some((from, report)) => self.coordinator.heard(from, report),
                     // One of the loops has failed, and its own error says why.
-                    None => return Ok(Finish::Broken),
+                    None => return Ok(()),
                 },
                 _ = ticks.tick() => self.coordinator.due(),
                 () = self.wanted.notified() => self.coordinator.due(),
@@ -163,53 +118,52 @@ impl CoordinatorTask {
                     None
                 }
             };
-            let mut next = step;
-            while let Some(step) = next.take() {
-                match step {
-                    Move::Begin(barrier) => {
+            while let Some(effect) = next.take() {
+                match effect {
+                    Effect::Begin(barrier) => {
                         (began, was_late) = (Instant::now(), false);
                         self.meter.begin();
-                        self.coordinator.begun_at_letter(self.refusing.next());
-                        self.news.send_modify(|news| news.begun = Some(barrier));
+                        self.status.send_modify(|status| status.begun = Some(barrier));
                         fault::pass(Point::CheckpointBegun);
                     }
-                    Move::Store(mut checkpoint) => {
-                        let number = checkpoint.number;
-                        fault::pass(Point::CheckpointComplete);
-                        checkpoint.closing = self.refusing.closing(&checkpoint.reached);
-                        let closing = checkpoint.closing.clone();
-                        let stored = self.put(checkpoint, began.elapsed()).await?;
-                        fault::pass(Point::CheckpointStored);
-                        // Before the next one, which does not say it any more.
-                        self.refusing.close(&closing)?;
-                        self.meter.stands(number, began.elapsed(), stored.bytes);
-                        next = self.coordinator.stored();
-                    }
-                    Move::Announce { barrier, stored } => {
-                        if !stored {
+                    Effect::Commit(checkpoint) => next = self.commit(checkpoint, began.elapsed()).await?,
+                    Effect::Announce { barrier, is_new } => {
+                        if !is_new {
                             self.meter.unchanged();
                         }
-                        self.news.send_modify(|news| news.stands = Some(barrier));
+                        self.status.send_modify(|status| status.committed = Some(barrier));
                         fault::pass(Point::CheckpointAnnounced);
                         next = self.coordinator.announced();
                     }
-                    Move::Finish { all_sinks } => {
+                    Effect::Finish { number, all_sinks } => {
                         if all_sinks {
                             self.sinks_committed().await?;
                         }
-                        return Ok(Finish::Last);
+                        self.status.send_modify(|status| status.sinks_committed = Some(number));
+                        return Ok(());
                     }
                 }
             }
         }
     }
 
-    fn hear(&mut self, of: usize, what: What) -> Option<Move> {
-        match what {
-            What::Answered { number, share } => self.coordinator.answered(of, number, share),
-            What::Ended => self.coordinator.ended(of),
-            What::Committed { number, all_sinks } => self.coordinator.committed(of, number, all_sinks),
-        }
+    /// Makes a checkpoint durable, with what becomes of dead letters.
+    async fn commit(
+        &mut self,
+        mut checkpoint: Checkpoint,
+        took: Duration,
+    ) -> Result<Option<Effect>, RunError> {
+        let number = checkpoint.number;
+        fault::pass(Point::CheckpointComplete);
+        checkpoint.closing = self.refusing.closing(&checkpoint.reached);
+        let closing = checkpoint.closing.clone();
+        let begun = Instant::now();
+        let stored = self.put(checkpoint, took).await?;
+        fault::pass(Point::CheckpointStored);
+        // Before the next one, which does not say it any more.
+        self.refusing.close(&closing)?;
+        self.meter.stands(number, took + begun.elapsed(), stored.bytes);
+        Ok(self.coordinator.committed())
     }
 
     async fn put(&self, checkpoint: Checkpoint, took: Duration) -> Result<Stored, CheckpointError> {
@@ -237,8 +191,8 @@ impl CoordinatorTask {
     }
 
     fn warn_late(&self, after: Duration) {
-        let names = |loops: Vec<usize>| -> String {
-            let names: Vec<&str> = loops.into_iter().map(|of| self.names[of].as_str()).collect();
+        let names = |loops: Vec<LoopId>| -> String {
+            let names: Vec<&str> = loops.into_iter().map(|id| &*self.plan.stages[id.stage].name).collect();
             names.join(", ")
         };
         match self.coordinator.under_way() {
@@ -250,7 +204,7 @@ impl CoordinatorTask {
             ),
             None => tracing::warn!(
                 ?after,
-                "the last checkpoint stands, and the sinks of the loops of {} take long to commit it; nothing is lost, a \
+                "the last checkpoint is committed, and the sinks of the loops of {} take long to commit it; nothing is lost, a \
                  restart has them commit it again",
                 names(self.coordinator.uncommitted())
             ),

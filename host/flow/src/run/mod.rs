@@ -14,16 +14,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::belt::Context;
+use crate::checkpoint::LoopId;
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::meters::Meters;
 use crate::turns::Seat;
 use chain::Chain;
-use coordinator_task::{CoordinatorTask, Finish};
+use coordinator_task::CoordinatorTask;
 
 /// A job whose loops are made and wait to be run.
 pub struct Run {
-    chains: Vec<(String, Chain)>,
+    chains: Vec<(LoopId, Chain)>,
     meters: Meters,
     context: Context,
     seat: Option<Seat>,
@@ -32,14 +33,6 @@ pub struct Run {
 
 /// What stands for a stage where the coordinator is meant.
 const CHECKPOINTS: &str = "checkpoints";
-
-/// What a task of a run says when nothing went wrong in it.
-enum Told {
-    /// A loop: it has nothing left to do.
-    Loop,
-    /// The coordinator.
-    Checkpoints(Finish),
-}
 
 /// How a run ended.
 #[derive(Debug, Default)]
@@ -82,30 +75,23 @@ impl Run {
         let broken = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let mut names = HashMap::new();
-        let keeps_checkpoints = self.coordinator.is_some();
+        let status = self.coordinator.as_ref().map(CoordinatorTask::status);
         if let Some(coordinator) = self.coordinator {
-            let coordinator = coordinator.run(broken.clone());
-            let handle = tasks.spawn(async move { coordinator.await.map(Told::Checkpoints) });
+            let handle = tasks.spawn(coordinator.run(broken.clone()));
             names.insert(handle.id(), CHECKPOINTS.to_owned());
         }
-        for (name, chain) in self.chains {
+        for (id, chain) in self.chains {
             let chain = chain.run(halt.clone());
-            let chain = async move { chain.await.map(|()| Told::Loop) };
             let handle = match &self.seat {
                 Some(seat) => tasks.spawn(seat.clone().take_turns(chain)),
                 None => tasks.spawn(chain),
             };
-            names.insert(handle.id(), name);
+            names.insert(handle.id(), self.context.plan.stages[id.stage].name.to_string());
         }
         let mut failure: Option<RunError> = None;
-        let mut is_finished = !keeps_checkpoints;
         while let Some(ended) = tasks.join_next().await {
             let error = match ended {
-                Ok(Ok(Told::Loop)) => continue,
-                Ok(Ok(Told::Checkpoints(finish))) => {
-                    is_finished = finish == Finish::Last;
-                    continue;
-                }
+                Ok(Ok(())) => continue,
                 Ok(Err(error)) => error,
                 Err(broke) => {
                     let stage = names.get(&broke.id()).cloned().unwrap_or_default();
@@ -117,7 +103,8 @@ impl Run {
             failure = failure.or(Some(error));
         }
         fault::pass(Point::LoopsEnded);
-        // Nothing is concluded from loops that ended: who has committed says so.
+        // Nothing is concluded from tasks that ended: the coordinator says what was committed.
+        let is_finished = status.is_none_or(|status| status.borrow().sinks_committed.is_some());
         if failure.is_none() && !is_finished {
             let why = "it ended before all sinks had committed the last checkpoint".to_owned();
             failure = Some(RunError::Broke { stage: CHECKPOINTS.to_owned(), why });
