@@ -72,7 +72,7 @@ impl Keyed {
         let pace = Pace { interval: self.interval, timeout: Duration::from_secs(60) };
         let checkpoints = Checkpoints {
             store: Box::new(store),
-            standing: Checkpoint::default(),
+            last_committed: Checkpoint::default(),
             pace,
             setbacks: Setbacks::default(),
         };
@@ -123,11 +123,11 @@ impl Much {
         let file = crashed.join("checkpoints.redb");
         let file_bytes = std::fs::metadata(&file)?.len();
         let begun = Instant::now();
-        let Opened { mut store, standing } = RedbStore::open(&crashed)?;
+        let Opened { mut store, last_committed } = RedbStore::open(&crashed)?;
         let state = StageState::over(store.state(STAGE)?, StateLimits::default())?;
         let opened = begun.elapsed();
-        let standing = standing.context("no checkpoint stands")?;
-        ensure!(standing.states[STAGE].keys == keys, "{:?} of {keys} keys", standing.states);
+        let last_committed = last_committed.context("there is no checkpoint")?;
+        ensure!(last_committed.states[STAGE].keys == keys, "{:?} of {keys} keys", last_committed.states);
         let begun = Instant::now();
         let some: Vec<u64> = (0..1000).map(|n| n * (keys / 1000)).collect();
         let found = runtime.block_on(state.get(&entries(&some)?))?;

@@ -235,7 +235,7 @@ pub struct Decoded {
     pub rejections: Vec<Rejection>,
 }
 
-/// What a sink of a run with checkpoints is opened with: its token of the last checkpoint that stands, which may be
+/// What a sink of a run with checkpoints is opened with: its token of the last committed checkpoint, which may be
 /// one that was not committed yet. None where there is no checkpoint. What was prepared later is to be undone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Committed(pub Option<Vec<u8>>);
@@ -270,7 +270,7 @@ pub trait Sink: Send {
     /// nothing is written any more.
     async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError>;
 
-    /// The checkpoint stands. May be asked again with the same token.
+    /// The checkpoint is committed. May be asked again with the same token.
     async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError>;
 }
 

@@ -40,7 +40,7 @@ pub enum Part {
 pub struct CutOff {
     /// The reason, in one line.
     pub why: Arc<str>,
-    /// Whether its token of the checkpoint that stands is committed.
+    /// Whether it has committed its token of the last checkpoint.
     pub is_committed: bool,
 }
 
@@ -69,7 +69,7 @@ pub struct Job {
 pub struct Checkpoints {
     pub store: Box<dyn CheckpointStore>,
     /// Where it goes on; sources and sinks were opened there.
-    pub standing: Checkpoint,
+    pub last_committed: Checkpoint,
     pub pace: Pace,
     pub setbacks: Setbacks,
 }

@@ -36,7 +36,7 @@ pub struct CheckpointReport {
     /// Whether the run keeps checkpoints at all.
     #[serde(skip)]
     pub keeps: bool,
-    /// Of the one that stands; 0 where there is none.
+    /// Of the last committed one; 0 where there is none.
     pub number: u64,
     /// Of the one from which the run went on; 0 at the very start.
     pub from: u64,
@@ -79,7 +79,7 @@ impl CheckpointMeter {
         self.with(|report| report.begun_at = Some(Instant::now()));
     }
 
-    pub(crate) fn stands(&self, number: u64, took: Duration, bytes: u64) {
+    pub(crate) fn committed(&self, number: u64, took: Duration, bytes: u64) {
         self.with(|report| {
             (report.number, report.bytes, report.begun_at) = (number, bytes, None);
             report.stored += 1;
@@ -88,7 +88,7 @@ impl CheckpointMeter {
         });
     }
 
-    /// Nothing had changed, so that the one before stands for now as well.
+    /// Nothing had changed, so that the one before is good for now as well.
     pub(crate) fn unchanged(&self) {
         self.with(|report| (report.begun_at, report.stood_at) = (None, Some(Instant::now())));
     }
@@ -139,7 +139,7 @@ impl HitsSoFar {
 struct Counts {
     batches: AtomicU64,
     records_in: AtomicU64,
-    /// Of a source with checkpoints: those of `records_in` that one stands behind, or that come again.
+    /// Of a source with checkpoints: those of `records_in` that a checkpoint covers, or that come again.
     covered: AtomicU64,
     records_out: AtomicU64,
     forwarded: AtomicU64,
@@ -183,7 +183,7 @@ pub struct StageReport {
     pub cut: u64,
     /// Of a source: whether it was read no further, since nobody was left to take its records.
     pub ended_early: bool,
-    /// Of a source that can be read again, in a run with checkpoints: records that it gave and that none stands behind
+    /// Of a source that can be read again, in a run with checkpoints: records that it gave and that no checkpoint covers
     /// yet, so that a restart reads them again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
@@ -253,7 +253,7 @@ impl Meters {
         self.stages.iter().map(StageMeter::report).collect()
     }
 
-    /// Records that sources gave and that no checkpoint stands behind yet; none in a run without checkpoints.
+    /// Records that sources gave and that no checkpoint covers yet; none in a run without checkpoints.
     pub fn lag(&self) -> u64 {
         self.stages.iter().filter_map(StageMeter::lag).sum()
     }
@@ -341,7 +341,7 @@ impl StageMeter {
         self.has_lag.store(true, Ordering::Relaxed);
     }
 
-    /// A checkpoint stands behind the first so many of the records that a source gave, or they come again.
+    /// A checkpoint covers the first so many of the records that a source gave, or they come again.
     pub(crate) fn cover(&self, given: u64) {
         self.counts.covered.store(given, Ordering::Relaxed);
     }

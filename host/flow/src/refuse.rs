@@ -209,12 +209,12 @@ impl Refusing {
         }
     }
 
-    /// What becomes of letters with a checkpoint that all loops have answered.
+    /// What becomes of letters with a checkpoint that all loops have acknowledged.
     pub fn closing(&self, reached: &Reached) -> Closing {
         self.letters().closing(reached)
     }
 
-    /// Marks what has become of letters, now that the checkpoint stands.
+    /// Marks what has become of letters, now that the checkpoint is committed.
     pub fn close(&self, closing: &Closing) -> Result<(), RunError> {
         if !closing.is_empty() {
             self.letters().close(closing)?;

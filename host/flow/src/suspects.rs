@@ -41,7 +41,7 @@ struct Suspicion {
 #[derive(Debug, PartialEq, Eq)]
 struct Killer {
     death: Arc<Death>,
-    /// The checkpoint that stood when it was refused: two later, it does not come again.
+    /// The last committed checkpoint when it was refused: two later, it does not come again.
     refused_at: Option<u64>,
 }
 
@@ -107,12 +107,12 @@ impl Suspects {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A life begins at checkpoint `standing`. What was refused before that does not come again.
-    pub(crate) fn begin(&self, standing: u64) {
+    /// A life begins at checkpoint `last_committed`. What was refused before that does not come again.
+    pub(crate) fn begin(&self, last_committed: u64) {
         let mut all = self.all();
         for suspicion in all.values_mut() {
             suspicion.has_taken = false;
-            suspicion.killers.retain(|_, killer| killer.refused_at.is_none_or(|at| standing < at + 2));
+            suspicion.killers.retain(|_, killer| killer.refused_at.is_none_or(|at| last_committed < at + 2));
         }
         all.retain(|_, suspicion| !(suspicion.alone.is_empty() && suspicion.killers.is_empty()));
     }
@@ -151,14 +151,14 @@ impl Belt {
             // It died on all that came: nobody knows whether these were to blame.
             return self.not_taken(stage, batch, why);
         }
-        let standing = self.context.meters.checkpoints.report().number;
+        let last_committed = self.context.meters.checkpoints.report().number;
         let mut refusals = Vec::with_capacity(batch.rows());
         let is_over = {
             let mut all = self.suspects().all();
             let suspicion = all.entry(stage).or_default();
             for (row, id) in (0u32..).zip(batch.ids()) {
                 let Some(killer) = suspicion.killers.get_mut(&id) else { continue };
-                killer.refused_at = Some(standing);
+                killer.refused_at = Some(last_committed);
                 refusals.push(Refusal {
                     row,
                     code: killer.death.code.to_owned(),

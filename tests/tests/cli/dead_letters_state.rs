@@ -171,7 +171,7 @@ fn entries_whose_records_come_again_are_left_to_the_next_run() {
 
 #[test]
 fn what_a_mended_run_has_delivered_of_a_killed_one_is_closed_and_not_replayed() {
-    // Also where that run dies when its checkpoint stands and the store does not know it yet.
+    // Also where that run dies when its checkpoint is committed and the store does not know it yet.
     for (dies_at, then) in
         [(None, REPLAY), (Some("checkpoint-stored@1"), REPLAY), (Some("checkpoint-stored@1"), RUN)]
     {

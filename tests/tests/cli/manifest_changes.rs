@@ -42,9 +42,9 @@ fn files(source: &str, sink: &str) -> String {
 fn make_old(scene: &Scene, with: &[(&str, Value)]) {
     let dir = scene.path("state/p");
     let opened = RedbStore::open(&dir).expect("a store");
-    let (mut store, mut standing) = (opened.store, opened.standing.expect("a checkpoint"));
+    let (mut store, mut last_committed) = (opened.store, opened.last_committed.expect("a checkpoint"));
     let with: BTreeMap<&str, &Value> = with.iter().map(|(stage, with)| (*stage, with)).collect();
-    for (stage, mark) in &mut standing.stages {
+    for (stage, mark) in &mut last_committed.stages {
         let with = with.get(stage.as_str()).and_then(|with| with.as_object().cloned());
         *mark = StageMark {
             uses: mark.uses.clone(),
@@ -52,7 +52,7 @@ fn make_old(scene: &Scene, with: &[(&str, Value)]) {
             ..StageMark::default()
         };
     }
-    store.adopt(&standing, &[], &[]).expect("written");
+    store.adopt(&last_committed, &[], &[]).expect("written");
 }
 
 #[test]
@@ -264,8 +264,8 @@ fn checkpoints_of_a_version_without_marks_are_taken_over() {
     // From now on it is known, though no checkpoint was stored since.
     scene.write("pipeline.yaml", totals("by: [id]"));
     run(&scene, &[]).code(2).says(&["`by` changed"]);
-    let (standing, _) = RedbStore::look(&scene.path("state/p")).expect("a look");
-    let stages = standing.expect("a checkpoint").stages;
+    let (last_committed, _) = RedbStore::look(&scene.path("state/p")).expect("a look");
+    let stages = last_committed.expect("a checkpoint").stages;
     assert!(stages.values().all(|mark| mark.with.is_none()), "{stages:?}");
 }
 

@@ -34,7 +34,7 @@ struct Seen {
     commits: AtomicU32,
     has_committed: AtomicBool,
     /// The store was told that all sinks have committed.
-    is_settled: AtomicBool,
+    sinks_committed: AtomicBool,
 }
 
 /// A few records, and then the end.
@@ -93,8 +93,8 @@ impl CheckpointStore for Store {
         Ok(Stored { bytes: 1 })
     }
 
-    fn settled(&mut self) -> Result<(), CheckpointError> {
-        self.0.is_settled.store(true, Ordering::Relaxed);
+    fn sinks_committed(&mut self) -> Result<(), CheckpointError> {
+        self.0.sinks_committed.store(true, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -158,8 +158,8 @@ impl Bench {
             Part::Sink(Box::new(Watched(sink, seen.clone()))),
         ];
         let pace = Pace { interval: Duration::from_secs(1), timeout: Duration::from_secs(60) };
-        let (store, standing) = (Box::new(Store(seen.clone())), Checkpoint::default());
-        let checkpoints = Some(Checkpoints { store, standing, pace, setbacks: Setbacks::default() });
+        let (store, last_committed) = (Box::new(Store(seen.clone())), Checkpoint::default());
+        let checkpoints = Some(Checkpoints { store, last_committed, pace, setbacks: Setbacks::default() });
         let (rules, letters) = (Rules::defaults(&self.plan), Box::new(NoLetters));
         Job { plan: self.plan.clone(), parts, rules, letters, epoch: 1, checkpoints }
     }
@@ -169,18 +169,18 @@ impl Bench {
         let seen = Arc::new(Seen::default());
         let ended = self.job(&seen).await.build().expect("loops").run(CancellationToken::new()).await;
         let asked = seen.commits.load(Ordering::Relaxed);
-        let [has_committed, is_settled] =
-            [&seen.has_committed, &seen.is_settled].map(|flag| flag.load(Ordering::Relaxed));
+        let [has_committed, sinks_committed] =
+            [&seen.has_committed, &seen.sinks_committed].map(|flag| flag.load(Ordering::Relaxed));
         let end = match ended.result() {
             Ok(()) => "well".to_owned(),
             Err(error) => error.to_string(),
         };
         let is_right = match commits {
-            true => end == "well" && has_committed && is_settled,
-            false => end != "well" && asked > 0 && !is_settled,
+            true => end == "well" && has_committed && sinks_committed,
+            false => end != "well" && asked > 0 && !sinks_committed,
         };
         (!is_right).then(|| {
-            format!("it ended {end}, was asked {asked} times to commit, and is committed: {has_committed}, {is_settled}")
+            format!("it ended {end}, was asked {asked} times to commit, and is committed: {has_committed}, {sinks_committed}")
         })
     }
 }

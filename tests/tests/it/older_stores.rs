@@ -44,24 +44,27 @@ fn counted(store: &mut RedbStore) -> (u64, u64) {
 fn a_directory_of_the_version_before_is_taken_over_with_all_that_is_in_it() {
     for ((packed, number), rows) in FILES.into_iter().zip([3000, 3100]) {
         let (dir, path, bytes) = unpacked(packed);
-        let (standing, summaries) = RedbStore::look(dir.path()).expect("a look");
-        let standing = standing.expect("it stands");
-        assert_eq!((standing.checkpoint.number, standing.states["so-far"]), (number, SIZE));
+        let (last_committed, summaries) = RedbStore::look(dir.path()).expect("a look");
+        let last_committed = last_committed.expect("a checkpoint");
+        assert_eq!((last_committed.checkpoint.number, last_committed.states["so-far"]), (number, SIZE));
         assert_eq!(summaries.last().expect("a checkpoint").number, number);
         assert!(std::fs::read(&path).expect("the file") == bytes, "a look has changed it");
         // What a crash left of an attempt is in nobody's way.
         std::fs::write(dir.path().join("checkpoints.making"), "half").expect("written");
-        let Opened { mut store, standing: opened } = RedbStore::open(dir.path()).expect("taken over");
-        let opened = opened.expect("it stands");
-        assert_eq!((opened.checkpoint, opened.stages), (standing.checkpoint.clone(), standing.stages));
+        let Opened { mut store, last_committed: opened } = RedbStore::open(dir.path()).expect("taken over");
+        let opened = opened.expect("a checkpoint");
+        assert_eq!(
+            (opened.checkpoint, opened.stages),
+            (last_committed.checkpoint.clone(), last_committed.stages)
+        );
         assert_eq!(counted(&mut store), (300, rows));
         assert!(std::fs::read(&path).expect("the file").starts_with(b"cvypages"));
         assert_eq!(names(dir.path()), [FILE]);
-        let next = Checkpoint { number: number + 1, ..standing.checkpoint };
+        let next = Checkpoint { number: number + 1, ..last_committed.checkpoint };
         store.put(&next, Duration::ZERO).expect("stored");
         drop(store);
-        let Opened { mut store, standing } = RedbStore::open(dir.path()).expect("opened");
-        assert_eq!(standing.expect("it stands").checkpoint.number, number + 1);
+        let Opened { mut store, last_committed } = RedbStore::open(dir.path()).expect("opened");
+        assert_eq!(last_committed.expect("a checkpoint").checkpoint.number, number + 1);
         assert_eq!(counted(&mut store), (300, rows));
     }
 }
@@ -80,8 +83,8 @@ fn damage_of_the_version_before_is_not_taken_over() {
             damaged[at] ^= 1 << random.u8(0..8);
             std::fs::write(&path, &damaged).expect("written");
             let said = match RedbStore::open(dir.path()) {
-                Ok(Opened { mut store, standing }) => {
-                    let found = standing.map(|standing| standing.checkpoint.number);
+                Ok(Opened { mut store, last_committed }) => {
+                    let found = last_committed.map(|last| last.checkpoint.number);
                     assert_eq!(
                         (found, counted(&mut store).0),
                         (Some(number), 300),

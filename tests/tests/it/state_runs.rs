@@ -184,8 +184,8 @@ impl CheckpointStore for Dying {
         put.inspect_err(|_| self.1.1.notify_one())
     }
 
-    fn settled(&mut self) -> Result<(), CheckpointError> {
-        self.0.settled()
+    fn sinks_committed(&mut self) -> Result<(), CheckpointError> {
+        self.0.sinks_committed()
     }
 
     fn state(&mut self, stage: &str) -> Result<Arc<dyn StateBase>, CheckpointError> {
@@ -236,15 +236,15 @@ impl Bench {
     }
 
     fn job(&self, dir: &Path, random: &mut Rng) -> Job {
-        let Opened { mut store, standing } = RedbStore::open(dir).expect("a store");
-        let standing = standing.map(|standing| standing.checkpoint).unwrap_or_default();
+        let Opened { mut store, last_committed } = RedbStore::open(dir).expect("a store");
+        let last_committed = last_committed.map(|last| last.checkpoint).unwrap_or_default();
         let limits = PullLimits { records_max: 1024, bytes_max: 1 << 20, delay: Duration::ZERO };
         let mut parts = Vec::new();
         for stage in &self.plan.stages {
             parts.push(match stage.role {
                 Role::Source => {
                     let name = if &*stage.name == "a" { "a" } else { "b" };
-                    let next = standing.places.get(&stage.name).map_or(0, place);
+                    let next = last_committed.places.get(&stage.name).map_or(0, place);
                     let source = Counting { name, world: self.world.clone(), next, random: random.fork() };
                     Part::Source { source: Box::new(source), limits }
                 }
@@ -266,14 +266,14 @@ impl Bench {
                     Part::Transform(Transform { pool, state: Some(state) })
                 }
                 Role::Sink => {
-                    let token = standing.tokens.get(&stage.name);
+                    let token = last_committed.tokens.get(&stage.name);
                     Part::Sink(Box::new(Committing::open(&self.world, token)))
                 }
             });
         }
         let pace = Pace { interval: Duration::from_micros(500), timeout: Duration::from_secs(60) };
         let store = Box::new(Dying(store, self.world.clone()));
-        let checkpoints = Checkpoints { store, standing, pace, setbacks: Setbacks::default() };
+        let checkpoints = Checkpoints { store, last_committed, pace, setbacks: Setbacks::default() };
         let rules = Rules::defaults(&self.plan);
         let (plan, letters) = (self.plan.clone(), Box::new(Away));
         Job { plan, parts, rules, letters, epoch: 1, checkpoints: Some(checkpoints) }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Entries, KeyedState, Packed, Scan, Values};
-use flow::checkpoint::{Checkpoint, CheckpointStore, Opened, RedbStore, Standing};
+use flow::checkpoint::{Checkpoint, CheckpointStore, LastCommitted, Opened, RedbStore};
 use flow::state::{StageState, StateLimits, StateSize};
 
-fn open(dir: &Path) -> (RedbStore, Option<Standing>) {
-    let Opened { store, standing } = RedbStore::open(dir).expect("a store");
-    (store, standing)
+fn open(dir: &Path) -> (RedbStore, Option<LastCommitted>) {
+    let Opened { store, last_committed } = RedbStore::open(dir).expect("a store");
+    (store, last_committed)
 }
 
 fn state(store: &mut RedbStore, stage: &str) -> StageState {
@@ -53,8 +53,8 @@ fn size(keys: u64, bytes: u64) -> StateSize {
 #[tokio::test]
 async fn only_what_changed_is_written_and_all_of_it_is_there_again() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut store, standing) = open(dir.path());
-    assert!(standing.is_none());
+    let (mut store, last_committed) = open(dir.path());
+    assert!(last_committed.is_none());
     let (a, b) = (state(&mut store, "a"), state(&mut store, "b"));
     write(&a, &[("k1", Some("one")), ("k2", Some("two")), ("k3", Some("three"))]);
     write(&b, &[("k1", Some("of another stage"))]);
@@ -64,14 +64,14 @@ async fn only_what_changed_is_written_and_all_of_it_is_there_again() {
     assert_eq!(a.gauge().get(), size(2, 2 + 3 + 2 + 1));
     write(&a, &[("k1", Some("of no checkpoint"))]);
     drop((a, b, store));
-    let (mut store, standing) = open(dir.path());
+    let (mut store, last_committed) = open(dir.path());
     let expected: BTreeMap<String, StateSize> = [("a".into(), size(2, 8)), ("b".into(), size(1, 18))].into();
-    assert_eq!(standing.expect("it stands").states, expected);
+    assert_eq!(last_committed.expect("a checkpoint").states, expected);
     let a = state(&mut store, "a");
     assert_eq!(read(&a, &["k1", "k2", "k3", "k4"]).await, [Some("one".into()), None, Some("3".into()), None]);
     drop((a, store));
-    let (standing, _) = RedbStore::look(dir.path()).expect("a look");
-    assert_eq!(standing.expect("it stands").states, expected);
+    let (last_committed, _) = RedbStore::look(dir.path()).expect("a look");
+    assert_eq!(last_committed.expect("a checkpoint").states, expected);
 }
 
 #[tokio::test]
@@ -84,17 +84,17 @@ async fn a_state_goes_with_its_stage_to_another_name_or_is_thrown_away() {
         store_all(&mut store, 1, &[(stage, &state)]);
     }
     drop(store);
-    let (mut store, standing) = open(dir.path());
+    let (mut store, last_committed) = open(dir.path());
     let renames = [("a".to_owned(), "new".to_owned()), ("nobody".to_owned(), "x".to_owned())];
     store
-        .adopt(&standing.expect("it stands"), &renames, &["b".to_owned(), "nobody".to_owned()])
+        .adopt(&last_committed.expect("a checkpoint"), &renames, &["b".to_owned(), "nobody".to_owned()])
         .expect("adopted");
     for (stage, value) in [("new", Some("a")), ("a", None), ("b", None), ("c", Some("c"))] {
         let state = state(&mut store, stage);
         assert_eq!(read(&state, &["k"]).await, [value.map(str::to_owned)], "{stage}");
     }
     drop(store);
-    let stages: Vec<String> = open(dir.path()).1.expect("it stands").states.into_keys().collect();
+    let stages: Vec<String> = open(dir.path()).1.expect("a checkpoint").states.into_keys().collect();
     assert_eq!(stages, ["c", "new"]);
 }
 
@@ -112,10 +112,13 @@ async fn after_a_crash_the_state_is_that_of_the_last_checkpoint() {
         let copy = tempfile::tempdir().expect("a directory");
         std::fs::copy(dir.path().join("checkpoints.redb"), copy.path().join("checkpoints.redb"))
             .expect("a copy");
-        let (mut crashed, standing) = open(copy.path());
-        let standing = standing.expect("it stands");
+        let (mut crashed, last_committed) = open(copy.path());
+        let last_committed = last_committed.expect("a checkpoint");
         let seen = 5_000 * (number as u64 + 1);
-        assert_eq!((standing.checkpoint.number, standing.states["a"].keys), (number as u64 + 1, seen));
+        assert_eq!(
+            (last_committed.checkpoint.number, last_committed.states["a"].keys),
+            (number as u64 + 1, seen)
+        );
         let state = state(&mut crashed, "a");
         let last = keys[seen as usize - 1].as_str();
         let next = keys.get(seen as usize).map_or("none", String::as_str);
@@ -178,7 +181,7 @@ async fn a_state_that_is_damaged_while_it_is_used_is_told_by_name_and_nothing_mo
         store_all(&mut store, number as u64 + 1, &[("a", &state_here)]);
     }
     drop((state_here, store));
-    let (mut store, standing) = open(dir.path());
+    let (mut store, last_committed) = open(dir.path());
     let state = state(&mut store, "a");
     assert_eq!(read(&state, &["key 7"]).await, [Some(value.clone())]);
     let path = dir.path().join("checkpoints.redb");
@@ -192,7 +195,7 @@ async fn a_state_that_is_damaged_while_it_is_used_is_told_by_name_and_nothing_mo
     for part in ["checkpoints.redb is damaged", "page", "--reset"] {
         assert!(error.contains(part), "{error}");
     }
-    let next = Checkpoint { number: 9, ..standing.expect("it stands").checkpoint };
+    let next = Checkpoint { number: 9, ..last_committed.expect("a checkpoint").checkpoint };
     let stored =
         store.put(&next, Duration::ZERO).map(|_| ()).expect_err("nothing more is stored").to_string();
     assert!(stored.contains("checkpoints.redb is damaged"), "{stored}");

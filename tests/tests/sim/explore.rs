@@ -73,7 +73,7 @@ fn lives(world: &mut World) -> Result<(), Broken> {
     };
     world.tally.letters = letters.len() as u64;
     let expected = world.graph().expected(world.taken.iter().copied());
-    let state = SimStore::standing(world.disk()).state;
+    let state = SimStore::last_committed(world.disk()).state;
     let outcome = Outcome { expected, letters, state };
     match world.see(&Seen::Over(&outcome)) {
         Err(Stop::Broken(broken)) => Err(broken),

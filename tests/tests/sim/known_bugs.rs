@@ -53,7 +53,7 @@ fn a_token_that_is_not_repeated_after_a_restart_is_caught() {
 }
 
 #[test]
-fn a_commit_before_the_checkpoint_stands_is_caught() {
+fn a_commit_before_the_checkpoint_is_committed_is_caught() {
     is_caught(Bug::CommitBeforeStored, "no ack before durable");
 }
 

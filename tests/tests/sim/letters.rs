@@ -57,7 +57,7 @@ impl SimLetters {
         // So small that most frames begin a segment, and some do not.
         let options = StoreOptions { segment_bytes: 2500, clock: || 0, ..StoreOptions::new(DIR) };
         let mut store = StoreOptions { disk: Arc::new(disk.clone()), ..options }.open()?;
-        store.settle(PIPELINE, &checkpoint.closing)?;
+        store.apply_closing(PIPELINE, &checkpoint.closing)?;
         let mut repeats = store.refused_from(checkpoint.letters, PIPELINE)?;
         if knows_places {
             repeats.retain(

@@ -130,10 +130,10 @@ impl<'w> Life<'w> {
         let disk = world.disk().clone();
         let opened = SimStore::open(&disk);
         let store = world.done(opened)?;
-        let standing = store.last.clone();
-        let checkpoint = standing.checkpoint.clone();
+        let last_committed = store.last.clone();
+        let checkpoint = last_committed.checkpoint.clone();
         world.note(0, format_args!("goes on from checkpoint {}", checkpoint.number));
-        world.see(&Seen::Recovered(&standing))?;
+        world.see(&Seen::Recovered(&last_committed))?;
         let letters = SimLetters::open(&disk, &checkpoint, !world.has(Bug::LettersIgnorePlaces));
         let letters = world.done(letters)?;
         let graph = world.graph().clone();
@@ -151,12 +151,12 @@ impl<'w> Life<'w> {
                 }
                 Kind::Plain | Kind::Refusing => Part::Stage,
                 Kind::Counting => {
-                    let of = standing.state.iter().filter(|((node, _), _)| usize::from(*node) == index);
+                    let of = last_committed.state.iter().filter(|((node, _), _)| usize::from(*node) == index);
                     Part::Counting(of.map(|((_, key), count)| (*key, *count)).collect())
                 }
                 Kind::OneFile | Kind::FileRow => {
                     let tokens = match world.has(Bug::TokenNotRepeated) {
-                        true => &standing.tokens_before,
+                        true => &last_committed.tokens_before,
                         false => &checkpoint.tokens,
                     };
                     let token = Committed(tokens.get(node.name.as_str()).cloned());

@@ -21,7 +21,7 @@ pub type Counts = BTreeMap<(u8, u8), u64>;
 
 /// A checkpoint with the state of stages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct LastCommitted {
     pub checkpoint: Checkpoint,
     pub state: Counts,
     /// The tokens of the checkpoint before.
@@ -54,7 +54,7 @@ fn tokens_of(written: Named) -> Tokens {
     written.into_iter().map(|(stage, token)| (stage.into(), token)).collect()
 }
 
-impl Standing {
+impl LastCommitted {
     fn encode(&self) -> Vec<u8> {
         let Self { checkpoint, state, tokens_before } = self;
         let places = checkpoint.places.iter().map(|(stage, places)| {
@@ -133,7 +133,7 @@ const SLOTS: [&str; 2] = ["/checkpoint.a", "/checkpoint.b"];
 /// Two slots, of which the older one is written.
 pub struct SimStore {
     slots: [Box<dyn DiskFile>; 2],
-    pub last: Standing,
+    pub last: LastCommitted,
     /// The state that goes with the next checkpoint.
     pub state: Counts,
 }
@@ -147,40 +147,40 @@ impl SimStore {
         };
         let slots = [open(SLOTS[0])?, open(SLOTS[1])?];
         disk.sync_dir(Path::new("/"))?;
-        let last = Self::standing(disk);
+        let last = Self::last_committed(disk);
         // What may be gone with the next power cut is made durable before anybody goes on from it.
         slots.iter().try_for_each(|slot| slot.sync())?;
         Ok(Self { slots, state: last.state.clone(), last })
     }
 
-    /// The checkpoint that stands on a disk.
-    pub fn standing(disk: &SimDisk) -> Standing {
+    /// The last committed checkpoint on a disk.
+    pub fn last_committed(disk: &SimDisk) -> LastCommitted {
         let slots = SLOTS.iter().filter_map(|path| disk.contents(Path::new(path)));
-        let whole = slots.filter_map(|bytes| unframe(&bytes).and_then(Standing::decode));
-        whole.max_by_key(|standing| standing.checkpoint.number).unwrap_or_default()
+        let whole = slots.filter_map(|bytes| unframe(&bytes).and_then(LastCommitted::decode));
+        whole.max_by_key(|last| last.checkpoint.number).unwrap_or_default()
     }
 }
 
 impl CheckpointStore for SimStore {
     fn put(&mut self, checkpoint: &Checkpoint, _took: Duration) -> Result<Stored, CheckpointError> {
-        let next = Standing {
+        let next = LastCommitted {
             checkpoint: checkpoint.clone(),
             state: self.state.clone(),
             tokens_before: self.last.checkpoint.tokens.clone(),
         };
         let frame = frame(&next.encode());
-        // The slot of the one that stands is not touched.
-        let standing = unframe(&read(&*self.slots[0]).unwrap_or_default())
-            .and_then(Standing::decode)
-            .is_some_and(|standing| standing.checkpoint.number == self.last.checkpoint.number);
-        let slot = &self.slots[usize::from(standing)];
+        // The slot of the last committed one is not touched.
+        let last_committed = unframe(&read(&*self.slots[0]).unwrap_or_default())
+            .and_then(LastCommitted::decode)
+            .is_some_and(|last| last.checkpoint.number == self.last.checkpoint.number);
+        let slot = &self.slots[usize::from(last_committed)];
         let put = slot.write_at(&frame, 0).and_then(|()| slot.sync());
         put.map_err(|error| CheckpointError::Io { path: "checkpoint".into(), why: error.to_string() })?;
         self.last = next;
         Ok(Stored { bytes: frame.len() as u64 })
     }
 
-    fn settled(&mut self) -> Result<(), CheckpointError> {
+    fn sinks_committed(&mut self) -> Result<(), CheckpointError> {
         Ok(())
     }
 }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_that_was_put_stands_and_one_that_was_being_put_may() {
+    fn a_checkpoint_that_was_put_is_there_and_one_that_was_being_put_may_be() {
         let mut between = [0, 0];
         for seed in 0..100 {
             let disk = SimDisk::new(Rng::with_seed(seed));
@@ -206,7 +206,7 @@ mod tests {
             for number in 1..4 {
                 store.put(&checkpoint(number), Duration::ZERO).expect("stored");
             }
-            assert_eq!(SimStore::standing(&disk.worst_case()).checkpoint, checkpoint(3));
+            assert_eq!(SimStore::last_committed(&disk.worst_case()).checkpoint, checkpoint(3));
             disk.set_fuse(Some(seed % 2));
             assert!(store.put(&checkpoint(4), Duration::ZERO).is_err());
             disk.restart(Crash::PowerCut);

@@ -35,9 +35,9 @@ pub use coordinator::{Coordinator, Effect};
 pub use mark::{Change, MarkPart, MarkParts, StageMark, config_parts};
 pub use messages::{Ack, CoordinatorStatus, LoopId, LoopReport};
 pub use participant::{BarrierStep, ON_BARRIER, Participant};
-pub use store::{Opened, RedbStore, Standing, Summary};
+pub use store::{LastCommitted, Opened, RedbStore, Summary};
 
-/// What stands: everything up to here was delivered, and nothing behind it.
+/// A cut: everything up to here was delivered, and nothing behind it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Ascending over all runs of a pipeline; 0 where there was none yet.
@@ -50,7 +50,7 @@ pub struct Checkpoint {
     pub reached: Reached,
     /// Dead letters from this number on may be of records that come again: those that `reached` is not behind.
     pub letters: u64,
-    /// What has become of dead letters with it. Once it stands, they are marked, and the next one has nothing of it.
+    /// What has become of dead letters with it. Once it is committed, they are marked, and the next one has nothing of it.
     pub closing: Closing,
     /// By stage: what changed in its state since the one before. Once that is stored, nothing is here.
     pub states: BTreeMap<Arc<str>, StateDelta>,
@@ -81,7 +81,7 @@ pub struct Pace {
 pub trait CheckpointStore: Send {
     fn put(&mut self, checkpoint: &Checkpoint, took: Duration) -> Result<Stored, CheckpointError>;
     /// All sinks have committed the tokens of the last one.
-    fn settled(&mut self) -> Result<(), CheckpointError>;
+    fn sinks_committed(&mut self) -> Result<(), CheckpointError>;
     /// The state of a stage as the last one has it, now and after each `put`.
     fn state(&mut self, stage: &str) -> Result<Arc<dyn StateBase>, CheckpointError> {
         Err(CheckpointError::NoState { stage: stage.to_owned() })

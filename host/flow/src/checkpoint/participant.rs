@@ -5,7 +5,7 @@ use model::signal::Barrier;
 /// One of the things that a loop does on a barrier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarrierStep {
-    /// The state of stages is put aside as it stands: what comes behind the barrier is not to be in it.
+    /// The state of stages is put aside as it is: what comes behind the barrier is not to be in it.
     Freeze,
     /// The barrier goes on its way, behind all that has left this loop.
     Forward,
@@ -19,7 +19,7 @@ pub enum BarrierStep {
 pub const ON_BARRIER: [BarrierStep; 4] =
     [BarrierStep::Freeze, BarrierStep::Forward, BarrierStep::Prepare, BarrierStep::Ack];
 
-/// Where one loop stands in the checkpoints of its pipeline.
+/// How far one loop is in the checkpoints of its pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Participant {
     /// The number of the last checkpoint that this loop has acknowledged.

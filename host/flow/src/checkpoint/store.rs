@@ -65,7 +65,8 @@ pub struct Summary {
 struct Head {
     format: u64,
     /// Whether all sinks have committed.
-    is_settled: bool,
+    #[serde(rename = "is_settled")]
+    sinks_committed: bool,
     stages: BTreeMap<String, StageMark>,
     letters: u64,
     summary: Summary,
@@ -77,13 +78,13 @@ struct Layout {
     format: u64,
 }
 
-/// The checkpoint that stands, with what is needed to tell whether a run may go on from it.
+/// The last committed checkpoint, with what is needed to tell whether a run may go on from it.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct LastCommitted {
     pub checkpoint: Checkpoint,
     pub summary: Summary,
     /// Whether all sinks have committed it.
-    pub is_settled: bool,
+    pub sinks_committed: bool,
     /// What ran.
     pub stages: BTreeMap<String, StageMark>,
     /// How much state each stage has.
@@ -100,10 +101,10 @@ pub struct RedbStore {
     last: Checkpoint,
 }
 
-/// A store, and what stands in it.
+/// A store, and the last checkpoint in it.
 pub struct Opened {
     pub store: RedbStore,
-    pub standing: Option<Standing>,
+    pub last_committed: Option<LastCommitted>,
 }
 
 impl RedbStore {
@@ -111,24 +112,24 @@ impl RedbStore {
     pub fn open(dir: &Path) -> Result<Opened, CheckpointError> {
         std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
         let database = Arc::new(open_or_make(&dir.join(FILE))?);
-        let standing = standing(&database)?;
-        let last = standing.as_ref().map(|standing| standing.checkpoint.clone()).unwrap_or_default();
+        let last_committed = last_committed(&database)?;
+        let last = last_committed.as_ref().map(|last| last.checkpoint.clone()).unwrap_or_default();
         sync_directory(dir)?;
         let states = state_tables::of(&database, sizes(&database)?);
         let store = Self { states, database, stages: BTreeMap::new(), revision: String::new(), last };
-        Ok(Opened { store, standing })
+        Ok(Opened { store, last_committed })
     }
 
     /// Gives what stages have to those of other names, and throws away the state of others, with one synced write.
-    /// `standing`: what stands then.
+    /// `last_committed`: what the last checkpoint is then.
     pub fn adopt(
         &mut self,
-        standing: &Standing,
+        last_committed: &LastCommitted,
         renames: &[(String, String)],
         forgotten: &[String],
     ) -> Result<(), CheckpointError> {
-        self.database.with(|database| self.write_adopted(database, standing, renames, forgotten))?;
-        self.last = standing.checkpoint.clone();
+        self.database.with(|database| self.write_adopted(database, last_committed, renames, forgotten))?;
+        self.last = last_committed.checkpoint.clone();
         self.states = state_tables::of(&self.database, sizes(&self.database)?);
         Ok(())
     }
@@ -136,16 +137,16 @@ impl RedbStore {
     fn write_adopted(
         &self,
         database: &Database,
-        standing: &Standing,
+        last_committed: &LastCommitted,
         renames: &[(String, String)],
         forgotten: &[String],
     ) -> Result<(), redb::Error> {
         let change = begin(database)?;
         {
-            self.write_places(&change, &standing.checkpoint)?;
+            self.write_places(&change, &last_committed.checkpoint)?;
             state_tables::adopt(&change, renames, forgotten)?;
-            let Standing { checkpoint, summary, is_settled, stages, .. } = standing.clone();
-            let head = Head { format: FORMAT, is_settled, stages, letters: checkpoint.letters, summary };
+            let LastCommitted { checkpoint, summary, sinks_committed, stages, .. } = last_committed.clone();
+            let head = Head { format: FORMAT, sinks_committed, stages, letters: checkpoint.letters, summary };
             let mut meta = change.open_table(META)?;
             meta.insert(HEAD, encode(&head).as_slice())?;
         }
@@ -181,15 +182,15 @@ impl RedbStore {
         self
     }
 
-    /// What stands in `dir`, and the last checkpoints that were stored there, oldest first. Nothing is changed.
-    pub fn look(dir: &Path) -> Result<(Option<Standing>, Vec<Summary>), CheckpointError> {
+    /// The last checkpoint in `dir`, and the last ones that were stored there, oldest first. Nothing is changed.
+    pub fn look(dir: &Path) -> Result<(Option<LastCommitted>, Vec<Summary>), CheckpointError> {
         let path = dir.join(FILE);
         let database = look(&path)?.ok_or_else(|| CheckpointError::None { path: dir.to_owned() })?;
-        Ok((standing(&database)?, database.with(summaries)?))
+        Ok((last_committed(&database)?, database.with(summaries)?))
     }
 
-    fn head(&self, letters: u64, summary: Summary, is_settled: bool) -> Vec<u8> {
-        let head = Head { format: FORMAT, is_settled, stages: self.stages.clone(), letters, summary };
+    fn head(&self, letters: u64, summary: Summary, sinks_committed: bool) -> Vec<u8> {
+        let head = Head { format: FORMAT, sinks_committed, stages: self.stages.clone(), letters, summary };
         encode(&head)
     }
 
@@ -251,11 +252,15 @@ impl RedbStore {
         Ok(Written { bytes, sizes })
     }
 
-    fn settle(&self, database: &Database, standing: Standing) -> Result<(), redb::Error> {
+    fn write_sinks_committed(
+        &self,
+        database: &Database,
+        last_committed: LastCommitted,
+    ) -> Result<(), redb::Error> {
         let change = begin(database)?;
         {
             let mut meta = change.open_table(META)?;
-            let head = self.head(standing.checkpoint.letters, standing.summary, true);
+            let head = self.head(last_committed.checkpoint.letters, last_committed.summary, true);
             meta.insert(HEAD, head.as_slice())?;
         }
         Ok(change.commit()?)
@@ -300,9 +305,11 @@ impl CheckpointStore for RedbStore {
         Ok(Stored { bytes: written.bytes })
     }
 
-    fn settled(&mut self) -> Result<(), CheckpointError> {
-        match standing(&self.database)? {
-            Some(standing) => self.database.with(|database| self.settle(database, standing)),
+    fn sinks_committed(&mut self) -> Result<(), CheckpointError> {
+        match last_committed(&self.database)? {
+            Some(last_committed) => {
+                self.database.with(|database| self.write_sinks_committed(database, last_committed))
+            }
             None => Ok(()),
         }
     }
@@ -335,8 +342,8 @@ fn sizes(database: &Kept) -> Result<BTreeMap<String, StateSize>, CheckpointError
     database.with(|database| state_tables::sizes(&database.begin_read()?))
 }
 
-fn standing(database: &Kept) -> Result<Option<Standing>, CheckpointError> {
-    let found = database.with(|database| read_standing(&database.begin_read()?))?;
+fn last_committed(database: &Kept) -> Result<Option<LastCommitted>, CheckpointError> {
+    let found = database.with(|database| read_last_committed(&database.begin_read()?))?;
     let foreign = |format| {
         let why = format!("its layout is number {format}, this version writes {FORMAT}");
         CheckpointError::Foreign { path: database.path().to_owned(), why }
@@ -344,15 +351,15 @@ fn standing(database: &Kept) -> Result<Option<Standing>, CheckpointError> {
     found.map(|found| found.map_err(foreign)).transpose()
 }
 
-/// None where nothing stands; the number of its layout where that is another one.
-fn read_standing(read: &ReadTransaction) -> Result<Option<Result<Standing, u64>>, redb::Error> {
+/// None where there is none; the number of its layout where that is another one.
+fn read_last_committed(read: &ReadTransaction) -> Result<Option<Result<LastCommitted, u64>>, redb::Error> {
     let Some(meta) = there(read.open_table(META))? else { return Ok(None) };
     let Some(head) = meta.get(HEAD)? else { return Ok(None) };
     let Layout { format } = decode(head.value())?;
     if format != FORMAT {
         return Ok(Some(Err(format)));
     }
-    let Head { is_settled, stages, letters, summary, .. } = decode(head.value())?;
+    let Head { sinks_committed, stages, letters, summary, .. } = decode(head.value())?;
     let mut checkpoint = Checkpoint { number: summary.number, letters, ..Checkpoint::default() };
     for entry in read.open_table(PLACES)?.iter()? {
         let (key, place) = entry?;
@@ -381,7 +388,7 @@ fn read_standing(read: &ReadTransaction) -> Result<Option<Result<Standing, u64>>
         checkpoint.tokens.insert(Arc::from(stage.value()), token.value().to_vec());
     }
     let states = state_tables::sizes(read)?;
-    Ok(Some(Ok(Standing { checkpoint, summary, is_settled, stages, states })))
+    Ok(Some(Ok(LastCommitted { checkpoint, summary, sinks_committed, stages, states })))
 }
 
 /// A table that may not be there.
@@ -446,7 +453,7 @@ mod tests {
             assert_eq!(epoch(now_us).expect("an epoch"), expected, "at {now_us}");
         }
         assert!(
-            RedbStore::open(dir.path()).expect("a store").standing.is_none(),
+            RedbStore::open(dir.path()).expect("a store").last_committed.is_none(),
             "an epoch is no checkpoint"
         );
     }
@@ -454,8 +461,8 @@ mod tests {
     #[test]
     fn the_last_checkpoint_stands_after_the_store_was_opened_again() {
         let dir = tempfile::tempdir().expect("a directory");
-        let Opened { store, standing } = RedbStore::open(dir.path()).expect("a store");
-        assert!(standing.is_none());
+        let Opened { store, last_committed } = RedbStore::open(dir.path()).expect("a store");
+        assert!(last_committed.is_none());
         let mark = StageMark { uses: "file".into(), ..StageMark::default() };
         let mut store = store.running("r1".into(), [("in".to_owned(), mark)].into());
         let first = checkpoint(1, &[("in", "a", 1), ("in", "b", 1), ("x", "a", 1)], 1);
@@ -464,14 +471,14 @@ mod tests {
         assert_eq!(store.put(&second, Duration::ZERO).expect("stored").bytes, 2, "only what changed is new");
         assert!(matches!(RedbStore::open(dir.path()), Err(CheckpointError::Locked { .. })));
         drop(store);
-        let Opened { mut store, standing } = RedbStore::open(dir.path()).expect("a store");
-        let standing = standing.expect("a checkpoint");
-        assert_eq!(standing.checkpoint, second);
-        assert_eq!((standing.is_settled, &*standing.stages["in"].uses), (false, "file"));
-        store.settled().expect("settled");
+        let Opened { mut store, last_committed } = RedbStore::open(dir.path()).expect("a store");
+        let last_committed = last_committed.expect("a checkpoint");
+        assert_eq!(last_committed.checkpoint, second);
+        assert_eq!((last_committed.sinks_committed, &*last_committed.stages["in"].uses), (false, "file"));
+        store.sinks_committed().expect("written");
         drop(store);
-        let (standing, summaries) = RedbStore::look(dir.path()).expect("a look");
-        assert!(standing.expect("a checkpoint").is_settled);
+        let (last_committed, summaries) = RedbStore::look(dir.path()).expect("a look");
+        assert!(last_committed.expect("a checkpoint").sinks_committed);
         let told: Vec<_> = summaries.iter().map(|summary| (summary.number, summary.took_us)).collect();
         assert_eq!(told, [(1, 3000), (2, 0)]);
     }

@@ -43,7 +43,7 @@ pub const BRANCH_CUT: &str = "branch-cut";
 pub type Reached = BTreeMap<Arc<str>, BTreeMap<Arc<str>, u64>>;
 
 /// What becomes of letters with a checkpoint, by their numbers. It is part of the checkpoint, and is marked in their store
-/// when that stands, or by whoever goes on from it.
+/// when that is committed, or by whoever goes on from it.
 pub type Closing = BTreeMap<u64, Closed>;
 
 /// What became of a letter.
@@ -129,7 +129,7 @@ pub trait Letters: Send {
         let _ = reached;
         Closing::new()
     }
-    /// Says durably what became of letters, now that a checkpoint stands which says so.
+    /// Says durably what became of letters, now that a checkpoint is committed which says so.
     fn close(&mut self, closing: &Closing) -> Result<(), LettersError> {
         let _ = closing;
         Ok(())

@@ -208,7 +208,7 @@ impl Store {
     }
 
     /// Marks what a checkpoint has closed that is open still: whoever had it stored may have died before.
-    pub fn settle(&mut self, pipeline: &str, closing: &Closing) -> Result<(), LettersError> {
+    pub fn apply_closing(&mut self, pipeline: &str, closing: &Closing) -> Result<(), LettersError> {
         if closing.is_empty() || self.opened.is_none() {
             return Ok(());
         }

@@ -103,7 +103,7 @@ impl Job {
     }
 }
 
-/// What stands for a stage on a belt; none of a source, which is at its head.
+/// What runs a stage on a belt; none of a source, which is at its head.
 fn station_of(part: Part) -> Option<Station> {
     match part {
         Part::Transform(transform) => Some(Station::Transform { transform, lease: None }),
@@ -115,10 +115,10 @@ fn station_of(part: Part) -> Option<Station> {
 
 /// Sets a barrier handler beside each loop, and makes the task that coordinates them.
 fn attend(checkpoints: Checkpoints, chains: &mut [(LoopId, Chain)], context: &Context) -> CoordinatorTask {
-    let Checkpoints { store, standing, pace, setbacks: _ } = checkpoints;
-    let places = standing.places.clone();
+    let Checkpoints { store, last_committed, pace, setbacks: _ } = checkpoints;
+    let places = last_committed.places.clone();
     let loops: Vec<LoopId> = chains.iter().map(|(id, _)| *id).collect();
-    let coordinator = CoordinatorTask::new(&loops, standing, store, pace, context);
+    let coordinator = CoordinatorTask::new(&loops, last_committed, store, pace, context);
     for (id, chain) in chains {
         let source = match &chain.head {
             Head::Source(head) => {
@@ -150,7 +150,7 @@ fn context(
         None => Meters::new(plan, metered),
     };
     let mut context = Context::new(plan, rules, &meters, letters);
-    setbacks.suspects.begin(checkpoints.map_or(0, |checkpoints| checkpoints.standing.number));
+    setbacks.suspects.begin(checkpoints.map_or(0, |checkpoints| checkpoints.last_committed.number));
     (context.suspects, context.goes_back) = (setbacks.suspects, setbacks.goes_back);
     (context.keeps_cut, context.goes_back_to_cut) = (checkpoints.is_some(), setbacks.goes_back_to_cut);
     context

@@ -42,7 +42,7 @@ pub(super) struct Chain {
 impl Chain {
     /// Runs until the head has ended, `stop` is cancelled, or something fails. `stop` ends sources only: a meeting ends
     /// when all that feed it have, so that what was read is delivered. Without checkpoints, what sinks have been given
-    /// is made durable and committed in each case; with them, when the last checkpoint stands.
+    /// is made durable and committed in each case; with them, when the last checkpoint is committed.
     pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
         let Self { head, mut belt, mut handler } = self;
         match head {
@@ -356,7 +356,7 @@ async fn wait<T>(
 }
 
 /// Tries stages that are held again. A barrier that waited for them passes then, and nothing else may ever wake this
-/// loop: a source whose spool is full has records again only when a checkpoint stands. Says whether the wait ends by it.
+/// loop: a source whose spool is full has records again only when a checkpoint is committed. Says whether the wait ends by it.
 async fn wake<T>(
     belt: &mut Belt,
     handler: &mut Option<BarrierHandler>,

@@ -162,7 +162,7 @@ impl CoordinatorTask {
         fault::pass(Point::CheckpointStored);
         // Before the next one, which does not say it any more.
         self.refusing.close(&closing)?;
-        self.meter.stands(number, took + begun.elapsed(), stored.bytes);
+        self.meter.committed(number, took + begun.elapsed(), stored.bytes);
         Ok(self.coordinator.committed())
     }
 
@@ -172,7 +172,7 @@ impl CoordinatorTask {
 
     /// Makes durable that no token of the last checkpoint is left to be committed.
     async fn sinks_committed(&self) -> Result<(), CheckpointError> {
-        self.with_store(|store| store.settled()).await?;
+        self.with_store(|store| store.sinks_committed()).await?;
         fault::pass(Point::StateSettled);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Whole runs that die at any operation and go on from what stands: every record comes out once, in order.
+//! Whole runs that die at any operation and go on from the last checkpoint: every record comes out once, in order.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,7 +32,7 @@ struct World {
     /// Records that were read more than once.
     read_again: u32,
     read: BTreeMap<&'static str, u64>,
-    standing: Checkpoint,
+    last_committed: Checkpoint,
     /// By sink and number: what is prepared and not seen.
     prepared: BTreeMap<(String, u64), Vec<String>>,
     visible: BTreeMap<String, Vec<String>>,
@@ -116,8 +116,8 @@ impl Source for Counting {
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
         let place = place(places);
         let mut world = self.world.lock();
-        let standing = world.standing.places.get(self.name).map_or(0, self::place);
-        assert!(place <= standing, "{} was told {place}, and {standing} is durable", self.name);
+        let last_committed = world.last_committed.places.get(self.name).map_or(0, self::place);
+        assert!(place <= last_committed, "{} was told {place}, and {last_committed} is durable", self.name);
         let before = world.released.insert(self.name, place);
         assert!(before.is_none_or(|before| before <= place), "a cursor went back");
         Ok(())
@@ -181,7 +181,7 @@ impl Sink for Committing {
         self.world.step().await;
         let number = u64::from_le_bytes(token.try_into().expect("eight bytes"));
         let mut world = self.world.lock();
-        assert!(world.standing.number >= number, "a token was committed before its checkpoint stood");
+        assert!(world.last_committed.number >= number, "a token was committed before its checkpoint was");
         Self::commit_part(&mut world, &self.name, number);
         Ok(())
     }
@@ -197,7 +197,7 @@ impl CheckpointStore for Durable {
             Some(left @ 0..=1) => {
                 let durable = *left == 1;
                 if durable {
-                    world.standing = checkpoint.clone();
+                    world.last_committed = checkpoint.clone();
                 }
                 world.left = Some(0);
                 drop(world);
@@ -208,13 +208,13 @@ impl CheckpointStore for Durable {
                 if let Some(left) = left {
                     *left -= 1;
                 }
-                world.standing = checkpoint.clone();
+                world.last_committed = checkpoint.clone();
                 Ok(Stored { bytes: 1 })
             }
         }
     }
 
-    fn settled(&mut self) -> Result<(), CheckpointError> {
+    fn sinks_committed(&mut self) -> Result<(), CheckpointError> {
         Ok(())
     }
 }
@@ -236,17 +236,17 @@ const STAGES: &str = "  a: { source: stdin }\n  b: { source: stdin }\n  x: { sin
 const RECORDS: u64 = 60;
 
 fn job(world: &Shared, plan: &Arc<Plan>, random: &mut Rng) -> Job {
-    let standing = world.lock().standing.clone();
+    let last_committed = world.lock().last_committed.clone();
     let limits = PullLimits { records_max: 1024, bytes_max: 1 << 20, delay: Duration::ZERO };
     let part = |stage: &model::plan::PlannedStage| match stage.role {
         Role::Source => {
             let name = if &*stage.name == "a" { "a" } else { "b" };
-            let next = standing.places.get(&stage.name).map_or(0, place);
+            let next = last_committed.places.get(&stage.name).map_or(0, place);
             let source = Counting { name, world: world.clone(), next, end: RECORDS, random: random.fork() };
             Part::Source { source: Box::new(source), limits }
         }
         _ => {
-            let committed = Committed(standing.tokens.get(&stage.name).cloned());
+            let committed = Committed(last_committed.tokens.get(&stage.name).cloned());
             Part::Sink(Box::new(Committing::open(&stage.name, world, committed)))
         }
     };
@@ -254,7 +254,7 @@ fn job(world: &Shared, plan: &Arc<Plan>, random: &mut Rng) -> Job {
     let pace = Pace { interval: Duration::from_micros(300), timeout: Duration::from_secs(60) };
     let checkpoints = Checkpoints {
         store: Box::new(Durable(world.clone())),
-        standing,
+        last_committed,
         pace,
         setbacks: Setbacks::default(),
     };
@@ -359,7 +359,7 @@ fn a_store_that_fails_ends_the_run_and_commits_nothing() {
             Err(CheckpointError::Io { path: "state".into(), why: "no space left on device".into() })
         }
 
-        fn settled(&mut self) -> Result<(), CheckpointError> {
+        fn sinks_committed(&mut self) -> Result<(), CheckpointError> {
             panic!("nothing was stored")
         }
     }
@@ -445,7 +445,7 @@ async fn a_checkpoint_that_waited_for_a_held_stage_stands_though_the_source_has_
     ];
     let checkpoints = Checkpoints {
         store: Box::new(Durable(world)),
-        standing: Checkpoint::default(),
+        last_committed: Checkpoint::default(),
         pace: Pace { interval: Duration::from_millis(10), timeout: Duration::from_secs(60) },
         setbacks: Setbacks::default(),
     };

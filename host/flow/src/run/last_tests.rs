@@ -112,7 +112,7 @@ impl CheckpointStore for Store {
         Ok(Stored { bytes: 1 })
     }
 
-    fn settled(&mut self) -> Result<(), CheckpointError> {
+    fn sinks_committed(&mut self) -> Result<(), CheckpointError> {
         self.0.put("committed by all sinks");
         Ok(())
     }
@@ -145,7 +145,7 @@ pub(super) fn run(stages: &str, sinks: &[Commits], change: impl FnOnce(&mut Job)
     parts.extend(sinks.iter().map(|commits| Part::Sink(Box::new(Committing(log.clone(), *commits)))));
     let checkpoints = Checkpoints {
         store: Box::new(Store(log.clone())),
-        standing: Checkpoint::default(),
+        last_committed: Checkpoint::default(),
         pace: Pace { interval: Duration::from_secs(3600), timeout: Duration::from_secs(3600) },
         setbacks: Setbacks::default(),
     };

@@ -1,7 +1,7 @@
 //! Running loops: a job becomes one loop for each chain of its plan (`build`), with a task that coordinates their checkpoints.
 //!
-//! A loop has a source, or a place where streams meet, with a belt behind it (`chain`). Beside each loop of a run with
-//! checkpoints stands what it does about barriers (`barrier_handler`).
+//! A loop has a source, or a place where streams meet, with a belt behind it (`chain`). In a run with checkpoints, each loop
+//! has a `barrier_handler`.
 
 mod barrier_handler;
 mod build;
@@ -31,7 +31,7 @@ pub struct Run {
     coordinator: Option<CoordinatorTask>,
 }
 
-/// What stands for a stage where the coordinator is meant.
+/// Named in the place of a stage where the coordinator is meant.
 const CHECKPOINTS: &str = "checkpoints";
 
 /// How a run ended.

@@ -1,7 +1,7 @@
 //! The spool: a log on disk that makes a source which cannot be read again into one that can.
 //!
 //! Records are appended, and whoever brought them is answered when they are durable; they are read back by their
-//! numbers, which ascend for ever; and what a checkpoint stands behind is released, a segment at a time. The spool is
+//! numbers, which ascend for ever; and what a checkpoint covers is released, a segment at a time. The spool is
 //! bounded, and one that is full refuses: it never drops.
 //!
 //! `segment` decides what bytes mean and `log` does all that touches a disk, one call after the other. `group` puts a

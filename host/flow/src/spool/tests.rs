@@ -285,7 +285,7 @@ fn damage_names_the_segment_and_giving_it_up_goes_on_without_its_rest() {
         let SpoolError::Damaged { path: named, lost, .. } = &error else { panic!("{error}") };
         assert_eq!((named, lost.first()), (path, Some(damaged as u64)));
         assert!(error.to_string().contains("given-up"), "{error}");
-        // What a checkpoint stands behind is not looked at.
+        // What a checkpoint covers is not looked at.
         assert!(opened(dir.path(), Some(damaged as u64 + 1)).is_ok());
         if damaged == 0 {
             continue;

@@ -1,4 +1,4 @@
-//! What lies below the tables in memory: the state of a stage as the checkpoint that stands has it.
+//! What lies below the tables in memory: the state of a stage as the last committed checkpoint has it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointError;
 
-/// The state of one stage at the checkpoint that stands. Each read sees one checkpoint as a whole.
+/// The state of one stage at the last committed checkpoint. Each read sees one checkpoint as a whole.
 pub trait StateBase: fmt::Debug + Send + Sync {
     /// How much there is. It follows every checkpoint.
     fn gauge(&self) -> &StateGauge;

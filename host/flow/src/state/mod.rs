@@ -2,7 +2,7 @@
 //!
 //! The writes of a call go into a table in memory and are kept when the call has succeeded, or taken back. At a barrier
 //! that table is frozen, which costs nothing, and an empty one takes its place; the frozen one becomes part of the
-//! checkpoint, in the same write as the places of the sources. Below both lies what the checkpoint that stands has: on
+//! checkpoint, in the same write as the places of the sources. Below both lies what the last committed checkpoint has: on
 //! disk, with a part of it, or all where it is small, in memory. Without checkpoints there is nothing below, and the
 //! state is gone with the run.
 
@@ -148,7 +148,7 @@ impl StageState {
         Some(StateDelta(delta))
     }
 
-    /// The checkpoint stands that has what was frozen last.
+    /// The checkpoint is committed that has what was frozen last.
     pub fn stored(&self) {
         let Tables { frozen, cache, .. } = &mut *self.tables();
         if let Some(frozen) = frozen.take() {

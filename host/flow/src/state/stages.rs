@@ -34,7 +34,7 @@ impl Belt {
         frozen.filter_map(|(stage, state)| Some((stages[*stage].name.clone(), state.freeze()?))).collect()
     }
 
-    /// The checkpoint stands that has what was frozen last.
+    /// The checkpoint is committed that has what was frozen last.
     pub fn states_stored(&self) {
         self.states.iter().for_each(|(_, state)| state.stored());
     }

@@ -140,7 +140,7 @@ async fn operate(state: &StageState, model: &mut Model, random: &mut Rng, seed: 
     }
 }
 
-/// Calls that succeed or fail, barriers, checkpoints that stand, and runs that begin again from one.
+/// Calls that succeed or fail, barriers, checkpoints that are committed, and runs that begin again from one.
 async fn live_through(seed: u64, has_base: bool) {
     let mut random = Rng::with_seed(seed);
     let base: Arc<Plain> = Arc::default();
@@ -148,17 +148,17 @@ async fn live_through(seed: u64, has_base: bool) {
         true => StageState::over(base.clone(), StateLimits::default()).expect("a state"),
         false => StageState::in_memory(StateLimits::default()),
     };
-    let (mut state, mut model, mut standing) = (open(), Model::new(), Model::new());
+    let (mut state, mut model, mut last_committed) = (open(), Model::new(), Model::new());
     let mut frozen: Option<(Option<StateDelta>, Model)> = None;
     for _ in 0..random.usize(1..80) {
         match random.u8(0..10) {
-            // A barrier; it takes a while until the checkpoint stands.
+            // A barrier; it takes a while until the checkpoint is committed.
             0 | 1 if has_base && frozen.is_none() => frozen = Some((state.freeze(), model.clone())),
             2 | 3 if frozen.is_some() => {
                 let (delta, at) = frozen.take().expect("it is there");
                 delta.iter().for_each(|delta| base.apply(delta));
                 state.stored();
-                standing = at;
+                last_committed = at;
             }
             4 if has_base => {
                 // It dies, maybe right after the checkpoint became durable.
@@ -166,9 +166,9 @@ async fn live_through(seed: u64, has_base: bool) {
                     && random.bool()
                 {
                     delta.iter().for_each(|delta| base.apply(delta));
-                    standing = at;
+                    last_committed = at;
                 }
-                (state, model) = (open(), standing.clone());
+                (state, model) = (open(), last_committed.clone());
             }
             _ => {
                 let before = model.clone();
@@ -185,7 +185,7 @@ async fn live_through(seed: u64, has_base: bool) {
     }
     let bytes =
         |model: &Model| model.iter().map(|((key, name), value)| key.len() + name.len() + value.len()).sum();
-    let kept = if has_base { standing } else { model };
+    let kept = if has_base { last_committed } else { model };
     let expected: usize = bytes(&kept);
     state.keep();
     if has_base {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use flow::checkpoint::{CheckpointError, RedbStore, Standing, Summary};
+use flow::checkpoint::{CheckpointError, LastCommitted, RedbStore, Summary};
 use model::convert::times::write_timestamp;
 use model::plain;
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ pub(super) struct List {
     output: Output,
 }
 
-/// Shows what the checkpoint holds that stands: where each split of each source goes on, what sinks commit, and how
+/// Shows what the last committed checkpoint holds: where each split of each source goes on, what sinks commit, and how
 /// much each stage remembers
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
@@ -61,7 +61,7 @@ pub(super) struct Inspect {
 /// What is known of one pipeline.
 struct Found {
     pipeline: String,
-    standing: Option<Standing>,
+    last_committed: Option<LastCommitted>,
     summaries: Vec<Summary>,
 }
 
@@ -86,7 +86,7 @@ fn look(dir: &Path, only: Option<&str>) -> Result<Looked> {
     let mut looked = Looked { all: Vec::with_capacity(names.len()), ended: Ok(()) };
     for pipeline in names {
         match RedbStore::look(&dir.join(&pipeline)) {
-            Ok((standing, summaries)) => looked.all.push(Found { pipeline, standing, summaries }),
+            Ok((last_committed, summaries)) => looked.all.push(Found { pipeline, last_committed, summaries }),
             Err(CheckpointError::None { .. }) => {}
             Err(error) => {
                 let code = if error.is_input() { Code::Wrong } else { Code::Failed };
@@ -142,10 +142,10 @@ impl Inspect {
 }
 
 fn inspected(found: &Found) -> Value {
-    let Some(standing) = found.standing.as_ref().filter(|standing| standing.checkpoint.number > 0) else {
+    let Some(last_committed) = found.last_committed.as_ref().filter(|last| last.checkpoint.number > 0) else {
         return json!({ "pipeline": found.pipeline, "checkpoint": null });
     };
-    let places: serde_json::Map<String, Value> = standing
+    let places: serde_json::Map<String, Value> = last_committed
         .checkpoint
         .places
         .iter()
@@ -155,7 +155,7 @@ fn inspected(found: &Found) -> Value {
             (stage.to_string(), splits.into())
         })
         .collect();
-    let tokens: serde_json::Map<String, Value> = standing
+    let tokens: serde_json::Map<String, Value> = last_committed
         .checkpoint
         .tokens
         .iter()
@@ -163,35 +163,38 @@ fn inspected(found: &Found) -> Value {
         .collect();
     json!({
         "pipeline": found.pipeline,
-        "checkpoint": standing.summary,
-        "is_committed": standing.is_settled,
+        "checkpoint": last_committed.summary,
+        "is_committed": last_committed.sinks_committed,
         "places": places,
         "tokens": tokens,
-        "states": standing.states,
+        "states": last_committed.states,
     })
 }
 
 fn told(found: &Found) -> Words {
-    let Some(standing) = found.standing.as_ref().filter(|standing| standing.checkpoint.number > 0) else {
+    let Some(last_committed) = found.last_committed.as_ref().filter(|last| last.checkpoint.number > 0) else {
         return format!("pipeline {}: no checkpoint was stored yet", found.pipeline).into();
     };
-    let state =
-        if standing.is_settled { "committed by all sinks" } else { "sinks commit it at the next start" };
+    let state = if last_committed.sinks_committed {
+        "committed by all sinks"
+    } else {
+        "sinks commit it at the next start"
+    };
     let mut words = Words::from(format!(
         "pipeline {}: checkpoint {}, taken at {}, {state}",
         found.pipeline,
-        standing.summary.number,
-        when(standing.summary.taken_at_us)
+        last_committed.summary.number,
+        when(last_committed.summary.taken_at_us)
     ));
-    for (stage, splits) in &standing.checkpoint.places {
+    for (stage, splits) in &last_committed.checkpoint.places {
         for (split, place) in splits {
             words.push(format!("  source {stage}  {split}  {}", shown(place)));
         }
     }
-    for (stage, token) in &standing.checkpoint.tokens {
+    for (stage, token) in &last_committed.checkpoint.tokens {
         words.push(format!("  sink {stage}  {}", shown(token)));
     }
-    for (stage, size) in &standing.states {
+    for (stage, size) in &last_committed.states {
         words.push(format!("  state of {stage}  {} keys, {} bytes", number(size.keys), number(size.bytes)));
     }
     words

@@ -187,7 +187,7 @@ impl Sending<'_> {
         let identity = Identity { state, ..self.wired.identity() };
         let letters = store.map(|store| Box::new(Counted::new(store.clone(), identity)) as Box<dyn Letters>);
         let fates = Fates::default();
-        let before = self.through.as_ref().map_or(0, |(checkpoints, _)| checkpoints.standing.number);
+        let before = self.through.as_ref().map_or(0, |(checkpoints, _)| checkpoints.last_committed.number);
         let goes_through = self.through.is_some();
         let (checkpoints, epoch) = match self.through {
             Some((checkpoints, epoch)) => (Some(checkpoints), epoch),

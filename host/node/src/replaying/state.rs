@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use flow::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointStore, Opened, Pace, RedbStore, Standing, Stored,
+    Checkpoint, CheckpointError, CheckpointStore, LastCommitted, Opened, Pace, RedbStore, Stored,
 };
 use flow::letters::Reading;
 use flow::state::StateBase;
@@ -26,34 +26,35 @@ use crate::wiring::{Wired, epoch_now};
 pub(super) struct Resumed {
     dir: PathBuf,
     store: RedbStore,
-    standing: Standing,
+    last_committed: LastCommitted,
 }
 
 impl Resumed {
-    /// What stands of a pipeline in `state`, the directory that its runs are given.
+    /// The last checkpoint of a pipeline in `state`, the directory that its runs are given.
     pub fn open(state: &Path, pipeline: &str) -> Result<Self> {
         let dir = state.join(pipeline);
         let none = || Failure::from(CheckpointError::None { path: dir.clone() });
         // Nothing is made where nothing is.
         let (looked, _) = RedbStore::look(&dir).map_err(|error| in_use(pipeline, error))?;
         looked.ok_or_else(none)?;
-        let Opened { store, standing } = RedbStore::open(&dir).map_err(|error| in_use(pipeline, error))?;
-        let standing = standing.ok_or_else(none)?;
-        Ok(Self { dir, store, standing })
+        let Opened { store, last_committed } =
+            RedbStore::open(&dir).map_err(|error| in_use(pipeline, error))?;
+        let last_committed = last_committed.ok_or_else(none)?;
+        Ok(Self { dir, store, last_committed })
     }
 
     /// Whether a sink goes on from what it has committed.
     pub fn has_committed(&self, sink: &str) -> bool {
-        self.standing.checkpoint.tokens.get(sink).is_some_and(|token| !token.is_empty())
+        self.last_committed.checkpoint.tokens.get(sink).is_some_and(|token| !token.is_empty())
     }
 
     pub fn checkpoint(&self) -> &Checkpoint {
-        &self.standing.checkpoint
+        &self.last_committed.checkpoint
     }
 
-    /// What somebody types where sinks have not committed what stands: a replay may have died before they did.
+    /// What somebody types where sinks have not committed the last checkpoint: a replay may have died before they did.
     pub fn what_commits(&self, wired: &Wired) -> Option<String> {
-        (!self.standing.is_settled).then(|| self.run_command(wired))
+        (!self.last_committed.sinks_committed).then(|| self.run_command(wired))
     }
 
     fn run_command(&self, wired: &Wired) -> String {
@@ -63,8 +64,8 @@ impl Resumed {
     /// What a replay through these stages goes on from, and its epoch. `writes`: whether it commits.
     pub fn go_on(mut self, wired: &Wired, stages: &[bool], writes: bool) -> Result<(Checkpoints, u64)> {
         let is_meant = |name: &str| wired.pipeline.index_of(name).is_some_and(|index| stages[index]);
-        let misfits = misfits_behind(&self.standing, wired, &[], is_meant);
-        let number = self.standing.checkpoint.number;
+        let misfits = misfits_behind(&self.last_committed, wired, &[], is_meant);
+        let number = self.last_committed.checkpoint.number;
         if !misfits.is_empty() {
             let next = format!(
                 "these are options of `run`: run the pipeline with them (`{}`), and replay then; or replay with the manifest \
@@ -73,19 +74,20 @@ impl Resumed {
             );
             return Err(Failure::input(cannot_go_on(wired, number, &self.dir, &misfits, &next)));
         }
-        leave_others(&mut self.standing, wired, is_meant);
+        leave_others(&mut self.last_committed, wired, is_meant);
         // The others stay what they were when the checkpoint was taken.
-        let mut marks = self.standing.stages.clone();
+        let mut marks = self.last_committed.stages.clone();
         marks.extend(wired.marks().into_iter().filter(|(name, _)| is_meant(name)));
         let has_token = |name: &Arc<str>| !is_meant(name);
-        let settles = self.standing.is_settled || !self.standing.checkpoint.tokens.keys().any(has_token);
+        let all_commit = self.last_committed.sinks_committed
+            || !self.last_committed.checkpoint.tokens.keys().any(has_token);
         let epoch = if writes { self.store.next_epoch(epoch_now())? } else { epoch_now() };
-        let store = Through { store: self.store.running(wired.identity().revision, marks), settles };
+        let store = Through { store: self.store.running(wired.identity().revision, marks), all_commit };
         // One checkpoint, at the end: what was sent in is either closed or still to be sent in. A stage that changes more
         // state than fits in memory asks for one before.
         let pace = Pace { interval: CHECKPOINT_TIME_MAX, timeout: wired.pipeline.checkpoint.timeout.0 };
-        let (standing, setbacks) = (self.standing.checkpoint, Setbacks::default());
-        Ok((Checkpoints { store: Box::new(store), standing, pace, setbacks }, epoch))
+        let (last_committed, setbacks) = (self.last_committed.checkpoint, Setbacks::default());
+        Ok((Checkpoints { store: Box::new(store), last_committed, pace, setbacks }, epoch))
     }
 }
 
@@ -93,7 +95,7 @@ impl Resumed {
 struct Through {
     store: RedbStore,
     /// Whether all sinks have committed once those have.
-    settles: bool,
+    all_commit: bool,
 }
 
 impl CheckpointStore for Through {
@@ -105,8 +107,8 @@ impl CheckpointStore for Through {
         self.store.put(checkpoint, took)
     }
 
-    fn settled(&mut self) -> std::result::Result<(), CheckpointError> {
-        if self.settles { self.store.settled() } else { Ok(()) }
+    fn sinks_committed(&mut self) -> std::result::Result<(), CheckpointError> {
+        if self.all_commit { self.store.sinks_committed() } else { Ok(()) }
     }
 
     fn state(&mut self, stage: &str) -> std::result::Result<Arc<dyn StateBase>, CheckpointError> {
@@ -146,14 +148,14 @@ pub(super) fn check_without(wired: &Wired, stages: &[bool], reading: &Reading, w
         ));
     }
     let Some(dir) = said.filter(|_| writes) else { return Ok(()) };
-    let standing = match RedbStore::look(&dir.join(pipeline)) {
-        Ok((Some(standing), _)) => standing,
+    let last_committed = match RedbStore::look(&dir.join(pipeline)) {
+        Ok((Some(last_committed), _)) => last_committed,
         Ok((None, _)) | Err(CheckpointError::None { .. }) => return Ok(()),
         Err(error) => return Err(in_use(pipeline, error)),
     };
     let discards = wired.sinks_of("discard");
     let owned = names().find(|(_, stage)| {
-        let token = standing.checkpoint.tokens.get(&stage.name);
+        let token = last_committed.checkpoint.tokens.get(&stage.name);
         token.is_some_and(|token| !token.is_empty()) && !discards.contains(&&*stage.name)
     });
     match owned {

@@ -131,7 +131,7 @@ fn next_step(error: &RunError) -> &'static str {
         RunError::Feed { .. } => "check the columns that come with `conveyor graph`",
         RunError::Letters(_) => "make room, or name another directory with `--dead-letters`; then run again",
         RunError::Checkpoint(_) => {
-            "make room, or mend the disk, and run again: it goes on from the last checkpoint that stands"
+            "make room, or mend the disk, and run again: it goes on from the last committed checkpoint"
         }
         RunError::Broke { .. } => {
             "this should not happen: run again with CONVEYOR_LOG=debug and report what it prints"

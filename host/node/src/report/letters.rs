@@ -126,7 +126,7 @@ impl Counted {
         gives_again: impl Fn(&str) -> bool,
     ) -> Result<Self, LettersError> {
         let mut store = self.store.store();
-        store.settle(&self.identity.pipeline, &checkpoint.closing)?;
+        store.apply_closing(&self.identity.pipeline, &checkpoint.closing)?;
         let mut repeats = store.refused_from(checkpoint.letters, &self.identity.pipeline)?;
         drop(store);
         repeats.retain(

@@ -167,7 +167,7 @@ async fn life(
         None => (None, epoch_now()),
     };
     if let Some(checkpoints) = &checkpoints {
-        letters = letters.going_on_from(&checkpoints.standing, |source| wired.gives_again(source))?;
+        letters = letters.going_on_from(&checkpoints.last_committed, |source| wired.gives_again(source))?;
     }
     let job = wired.open(Box::new(letters), epoch, checkpoints).await?;
     job.build().map_err(Failure::ran)

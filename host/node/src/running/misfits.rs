@@ -1,49 +1,50 @@
 //! Why a manifest cannot go on from a checkpoint: what it has of each stage is held against what the stage is now.
 
 use connect::{SINKS, has_file};
-use flow::checkpoint::{Change, MarkPart, StageMark, Standing};
+use flow::checkpoint::{Change, LastCommitted, MarkPart, StageMark};
 use model::manifest::{Role, Stage, StageRef};
 
 use crate::wiring::Wired;
 
 /// What does not fit, each with what to do about it. `renewed`: sinks that begin a new file.
-pub(super) fn misfits(standing: &Standing, wired: &Wired, renewed: &[String]) -> Vec<String> {
-    let sources = standing.checkpoint.places.keys();
-    let mut misfits: Vec<String> = sources.filter_map(|name| source_misfit(standing, wired, name)).collect();
-    misfits.extend(misfits_behind(standing, wired, renewed, |_| true));
+pub(super) fn misfits(last_committed: &LastCommitted, wired: &Wired, renewed: &[String]) -> Vec<String> {
+    let sources = last_committed.checkpoint.places.keys();
+    let mut misfits: Vec<String> =
+        sources.filter_map(|name| source_misfit(last_committed, wired, name)).collect();
+    misfits.extend(misfits_behind(last_committed, wired, renewed, |_| true));
     misfits
 }
 
 /// Those of sinks and of stages with state, where `is_meant` says so by their names.
 pub(crate) fn misfits_behind(
-    standing: &Standing,
+    last_committed: &LastCommitted,
     wired: &Wired,
     renewed: &[String],
     is_meant: impl Fn(&str) -> bool,
 ) -> Vec<String> {
-    let sinks = standing.checkpoint.tokens.iter().filter(|(name, _)| is_meant(name));
+    let sinks = last_committed.checkpoint.tokens.iter().filter(|(name, _)| is_meant(name));
     let mut misfits: Vec<String> = sinks
         .filter_map(|(name, token)| {
             let is_renewed = renewed.iter().any(|renewed| **renewed == **name);
-            sink_misfit(standing, wired, name, token, is_renewed)
+            sink_misfit(last_committed, wired, name, token, is_renewed)
         })
         .collect();
-    let states = standing.states.iter().filter(|(name, size)| size.keys > 0 && is_meant(name));
-    misfits.extend(states.filter_map(|(name, size)| state_misfit(standing, wired, name, size.keys)));
+    let states = last_committed.states.iter().filter(|(name, size)| size.keys > 0 && is_meant(name));
+    misfits.extend(states.filter_map(|(name, size)| state_misfit(last_committed, wired, name, size.keys)));
     misfits
 }
 
 /// Sinks that are another connector than the one that committed what the checkpoint has, with what that was. What one
 /// has committed says nothing to another.
 pub(super) fn other_connectors(
-    standing: &Standing,
+    last_committed: &LastCommitted,
     wired: &Wired,
     is_meant: impl Fn(&str) -> bool,
 ) -> Vec<(String, String)> {
-    let names = standing.checkpoint.tokens.keys().filter(|name| is_meant(name));
+    let names = last_committed.checkpoint.tokens.keys().filter(|name| is_meant(name));
     let other = |name: &std::sync::Arc<str>| {
         let (_, stage) = find(wired, name, Role::Sink)?;
-        let was = standing.stages.get(&**name)?;
+        let was = last_committed.stages.get(&**name)?;
         is_other(stage, was).then(|| (name.to_string(), was.uses.clone()))
     };
     names.filter_map(other).collect()
@@ -75,13 +76,13 @@ fn listed(changes: &[Change]) -> String {
 
 /// A source has to read what it read before. A component may be another version of itself: what is in its cursors is
 /// its own.
-fn source_misfit(standing: &Standing, wired: &Wired, name: &str) -> Option<String> {
+fn source_misfit(last_committed: &LastCommitted, wired: &Wired, name: &str) -> Option<String> {
     let Some((index, stage)) = find(wired, name, Role::Source) else {
         return Some(format!(
             "there is no source `{name}` any more; if it has another name now, say `--rename {name}=NEW`"
         ));
     };
-    let was = standing.stages.get(name)?;
+    let was = last_committed.stages.get(name)?;
     let uses = stage.reference.value.to_string();
     let what = if is_built_in(stage) && uses != was.uses {
         format!("source `{name}` was `{}` and is `{uses}`", was.uses)
@@ -97,18 +98,18 @@ fn source_misfit(standing: &Standing, wired: &Wired, name: &str) -> Option<Strin
 
 /// A sink may change once all that it prepared is committed, but for what its output so far rests on.
 fn sink_misfit(
-    standing: &Standing,
+    last_committed: &LastCommitted,
     wired: &Wired,
     name: &str,
     token: &[u8],
     is_renewed: bool,
 ) -> Option<String> {
     let found = find(wired, name, Role::Sink);
-    let Some((index, stage)) = found else { return gone_sink_misfit(standing, wired, name, token) };
-    let was = standing.stages.get(name)?;
+    let Some((index, stage)) = found else { return gone_sink_misfit(last_committed, wired, name, token) };
+    let was = last_committed.stages.get(name)?;
     if is_other(stage, was) {
         let uses = stage.reference.value.to_string();
-        return (!standing.is_settled && !token.is_empty()).then(|| {
+        return (!last_committed.sinks_committed && !token.is_empty()).then(|| {
             format!(
                 "sink `{name}` was `{}` and is `{uses}`, and what it has prepared is not committed yet",
                 was.uses
@@ -116,7 +117,7 @@ fn sink_misfit(
         });
     }
     let changes = if is_renewed { Vec::new() } else { wired.changes_since(index, was) };
-    if changes.is_empty() || begins_anew(standing, wired, name, was) {
+    if changes.is_empty() || begins_anew(last_committed, wired, name, was) {
         return None;
     }
     let what = format!("sink `{name}` writes in another way: {}", listed(&changes));
@@ -125,7 +126,7 @@ fn sink_misfit(
             "{what}; to begin a new file, say `--new-file {name}`, which keeps the one that is there under a name \
              of its own"
         )
-    } else if standing.is_settled {
+    } else if last_committed.sinks_committed {
         format!("{what}; to write as if it had written nothing yet, say `--forget {name}`")
     } else {
         format!("{what}, and what it has prepared is not committed yet")
@@ -134,8 +135,13 @@ fn sink_misfit(
 
 /// A sink that is gone, and has something to commit yet, or may go on under another name: that one would begin where
 /// the output of this one is.
-fn gone_sink_misfit(standing: &Standing, wired: &Wired, name: &str, token: &[u8]) -> Option<String> {
-    if !standing.is_settled {
+fn gone_sink_misfit(
+    last_committed: &LastCommitted,
+    wired: &Wired,
+    name: &str,
+    token: &[u8],
+) -> Option<String> {
+    if !last_committed.sinks_committed {
         return Some(format!(
             "there is no sink `{name}` any more, and what it has prepared is not committed yet; if it has another \
              name now, say `--rename {name}=NEW`"
@@ -144,7 +150,7 @@ fn gone_sink_misfit(standing: &Standing, wired: &Wired, name: &str, token: &[u8]
     if token.is_empty() {
         return None;
     }
-    let new = heir(standing, wired, name)?;
+    let new = heir(last_committed, wired, name)?;
     Some(format!(
         "there is no sink `{name}` any more, and sink `{new}` is new; if that is its name now, say `--rename \
          {name}={new}`; to go on without what `{name}` has committed, `--forget {name}`"
@@ -152,10 +158,10 @@ fn gone_sink_misfit(standing: &Standing, wired: &Wired, name: &str, token: &[u8]
 }
 
 /// The sink that one that is gone most likely has become: it is new, and of the same kind.
-fn heir<'a>(standing: &Standing, wired: &'a Wired, gone: &str) -> Option<&'a str> {
-    let was = standing.stages.get(gone)?;
+fn heir<'a>(last_committed: &LastCommitted, wired: &'a Wired, gone: &str) -> Option<&'a str> {
+    let was = last_committed.stages.get(gone)?;
     let is_new = |stage: &&Stage| {
-        *stage.role == Role::Sink && !standing.checkpoint.tokens.contains_key(stage.name.as_str())
+        *stage.role == Role::Sink && !last_committed.checkpoint.tokens.contains_key(stage.name.as_str())
     };
     let is_alike = |stage: &&Stage| match is_built_in(stage) {
         true => stage.reference.value.to_string() == was.uses,
@@ -169,8 +175,8 @@ fn heir<'a>(standing: &Standing, wired: &'a Wired, gone: &str) -> Option<&'a str
 }
 
 /// The new sink `file` that would replace what one that is gone has committed, and was not told to.
-pub(super) fn replacing(standing: &Standing, wired: &Wired, gone: &str) -> Option<String> {
-    let was = standing.stages.get(gone).filter(|was| was.uses == "file")?;
+pub(super) fn replacing(last_committed: &LastCommitted, wired: &Wired, gone: &str) -> Option<String> {
+    let was = last_committed.stages.get(gone).filter(|was| was.uses == "file")?;
     let marks = wired.marks();
     let path = |mark: &StageMark| {
         let of_old = || mark.with.as_ref()?.get("path")?.as_str().map(MarkPart::shown);
@@ -189,9 +195,14 @@ pub(super) fn replacing(standing: &Standing, wired: &Wired, gone: &str) -> Optio
 }
 
 /// Whether a sink `file` writes in another way, and has no file yet.
-pub(super) fn begins_anew(standing: &Standing, wired: &Wired, name: &str, was: &StageMark) -> bool {
+pub(super) fn begins_anew(
+    last_committed: &LastCommitted,
+    wired: &Wired,
+    name: &str,
+    was: &StageMark,
+) -> bool {
     let Some((index, stage)) = find(wired, name, Role::Sink) else { return false };
-    let token = standing.checkpoint.tokens.get(name);
+    let token = last_committed.checkpoint.tokens.get(name);
     is_built_in(stage)
         && was.uses == "file"
         && token.is_some_and(|token| !has_file(token))
@@ -200,7 +211,7 @@ pub(super) fn begins_anew(standing: &Standing, wired: &Wired, name: &str, was: &
 
 /// State that nobody is left for, or that is somebody else's, or of another config. Another version of a component has
 /// what the one before had; which it is, its own name says, and not that of its file.
-fn state_misfit(standing: &Standing, wired: &Wired, name: &str, keys: u64) -> Option<String> {
+fn state_misfit(last_committed: &LastCommitted, wired: &Wired, name: &str, keys: u64) -> Option<String> {
     let index = wired.pipeline.index_of(name);
     let has = format!("the checkpoint has state of `{name}` ({keys} keys)");
     let Some((index, component)) = index
@@ -214,7 +225,7 @@ fn state_misfit(standing: &Standing, wired: &Wired, name: &str, keys: u64) -> Op
              `--forget {name}`"
         ));
     };
-    let (is, was) = (&component.about().name, standing.stages.get(name)?);
+    let (is, was) = (&component.about().name, last_committed.stages.get(name)?);
     let why = if was.uses == *is {
         let changes = wired.changes_since(index, was);
         if changes.is_empty() {

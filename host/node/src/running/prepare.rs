@@ -199,7 +199,7 @@ fn check_names(all: &[Wired], state: Option<&State>) -> Result {
     let mut kept = BTreeSet::new();
     for wired in all {
         match RedbStore::look(&state.dir.join(wired.name())) {
-            Ok((Some(standing), _)) => kept.extend(remembered(&standing)),
+            Ok((Some(last_committed), _)) => kept.extend(remembered(&last_committed)),
             Ok((None, _)) | Err(CheckpointError::None { .. }) => {}
             Err(error) => return Err(error.into()),
         }

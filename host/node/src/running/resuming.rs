@@ -1,4 +1,4 @@
-//! Where a pipeline goes on: the checkpoint that stands, and whether this manifest may go on from it.
+//! Where a pipeline goes on: the last committed checkpoint, and whether this manifest may go on from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use connect::{SetAside, SpecError};
 use flow::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointStore as _, Opened, Pace, RedbStore, StageMark, Standing,
+    Checkpoint, CheckpointError, CheckpointStore as _, LastCommitted, Opened, Pace, RedbStore, StageMark,
 };
 use flow::connector::ConnectErrorKind;
 use flow::{Checkpoints, Setbacks};
@@ -61,7 +61,7 @@ pub(super) fn open(
         return Err(Failure::Input(anyhow!("{} is no directory; name one with `--state`", file.display())));
     }
     let least = if state.reset { reset(&dir)? } else { 0 };
-    let Opened { mut store, standing } = RedbStore::open(&dir).map_err(|error| match error {
+    let Opened { mut store, last_committed } = RedbStore::open(&dir).map_err(|error| match error {
         // Nothing ran yet: another directory may have to be named.
         CheckpointError::Io { .. } if is_first => Failure::input(error),
         error => error.into(),
@@ -75,39 +75,39 @@ pub(super) fn open(
         ));
     }
     let mut marks = wired.marks();
-    let checkpoint = match standing {
+    let checkpoint = match last_committed {
         None => Checkpoint { letters: next_letter, ..Checkpoint::default() },
-        Some(mut standing) => {
+        Some(mut last_committed) => {
             for (old, new) in &state.renames {
-                rename(&mut standing, old, new);
+                rename(&mut last_committed, old, new);
                 rename_spool(&dir, old, new)?;
             }
             for stage in &state.forgotten {
-                forget(&mut standing, wired, stage)?;
+                forget(&mut last_committed, wired, stage)?;
             }
-            let misfits = misfits(&standing, wired, &state.new_files);
+            let misfits = misfits(&last_committed, wired, &state.new_files);
             if !misfits.is_empty() {
                 let next = "begin anew with `--reset`, or run the manifest that it was taken with";
-                let number = standing.checkpoint.number;
+                let number = last_committed.checkpoint.number;
                 return Err(Failure::input(cannot_go_on(wired, number, &dir, &misfits, next)));
             }
-            let is_left = leave_others(&mut standing, wired, |_| true);
-            let begins = begin_files(&mut standing, wired, &state.new_files)?;
-            marks = marks_beside(&standing, &marks);
+            let is_left = leave_others(&mut last_committed, wired, |_| true);
+            let begins = begin_files(&mut last_committed, wired, &state.new_files)?;
+            marks = marks_beside(&last_committed, &marks);
             let is_changed = begins || is_left || !state.renames.is_empty() || !state.forgotten.is_empty();
             // A checkpoint of a version without marks has them from now on, also where nothing more is stored.
-            if is_changed || standing.stages != marks {
-                standing.stages.clone_from(&marks);
-                store.adopt(&standing, &state.renames, &state.forgotten)?;
+            if is_changed || last_committed.stages != marks {
+                last_committed.stages.clone_from(&marks);
+                store.adopt(&last_committed, &state.renames, &state.forgotten)?;
             }
-            if standing.checkpoint.number > 0 && is_first {
+            if last_committed.checkpoint.number > 0 && is_first {
                 terminal::say(format!(
                     "pipeline {} goes on from checkpoint {}",
                     wired.name(),
-                    standing.checkpoint.number
+                    last_committed.checkpoint.number
                 ));
             }
-            standing.checkpoint
+            last_committed.checkpoint
         }
     };
     let epoch = store.next_epoch(epoch_now().max(least))?;
@@ -117,14 +117,18 @@ pub(super) fn open(
     }
     let every = pipeline.checkpoint;
     let pace = Pace { interval: every.interval.0, timeout: every.timeout.0 };
-    Ok((Checkpoints { store: Box::new(store), standing: checkpoint, pace, setbacks }, epoch))
+    Ok((Checkpoints { store: Box::new(store), last_committed: checkpoint, pace, setbacks }, epoch))
 }
 
 /// Takes out of a checkpoint what sinks have committed that are another connector now, and says so. Whether there was one.
-pub(crate) fn leave_others(standing: &mut Standing, wired: &Wired, is_meant: impl Fn(&str) -> bool) -> bool {
-    let others = other_connectors(standing, wired, is_meant);
+pub(crate) fn leave_others(
+    last_committed: &mut LastCommitted,
+    wired: &Wired,
+    is_meant: impl Fn(&str) -> bool,
+) -> bool {
+    let others = other_connectors(last_committed, wired, is_meant);
     for (name, was) in &others {
-        standing.checkpoint.tokens.remove(&**name);
+        last_committed.checkpoint.tokens.remove(&**name);
         let is = wired.pipeline.stage(name).map(|stage| stage.reference.value.to_string());
         terminal::say(format!(
             "sink `{name}` of `{}` was `{was}` and is `{}`: it begins without what the checkpoint has of it, and what \
@@ -184,35 +188,37 @@ fn rename_spool(dir: &Path, old: &str, new: &str) -> Result {
 }
 
 /// Names of stages of which a checkpoint has something.
-pub(super) fn remembered(standing: &Standing) -> BTreeSet<String> {
-    let states = standing.states.iter().filter(|(_, size)| size.keys > 0).map(|(name, _)| name.clone());
-    let Checkpoint { places, tokens, .. } = &standing.checkpoint;
+pub(super) fn remembered(last_committed: &LastCommitted) -> BTreeSet<String> {
+    let states = last_committed.states.iter().filter(|(_, size)| size.keys > 0).map(|(name, _)| name.clone());
+    let Checkpoint { places, tokens, .. } = &last_committed.checkpoint;
     states.chain(places.keys().chain(tokens.keys()).map(|name| name.to_string())).collect()
 }
 
-fn rename(standing: &mut Standing, old: &str, new: &str) {
-    if let Some(places) = standing.checkpoint.places.remove(old) {
-        standing.checkpoint.places.insert(new.into(), places);
+fn rename(last_committed: &mut LastCommitted, old: &str, new: &str) {
+    if let Some(places) = last_committed.checkpoint.places.remove(old) {
+        last_committed.checkpoint.places.insert(new.into(), places);
     }
-    if let Some(reached) = standing.checkpoint.reached.remove(old) {
-        standing.checkpoint.reached.insert(new.into(), reached);
+    if let Some(reached) = last_committed.checkpoint.reached.remove(old) {
+        last_committed.checkpoint.reached.insert(new.into(), reached);
     }
-    if let Some(token) = standing.checkpoint.tokens.remove(old) {
-        standing.checkpoint.tokens.insert(new.into(), token);
+    if let Some(token) = last_committed.checkpoint.tokens.remove(old) {
+        last_committed.checkpoint.tokens.insert(new.into(), token);
     }
-    if let Some(size) = standing.states.remove(old) {
-        standing.states.insert(new.to_owned(), size);
+    if let Some(size) = last_committed.states.remove(old) {
+        last_committed.states.insert(new.to_owned(), size);
     }
-    if let Some(mark) = standing.stages.remove(old) {
-        standing.stages.insert(new.to_owned(), mark);
+    if let Some(mark) = last_committed.stages.remove(old) {
+        last_committed.stages.insert(new.to_owned(), mark);
     }
 }
 
 /// Throws away what the checkpoint has of a stage.
-fn forget(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
-    standing.states.remove(stage);
-    let Some(index) = wired.pipeline.index_of(stage) else { return forget_gone_sink(standing, wired, stage) };
-    let checkpoint = &mut standing.checkpoint;
+fn forget(last_committed: &mut LastCommitted, wired: &Wired, stage: &str) -> Result {
+    last_committed.states.remove(stage);
+    let Some(index) = wired.pipeline.index_of(stage) else {
+        return forget_gone_sink(last_committed, wired, stage);
+    };
+    let checkpoint = &mut last_committed.checkpoint;
     match *wired.pipeline.stages[index].role {
         Role::Source => {
             checkpoint.places.remove(stage);
@@ -226,7 +232,7 @@ fn forget(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
                  `--new-file {stage}` begins a new one"
             )));
         }
-        Role::Sink if !standing.is_settled => {
+        Role::Sink if !last_committed.sinks_committed => {
             return Err(Failure::Input(anyhow!(
                 "`--forget {stage}` would lose what `{stage}` has prepared and not committed yet: run the manifest that \
                  checkpoint {} was taken with once more",
@@ -239,34 +245,34 @@ fn forget(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
 }
 
 /// What a sink that is gone has committed stays where it is, and no other sink takes it for its own by itself.
-fn forget_gone_sink(standing: &mut Standing, wired: &Wired, stage: &str) -> Result {
+fn forget_gone_sink(last_committed: &mut LastCommitted, wired: &Wired, stage: &str) -> Result {
     // What is not committed yet is told with all else that is in the way.
-    if !standing.is_settled || !standing.checkpoint.tokens.contains_key(stage) {
+    if !last_committed.sinks_committed || !last_committed.checkpoint.tokens.contains_key(stage) {
         return Ok(());
     }
-    if let Some(new) = replacing(standing, wired, stage) {
+    if let Some(new) = replacing(last_committed, wired, stage) {
         return Err(Failure::Input(anyhow!(
             "`--forget {stage}`: sink `{new}` would replace what `{stage}` has committed; to go on with that file, say \
              `--rename {stage}={new}`, or say with `if-exists` of `{new}` what is to become of it"
         )));
     }
-    standing.checkpoint.tokens.remove(stage);
+    last_committed.checkpoint.tokens.remove(stage);
     Ok(())
 }
 
 /// Sets aside the files of sinks that begin new ones: those that were asked for, and those that have changed before they
 /// had any. Says whether there was one.
-fn begin_files(standing: &mut Standing, wired: &Wired, asked: &[String]) -> Result<bool> {
+fn begin_files(last_committed: &mut LastCommitted, wired: &Wired, asked: &[String]) -> Result<bool> {
     let begins = |(name, was): (&String, &StageMark)| {
-        let is_new = asked.contains(name) || begins_anew(standing, wired, name, was);
+        let is_new = asked.contains(name) || begins_anew(last_committed, wired, name, was);
         is_new.then(|| name.clone())
     };
-    let names: Vec<String> = standing.stages.iter().filter_map(begins).collect();
+    let names: Vec<String> = last_committed.stages.iter().filter_map(begins).collect();
     let mut any = false;
     for name in names {
         let index = wired.pipeline.index_of(&name);
         let built_in = index.and_then(|index| wired.built_in(index));
-        let Some(token) = standing.checkpoint.tokens.get(&*name) else { continue };
+        let Some(token) = last_committed.checkpoint.tokens.get(&*name) else { continue };
         let Some(aside) = built_in.and_then(|built_in| built_in.set_file_aside(token)) else { continue };
         let SetAside { kept, token } = aside.map_err(|error| match error {
             SpecError::Connect(error) if error.kind == ConnectErrorKind::Full => Failure::Full(error.into()),
@@ -280,8 +286,8 @@ fn begin_files(standing: &mut Standing, wired: &Wired, asked: &[String]) -> Resu
             ));
         }
         match token {
-            Some(token) => standing.checkpoint.tokens.insert(name.as_str().into(), token),
-            None => standing.checkpoint.tokens.remove(&*name),
+            Some(token) => last_committed.checkpoint.tokens.insert(name.as_str().into(), token),
+            None => last_committed.checkpoint.tokens.remove(&*name),
         };
         any = true;
     }
@@ -290,9 +296,12 @@ fn begin_files(standing: &mut Standing, wired: &Wired, asked: &[String]) -> Resu
 
 /// The marks that go on with a checkpoint: those of the stages that run, and of sinks that do not, as long as the
 /// checkpoint has what they committed.
-fn marks_beside(standing: &Standing, marks: &BTreeMap<String, StageMark>) -> BTreeMap<String, StageMark> {
-    let has_token = |name: &str| standing.checkpoint.tokens.contains_key(name);
-    let others = standing.stages.iter().filter(|(name, _)| has_token(name));
+fn marks_beside(
+    last_committed: &LastCommitted,
+    marks: &BTreeMap<String, StageMark>,
+) -> BTreeMap<String, StageMark> {
+    let has_token = |name: &str| last_committed.checkpoint.tokens.contains_key(name);
+    let others = last_committed.stages.iter().filter(|(name, _)| has_token(name));
     let others = others.map(|(name, mark)| (name.clone(), mark.clone()));
     others.chain(marks.iter().map(|(name, mark)| (name.clone(), mark.clone()))).collect()
 }

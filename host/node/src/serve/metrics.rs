@@ -71,7 +71,7 @@ pub fn families(pipelines: &[Meters]) -> Vec<Family> {
         })
     }));
     let help =
-        "Records that a source gave and that no checkpoint stands behind yet: a restart reads them again";
+        "Records that a source gave and that no checkpoint covers yet: a restart reads them again";
     all.push(of_stages("source_lag_records", help, Kind::Gauge, &reports, |report| {
         report.lag.map(Value::Whole)
     }));

@@ -54,11 +54,11 @@ impl Wired {
         let mut problems = Vec::new();
         for index in 0..self.codes.len() {
             let state = self.state(index, checkpoints.as_mut())?;
-            let standing = checkpoints.as_ref().map(|checkpoints| &checkpoints.standing);
-            let part = self.part(index, epoch, standing, state).await;
+            let last_committed = checkpoints.as_ref().map(|checkpoints| &checkpoints.last_committed);
+            let part = self.part(index, epoch, last_committed, state).await;
             let why = checkpoints.as_ref().and_then(|checkpoints| checkpoints.setbacks.cut.get(&index));
             match (why, part) {
-                (Some(why), part) => parts.push(self.cut_off(index, part, standing, why.clone()).await),
+                (Some(why), part) => parts.push(self.cut_off(index, part, last_committed, why.clone()).await),
                 (None, Ok(part)) => parts.push(part),
                 (None, Err(problem)) => problems.push(problem),
             }
@@ -74,10 +74,10 @@ impl Wired {
         &self,
         index: usize,
         part: Opened<Part>,
-        standing: Option<&Checkpoint>,
+        last_committed: Option<&Checkpoint>,
         why: Arc<str>,
     ) -> Part {
-        let token = standing.and_then(|standing| standing.tokens.get(&self.plan.stages[index].name));
+        let token = last_committed.and_then(|last| last.tokens.get(&self.plan.stages[index].name));
         let is_committed = match (part, token) {
             (Ok(Part::Sink(mut sink)), Some(token)) => sink.commit(token).await.is_ok(),
             (_, token) => token.is_none(),
@@ -127,8 +127,8 @@ impl Wired {
                 parts.push(Part::Sink(fates.sink(&planned.name, None)));
             } else {
                 let state = self.state(index, checkpoints.as_mut())?;
-                let standing = checkpoints.as_ref().map(|checkpoints| &checkpoints.standing);
-                match self.part(index, epoch, standing, state).await {
+                let last_committed = checkpoints.as_ref().map(|checkpoints| &checkpoints.last_committed);
+                match self.part(index, epoch, last_committed, state).await {
                     Ok(Part::Sink(sink)) => parts.push(Part::Sink(fates.sink(&planned.name, Some(sink)))),
                     Ok(part) => parts.push(part),
                     Err(problem) => problems.push(problem),
@@ -184,18 +184,18 @@ impl Wired {
         Ok(Some(Arc::new(state)))
     }
 
-    /// `standing`: none in a run without checkpoints. `state`: what the stage remembers, where it does.
+    /// `last_committed`: none in a run without checkpoints. `state`: what the stage remembers, where it does.
     async fn part(
         &self,
         index: usize,
         epoch: u64,
-        standing: Option<&Checkpoint>,
+        last_committed: Option<&Checkpoint>,
         state: Option<Arc<StageState>>,
     ) -> Opened<Part> {
         let (stage, planned) = (&self.pipeline.stages[index], &self.plan.stages[index]);
         let none = Places::new();
-        let places = standing.and_then(|standing| standing.places.get(&planned.name)).unwrap_or(&none);
-        let committed = standing.map(|standing| Committed(standing.tokens.get(&planned.name).cloned()));
+        let places = last_committed.and_then(|last| last.places.get(&planned.name)).unwrap_or(&none);
+        let committed = last_committed.map(|last| Committed(last.tokens.get(&planned.name).cloned()));
         let component = match &self.codes[index] {
             Code::BuiltIn(built_in) => {
                 return match &planned.work {

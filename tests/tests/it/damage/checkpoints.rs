@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Entries, KeyedState, Packed, Values};
-use flow::checkpoint::{Checkpoint, CheckpointStore, Opened, RedbStore, StageMark, Standing};
+use flow::checkpoint::{Checkpoint, CheckpointStore, LastCommitted, Opened, RedbStore, StageMark};
 use flow::state::{StageState, StateLimits};
 
 use super::{Kind, MayLose, Read};
@@ -53,29 +53,29 @@ fn make(dir: &Path, killed: &Path) {
         }
         store.put(&checkpoint, Duration::ZERO).expect("stored");
         states.iter().for_each(|(.., state)| state.stored());
-        store.settled().expect("settled");
+        store.sinks_committed().expect("written");
     }
     std::fs::create_dir_all(killed).expect("a directory");
     std::fs::copy(dir.join(FILE), killed.join(FILE)).expect("a copy");
 }
 
-fn standing(standing: Option<Standing>) -> String {
-    let mut standing = standing;
+fn last_committed(last_committed: Option<LastCommitted>) -> String {
+    let mut last_committed = last_committed;
     // When it was, which is no part of what it is.
-    if let Some(standing) = &mut standing {
-        (standing.summary.taken_at_us, standing.summary.took_us) = (0, 0);
+    if let Some(last_committed) = &mut last_committed {
+        (last_committed.summary.taken_at_us, last_committed.summary.took_us) = (0, 0);
     }
-    format!("{standing:?}")
+    format!("{last_committed:?}")
 }
 
 /// All that is in it, twice: as it was found, and after one more checkpoint.
 fn read(dir: &Path) -> Read {
-    let looked = RedbStore::look(dir).map(|(standing, _)| standing);
-    let mut found = vec![standing(looked.map_err(|error| error.to_string())?)];
+    let looked = RedbStore::look(dir).map(|(last_committed, _)| last_committed);
+    let mut found = vec![last_committed(looked.map_err(|error| error.to_string())?)];
     for round in 0..2 {
         let opened = RedbStore::open(dir).map_err(|error| error.to_string())?;
-        let Opened { mut store, standing: stands } = opened;
-        found.push(standing(stands));
+        let Opened { mut store, last_committed: last } = opened;
+        found.push(last_committed(last));
         for (stage, ..) in STAGES {
             let state = store.state(stage).map_err(|error| error.to_string())?;
             let see = &mut |place: &[u8], value: &[u8]| found.push(format!("{stage} {place:?} {value:?}"));
@@ -84,7 +84,7 @@ fn read(dir: &Path) -> Read {
         if round == 0 {
             let next = checkpoint(CHECKPOINTS + 1);
             store.put(&next, Duration::ZERO).map_err(|error| error.to_string())?;
-            store.settled().map_err(|error| error.to_string())?;
+            store.sinks_committed().map_err(|error| error.to_string())?;
         }
     }
     Ok(found.into())

@@ -1,4 +1,4 @@
-//! What the sink `file` has written and not committed, beside the token of a checkpoint that stands.
+//! What the sink `file` has written and not committed, beside the token of a committed checkpoint.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ fn write(dir: &Path, with: Value, commits: u64) {
     std::fs::write(dir.join(TOKEN), token).expect("written");
 }
 
-/// The output, when the checkpoint that stands has been committed, and one more behind it.
+/// The output, when it has committed the last checkpoint, and one more behind it.
 fn read(dir: &Path, with: Value) -> Read {
     let token = std::fs::read(dir.join(TOKEN)).expect("the token");
     let mut sink = open(dir, with, Some(token.clone()))?;

@@ -32,14 +32,17 @@ impl Invariant for CursorsNeverGoBack {
                 if checkpoint.number <= self.number {
                     return Err(format!("checkpoint {} comes behind {}", checkpoint.number, self.number));
                 }
-                self.stand(checkpoint, facts)
+                self.commit(checkpoint, facts)
             }
-            Seen::Recovered(standing) => {
-                let checkpoint = &standing.checkpoint;
+            Seen::Recovered(last_committed) => {
+                let checkpoint = &last_committed.checkpoint;
                 if checkpoint.number < self.number {
-                    return Err(format!("{} stood, and now {} does", self.number, checkpoint.number));
+                    return Err(format!(
+                        "{} was committed last, and now {} is",
+                        self.number, checkpoint.number
+                    ));
                 }
-                self.stand(checkpoint, facts)?;
+                self.commit(checkpoint, facts)?;
                 self.next = self.stored.clone();
                 for (cursor, released) in &self.released {
                     let goes_on = self.stored.get(cursor).copied().unwrap_or(0);
@@ -74,7 +77,7 @@ impl Invariant for CursorsNeverGoBack {
 }
 
 impl CursorsNeverGoBack {
-    fn stand(&mut self, checkpoint: &Checkpoint, facts: &Facts) -> Result<(), Broken> {
+    fn commit(&mut self, checkpoint: &Checkpoint, facts: &Facts) -> Result<(), Broken> {
         self.number = checkpoint.number;
         let mut now = Cursors::new();
         for (stage, places) in &checkpoint.places {

@@ -14,13 +14,13 @@ use flow::connector::Places;
 use super::disk::SimDisk;
 use super::graph::{Expected, Graph, Origin};
 use super::record::Record;
-use super::store::{Counts, Standing};
+use super::store::{Counts, LastCommitted};
 
 /// Something that happened.
 #[derive(Debug)]
 pub enum Seen<'a> {
     /// A life has begun, and goes on from here.
-    Recovered(&'a Standing),
+    Recovered(&'a LastCommitted),
     /// A sink has been opened: what was committed is there.
     SinkOpened {
         sink: usize,
@@ -38,7 +38,7 @@ pub enum Seen<'a> {
     },
     /// The store says that it is durable.
     Stored(&'a Checkpoint),
-    /// A sink was told that a checkpoint stands, and has committed what it gave this token for.
+    /// A sink was told that a checkpoint is committed, and has committed what it gave this token for.
     Committed {
         sink: usize,
         token: &'a [u8],

@@ -32,23 +32,25 @@ impl Invariant for NoAckBeforeDurable {
                 }
             }
             Seen::Committed { sink, token } => {
-                let standing = SimStore::standing(&facts.disk.worst_case()).checkpoint;
+                let last_committed = SimStore::last_committed(&facts.disk.worst_case()).checkpoint;
                 let name = &facts.graph.nodes[*sink].name;
-                match standing.tokens.get(name.as_str()).is_some_and(|stands| stands == token) {
+                match last_committed.tokens.get(name.as_str()).is_some_and(|last| last == token) {
                     true => Ok(()),
-                    false => Err(format!("{name} commits what checkpoint {} does not have", standing.number)),
+                    false => {
+                        Err(format!("{name} commits what checkpoint {} does not have", last_committed.number))
+                    }
                 }
             }
             Seen::Released { source, places } => {
                 let name = &facts.graph.nodes[*source].name;
-                let standing = SimStore::standing(&facts.disk.worst_case()).checkpoint;
+                let last_committed = SimStore::last_committed(&facts.disk.worst_case()).checkpoint;
                 for (split, place) in *places {
                     let told = places::read(place);
-                    let stands = standing.places.get(name.as_str()).and_then(|places| places.get(split));
-                    let stands = stands.map_or(0, |place| places::read(place));
-                    if told > stands {
+                    let place = last_committed.places.get(name.as_str()).and_then(|places| places.get(split));
+                    let place = place.map_or(0, |place| places::read(place));
+                    if told > place {
                         return Err(format!(
-                            "{name} may forget what is before {told}, and goes on at {stands}"
+                            "{name} may forget what is before {told}, and goes on at {place}"
                         ));
                     }
                 }

@@ -26,9 +26,9 @@ impl Invariant for NoLoss {
             // Nobody can say what was in it.
             Seen::Refused { why } => Err(format!("it does not go on: {why}")),
             Seen::SinkOpened { sink } | Seen::Committed { sink, .. } => self.stays(*sink, facts),
-            Seen::Recovered(standing) => {
+            Seen::Recovered(last_committed) => {
                 let of = |name: &str| facts.graph.nodes.iter().position(|node| node.name == name);
-                let sources = standing.checkpoint.places.iter();
+                let sources = last_committed.checkpoint.places.iter();
                 let sources = sources.filter_map(|(name, places)| Some((of(name)?, places)));
                 let next = sources.flat_map(|(source, places)| {
                     places
