@@ -6,6 +6,7 @@
 
 mod belt;
 pub mod checkpoint;
+pub mod clock;
 pub mod component;
 pub mod connector;
 mod edge;

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod convert;
+pub mod dead_letters;
 pub mod diagnostics;
 pub mod encoding;
 pub mod expand;

@@ -2,6 +2,8 @@
 //! lost, torn or out of order after a power cut, names come and go with their directory, and where there is no room
 //! any operation may fail, and may have done a part.
 
+mod struck;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{Error, ErrorKind, Result};
@@ -11,35 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use disk::{Disk, DiskFile, Lock, Mode, Stat, dir_of};
 use fastrand::Rng;
 
-/// What happened to what was on its way to the disk.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Struck {
-    /// Processes that were killed: what they had written is there.
-    pub kills: u64,
-    pub power_cuts: u64,
-    /// Within an operation of the disk, half of which may have been done.
-    pub within_operations: u64,
-    pub torn_writes: u64,
-    pub lost_writes: u64,
-    /// A later write is there, and an earlier one of the same file is not.
-    pub out_of_order: u64,
-    pub lost_names: u64,
-    /// Syncs that had not come back when it struck.
-    pub lost_syncs: u64,
-}
-
-impl Struck {
-    pub fn add(&mut self, other: &Self) {
-        self.kills += other.kills;
-        self.power_cuts += other.power_cuts;
-        self.within_operations += other.within_operations;
-        self.torn_writes += other.torn_writes;
-        self.lost_writes += other.lost_writes;
-        self.out_of_order += other.out_of_order;
-        self.lost_names += other.lost_names;
-        self.lost_syncs += other.lost_syncs;
-    }
-}
+pub use struck::Struck;
 
 /// How a run ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +122,11 @@ impl SimDisk {
     pub fn set_room(&self, operations: Option<u64>, frees: bool) {
         let mut state = self.lock_state();
         (state.room, state.frees_when_full) = (operations, frees);
+    }
+
+    /// The process dies: nothing works until [`SimDisk::restart`].
+    pub fn kill(&self) {
+        self.lock_state().is_down = true;
     }
 
     /// Whether it has struck, and nothing works until [`SimDisk::restart`].

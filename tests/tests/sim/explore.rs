@@ -56,10 +56,11 @@ fn lives(world: &mut World) -> Result<(), Broken> {
         world.tally.lives += 1;
         world.note(0, format_args!("life {number}: {fate:?}"));
         match Life::open(world).and_then(|mut life| life.live(fate)) {
-            Ok(()) if fate == Fate::Lives => break,
-            Ok(()) => world.disk().set_fuse(None),
             Err(Stop::Broken(broken)) => return Err(broken),
-            Err(Stop::Crashed) => {
+            Ok(()) if fate == Fate::Lives => break,
+            // A disk may strike in what a life does at its very end, too.
+            Ok(()) if !world.disk().is_down() => world.disk().set_fuse(None),
+            Ok(()) | Err(Stop::Crashed) => {
                 let crash = if world.random.u8(0..3) == 0 { Crash::Kill } else { Crash::PowerCut };
                 world.note(0, format_args!("crashes: {crash:?}"));
                 world.disk().restart(crash);

@@ -10,6 +10,7 @@ use flow::checkpoint::{
     Checkpoint, CheckpointStore, Coordinator, CoordinatorStatus, Effect, LoopId, LoopReport,
 };
 use flow::connector::{Committed, Sink};
+use flow::letters::{Letters as _, SharedStore, Writer};
 use model::plan::Stream;
 use model::signal::Signal;
 use serde_json::json;
@@ -18,7 +19,7 @@ use super::bad_disk::{BadDisk, Fault};
 use super::bug::Bug;
 use super::graph::{Kind, Origin};
 use super::invariants::{Seen, directory};
-use super::letters::SimLetters;
+use super::letters;
 use super::places;
 use super::record::Record;
 use super::spool::SimSpool;
@@ -92,7 +93,8 @@ pub struct Life<'w> {
     pub parts: Vec<Part>,
     /// By edge.
     pub ways: Vec<Way>,
-    pub letters: SimLetters,
+    letter_store: SharedStore,
+    pub letters: Writer,
     pub status: CoordinatorStatus,
     /// How often the status has changed.
     pub version: u64,
@@ -134,8 +136,8 @@ impl<'w> Life<'w> {
         let checkpoint = last_committed.checkpoint.clone();
         world.note(0, format_args!("goes on from checkpoint {}", checkpoint.number));
         world.see(&Seen::Recovered(&last_committed))?;
-        let letters = SimLetters::open(&disk, &checkpoint, !world.has(Bug::LettersIgnorePlaces));
-        let letters = world.done(letters)?;
+        let letters = letters::open(&disk, &checkpoint, !world.has(Bug::LettersIgnorePlaces));
+        let (letter_store, letters) = world.done(letters)?;
         let graph = world.graph().clone();
         let mut parts = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
@@ -185,6 +187,7 @@ impl<'w> Life<'w> {
             ways: graph.edges.iter().map(|_| Way::default()).collect(),
             tasks,
             parts,
+            letter_store,
             letters,
             status: CoordinatorStatus::default(),
             version: 0,
@@ -245,7 +248,11 @@ impl<'w> Life<'w> {
     pub fn live(&mut self, fate: Fate) -> Step {
         for count in 0..EVENTS_MAX {
             match fate {
-                Fate::DiesAfterEvents(events) if count == events => return Err(Stop::Crashed),
+                Fate::DiesAfterEvents(events) if count == events => {
+                    // Nothing that is dropped from here on reaches the disk.
+                    self.world.disk().kill();
+                    return Err(Stop::Crashed);
+                }
                 Fate::StopsAfterEvents(events) if count == events => {
                     self.is_stopping = true;
                     self.world.tally.stops += 1;
@@ -314,7 +321,7 @@ impl<'w> Life<'w> {
                 self.after(1, 80, Event::Mark(source));
             }
             Event::MarkLetters => {
-                let marked = self.letters.idle();
+                let marked = self.letter_store.store().idle();
                 self.world.done(marked)?;
                 self.after(1, 80, Event::MarkLetters);
             }

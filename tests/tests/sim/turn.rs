@@ -3,12 +3,14 @@
 
 use flow::checkpoint::{Ack, BarrierStep, LoopReport, ON_BARRIER, Step as Aligned};
 use flow::connector::Places;
+use flow::letters::Letters as _;
 use futures::FutureExt as _;
 use model::signal::{Barrier, Signal};
 
 use super::bug::Bug;
 use super::graph::{Kind, key, refuses};
 use super::invariants::Seen;
+use super::letters;
 use super::life::{EDGE_BATCHES_MAX, Life, Part};
 use super::places;
 use super::record::{Counted, Record, batch};
@@ -430,7 +432,7 @@ impl Life<'_> {
         }
         let name = self.world.graph().nodes[node].name.clone();
         self.world.note(self.now, format_args!("{name} refuses {} records", records.len()));
-        let put = self.letters.put(&name, records);
+        let put = self.letters.put(&letters::group(&name, records));
         self.world.done(put)
     }
 }

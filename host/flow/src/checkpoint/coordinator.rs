@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::dead_letters::Closing;
 use model::signal::Barrier;
 
 use super::Checkpoint;
 use super::messages::{Ack, LoopId, LoopReport};
-use crate::letters::Closing;
 
 /// What the coordinator wants done next.
 #[derive(Clone, Debug, PartialEq, Eq)]

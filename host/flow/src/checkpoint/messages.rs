@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::dead_letters::Reached;
 use model::signal::Barrier;
 
 use crate::connector::Places;
-use crate::letters::Reached;
 use crate::state::StateDelta;
 
 /// One loop of a pipeline: a replica of the stage at its head, with all that is behind it.

@@ -24,10 +24,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::dead_letters::{Closing, Reached, behind};
 use model::lineage::Origin;
 
 use crate::connector::Places;
-use crate::letters::{Closing, Reached, behind};
 use crate::state::{StateBase, StateDelta};
 
 pub use align::{Alignment, Step};

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::dead_letters::{Closed, Closing};
 use model::ids::RecordId;
 use model::limits::CHECKPOINTS_LISTED_MAX;
 use redb::{
@@ -21,8 +22,8 @@ use super::file::{look, open_or_make};
 use super::kept::{Kept, io};
 use super::state_tables::{self, StateTable};
 use super::{Checkpoint, CheckpointError, CheckpointStore, StageMark, Stored};
+use crate::clock::wall_clock;
 use crate::connector::Places;
-use crate::letters::{Closed, Closing, wall_clock};
 use crate::state::{StateBase, StateSize};
 
 /// Of the file's layout; a file with another one is not touched.

@@ -2,32 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
-/// Why an entry is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// A replay went through with it.
-    Replayed,
-    /// A replay was refused again: a newer entry stands for it.
-    RefusedAgain,
-    /// Somebody threw it away.
-    Purged,
-    /// Its record came again, and was not refused: a run that died had kept it, and the next one has delivered it.
-    Delivered,
-}
-
-impl Outcome {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Replayed => "replayed",
-            Self::RefusedAgain => "refused again",
-            Self::Purged => "purged",
-            Self::Delivered => "delivered by a later run",
-        }
-    }
-}
+use model::dead_letters::Outcome;
 
 /// Entries that are closed, as ranges: most of what is closed is closed in a row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //!
 //! A store is a directory of segments (`segment`), files of checksummed frames to which is only ever appended. A
 //! frame holds what one stage refused of one batch (`entry`): a thousand refused rows are one encode and one
-//! write. `store` is the writing side, `read` the reading side, which needs no lock. What is damaged is told, and
+//! write. `store` is the writing side, `read` the reading side, which needs no lock; the `writer` of a run puts into a store
+//! what an earlier run has not kept already. What is damaged is told, and
 //! costs the frame that it is in.
 
 mod entry;
@@ -13,46 +14,31 @@ mod repeats;
 mod segment;
 mod shown;
 mod store;
+mod writer;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::error::ArrowError;
 use disk::is_full;
 use model::batch::Batch;
+/// What they and checkpoints say to one another.
+pub use model::dead_letters::{Closed, Closing, Outcome, Reached};
 use model::ids::RecordId;
 use model::outcome::Rejection;
 
 pub use entry::{Form, Identity, KeptAs};
 pub use kept::Kept;
-pub use mark::Outcome;
 pub use read::{Filter, FrameAt, Reading};
-pub use repeats::Repeats;
-pub(crate) use repeats::behind;
+use repeats::Repeats;
 pub use segment::Damage;
 pub use shown::{Blob, Entry, EntryOrigin, RecordShown};
 pub use store::{Store, StoreOptions};
+pub use writer::{LetterCounts, SharedStore, Writer};
 
 /// The code of a record that a stage did not take because it had failed, with `on-failure: continue`.
 pub const BRANCH_CUT: &str = "branch-cut";
-
-/// How far sources have come: by source and split, the offset behind the last record.
-pub type Reached = BTreeMap<Arc<str>, BTreeMap<Arc<str>, u64>>;
-
-/// What becomes of letters with a checkpoint, by their numbers. It is part of the checkpoint, and is marked in their store
-/// when that is committed, or by whoever goes on from it.
-pub type Closing = BTreeMap<u64, Closed>;
-
-/// What became of a letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// Of the letter, so that it is not taken for the one of that number in another store.
-    pub record: RecordId,
-    pub outcome: Outcome,
-}
 
 /// A row that a stage refused, or died on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,12 +211,6 @@ impl LettersError {
     pub fn is_input(&self) -> bool {
         matches!(self, Self::OldFile { .. } | Self::None { .. } | Self::Foreign { .. } | Self::Locked { .. })
     }
-}
-
-/// Microseconds since the Unix epoch.
-pub fn wall_clock() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

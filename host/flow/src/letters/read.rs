@@ -8,9 +8,10 @@ use std::sync::Arc;
 use disk::{Disk, SystemDisk};
 use model::ids::RecordId;
 
+use super::Outcome;
 use super::entry::Head;
 use super::kept::Kept;
-use super::mark::{Marks, Outcome, Range};
+use super::mark::{Marks, Range};
 use super::segment::{self, Damage, Segment};
 use super::{Closed, Closing, LettersError};
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::batch::Batch;
+use model::dead_letters::behind;
 use model::ids::RecordId;
 use model::lineage::Origin;
 
@@ -126,11 +127,6 @@ impl Repeats {
         });
         closing
     }
-}
-
-/// The offset behind the last record of a split; none where nothing says so.
-pub(crate) fn behind(reached: &Reached, origin: &Origin) -> Option<u64> {
-    reached.get(&origin.source)?.get(&origin.split).copied()
 }
 
 #[cfg(test)]

@@ -11,11 +11,13 @@ use disk::{Disk, DiskFile, Lock, Mode, SystemDisk, is_full, make_dirs};
 use model::expand::batch_bytes;
 use model::limits;
 
+use super::Outcome;
 use super::entry::{self, Head, Identity, Place};
-use super::mark::{Marks, Outcome, Range};
+use super::mark::{Marks, Range};
 use super::read::Reading;
 use super::segment::{self, Damage, FILE_HEAD_BYTES, MAKING, Scanned};
-use super::{BRANCH_CUT, Closing, Group, LettersError, Repeats, wall_clock};
+use super::{BRANCH_CUT, Closing, Group, LettersError, Repeats};
+use crate::clock::wall_clock;
 
 /// Where a store is, and how much goes into it.
 #[derive(Clone)]
@@ -143,7 +145,7 @@ impl Store {
     }
 
     /// The records of a pipeline that were refused from entry `from` on.
-    pub fn refused_from(&self, from: u64, pipeline: &str) -> Result<Repeats, LettersError> {
+    pub(super) fn refused_from(&self, from: u64, pipeline: &str) -> Result<Repeats, LettersError> {
         let mut refused = Repeats::default();
         if self.opened.is_none() || from >= self.next() {
             return Ok(refused);
@@ -208,7 +210,7 @@ impl Store {
     }
 
     /// Marks what a checkpoint has closed that is open still: whoever had it stored may have died before.
-    pub fn apply_closing(&mut self, pipeline: &str, closing: &Closing) -> Result<(), LettersError> {
+    pub(super) fn apply_closing(&mut self, pipeline: &str, closing: &Closing) -> Result<(), LettersError> {
         if closing.is_empty() || self.opened.is_none() {
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flow::letters::wall_clock;
+use flow::clock::wall_clock;
 use model::convert::times::{date, timestamp};
 use model::manifest;
 

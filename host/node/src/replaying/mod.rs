@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use connect::Beside;
 use flow::Checkpoints;
-use flow::letters::{Filter, Identity, Letters, Reading, StoreOptions};
+use flow::letters::{Filter, Identity, LetterCounts, Letters, Reading, SharedStore, StoreOptions, Writer};
 use flow::replay::{Choice, Chosen, Fates, Left, Misfit, takes_records};
 use model::ids::RecordId;
 use model::lineage::Origin;
@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Code, Failure, Result};
-use crate::report::{Counted, Written, default_dir, explain, full_path, nothing_is_open};
+use crate::report::{default_dir, explain, full_path, nothing_is_open};
 use crate::wiring::{self, Behind, Draft, Policy, Wired, Workshop};
 use crate::words::Words;
 use crate::{pulled, terminal};
@@ -118,11 +118,11 @@ pub fn run(options: Options) -> Result<Done> {
     Ok(done)
 }
 
-fn open_store(dir: &Path) -> Result<Written> {
+fn open_store(dir: &Path) -> Result<SharedStore> {
     let mut store = StoreOptions::new(dir);
     // Each entry comes to one new one at most, so that what is there bounds what is added.
     store.bytes_max = u64::MAX;
-    Ok(Written::open(store)?)
+    Ok(SharedStore::open(store)?)
 }
 
 fn read(dir: &Path, writes: bool) -> Result<Reading> {
@@ -180,12 +180,15 @@ impl Sending<'_> {
     fn send(
         self,
         runtime: &Runtime,
-        store: Option<&Written>,
+        store: Option<&SharedStore>,
         state: Option<String>,
         options: &Options,
     ) -> Result<Fates> {
         let identity = Identity { state, ..self.wired.identity() };
-        let letters = store.map(|store| Box::new(Counted::new(store.clone(), identity)) as Box<dyn Letters>);
+        let letters = store.map(|store| {
+            let writer = Writer::new(store.clone(), identity, LetterCounts::default());
+            Box::new(writer) as Box<dyn Letters>
+        });
         let fates = Fates::default();
         let before = self.through.as_ref().map_or(0, |(checkpoints, _)| checkpoints.last_committed.number);
         let goes_through = self.through.is_some();

@@ -11,8 +11,6 @@ mod table;
 
 pub use excerpt::excerpt;
 pub use failure::{explain, explain_cut, failure_json, frames};
-pub use letters::{
-    Counted, Tally, Written, default_dir, full_path, nothing_is_open, replay_command, run_command,
-};
+pub use letters::{Tally, default_dir, full_path, nothing_is_open, replay_command, run_command};
 pub use progress::Progress;
 pub use table::{number, plain_table, rate, stage_table};

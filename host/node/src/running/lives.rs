@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use flow::letters::{Identity, Letters as _};
+use flow::letters::{Identity, Letters as _, SharedStore, Writer};
 use flow::meters::{Meters, StageReport};
 use flow::turns::Seat;
 use flow::{Ended, Run, RunError, Setback, Setbacks};
@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use super::State;
 use super::resuming;
 use crate::exit::Failure;
-use crate::report::{Counted, Tally, Written, full_path};
+use crate::report::{Tally, full_path};
 use crate::wiring::{Wired, epoch_now};
 
 /// A pipeline with all that it takes to open it again.
 pub(super) struct Lives {
     wired: Wired,
-    store: Written,
+    store: SharedStore,
     tally: Tally,
     /// None in a run without checkpoints, or with a source that cannot be read again: it has one life.
     state: Option<State>,
@@ -37,16 +37,16 @@ impl Lives {
     /// there is some, or `stop` is cancelled.
     pub(super) async fn open(
         wired: Wired,
-        store: Written,
+        store: SharedStore,
         state: Option<&State>,
         stop: &CancellationToken,
     ) -> Result<(Self, Tally), Failure> {
-        let tally = Counted::new(store.clone(), identity(&wired, state)).tally();
+        let tally = Tally::new(store.store().dir(), &identity(&wired, state));
         let goes_back = wired.replays();
         let mut setbacks = Setbacks { goes_back, goes_back_to_cut: goes_back, ..Setbacks::default() };
         let mut start = Start::new(wired.name(), state.is_some(), stop);
         let run = loop {
-            let letters = Counted::counting_on(store.clone(), identity(&wired, state), tally.clone());
+            let letters = Writer::new(store.clone(), identity(&wired, state), tally.counts());
             match life(&wired, letters, state, setbacks.clone(), true).await {
                 Ok(run) => break run,
                 // Something may have been read that cannot be read again.
@@ -119,8 +119,7 @@ impl Lives {
                 }
                 failed.is_cut |= matches!(next, Next::Cut(_));
                 meters.checkpoints.goes_back();
-                let letters =
-                    Counted::counting_on(store.clone(), identity(&wired, Some(state)), tally.clone());
+                let letters = Writer::new(store.clone(), identity(&wired, Some(state)), tally.counts());
                 let setbacks = Setbacks { goes_back: !patience.is_over, ..setbacks.clone() };
                 match life(&wired, letters, Some(state), setbacks, false).await {
                     Ok(run) => break run,
@@ -153,7 +152,7 @@ fn with_cuts(ended: Ended, mut cuts: Vec<RunError>) -> Ended {
 /// Opens everything that one life takes.
 async fn life(
     wired: &Wired,
-    mut letters: Counted,
+    mut letters: Writer,
     state: Option<&State>,
     setbacks: Setbacks,
     is_first: bool,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use flow::checkpoint::{CheckpointError, RedbStore};
-use flow::letters::StoreOptions;
+use flow::letters::{SharedStore, StoreOptions};
 use flow::turns::Turns;
 use model::limits::STOP_OPENING_GRACE;
 use model::manifest::Role;
@@ -22,7 +22,7 @@ use super::resuming::remembered;
 use super::stopping::Signals;
 use super::{DeadLetters, End, Options, Pipeline, Session, State};
 use crate::exit::{Failure, Result};
-use crate::report::{Written, default_dir};
+use crate::report::default_dir;
 use crate::wiring::{self, Draft, Wired, Workshop};
 use crate::{serve, terminal};
 
@@ -293,7 +293,7 @@ async fn open_all(
     state: Option<State>,
     stop: CancellationToken,
 ) -> Result<Vec<Pipeline>> {
-    let mut stores: HashMap<PathBuf, Written> = HashMap::new();
+    let mut stores: HashMap<PathBuf, SharedStore> = HashMap::new();
     let mut pipelines = Vec::with_capacity(all.len());
     let mut problems = Vec::new();
     for wired in all {
@@ -304,7 +304,7 @@ async fn open_all(
             None => {
                 let mut start = Start::new(&name, state.is_some(), &stop);
                 let store = loop {
-                    match Written::open(dead_letters.store(dir.clone())) {
+                    match SharedStore::open(dead_letters.store(dir.clone())) {
                         Ok(store) => break store,
                         Err(error) => start.wait_for_room(error.into()).await?,
                     }

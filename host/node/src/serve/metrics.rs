@@ -70,8 +70,7 @@ pub fn families(pipelines: &[Meters]) -> Vec<Family> {
             report.state.as_ref().map(|size| Value::Whole(figure(size)))
         })
     }));
-    let help =
-        "Records that a source gave and that no checkpoint covers yet: a restart reads them again";
+    let help = "Records that a source gave and that no checkpoint covers yet: a restart reads them again";
     all.push(of_stages("source_lag_records", help, Kind::Gauge, &reports, |report| {
         report.lag.map(Value::Whole)
     }));

@@ -7,9 +7,10 @@ use engine::{
     Component, KeyedState, Pool, SinkContext, SinkDriver, SinkSetup, SourceDriver, SourceSetup, StageSetup,
 };
 use flow::checkpoint::Checkpoint;
+use flow::clock::wall_clock;
 use flow::component::{ComponentSink, ComponentSource};
 use flow::connector::{Committed, Places, PullLimits};
-use flow::letters::{Letters, wall_clock};
+use flow::letters::Letters;
 use flow::replay::{Decoders, Fates};
 use flow::state::{StageState, StateLimits};
 use flow::{Checkpoints, CutOff, Job, Part, Rules, Transform};
