@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use model::grants::{DirMode, Grants};
 use rustls::pki_types::CertificateDer;
 
-use crate::link::tls;
+use crate::tls;
 
 /// What a stage may reach. The default is nothing. Cheap to clone.
 #[derive(Clone, Debug)]

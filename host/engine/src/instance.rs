@@ -12,12 +12,15 @@ use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 
 use crate::access::Access;
-use crate::compile::{Compiled, Symbols};
 use crate::contract::FailureOut;
+use crate::engine::Compiled;
 use crate::error::{CallError, Failure};
+use crate::link::State;
 use crate::link::log::{StageLog, Voice};
 use crate::meter::{Failed, Pulse, StageLimits};
-use crate::state::State;
+use crate::signatures::Answer;
+use crate::symbols::Symbols;
+use crate::texts::cut;
 
 /// What one call may use up.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +62,6 @@ pub(crate) struct Instance {
     pub pulse: Arc<Pulse>,
     symbols: Arc<Symbols>,
 }
-
-/// What a call of the contract answers: a value, or the stage's own failure.
-pub(crate) type Answer<R> = (Result<R, FailureOut>,);
 
 impl Instance {
     /// A fresh instance; its own start functions run within the limits too.
@@ -313,34 +313,9 @@ impl From<FailureOut> for Failure {
     }
 }
 
-/// A guest's text, cut to `bytes_max` at a character. Whoever shows it to people sees to what a terminal would obey.
-pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
-    if text.len() > bytes_max {
-        text.truncate(text.floor_char_boundary(bytes_max));
-        text.push('…');
-    }
-    text
-}
-
-/// The code of a refusal.
-pub(crate) fn code(text: String) -> String {
-    cut(text, limits::REJECTION_CODE_BYTES_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_guests_text_is_cut_at_a_character_and_else_is_what_it_was() {
-        for (text, bytes_max, expected) in [
-            ("plain", 5, "plain"),
-            ("\u{1b}[2J\ngone\r\u{9b}", 99, "\u{1b}[2J\ngone\r\u{9b}"),
-            ("éé", 3, "é…"),
-        ] {
-            assert_eq!(cut(text.to_owned(), bytes_max), expected);
-        }
-    }
 
     #[test]
     fn time_in_which_nobody_looked_after_a_call_is_not_time_that_it_waited() {

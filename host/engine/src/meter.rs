@@ -11,9 +11,10 @@ use std::time::Duration;
 use model::limits;
 use wasmtime::{FrameInfo, ResourceLimiter, UpdateDeadline, WasmBacktrace};
 
-use crate::compile::Symbols;
-use crate::error::{AnswerError, CallError, EngineError, GuestBacktrace, Place, Trap};
+use crate::backtrace::{GuestBacktrace, Place};
+use crate::error::{AnswerError, CallError, EngineError, Trap};
 use crate::keyed::StateError;
+use crate::symbols::Symbols;
 
 /// The bounds of one stage, from its manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,15 +12,17 @@ use model::manifest::Name;
 use model::stage::{About, PortPlan, SinkPlan, SourcePlan, StageKind, StagePlan, TransformPlan};
 
 use crate::access::Access;
-use crate::compile::{
-    Compiled, Component, Describe, FINGERPRINT, Fingerprint, Plan, PlanSink, PlanTable, PlanTableSink,
-    Schema, Signature, Splits,
-};
 use crate::contract::{self, AboutOut, Field, OutputOut, PartOut, SelectionOut};
+use crate::engine::{Compiled, Component};
 use crate::error::{AnswerError, CallError};
-use crate::instance::{Answer, Budget, Instance, cut};
+use crate::instance::{Budget, Instance};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
+use crate::signatures::{
+    Answer, Describe, FINGERPRINT, Fingerprint, Plan, PlanSink, PlanTable, PlanTableSink, Schema, Signature,
+    Splits,
+};
+use crate::texts::cut;
 use wasmtime::component::TypedFunc;
 
 /// Names of splits are as long as paths; there may be thousands.

@@ -11,16 +11,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::TypedFunc;
 
 use crate::access::Access;
-use crate::compile::{Component, Open, OpenTable, Process, ProcessTable, Signature};
 use crate::contract::Field;
 use crate::data::{Call, Scratch, lower_records, lower_table, outcome_of_records, outcome_of_table};
+use crate::engine::Component;
 use crate::error::CallError;
 use crate::hits::Hits;
-use crate::instance::{Answer, Budget, Instance, answered, watched};
+use crate::instance::{Budget, Instance, answered, watched};
 use crate::keyed::KeyedState;
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
 use crate::plan::fields_in;
+use crate::signatures::{Answer, Open, OpenTable, Process, ProcessTable, Signature};
 use model::outcome::Outcome;
 
 /// A transform as one pipeline uses it.

@@ -9,15 +9,16 @@ use model::stage::SinkPlan;
 use wasmtime::component::TypedFunc;
 
 use crate::access::Access;
-use crate::compile::{Commit, Component, OpenSink, OpenTableSink, Prepare, Signature, Write, WriteTable};
 use crate::contract::Context;
 use crate::data::{Call, Scratch, lower_records, lower_table, rejections};
+use crate::engine::Component;
 use crate::error::CallError;
 use crate::hits::Hits;
-use crate::instance::{Answer, Budget, Instance};
+use crate::instance::{Budget, Instance};
 use crate::link::log::StageLog;
 use crate::meter::StageLimits;
 use crate::plan::fields_in;
+use crate::signatures::{Answer, Commit, OpenSink, OpenTableSink, Prepare, Signature, Write, WriteTable};
 
 /// A sink as one pipeline uses it.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub struct SinkContext {
     pub replica: u32,
     pub replicas: u32,
     pub epoch: u64,
-    /// Tokens of the last checkpoint that stands.
+    /// Tokens of the last committed checkpoint.
     pub committed: Vec<Vec<u8>>,
 }
 
@@ -142,7 +143,7 @@ impl SinkDriver {
         self.leave(answer)
     }
 
-    /// The checkpoint stands. May be asked again with the same token.
+    /// The checkpoint is committed. May be asked again with the same token.
     pub async fn commit(&mut self, token: &[u8]) -> Result<(), CallError> {
         self.enter()?;
         let (func, budget) = (self.commit, Budget::of(&self.limits, 0));

@@ -9,17 +9,19 @@ use model::limits;
 use wasmtime::component::TypedFunc;
 
 use crate::access::Access;
-use crate::compile::{
-    Assign, Committed, Component, Open, OpenTableSource, Pull, PullTable, Signature, Splits,
-};
 use crate::contract::{PlaceOut, RefusedOut, Split};
 use crate::data::{PulledOut, pulled_records, pulled_table};
+use crate::engine::Component;
 use crate::error::{AnswerError, CallError};
 use crate::hits::Hits;
-use crate::instance::{self, Answer, Budget, Instance, cut};
+use crate::instance::{Budget, Instance};
 use crate::link::log::StageLog;
 use crate::meter::{Pulse, StageLimits};
 use crate::plan::check_splits;
+use crate::signatures::{
+    Answer, Assign, Committed, Open, OpenTableSource, Pull, PullTable, Signature, Splits,
+};
+use crate::texts::{self, cut};
 
 /// A source as one pipeline uses it.
 #[derive(Clone, Debug)]
@@ -283,7 +285,7 @@ fn placed(
     let refused = refused.into_iter().map(|RefusedOut { offset, code, message, mut raw }| {
         let is_cut = raw.len() > most.record_bytes;
         raw.truncate(most.record_bytes);
-        let (code, message) = (instance::code(code), cut(message, limits::REJECTION_MESSAGE_BYTES_MAX));
+        let (code, message) = (texts::code(code), cut(message, limits::REJECTION_MESSAGE_BYTES_MAX));
         RefusedRecord { offset, code, message, raw, is_cut }
     });
     let (split, refused) = (split as usize, refused.collect());

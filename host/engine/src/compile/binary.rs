@@ -27,7 +27,7 @@ pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
 
 /// What bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Binary {
+pub(crate) enum Binary {
     Component,
     /// A core module. `needs_wasi`: it imports WASI preview 1.
     Module {
@@ -36,7 +36,7 @@ pub(super) enum Binary {
 }
 
 /// Whether the bytes are WebAssembly from beginning to end. Nothing is looked into, so it takes next to no time.
-pub(super) fn check(bytes: &[u8]) -> Result<Binary, LoadError> {
+pub(crate) fn check(bytes: &[u8]) -> Result<Binary, LoadError> {
     if bytes.len() > limits::COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge { bytes: bytes.len() });
     }

@@ -15,12 +15,11 @@ use model::ids::Digest;
 use model::stage::About;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::Component;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::child;
-use super::debug::{Index, Kept, Symbols};
 use super::fit::Names;
 use super::translate::Translated;
+use crate::symbols::{Index, Kept, Symbols, hash_text};
 
 /// The shape of the JSON file; another one is as good as none.
 const FORMAT: u32 = 3;
@@ -152,10 +151,6 @@ fn unhashed(bytes: &[u8]) -> Option<&[u8]> {
     (hash == hash_text(text).as_bytes()).then_some(text)
 }
 
-pub(super) fn hash_text(code: &[u8]) -> String {
-    format!("{:032x}", xxh3_128(code))
-}
-
 #[expect(unsafe_code, reason = "loading compiled code is the point of the cache")]
 fn deserialize(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Component> {
     // SAFETY: the file must hold what `Component::serialize` gave, unaltered, and stay so while it is
@@ -167,7 +162,7 @@ fn deserialize(engine: &wasmtime::Engine, path: &Path) -> wasmtime::Result<Compo
 
 /// Code that was compiled just now.
 #[expect(unsafe_code, reason = "what compiles has no other way to hand its code over")]
-pub(super) fn from_compiler(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
+pub(crate) fn from_compiler(engine: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes must be what `Engine::precompile_component` gave, unaltered. They come from a call of it in
     // this process, or through a pipe from a process that this one started from its own program, was the only one to
     // hold the other end, and ended well; wasmtime itself compares version and settings.

@@ -18,10 +18,10 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_de
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::debug::Index;
 use super::translate::{Translated, Untranslated, translate};
-use crate::engine::config;
+use crate::config::config;
 use crate::error::LoadError;
+use crate::symbols::Index;
 
 /// A program that compiles: it hands its last argument to [`compile_stage`].
 #[derive(Clone, Debug)]

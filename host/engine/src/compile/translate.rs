@@ -1,9 +1,8 @@
 //! A component's bytes -> code for this machine. Nothing of it runs here.
 
-use crate::error::LoadError;
-
 use super::binary::componentize;
-use super::debug::{Index, extract};
+use crate::error::LoadError;
+use crate::symbols::{Index, extract};
 
 /// What is kept of a component.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use crate::contract::{
     OriginsOut, OutcomeOut, RejectionOut, TableOut, TableOutcomeOut, VarlenOut,
 };
 use crate::error::AnswerError;
-use crate::instance::{code, cut};
+use crate::texts::{code, cut};
 
 /// Which list of an answer is meant, for whoever has to mend the stage. Only shown when something is wrong.
 #[derive(Clone, Copy, Debug)]

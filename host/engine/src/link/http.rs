@@ -22,8 +22,8 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use super::dial::{self, Target};
 use super::log::{Level, Voice};
-use super::tls;
 use crate::access::Access;
+use crate::tls;
 
 /// The rest of a connection, to be driven while its answer is read.
 type Driver = Box<dyn Future<Output = Result<(), Error>> + Send>;

@@ -7,9 +7,9 @@ use model::limits::{STATE_KEY_BYTES_MAX, STATE_PAGE_ENTRIES_MAX};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 
+use super::State;
 use crate::contract::{BlobColumnOut, VarlenOut};
 use crate::keyed::{Entries, KeyedState, Packed, Page, Scan, StateError, Values, check_values};
-use crate::state::State;
 
 /// `state.entries`.
 #[derive(Debug, ComponentType, Lift)]

@@ -9,9 +9,9 @@ use model::limits;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, WasmList, WasmStr};
 
+use super::State;
 use crate::hits::Hits;
 use crate::meter::TooMuch;
-use crate::state::State;
 
 /// `log.level`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]

@@ -5,17 +5,17 @@
 
 mod clock;
 mod dial;
-pub(crate) mod http;
+mod http;
 mod keyed;
 pub(crate) mod log;
 mod secrets;
-pub(crate) mod tls;
+mod state;
 pub(crate) mod unknown;
-pub(crate) mod wasi;
+mod wasi;
 
 use wasmtime::component::Linker;
 
-use crate::state::State;
+pub(crate) use state::State;
 
 /// For components that import nothing but interfaces of the contract.
 pub(crate) fn plain(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {

@@ -6,8 +6,8 @@ use model::limits;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Linker, Lower, WasmStr};
 
+use super::State;
 use super::log::{self, Level};
-use crate::state::State;
 
 /// `secrets.secret-error`.
 #[derive(Clone, Debug, ComponentType, Lower)]

@@ -8,7 +8,7 @@ use wasmtime::component::types::{ComponentItem, ResourceType};
 use wasmtime::component::{Component, Linker, LinkerInstance};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 
-use crate::state::State;
+use super::State;
 
 /// What `link` defines, in any 0.2 version of WASI and in the released versions of the contract.
 const WASI: [(&str, &[&str]); 7] = [

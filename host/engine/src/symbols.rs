@@ -16,6 +16,7 @@ use addr2line::gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
 use model::limits;
 use serde::{Deserialize, Serialize};
 use wasmparser::{Parser, Payload};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// Which bytes are the DWARF of which core module. Places are offsets in the component.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +132,7 @@ impl Symbols {
             Kept::File(path, hash) => {
                 // What is damaged or gone is missed in reports, and nowhere else.
                 read = std::fs::read(path).unwrap_or_default();
-                let is_whole = super::cache::hash_text(&read) == *hash;
+                let is_whole = hash_text(&read) == *hash;
                 if is_whole { &read } else { &[] }
             }
         };
@@ -180,6 +181,11 @@ fn symbols(context: &Context<Slice<'_>>, offset: usize) -> Arc<[Symbol]> {
         }
     }
     symbols.into()
+}
+
+/// What is kept beside compiled code is known again by this: XXH3 with 128 bits, in hex.
+pub(crate) fn hash_text(code: &[u8]) -> String {
+    format!("{:032x}", xxh3_128(code))
 }
 
 #[cfg(test)]

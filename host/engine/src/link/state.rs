@@ -7,11 +7,11 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use super::http::Gate;
+use super::log::Voice;
+use super::wasi;
 use crate::access::Access;
 use crate::keyed::KeyedState;
-use crate::link::http::Gate;
-use crate::link::log::Voice;
-use crate::link::wasi;
 use crate::meter::{Clock, MemoryMeter, StageLimits};
 
 pub(crate) struct State {
