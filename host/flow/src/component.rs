@@ -3,7 +3,7 @@
 //! One that dies has failed: no search for the record at fault, as transforms get it. A sink's instance may hold what
 //! it was given since it last made things durable, and part of the batch may be written, so that halves of it in a
 //! fresh instance would lose the one and repeat the other. To go on without a record needs a checkpoint to go back to:
-//! see `suspects`.
+//! see `poison`.
 
 use std::collections::HashSet;
 use std::future::poll_fn;

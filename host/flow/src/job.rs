@@ -14,8 +14,8 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, Pace};
 use crate::connector::{Figures, PullLimits, Sink, Source};
 use crate::letters::Letters;
 use crate::meters::Meters;
+use crate::poison::Poison;
 use crate::state::{StageState, StateGauge};
-use crate::suspects::Suspects;
 
 /// What runs a stage.
 pub enum Part {
@@ -84,7 +84,7 @@ pub struct Setbacks {
     pub goes_back_to_cut: bool,
     /// Sinks that are cut off from the start, by stage of the plan, with the reason in one line.
     pub cut: BTreeMap<usize, Arc<str>>,
-    pub suspects: Suspects,
+    pub poison: Poison,
     /// That go on counting.
     pub meters: Option<Meters>,
 }

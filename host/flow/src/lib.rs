@@ -6,6 +6,7 @@
 
 mod belt;
 pub mod checkpoint;
+mod checkpoint_error;
 pub mod clock;
 pub mod component;
 pub mod connector;
@@ -19,18 +20,15 @@ mod job;
 pub mod letters;
 pub mod meters;
 pub mod pacing;
-mod parts;
-mod passing;
+pub mod poison;
 mod quota;
 mod refuse;
 pub mod replay;
 mod run;
+pub mod scheduler;
 pub mod spool;
 pub mod state;
-pub mod suspects;
 pub mod trial;
-mod trouble;
-pub mod turns;
 
 pub use error::{RunError, Setback};
 pub use job::{Checkpoints, CutOff, Job, Part, Rules, Setbacks, Transform};

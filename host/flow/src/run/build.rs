@@ -99,7 +99,7 @@ impl Job {
             chains.push((LoopId::only(first), Chain { head, belt, handler: None }));
         }
         let coordinator = checkpoints.map(|checkpoints| attend(checkpoints, &mut chains, &context));
-        Ok(Run { chains, meters: context.meters.clone(), context, seat: None, coordinator })
+        Ok(Run { chains, meters: context.meters.clone(), context, share: None, coordinator })
     }
 }
 
@@ -150,8 +150,8 @@ fn context(
         None => Meters::new(plan, metered),
     };
     let mut context = Context::new(plan, rules, &meters, letters);
-    setbacks.suspects.begin(checkpoints.map_or(0, |checkpoints| checkpoints.last_committed.number));
-    (context.suspects, context.goes_back) = (setbacks.suspects, setbacks.goes_back);
+    setbacks.poison.begin(checkpoints.map_or(0, |checkpoints| checkpoints.last_committed.number));
+    (context.poison, context.goes_back) = (setbacks.poison, setbacks.goes_back);
     (context.keeps_cut, context.goes_back_to_cut) = (checkpoints.is_some(), setbacks.goes_back_to_cut);
     context
 }

@@ -18,7 +18,7 @@ use crate::checkpoint::LoopId;
 use crate::error::RunError;
 use crate::fault::{self, Point};
 use crate::meters::Meters;
-use crate::turns::Seat;
+use crate::scheduler::ShareHandle;
 use chain::Chain;
 use coordinator_task::CoordinatorTask;
 
@@ -27,7 +27,7 @@ pub struct Run {
     chains: Vec<(LoopId, Chain)>,
     meters: Meters,
     context: Context,
-    seat: Option<Seat>,
+    share: Option<ShareHandle>,
     coordinator: Option<CoordinatorTask>,
 }
 
@@ -62,8 +62,8 @@ impl Run {
     }
 
     /// Shares the cores with other runs.
-    pub fn sit(&mut self, seat: Seat) {
-        self.seat = Some(seat);
+    pub fn share_with(&mut self, share: ShareHandle) {
+        self.share = Some(share);
     }
 
     /// Runs all loops on the current runtime until they end. Cancelling `stop` ends the sources and drains
@@ -82,8 +82,8 @@ impl Run {
         }
         for (id, chain) in self.chains {
             let chain = chain.run(halt.clone());
-            let handle = match &self.seat {
-                Some(seat) => tasks.spawn(seat.clone().take_turns(chain)),
+            let handle = match &self.share {
+                Some(share) => tasks.spawn(share.clone().schedule(chain)),
                 None => tasks.spawn(chain),
             };
             names.insert(handle.id(), self.context.plan.stages[id.stage].name.to_string());

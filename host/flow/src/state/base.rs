@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use engine::Packed;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint_error::CheckpointError;
 
 /// The state of one stage at the last committed checkpoint. Each read sees one checkpoint as a whole.
 pub trait StateBase: fmt::Debug + Send + Sync {

@@ -8,7 +8,7 @@ use model::limits::STATE_CACHE_BYTES;
 use super::base::StateBase;
 use super::memtable::{EntryRef, Known, Memtable};
 use super::place::read_place;
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint_error::CheckpointError;
 
 #[derive(Debug, Default)]
 pub(super) struct Cache {

@@ -10,7 +10,6 @@ mod base;
 mod cache;
 mod memtable;
 mod place;
-mod stages;
 
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +21,12 @@ use model::limits::{
     STATE_PAGE_BYTES,
 };
 
-use crate::checkpoint::CheckpointError;
+use crate::checkpoint_error::CheckpointError;
 pub use base::{PlaceValue, StateBase, StateGauge, StateSize};
 use cache::Cache;
 use memtable::{EntryRef, Journal, Known, Memtable};
 pub(crate) use place::read_place;
 use place::{end_of, place, write_place};
-pub(crate) use stages::of_stations;
 
 /// The state of one stage, in one replica of it.
 #[derive(Debug)]

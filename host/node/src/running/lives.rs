@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use flow::letters::{Identity, Letters as _, SharedStore, Writer};
 use flow::meters::{Meters, StageReport};
-use flow::turns::Seat;
+use flow::scheduler::ShareHandle;
 use flow::{Ended, Run, RunError, Setback, Setbacks};
 use model::limits;
 use model::manifest::{OnFailure, Retry, Role};
@@ -28,7 +28,7 @@ pub(super) struct Lives {
     /// None in a run without checkpoints, or with a source that cannot be read again: it has one life.
     state: Option<State>,
     setbacks: Setbacks,
-    seat: Option<Seat>,
+    share: Option<ShareHandle>,
     run: Run,
 }
 
@@ -57,7 +57,7 @@ impl Lives {
         setbacks.meters = Some(run.meters());
         // What was asked for once was done.
         let state = state.filter(|_| wired.replays()).cloned().map(State::again);
-        let lives = Self { wired, store, tally: tally.clone(), state, setbacks, seat: None, run };
+        let lives = Self { wired, store, tally: tally.clone(), state, setbacks, share: None, run };
         Ok((lives, tally))
     }
 
@@ -74,26 +74,26 @@ impl Lives {
     }
 
     /// Shares the cores with other pipelines.
-    pub(super) fn sit(&mut self, seat: Seat) {
-        self.run.sit(seat.clone());
-        self.seat = Some(seat);
+    pub(super) fn share_with(&mut self, share: ShareHandle) {
+        self.run.share_with(share.clone());
+        self.share = Some(share);
     }
 
     /// Runs until the pipeline has ended, `stop` is cancelled, or nothing is left to go back for.
     pub(super) async fn run(self, stop: CancellationToken) -> Ended {
-        let Self { wired, store, tally, state, mut setbacks, seat, mut run } = self;
+        let Self { wired, store, tally, state, mut setbacks, share, mut run } = self;
         let meters = run.meters();
         let mut patience = Patience::default();
         let mut cuts: Vec<RunError> = Vec::new();
         loop {
             let from = meters.checkpoints.report().number;
-            let (told, taken) = (setbacks.suspects.told(), meters.report());
+            let (decided, taken) = (setbacks.poison.decided(), meters.report());
             let mut ended = run.run(stop.clone()).await;
             let Some(state) = &state else { return with_cuts(ended, cuts) };
             let Some(error) = ended.failure.take() else { return with_cuts(ended, cuts) };
             let has_moved = meters.checkpoints.report().number > from
                 && has_taken(&error, &taken, &meters.report())
-                || setbacks.suspects.told() > told;
+                || setbacks.poison.decided() > decided;
             if has_moved {
                 patience = Patience { tries: 0, ..patience };
             }
@@ -131,8 +131,8 @@ impl Lives {
             if failed.is_cut {
                 cuts.push(failed.error);
             }
-            if let Some(seat) = &seat {
-                run.sit(seat.clone());
+            if let Some(share) = &share {
+                run.share_with(share.clone());
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use flow::checkpoint::{CheckpointError, RedbStore};
 use flow::letters::{SharedStore, StoreOptions};
-use flow::turns::Turns;
+use flow::scheduler::FairScheduler;
 use model::limits::STOP_OPENING_GRACE;
 use model::manifest::Role;
 use tokio::runtime::{Builder, Runtime};
@@ -100,10 +100,10 @@ fn share(pipelines: &mut [Pipeline], threads: usize) {
     if pipelines.len() < 2 || loops <= threads {
         return;
     }
-    let turns = Turns::new(threads);
+    let scheduler = FairScheduler::new(threads);
     for pipeline in pipelines {
         if let Some(lives) = &mut pipeline.lives {
-            lives.sit(turns.join(lives.weight()));
+            lives.share_with(scheduler.join(lives.weight()));
         }
     }
 }

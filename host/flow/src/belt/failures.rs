@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{CallError, Failure};
+use engine::CallError;
 use model::batch::Batch;
 use model::limits::{self, SINK_KILLERS_MAX};
 use model::manifest::OnFailure;
@@ -20,22 +20,22 @@ use model::search::{self, Search, Verdict};
 use model::stage::Role;
 use tokio::time::Instant;
 
-use crate::belt::{Belt, Context, Station, Way};
+use super::{Belt, Context, Station, Way};
 use crate::connector::{ConnectError, ConnectErrorKind};
 use crate::error::{Records, RunError};
 use crate::refuse::Refusal;
 
 /// What is the matter with one stage. Most never have any.
 #[derive(Default)]
-pub(crate) struct Trouble {
+pub(crate) struct Failure {
     /// Tries since something last went through.
     tries: u32,
-    hunt: Option<Hunt>,
-    hold: Option<Hold>,
+    bisection: Option<Bisection>,
+    backoff: Option<Backoff>,
 }
 
 /// The search for the records of one batch that kill the stage.
-struct Hunt {
+struct Bisection {
     search: Search,
     whole: Batch,
     started: Instant,
@@ -46,7 +46,7 @@ struct Hunt {
 }
 
 /// What waits until the stage is tried again.
-struct Hold {
+struct Backoff {
     until: Instant,
     waiting: VecDeque<(Way, Batch)>,
     bytes: usize,
@@ -77,7 +77,7 @@ pub(crate) enum FailedKind {
 impl FailedKind {
     pub fn of(error: &CallError) -> Self {
         match error {
-            CallError::Failure(Failure::Retry { after, .. }) => Self::Later(*after),
+            CallError::Failure(engine::Failure::Retry { after, .. }) => Self::Later(*after),
             CallError::NoRoom | CallError::TooManyInstances { .. } => Self::Later(Duration::ZERO),
             error if error.is_death() => Self::Death,
             _ => Self::Final,
@@ -92,78 +92,78 @@ impl Belt {
             FailedKind::Final => self.give_up(stage, failed.error, Some(failed.batch)),
             FailedKind::Later(asked) => {
                 let way = self.way_again(stage);
-                self.hold(stage, way, failed.batch, asked, failed.error)
+                self.back_off(stage, way, failed.batch, asked, failed.error)
             }
             FailedKind::Death => {
                 self.context.meters.stages[stage].count_death();
-                self.hunt(plan, stage, failed).await
+                self.bisect(plan, stage, failed).await
             }
         }
     }
 
-    /// A transform took a batch. Cheap where the stage never had any trouble.
+    /// A transform took a batch. Cheap where the stage never had any failure.
     #[inline]
     pub(crate) fn went_through(&mut self, stage: usize, way: Way) -> Result<(), RunError> {
-        if self.troubles[stage].is_none() { Ok(()) } else { self.better(stage, way) }
+        if self.failures[stage].is_none() { Ok(()) } else { self.on_success(stage, way) }
     }
 
     #[cold]
-    fn better(&mut self, stage: usize, way: Way) -> Result<(), RunError> {
-        let Some(trouble) = &mut self.troubles[stage] else { return Ok(()) };
-        trouble.tries = 0;
-        if let (Some(hunt), Way::Part(_)) = (&mut trouble.hunt, way) {
-            hunt.search.went_through();
-            hunt.parts -= 1;
-            let found = std::mem::take(&mut hunt.found);
-            if hunt.parts == 0 {
-                trouble.hunt = None;
+    fn on_success(&mut self, stage: usize, way: Way) -> Result<(), RunError> {
+        let Some(failure) = &mut self.failures[stage] else { return Ok(()) };
+        failure.tries = 0;
+        if let (Some(bisection), Way::Part(_)) = (&mut failure.bisection, way) {
+            bisection.search.went_through();
+            bisection.parts -= 1;
+            let found = std::mem::take(&mut bisection.found);
+            if bisection.parts == 0 {
+                failure.bisection = None;
             }
             self.refuse_killers(stage, found)?;
         }
-        if let Some(trouble) = &self.troubles[stage]
-            && trouble.hunt.is_none()
-            && trouble.hold.is_none()
+        if let Some(failure) = &self.failures[stage]
+            && failure.bisection.is_none()
+            && failure.backoff.is_none()
         {
-            self.troubles[stage] = None;
+            self.failures[stage] = None;
         }
         Ok(())
     }
 
     /// How a batch that is tried again comes: as the part of a search, if there is one.
     fn way_again(&self, stage: usize) -> Way {
-        match &self.troubles[stage] {
-            Some(trouble) if trouble.hunt.is_some() => Way::Part(stage),
+        match &self.failures[stage] {
+            Some(failure) if failure.bisection.is_some() => Way::Part(stage),
             _ => Way::Stage(stage),
         }
     }
 
-    async fn hunt(&mut self, plan: &Plan, stage: usize, failed: Failed) -> Result<(), RunError> {
+    async fn bisect(&mut self, plan: &Plan, stage: usize, failed: Failed) -> Result<(), RunError> {
         let now = Instant::now();
-        let trouble = self.troubles[stage].get_or_insert_default();
+        let failure = self.failures[stage].get_or_insert_default();
         let rows = failed.batch.rows();
-        let mut verdict = match &mut trouble.hunt {
-            Some(hunt) => hunt.search.died(rows, now - hunt.started),
+        let mut verdict = match &mut failure.bisection {
+            Some(bisection) => bisection.search.died(rows, now - bisection.started),
             None => {
                 let search = Search::new(rows);
                 let (whole, found) = (failed.batch.clone(), Vec::new());
-                trouble.hunt = Some(Hunt { search, whole, started: now, parts: 1, found });
+                failure.bisection = Some(Bisection { search, whole, started: now, parts: 1, found });
                 if rows == 1 { Verdict::Killer } else { Verdict::Split }
             }
         };
         if let Verdict::Probe(probes) = verdict {
-            let whole = self.hunted(stage)?.whole.clone();
+            let whole = self.bisected(stage)?.whole.clone();
             let through = self.probe(plan, stage, &whole, &probes).await?;
-            let hunt = self.hunted(stage)?;
-            hunt.search.probed(through);
+            let bisection = self.bisected(stage)?;
+            bisection.search.probed(through);
             if !through {
                 return self.blame_the_stage(stage, failed.error);
             }
-            verdict = hunt.search.died(rows, now - hunt.started);
+            verdict = bisection.search.died(rows, now - bisection.started);
         }
         match verdict {
             Verdict::Split => {
                 let parts = search::parts(rows as u32);
-                self.hunted(stage)?.parts += parts.len() - 1;
+                self.bisected(stage)?.parts += parts.len() - 1;
                 for range in parts.rev() {
                     let part = failed.batch.pick(&range.collect());
                     self.waiting.push((Way::Part(stage), part));
@@ -175,10 +175,11 @@ impl Belt {
         }
     }
 
-    fn hunted(&mut self, stage: usize) -> Result<&mut Hunt, RunError> {
-        let hunt = self.troubles[stage].as_mut().and_then(|trouble| trouble.hunt.as_mut());
+    fn bisected(&mut self, stage: usize) -> Result<&mut Bisection, RunError> {
+        let bisection = self.failures[stage].as_mut().and_then(|failure| failure.bisection.as_mut());
         let name = self.context.plan.stages[stage].name.to_string();
-        hunt.ok_or_else(|| RunError::Broke { stage: name, why: "a search ended before its parts".to_owned() })
+        bisection
+            .ok_or_else(|| RunError::Broke { stage: name, why: "a search ended before its parts".to_owned() })
     }
 
     /// A part of the batch is known to kill the stage: one record, or several that could not be told apart.
@@ -186,8 +187,8 @@ impl Belt {
         let Failed { batch, error, code, message, .. } = failed;
         // Only now is it looked up where the stage was: not for each part that it died on.
         let backtrace: Option<Arc<str>> = error.backtrace().map(|frames| frames.to_string().into());
-        let hunt = self.hunted(stage)?;
-        let (rows, attempts) = (batch.rows(), hunt.search.calls());
+        let bisection = self.bisected(stage)?;
+        let (rows, attempts) = (batch.rows(), bisection.search.calls());
         let message = match rows {
             1 => message,
             _ => format!(
@@ -202,12 +203,12 @@ impl Belt {
             attempts,
             is_cut: false,
         };
-        hunt.found.push((batch, (0..rows).map(refusal).collect()));
-        hunt.parts -= 1;
-        let (survived, over) = (hunt.search.survived(), hunt.parts == 0);
-        let found = if survived || over { std::mem::take(&mut hunt.found) } else { Vec::new() };
-        if over && let Some(trouble) = &mut self.troubles[stage] {
-            trouble.hunt = None;
+        bisection.found.push((batch, (0..rows).map(refusal).collect()));
+        bisection.parts -= 1;
+        let (survived, over) = (bisection.search.survived(), bisection.parts == 0);
+        let found = if survived || over { std::mem::take(&mut bisection.found) } else { Vec::new() };
+        if over && let Some(failure) = &mut self.failures[stage] {
+            failure.bisection = None;
         }
         self.refuse_killers(stage, found)?;
         // Every record of a small batch killed it. They are dead letters, and it waits before the next batch.
@@ -254,15 +255,16 @@ impl Belt {
 
     /// Nothing of a batch goes through: it is the stage. The batch is tried again after a while, as a whole.
     fn blame_the_stage(&mut self, stage: usize, error: RunError) -> Result<(), RunError> {
-        let Some(hunt) = self.troubles[stage].as_mut().and_then(|trouble| trouble.hunt.take()) else {
+        let Some(bisection) = self.failures[stage].as_mut().and_then(|failure| failure.bisection.take())
+        else {
             return Ok(());
         };
         self.waiting.retain(|(way, _)| !matches!(way, Way::Part(of) if *of == stage));
-        self.hold(stage, Way::Stage(stage), hunt.whole, Duration::ZERO, error)
+        self.back_off(stage, Way::Stage(stage), bisection.whole, Duration::ZERO, error)
     }
 
     /// What comes for a stage waits from now on, `batch` first.
-    pub(crate) fn hold(
+    pub(crate) fn back_off(
         &mut self,
         stage: usize,
         way: Way,
@@ -273,62 +275,63 @@ impl Belt {
         let Some(wait) = self.next_wait(stage, asked) else { return self.give_up(stage, error, Some(batch)) };
         tracing::warn!(stage = &*self.context.plan.stages[stage].name, ?wait, "{error}; it is tried again");
         let bytes = batch.weight_bytes();
-        self.begin_hold(stage, wait, [(way, batch)].into(), bytes);
+        self.begin_backoff(stage, wait, [(way, batch)].into(), bytes);
         self.context.meters.stages[stage].count_retry();
         Ok(())
     }
 
-    /// As `hold`, with nothing that has to be tried again.
+    /// As `backoff`, with nothing that has to be tried again.
     fn pause(&mut self, stage: usize, error: RunError) -> Result<(), RunError> {
         let Some(wait) = self.next_wait(stage, Duration::ZERO) else {
             return self.give_up(stage, error, None);
         };
-        self.begin_hold(stage, wait, VecDeque::new(), 0);
+        self.begin_backoff(stage, wait, VecDeque::new(), 0);
         Ok(())
     }
 
-    fn begin_hold(&mut self, stage: usize, wait: Duration, waiting: VecDeque<(Way, Batch)>, bytes: usize) {
-        let hold = Hold { until: Instant::now() + wait, waiting, bytes };
-        self.troubles[stage].get_or_insert_default().hold = Some(hold);
+    fn begin_backoff(&mut self, stage: usize, wait: Duration, waiting: VecDeque<(Way, Batch)>, bytes: usize) {
+        let backoff = Backoff { until: Instant::now() + wait, waiting, bytes };
+        self.failures[stage].get_or_insert_default().backoff = Some(backoff);
     }
 
     fn next_wait(&mut self, stage: usize, asked: Duration) -> Option<Duration> {
-        let trouble = self.troubles[stage].get_or_insert_default();
-        trouble.tries += 1;
-        self.context.retry[stage].wait(trouble.tries, asked, fastrand::f64())
+        let failure = self.failures[stage].get_or_insert_default();
+        failure.tries += 1;
+        self.context.retry[stage].wait(failure.tries, asked, fastrand::f64())
     }
 
     /// Takes a batch for a stage that is held; gives it back where the stage is not.
     #[inline]
     pub(crate) fn put_aside(&mut self, stage: usize, way: Way, batch: Batch) -> Option<Batch> {
-        let Some(hold) = self.troubles[stage].as_mut().and_then(|trouble| trouble.hold.as_mut()) else {
+        let Some(backoff) = self.failures[stage].as_mut().and_then(|failure| failure.backoff.as_mut()) else {
             return Some(batch);
         };
-        hold.bytes = hold.bytes.saturating_add(batch.weight_bytes());
-        hold.waiting.push_back((way, batch));
+        backoff.bytes = backoff.bytes.saturating_add(batch.weight_bytes());
+        backoff.waiting.push_back((way, batch));
         None
     }
 
     /// When a held stage has to be tried because no more can wait for it.
     pub(crate) fn full_until(&self, stage: usize) -> Option<Instant> {
-        let hold = self.troubles[stage].as_ref()?.hold.as_ref()?;
-        let full = hold.bytes >= limits::EDGE_BYTES_MAX || hold.waiting.len() >= limits::EDGE_BATCHES_MAX;
-        full.then_some(hold.until)
+        let backoff = self.failures[stage].as_ref()?.backoff.as_ref()?;
+        let full =
+            backoff.bytes >= limits::EDGE_BYTES_MAX || backoff.waiting.len() >= limits::EDGE_BATCHES_MAX;
+        full.then_some(backoff.until)
     }
 
     /// When the next held stage is to be tried again.
     pub fn wakes_at(&self) -> Option<Instant> {
-        self.troubles.iter().flatten().filter_map(|trouble| Some(trouble.hold.as_ref()?.until)).min()
+        self.failures.iter().flatten().filter_map(|failure| Some(failure.backoff.as_ref()?.until)).min()
     }
 
     /// Stages whose wait is over take what waited for them with the next `work`.
     pub fn wake(&mut self, now: Instant) {
-        for trouble in self.troubles.iter_mut().flatten() {
-            if trouble.hold.as_ref().is_some_and(|hold| hold.until <= now)
-                && let Some(hold) = trouble.hold.take()
+        for failure in self.failures.iter_mut().flatten() {
+            if failure.backoff.as_ref().is_some_and(|backoff| backoff.until <= now)
+                && let Some(backoff) = failure.backoff.take()
             {
                 // The last one pushed is the first one taken.
-                self.waiting.extend(hold.waiting.into_iter().rev());
+                self.waiting.extend(backoff.waiting.into_iter().rev());
             }
         }
     }
@@ -381,11 +384,11 @@ impl Belt {
         self.stations[stage] = Station::Cut { why: why.clone() };
         (self.careful[stage], self.keeps_cut[stage]) = (false, false);
         self.context.cuts.put(error);
-        let Trouble { hunt, hold, .. } =
-            self.troubles[stage].take().map(|trouble| *trouble).unwrap_or_default();
+        let Failure { bisection, backoff, .. } =
+            self.failures[stage].take().map(|failure| *failure).unwrap_or_default();
         // They killed it, whatever becomes of it.
-        self.refuse_killers(stage, hunt.map(|hunt| hunt.found).unwrap_or_default())?;
-        let waited = hold.into_iter().flat_map(|hold| hold.waiting).map(|(_, batch)| batch);
+        self.refuse_killers(stage, bisection.map(|bisection| bisection.found).unwrap_or_default())?;
+        let waited = backoff.into_iter().flat_map(|backoff| backoff.waiting).map(|(_, batch)| batch);
         batch.into_iter().chain(waited).try_for_each(|batch| self.not_taken(stage, &batch, &why))
     }
 
@@ -440,7 +443,7 @@ impl Belt {
         mut error: ConnectError,
     ) -> Result<(), RunError> {
         if let (ConnectErrorKind::Died(death), Some(batch)) = (error.kind.clone(), &batch)
-            && !self.suspect(stage, batch, &death)
+            && !self.isolate(stage, batch, &death)
         {
             error.kind = ConnectErrorKind::Failed;
             error.next = format!("it dies on more than {SINK_KILLERS_MAX} records: mend the component");
@@ -455,7 +458,7 @@ impl Belt {
                 Ok(())
             }
             (ConnectErrorKind::Retry { after }, Some(batch)) => {
-                self.hold(stage, Way::Stage(stage), batch, after, error)
+                self.back_off(stage, Way::Stage(stage), batch, after, error)
             }
             (_, batch) => self.give_up(stage, error, batch),
         }

@@ -2,7 +2,7 @@
 
 use model::signal::Barrier;
 
-use crate::belt::{Belt, Station};
+use super::{Belt, Station};
 use crate::error::RunError;
 
 impl Belt {

@@ -12,17 +12,17 @@ use model::limits::RECORD_BYTES_MAX;
 use model::outcome::Rejection;
 use model::plan::{Plan, Work};
 
-use crate::belt::{Belt, Way, feed_error};
+use super::{Belt, Way, feed_error};
 use crate::connector::Pulled;
 use crate::error::RunError;
 use crate::feed::{rows_without, set_key};
 use crate::meters::BatchCount;
 
 /// A single record is larger than one may be.
-pub(crate) const RECORD_TOO_LARGE: &str = "record-too-large";
+const RECORD_TOO_LARGE: &str = "record-too-large";
 
 /// By stage, how large a record may be that comes from it, by what each may make: one that was let in goes on.
-pub(crate) fn record_bytes(plan: &Plan, mut of_stages: Vec<u64>) -> Arc<[u64]> {
+pub(super) fn record_bytes(plan: &Plan, mut of_stages: Vec<u64>) -> Arc<[u64]> {
     of_stages.iter_mut().for_each(|bytes| *bytes = (*bytes).max(RECORD_BYTES_MAX as u64));
     // There are no cycles: each round settles those one edge further from the sources.
     for _ in 0..plan.stages.len() {
@@ -42,7 +42,7 @@ pub(crate) fn record_bytes(plan: &Plan, mut of_stages: Vec<u64>) -> Arc<[u64]> {
 impl Belt {
     /// A batch comes by an edge in parts; records that are too large do not come.
     #[cold]
-    pub(crate) fn hand_on_in_parts(&mut self, edge: usize, batch: &Batch, cut: Cut) -> Result<(), RunError> {
+    pub(super) fn hand_on_in_parts(&mut self, edge: usize, batch: &Batch, cut: Cut) -> Result<(), RunError> {
         let (from, to) = (self.context.plan.edges[edge].from, self.context.plan.edges[edge].to);
         let max = self.context.record_bytes[from];
         self.refuse_too_large(from, to, batch, &cut.too_large, max)?;
@@ -120,7 +120,7 @@ impl Belt {
 
     /// A source's records leave it.
     #[inline]
-    pub(crate) fn leave_source(
+    pub(super) fn leave_source(
         &mut self,
         source: usize,
         batch: Batch,

@@ -6,6 +6,12 @@
 //! One loop does all the waiting, in `work`; everything else returns at once. A future that waits inside
 //! another is moved with it each time it is made, and the future of a call into a guest is large.
 
+mod checkpoints;
+mod failures;
+mod isolation;
+mod parts;
+mod states;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -25,12 +31,11 @@ use crate::feed::{Crossing, Fed, as_it_is, feed};
 use crate::job::{Rules, Transform};
 use crate::letters::{KeptAs, Letters};
 use crate::meters::{BatchCount, Meters};
-use crate::parts;
+use crate::poison::Poison;
 use crate::quota::Quota;
 use crate::refuse::Refusing;
-use crate::state::{self, StageState};
-use crate::suspects::Suspects;
-use crate::trouble::{Failed, FailedKind, Trouble, failed, not_opened};
+use crate::state::StageState;
+use failures::{Failed, FailedKind, Failure, failed, not_opened};
 
 /// Sees every batch that leaves a port, and those that reach a sink.
 pub(crate) type Tap = Box<dyn FnMut(usize, Option<usize>, &Batch) + Send>;
@@ -48,7 +53,7 @@ pub(crate) struct Context {
     pub on_failure: OnFailure,
     pub cuts: Cuts,
     pub quota: Quota,
-    pub suspects: Suspects,
+    pub poison: Poison,
     /// Whether the pipeline may go back to its last checkpoint when something fails.
     pub goes_back: bool,
     /// Whether it does so to cut off a sink that has failed for good.
@@ -78,7 +83,7 @@ impl Context {
             on_failure,
             cuts,
             quota,
-            suspects: Suspects::default(),
+            poison: Poison::default(),
             goes_back: false,
             goes_back_to_cut: false,
             keeps_cut: false,
@@ -139,8 +144,8 @@ pub(crate) struct Belt {
     pub(crate) stations: Vec<Station>,
     /// What stages remember, with their indices. It stays when a stage has failed: what it did before counts.
     pub(crate) states: Vec<(usize, Arc<StageState>)>,
-    /// By stage: what is the matter with it.
-    pub(crate) troubles: Vec<Option<Box<Trouble>>>,
+    /// By stage: how it fails.
+    pub(crate) failures: Vec<Option<Box<Failure>>>,
     /// By edge: how a batch comes in, for edges that end on this belt.
     crossings: Vec<Option<Crossing>>,
     /// By edge, for edges that lead away.
@@ -182,17 +187,17 @@ impl Belt {
             };
             crossings.push(Some(crossing.map_err(broke)?));
         }
-        let states = state::of_stations(&stations);
+        let states = states::of_stations(&stations);
         let station = |stage| stations.remove(&stage).unwrap_or(Station::Elsewhere);
         let stations: Vec<Station> = (0..plan.stages.len()).map(station).collect();
-        let troubles = plan.stages.iter().map(|_| None).collect();
+        let failures = plan.stages.iter().map(|_| None).collect();
         let outboxes = (0..plan.edges.len()).map(|edge| outboxes.remove(&edge)).collect();
-        let suspected = context.suspects.stages();
+        let poisoned = context.poison.stages();
         let is_alive = |stage: usize| matches!(stations[stage], Station::Transform { .. } | Station::Sink(_));
         let of = |holds: &dyn Fn(usize) -> bool| -> Vec<bool> {
             (0..stations.len()).map(|stage| is_alive(stage) && holds(stage)).collect()
         };
-        let careful = of(&|stage| suspected.contains(&stage));
+        let careful = of(&|stage| poisoned.contains(&stage));
         let keeps_cut = of(&|stage| context.refusing.keeps_cut(stage));
         let prepared_out = context.meters.stages.iter().map(|meter| meter.taken()).collect();
         let waiting = Vec::new();
@@ -201,7 +206,7 @@ impl Belt {
             context,
             stations,
             states,
-            troubles,
+            failures,
             crossings,
             outboxes,
             tap,
@@ -286,7 +291,7 @@ impl Belt {
                         Ok(refusals) => {
                             self.went_through(stage, way)?;
                             if self.careful[stage] {
-                                self.went_alone(stage, &batch);
+                                self.went_isolated(stage, &batch);
                             }
                             self.written(stage, &batch, refusals, started)?;
                         }
@@ -317,7 +322,7 @@ impl Belt {
                 self.context.meters.stages[source].count(&count);
                 return Ok(None);
             }
-            Way::Killers(stage) => return self.refuse_suspects(stage, &batch).map(|()| None),
+            Way::Killers(stage) => return self.refuse_poison(stage, &batch).map(|()| None),
             Way::Edge(index) => index,
         };
         let stage = plan.edges[index].to;

@@ -1,6 +1,7 @@
-//! Pipelines that take turns on a busy machine: a loop whose pipeline is ahead of its share waits before it is polled
-//! again. `model::share` decides; what a loop works is the processor time of its polls, so that what other processes take
-//! is nobody's fault, and a guest that runs for long yields at each tick of the epoch, so no turn is longer than that.
+//! The fair scheduler: pipelines that take turns on a busy machine by their weights. A loop whose pipeline is ahead of its
+//! share waits before it is polled again. `model::share` decides; what a loop works is the processor time of its polls, so
+//! that what other processes take is nobody's fault, and a guest that runs for long yields at each tick of the epoch, so no
+//! turn is longer than that.
 //!
 //! Whoever ends a turn wakes those that may go on by then. A timer alone would not do: a thread that always has a loop
 //! to run looks at its timers once in dozens of polls.
@@ -18,7 +19,7 @@ use model::share::Shares;
 
 /// The pipelines of one process.
 #[derive(Clone, Debug)]
-pub struct Turns {
+pub struct FairScheduler {
     state: Arc<Mutex<State>>,
     since: Instant,
 }
@@ -32,8 +33,8 @@ struct State {
 
 /// The place of one pipeline among the others; its loops share it.
 #[derive(Clone, Debug)]
-pub struct Seat {
-    turns: Turns,
+pub struct ShareHandle {
+    scheduler: FairScheduler,
     number: usize,
 }
 
@@ -41,16 +42,16 @@ pub struct Seat {
 /// end no turn.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(1);
 
-impl Turns {
+impl FairScheduler {
     /// On so many threads.
     pub fn new(threads: usize) -> Self {
         let state = State { shares: Shares::new(threads), waiting: Vec::new() };
         Self { state: Arc::new(Mutex::new(state)), since: Instant::now() }
     }
 
-    pub fn join(&self, weight: u32) -> Seat {
+    pub fn join(&self, weight: u32) -> ShareHandle {
         let number = self.with(|state, _| state.shares.join(weight));
-        Seat { turns: self.clone(), number }
+        ShareHandle { scheduler: self.clone(), number }
     }
 
     fn with<T>(&self, decide: impl FnOnce(&mut State, Duration) -> T) -> T {
@@ -81,43 +82,43 @@ impl Turns {
     }
 }
 
-impl Seat {
+impl ShareHandle {
     /// Runs `work` in the turns of its pipeline.
-    pub async fn take_turns<T>(self, work: impl Future<Output = T> + Send) -> T {
-        let bell = Arc::new(Bell { seat: self, state: Mutex::default() });
-        let waker = bell.clone().into();
-        Turn { bell, waker, wait: None, work: Box::pin(work) }.await
+    pub async fn schedule<T>(self, work: impl Future<Output = T> + Send) -> T {
+        let tracker = Arc::new(WakeTracker { share: self, state: Mutex::default() });
+        let waker = tracker.clone().into();
+        Scheduled { tracker, waker, wait: None, work: Box::pin(work) }.await
     }
 
     fn wants(&self) {
-        self.turns.with(|state, now| state.shares.wants(self.number, now));
+        self.scheduler.with(|state, now| state.shares.wants(self.number, now));
     }
 
     fn rests(&self) {
-        self.turns.change(|shares, now| shares.rests(self.number, now));
+        self.scheduler.change(|shares, now| shares.rests(self.number, now));
     }
 }
 
 /// Knows whether a loop wants to work.
-struct Bell {
-    seat: Seat,
-    state: Mutex<BellState>,
+struct WakeTracker {
+    share: ShareHandle,
+    state: Mutex<WakeState>,
 }
 
 #[derive(Debug, Default)]
-struct BellState {
+struct WakeState {
     /// It counts as one that wants to work.
     wants: bool,
     /// It is polled just now.
     runs: bool,
     /// It was woken since that poll began.
-    rung: bool,
+    woken: bool,
     /// Of the task.
     task: Option<Waker>,
 }
 
-impl Bell {
-    fn state(&self) -> MutexGuard<'_, BellState> {
+impl WakeTracker {
+    fn state(&self) -> MutexGuard<'_, WakeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,34 +129,34 @@ impl Bell {
             state.task = Some(task.clone());
         }
         if !std::mem::replace(&mut state.wants, true) {
-            self.seat.wants();
+            self.share.wants();
         }
     }
 
     fn begins(&self) {
         let mut state = self.state();
-        (state.runs, state.rung) = (true, false);
+        (state.runs, state.woken) = (true, false);
     }
 
     fn ends(&self) {
         let mut state = self.state();
         state.runs = false;
-        if !state.rung && std::mem::take(&mut state.wants) {
-            self.seat.rests();
+        if !state.woken && std::mem::take(&mut state.wants) {
+            self.share.rests();
         }
     }
 }
 
-impl Wake for Bell {
+impl Wake for WakeTracker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
         let mut state = self.state();
-        state.rung = true;
+        state.woken = true;
         if !state.runs && !std::mem::replace(&mut state.wants, true) {
-            self.seat.wants();
+            self.share.wants();
         }
         let task = state.task.clone();
         drop(state);
@@ -165,43 +166,43 @@ impl Wake for Bell {
     }
 }
 
-struct Turn<'a, T> {
-    bell: Arc<Bell>,
-    /// Rings the bell.
+struct Scheduled<'a, T> {
+    tracker: Arc<WakeTracker>,
+    /// Tells the tracker.
     waker: Waker,
     wait: Option<Pin<Box<tokio::time::Sleep>>>,
     work: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
 }
 
-impl<T> Future for Turn<'_, T> {
+impl<T> Future for Scheduled<'_, T> {
     type Output = T;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let this = self.get_mut();
-        this.bell.called(cx.waker());
-        let Seat { turns, number } = &this.bell.seat;
-        while !turns.may_work(*number, cx.waker()) {
+        this.tracker.called(cx.waker());
+        let ShareHandle { scheduler, number } = &this.tracker.share;
+        while !scheduler.may_work(*number, cx.waker()) {
             let timer = this.wait.insert(Box::pin(tokio::time::sleep(ASK_AGAIN_AFTER)));
             ready!(timer.as_mut().poll(cx));
         }
         this.wait = None;
-        this.bell.begins();
+        this.tracker.begins();
         let started = thread_time();
         let polled = this.work.as_mut().poll(&mut Context::from_waker(&this.waker));
-        turns.change(|shares, _| shares.worked(*number, thread_time().saturating_sub(started)));
-        this.bell.ends();
+        scheduler.change(|shares, _| shares.worked(*number, thread_time().saturating_sub(started)));
+        this.tracker.ends();
         polled
     }
 }
 
 /// What has ended, or is dropped, wants nothing.
-impl<T> Drop for Turn<'_, T> {
+impl<T> Drop for Scheduled<'_, T> {
     fn drop(&mut self) {
-        let mut state = self.bell.state();
+        let mut state = self.tracker.state();
         // No late wake counts it in again.
         state.runs = true;
         if std::mem::take(&mut state.wants) {
-            self.bell.seat.rests();
+            self.tracker.share.rests();
         }
     }
 }
@@ -239,11 +240,11 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipeline_with_short_turns_gets_its_share_beside_one_with_long_ones() {
-        let turns = Turns::new(1);
+        let scheduler = FairScheduler::new(1);
         let all = Duration::from_millis(600);
-        let (light, heavy) = (turns.join(100), turns.join(300));
-        let light = light.take_turns(work(Duration::from_millis(5), all));
-        let heavy = heavy.take_turns(work(Duration::from_micros(50), all));
+        let (light, heavy) = (scheduler.join(100), scheduler.join(300));
+        let light = light.schedule(work(Duration::from_millis(5), all));
+        let heavy = heavy.schedule(work(Duration::from_micros(50), all));
         let (light, heavy) = tokio::join!(tokio::spawn(light), tokio::spawn(heavy));
         let (light, heavy) = (light.expect("it ran").as_secs_f64(), heavy.expect("it ran").as_secs_f64());
         let share = heavy / (light + heavy);
@@ -271,11 +272,11 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipeline_that_works_now_and_then_holds_nobody_up() {
-        let turns = Turns::new(1);
-        let (light, heavy) = (turns.join(100), turns.join(100));
-        let light = tokio::spawn(light.take_turns(work_now_and_then()));
+        let scheduler = FairScheduler::new(1);
+        let (light, heavy) = (scheduler.join(100), scheduler.join(100));
+        let light = tokio::spawn(light.schedule(work_now_and_then()));
         let before = parked();
-        let heavy = heavy.take_turns(work(Duration::from_millis(5), Duration::from_millis(200)));
+        let heavy = heavy.schedule(work(Duration::from_millis(5), Duration::from_millis(200)));
         tokio::spawn(heavy).await.expect("it ran");
         let parked = parked() - before;
         light.abort();
@@ -288,11 +289,11 @@ mod tests {
     fn shares_do_not_rest_on_timers() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let shares = runtime.expect("a runtime").block_on(async {
-            let turns = Turns::new(1);
+            let scheduler = FairScheduler::new(1);
             let (turn, all) = (Duration::from_millis(8), Duration::from_millis(800));
-            let (light, heavy) = (turns.join(100), turns.join(300));
-            let light = tokio::spawn(light.take_turns(work(turn, all)));
-            let heavy = tokio::spawn(heavy.take_turns(work(turn, all)));
+            let (light, heavy) = (scheduler.join(100), scheduler.join(300));
+            let light = tokio::spawn(light.schedule(work(turn, all)));
+            let heavy = tokio::spawn(heavy.schedule(work(turn, all)));
             (light.await.expect("it ran").as_secs_f64(), heavy.await.expect("it ran").as_secs_f64())
         });
         let share = shares.1 / (shares.0 + shares.1);

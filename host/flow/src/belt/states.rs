@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{StageState, StateDelta};
-use crate::belt::{Belt, Station};
+use super::{Belt, Station};
+use crate::state::{StageState, StateDelta};
 
 /// What stages remember, with their indices.
-pub(crate) fn of_stations(stations: &HashMap<usize, Station>) -> Vec<(usize, Arc<StageState>)> {
+pub(super) fn of_stations(stations: &HashMap<usize, Station>) -> Vec<(usize, Arc<StageState>)> {
     let state = |(stage, station): (&usize, &Station)| match station {
         Station::Transform { transform, .. } => Some((*stage, transform.state.clone()?)),
         _ => None,
