@@ -1,6 +1,7 @@
-//! What no compiler and no linter checks: the order of crates, modules that nothing reaches, sizes of files and
-//! functions, names that say nothing, and modules that do not say what they are for.
+//! What no compiler and no linter checks: the order of crates, circles of modules within one, modules that nothing reaches,
+//! sizes of files and functions, names that say nothing, and modules that do not say what they are for.
 
+mod circles;
 mod ladder;
 mod reach;
 mod source;
@@ -37,6 +38,7 @@ pub fn run(places: &Places) -> Result<()> {
         for package in packages(workspace)? {
             findings.extend(ladder::check(&package.manifest)?);
             let reached = reach::check(&package, &mut findings)?;
+            findings.extend(circles::check(&package, &reached));
             files += reached.len();
             for file in &reached {
                 findings.extend(source::check(file));
