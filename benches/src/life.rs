@@ -172,7 +172,7 @@ fn silence(job: &mut Job) -> Vec<engine::Pool> {
             Part::Source { source, .. } => *source = Box::new(Silent),
             Part::Sink(sink) => *sink = Box::new(Count(Seen::default())),
             Part::Transform(transform) => pools.push(transform.pool.clone()),
-            Part::Cut(_) | Part::Fed { .. } | Part::Absent => {}
+            Part::Cut(_) | Part::Injected { .. } | Part::Absent => {}
         }
     }
     pools

@@ -123,7 +123,7 @@ pub fn arm(text: &str) -> Result<(), UnknownPoint> {
 
 /// Says that this place has been reached.
 #[inline]
-pub fn pass(point: Point) {
+pub fn hit(point: Point) {
     if let Some(fault) = FAULT.get()
         && fault.point == point
         && fault.left.fetch_sub(1, Ordering::Relaxed) == 1

@@ -20,14 +20,14 @@ use model::batch::{Batch, Column, Parts};
 use model::ids::RecordId;
 use model::limits::SPLITS_ASKED_EVERY;
 use model::lineage::{Lineage, Offsets, SourceRows};
-use model::plan::{Feed, Stream};
+use model::plan::{InputMapping, Stream};
 use tokio::time::Instant;
 
 use crate::connector::{
     Barrier, ConnectError, ConnectErrorKind, Cursor, Death, Places, PullLimits, Pulled, Refusals, Refused,
     Sink, Source,
 };
-use crate::feed::feed;
+use crate::input_mapping::map_input;
 
 /// In front of a cursor of the guest's: whether its split goes on.
 const OPEN: u8 = 0;
@@ -375,34 +375,34 @@ impl Source for ComponentSource {
 /// A component that was opened as a sink.
 pub struct ComponentSink {
     driver: SinkDriver,
-    feed: Feed,
+    mapping: InputMapping,
     input: Stream,
     ids: bool,
 }
 
 impl ComponentSink {
-    /// `input`: what comes, as planned; `feed`: what of it the sink gets.
-    pub fn new(driver: SinkDriver, feed: Feed, input: Stream, ids: bool) -> Self {
-        Self { driver, feed, input, ids }
+    /// `input`: what comes, as planned; `mapping`: what of it the sink gets.
+    pub fn new(driver: SinkDriver, mapping: InputMapping, input: Stream, ids: bool) -> Self {
+        Self { driver, mapping, input, ids }
     }
 }
 
 #[async_trait]
 impl Sink for ComponentSink {
     async fn write(&mut self, batch: &Batch, ids: &[RecordId]) -> Result<Refusals, ConnectError> {
-        let fed = feed(batch.clone(), &self.feed, &self.input);
-        let mut fed =
-            fed.map_err(|error| ConnectError::failed("its input", error, "check the fields that come"))?;
-        let mut refusals = std::mem::take(&mut fed.rejections);
-        let kept = crate::feed::rows_without(batch.rows(), &refusals);
-        if fed.batch.is_empty() {
+        let mapped = map_input(batch.clone(), &self.mapping, &self.input);
+        let mut mapped =
+            mapped.map_err(|error| ConnectError::failed("its input", error, "check the fields that come"))?;
+        let mut refusals = std::mem::take(&mut mapped.rejections);
+        let kept = crate::input_mapping::rows_without(batch.rows(), &refusals);
+        if mapped.batch.is_empty() {
             return Ok(refusals);
         }
         let kept_ids: Vec<RecordId> = match self.ids {
             true => kept.iter().filter_map(|&row| ids.get(row as usize).copied()).collect(),
             false => Vec::new(),
         };
-        let refused = self.driver.write(fed.call(&self.feed), &kept_ids).await.map_err(died)?;
+        let refused = self.driver.write(mapped.call(&self.mapping), &kept_ids).await.map_err(died)?;
         // The sink counts the rows that it got; the belt those that came.
         refusals.extend(refused.into_iter().map(|mut rejection| {
             rejection.row = kept[rejection.row as usize];

@@ -11,7 +11,7 @@ use model::outcome::OutcomeError;
 
 use crate::checkpoint::CheckpointError;
 use crate::connector::{ConnectError, ConnectErrorKind};
-use crate::feed::FeedError;
+use crate::input_mapping::MappingError;
 use crate::letters::LettersError;
 
 #[derive(thiserror::Error, Debug)]
@@ -29,7 +29,7 @@ pub enum RunError {
     #[error("stage `{stage}`{}: {error}", on(records))]
     Connect { stage: String, records: Option<Records>, error: ConnectError },
     #[error("{records} cannot be brought into stage `{stage}`: {error}")]
-    Feed { stage: String, records: Records, error: Box<FeedError> },
+    Mapping { stage: String, records: Records, error: Box<MappingError> },
     #[error(transparent)]
     Letters(#[from] LettersError),
     #[error(transparent)]

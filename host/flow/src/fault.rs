@@ -4,15 +4,15 @@ pub use disk::fault::Point;
 
 /// Says that this place has been reached.
 #[inline]
-pub fn pass(point: Point) {
-    disk::fault::pass(point);
+pub fn hit(point: Point) {
+    disk::fault::hit(point);
     #[cfg(test)]
     held::came(point);
 }
 
-/// As [`pass`], at a place where a test of this crate may hold the task that comes there.
+/// As [`hit`], at a place where a test of this crate may hold the task that comes there.
 pub async fn hold(point: Point) {
-    pass(point);
+    hit(point);
     #[cfg(test)]
     held::wait(point).await;
 }

@@ -28,7 +28,7 @@ pub enum Part {
     /// Nothing, since it has failed for good: what comes for it is kept, and the rest goes on.
     Cut(CutOff),
     /// A source that is not read: what is made of records that it had refused comes out of it.
-    Fed {
+    Injected {
         record_bytes_max: u64,
     },
     /// Nothing: the job runs what is behind other stages.
@@ -123,7 +123,7 @@ impl Part {
             Self::Source { source, .. } => source.hits(),
             Self::Transform(transform) => Some(transform.pool.hits()),
             Self::Sink(sink) => sink.hits(),
-            Self::Cut(_) | Self::Fed { .. } | Self::Absent => None,
+            Self::Cut(_) | Self::Injected { .. } | Self::Absent => None,
         }
     }
 
@@ -142,7 +142,7 @@ impl Part {
         match self {
             Self::Source { source, .. } => source.figures(),
             Self::Sink(sink) => sink.figures(),
-            Self::Transform(_) | Self::Cut(_) | Self::Fed { .. } | Self::Absent => None,
+            Self::Transform(_) | Self::Cut(_) | Self::Injected { .. } | Self::Absent => None,
         }
     }
 }

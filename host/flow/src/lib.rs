@@ -15,7 +15,7 @@ pub mod error;
 #[cfg(test)]
 mod failing;
 mod fault;
-mod feed;
+mod input_mapping;
 mod job;
 pub mod letters;
 pub mod meters;

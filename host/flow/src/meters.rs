@@ -337,12 +337,12 @@ impl StageMeter {
     }
 
     /// What a source gives comes again after a crash, from the last checkpoint on.
-    pub(crate) fn comes_again(&self) {
+    pub(crate) fn mark_replayable(&self) {
         self.has_lag.store(true, Ordering::Relaxed);
     }
 
     /// A checkpoint covers the first so many of the records that a source gave, or they come again.
-    pub(crate) fn cover(&self, given: u64) {
+    pub(crate) fn set_committed(&self, given: u64) {
         self.counts.covered.store(given, Ordering::Relaxed);
     }
 

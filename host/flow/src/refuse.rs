@@ -69,7 +69,7 @@ impl Refusing {
                         why: format!("a refused record cannot be written down: {error}"),
                     })?;
                     self.letters().put(&group)?;
-                    fault::pass(Point::LetterWritten);
+                    fault::hit(Point::LetterWritten);
                     (first, refused) = (first + rows.len() as u32, rest);
                 }
                 Ok(())
@@ -176,7 +176,7 @@ impl Refusing {
         let kept_as = kept_as.unwrap_or(by_columns.into());
         let group = Group { stage: self.plan.stages[stage].name.clone(), kept_as, rows, refusals };
         self.letters().put(&group)?;
-        fault::pass(Point::LetterWritten);
+        fault::hit(Point::LetterWritten);
         Ok(())
     }
 
@@ -193,7 +193,7 @@ impl Refusing {
     /// Makes all dead letters durable.
     pub fn sync(&self) -> Result<(), RunError> {
         self.letters().sync()?;
-        fault::pass(Point::LettersSynced);
+        fault::hit(Point::LettersSynced);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ pub struct Trial {
     pub transforms: Vec<Option<Transform>>,
     /// Batches for stages: what a source would have read, or what would have come into any other stage, in
     /// the form of its planned input.
-    pub feeds: Vec<(usize, Batch)>,
+    pub inputs: Vec<(usize, Batch)>,
 }
 
 /// What was seen.
@@ -61,9 +61,9 @@ impl Letters for Kept {
 }
 
 impl Trial {
-    /// Runs the feeds one after the other.
+    /// Runs the inputs one after the other.
     pub async fn run(self) -> Result<Seen, RunError> {
-        let Self { plan, transforms, feeds } = self;
+        let Self { plan, transforms, inputs } = self;
         let seen = Arc::new(Mutex::new(Seen::default()));
         let watched = seen.clone();
         let tap: Tap = Box::new(move |stage, port, batch| {
@@ -79,7 +79,7 @@ impl Trial {
         };
         let stations: HashMap<usize, Station> = transforms.into_iter().map(station).enumerate().collect();
         let mut belt = Belt::new(context, stations, HashMap::new(), Some(tap))?;
-        for (stage, batch) in feeds {
+        for (stage, batch) in inputs {
             match plan.stages[stage].inputs.is_empty() {
                 true => belt.leave(stage, 0, batch),
                 false => belt.enter(stage, batch),

@@ -15,40 +15,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
 use crate::ids::RecordId;
 use crate::lineage::Lineage;
-
-/// Which rows of an array are there, in which order. Indices may repeat.
-#[derive(Clone, Debug, Default)]
-pub enum Rows {
-    #[default]
-    All,
-    At(Arc<[u32]>),
-}
-
-impl Rows {
-    pub fn at(&self, row: usize) -> usize {
-        match self {
-            Self::All => row,
-            Self::At(rows) => rows[row] as usize,
-        }
-    }
-
-    /// The rows `picks` of these rows.
-    pub fn pick(&self, picks: &Arc<[u32]>) -> Self {
-        match self {
-            Self::All => Self::At(picks.clone()),
-            Self::At(rows) => Self::At(picks.iter().map(|&pick| rows[pick as usize]).collect()),
-        }
-    }
-
-    /// Whether both are the same selection in memory.
-    fn same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::All, Self::All) => true,
-            (Self::At(a), Self::At(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
-    }
-}
+pub use crate::rows::Rows;
 
 /// An array seen through a selection.
 #[derive(Clone, Debug)]

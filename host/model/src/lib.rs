@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod plain;
 pub mod plan;
 mod retry;
+mod rows;
 pub mod search;
 pub mod share;
 pub mod signal;

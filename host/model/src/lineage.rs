@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::batch::Rows;
 use crate::ids::RecordId;
+use crate::rows::Rows;
 
 /// The lineage of every row of one batch.
 #[derive(Clone, Debug)]

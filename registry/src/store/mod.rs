@@ -302,7 +302,7 @@ impl Store {
 
     /// Gives a content that is synced its name, and then lets the index know.
     fn place(&self, path: &Path, digest: Digest, change: Change) -> Result<()> {
-        fault::pass(Point::ContentSynced);
+        fault::hit(Point::ContentSynced);
         let placing = self.placing.read().unwrap_or_else(PoisonError::into_inner);
         let named = self.disk.rename(path, &self.path_of(&digest));
         if let Err(error) = named {
@@ -310,10 +310,10 @@ impl Store {
             let _ = self.disk.remove(path);
             return Err(StoreError::io(path, error));
         }
-        fault::pass(Point::ContentNamed);
+        fault::hit(Point::ContentNamed);
         let applied = self.apply(change);
         drop(placing);
-        fault::pass(Point::ContentIndexed);
+        fault::hit(Point::ContentIndexed);
         if applied.is_err()
             && let Err(error) = self.discard(&[digest])
         {

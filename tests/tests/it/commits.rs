@@ -151,7 +151,7 @@ impl Bench {
             access: Access::default(),
         };
         let driver = SinkDriver::open(&self.component, setup).await.expect("a sink");
-        let sink = ComponentSink::new(driver, sink.feed.clone(), planned.input.clone(), sink.plan.ids);
+        let sink = ComponentSink::new(driver, sink.mapping.clone(), planned.input.clone(), sink.plan.ids);
         let limits = PullLimits { records_max: 1, bytes_max: 1 << 20, delay: Duration::ZERO };
         let parts = vec![
             Part::Source { source: Box::new(Few(3)), limits },

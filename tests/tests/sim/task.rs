@@ -16,9 +16,9 @@ use super::store::Counts;
 pub enum Todo {
     /// A batch goes over an edge: to another loop, or into the stage there.
     Edge(usize, Vec<Record>),
-    /// A batch goes into a stage that was held.
+    /// A batch goes into a stage that has backed off.
     Stage(usize, Vec<Record>),
-    /// What was held has been worked off: the barrier has come, or the loop ends.
+    /// What has waited has been worked off: the barrier has come, or the loop ends.
     OnBarrier(Barrier),
     Ends,
     /// The barrier goes over an edge to another loop.
@@ -37,7 +37,7 @@ pub enum Todo {
 
 /// A stage that wants its records another time.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct Backoff {
     pub stage: usize,
     pub until: u64,
     pub batches: VecDeque<Vec<Record>>,
@@ -58,7 +58,7 @@ pub struct Task {
     pub todo: VecDeque<Todo>,
     pub participant: Participant,
     pub meeting: Option<Meeting>,
-    pub held: Option<Held>,
+    pub backoff: Option<Backoff>,
     /// Where the source at the head is.
     pub places: Places,
     pub frozen: Counts,
@@ -94,7 +94,7 @@ impl Task {
             todo: VecDeque::new(),
             participant: Participant::default(),
             meeting,
-            held: None,
+            backoff: None,
             places,
             frozen: Counts::new(),
             prepared: Vec::new(),

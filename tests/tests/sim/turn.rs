@@ -15,7 +15,7 @@ use super::life::{EDGE_BATCHES_MAX, Life, Part};
 use super::places;
 use super::record::{Counted, Record, batch};
 use super::store::Counts;
-use super::task::{Held, Todo};
+use super::task::{Backoff, Todo};
 use super::world::Step;
 
 /// Sinks on the simulated disk never wait.
@@ -45,14 +45,14 @@ impl Life<'_> {
         Ok(has_done || late.is_some())
     }
 
-    /// A stage that was held long enough gets its records.
+    /// A stage that has backed off for long enough gets its records.
     fn let_go(&mut self, index: usize) {
         let now = self.now;
         let task = &mut self.tasks[index];
-        if let Some(held) = task.held.take_if(|held| held.until <= now) {
+        if let Some(backoff) = task.backoff.take_if(|backoff| backoff.until <= now) {
             // They came before all that is still to do for this stage.
-            let batches = held.batches.into_iter().rev();
-            batches.for_each(|batch| task.todo.push_front(Todo::Stage(held.stage, batch)));
+            let batches = backoff.batches.into_iter().rev();
+            batches.for_each(|batch| task.todo.push_front(Todo::Stage(backoff.stage, batch)));
         }
     }
 
@@ -67,7 +67,7 @@ impl Life<'_> {
         self.commit(index);
         let task = &mut self.tasks[index];
         if (task.meeting.is_none() || task.has_ended)
-            && let Some(barrier) = task.participant.begins(status.begun, task.held.is_some())
+            && let Some(barrier) = task.participant.begins(status.begun, task.backoff.is_some())
         {
             self.on_barrier(index, barrier);
         }
@@ -182,10 +182,10 @@ impl Life<'_> {
         self.tasks[index].places.get(split.to_string().as_str()).map_or(0, |place| places::read(place))
     }
 
-    /// The loop has nothing more to work off, once nothing is held.
+    /// The loop has nothing more to work off, once no stage backs off.
     fn end(&mut self, index: usize) -> bool {
         let task = &mut self.tasks[index];
-        if task.held.is_some() {
+        if task.backoff.is_some() {
             return false;
         }
         task.has_ended = true;
@@ -229,11 +229,11 @@ impl Life<'_> {
         Ok(true)
     }
 
-    /// What is held is worked off first, whatever it takes: it was before what comes `then`.
+    /// What waits for a stage that backs off is worked off first, whatever it takes: it was before what comes `then`.
     fn drain(&mut self, index: usize, then: &Todo) -> bool {
         let task = &mut self.tasks[index];
-        let Some(held) = task.held.take() else { return false };
-        let batches = held.batches.into_iter().map(|batch| Todo::Stage(held.stage, batch));
+        let Some(backoff) = task.backoff.take() else { return false };
+        let batches = backoff.batches.into_iter().map(|batch| Todo::Stage(backoff.stage, batch));
         task.todo.extend(batches);
         task.todo.push_back(then.clone());
         true
@@ -366,12 +366,12 @@ impl Life<'_> {
         let now = self.now;
         let may_hold = self.world.graph().nodes[to].kind == Kind::Plain;
         let task = &mut self.tasks[index];
-        match &mut task.held {
-            Some(held) if held.stage == to => held.batches.push_back(batch),
+        match &mut task.backoff {
+            Some(backoff) if backoff.stage == to => backoff.batches.push_back(batch),
             None if may_hold && self.world.random.u8(0..12) == 0 => {
                 let until = now + self.world.random.u64(10..150);
-                self.world.note(now, format_args!("stage {to} is held until {until}"));
-                task.held = Some(Held { stage: to, until, batches: [batch].into() });
+                self.world.note(now, format_args!("stage {to} backs off until {until}"));
+                task.backoff = Some(Backoff { stage: to, until, batches: [batch].into() });
             }
             _ => self.process(index, to, batch)?,
         }

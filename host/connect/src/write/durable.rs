@@ -27,7 +27,7 @@ pub(super) fn open_cut(disk: &dyn Disk, path: &Path, bytes: u64) -> Result<Box<d
     let file = disk.open(path, Mode::Change)?;
     if file.bytes()? > bytes {
         file.set_bytes(bytes)?;
-        fault::pass(Point::FileCut);
+        fault::hit(Point::FileCut);
     }
     file.sync()?;
     Ok(file)
@@ -74,7 +74,7 @@ pub(super) fn remove_leftovers(
         count += 1;
     }
     if count > 0 {
-        fault::pass(Point::LeftoversRemoved);
+        fault::hit(Point::LeftoversRemoved);
     }
     Ok(count)
 }

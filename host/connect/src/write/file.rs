@@ -396,7 +396,7 @@ impl Current {
         if was_written && metadata.is_file() {
             self.file.sync_all()?;
             SystemDisk.sync_dir(directory_of(&self.path))?;
-            fault::pass(Point::PlaceSynced);
+            fault::hit(Point::PlaceSynced);
         }
         Ok(metadata.len())
     }

@@ -173,7 +173,7 @@ impl OneFile {
             }
             self.mends_line = false;
             self.current = Some(Current { file, written, packed });
-            fault::pass(Point::PartBegun);
+            fault::hit(Point::PartBegun);
         }
         Ok(&mut self.current.as_mut().expect("it was begun above").packed)
     }
@@ -187,9 +187,9 @@ impl OneFile {
             self.disk.take_permissions(&self.part(self.state.next), &self.target)?;
         }
         file.sync()?;
-        fault::pass(Point::PartSynced);
+        fault::hit(Point::PartSynced);
         self.disk.sync_dir(directory_of(&self.target))?;
-        fault::pass(Point::PartNamed);
+        fault::hit(Point::PartNamed);
         let (number, at, bytes) = (self.state.next, self.state.end, file.bytes()?);
         self.state.parts.push(Part { number, at, bytes, replaces, crc: Some(written.crc()) });
         self.state.next += 1;
@@ -237,7 +237,7 @@ impl OneFile {
             Err(error) if error.kind() == ErrorKind::NotFound => Err(Put::NoPart),
             renamed => {
                 renamed?;
-                fault::pass(Point::TargetReplaced);
+                fault::hit(Point::TargetReplaced);
                 Ok(self.disk.sync_dir(directory_of(&self.target))?)
             }
         }
@@ -253,11 +253,11 @@ impl OneFile {
         }
         // Doing it twice is the same as once.
         self.disk.copy(path, part.bytes, &self.target, part.at)?;
-        fault::pass(Point::TargetAppended);
+        fault::hit(Point::TargetAppended);
         self.disk.open(&self.target, Mode::Change)?.sync()?;
-        fault::pass(Point::TargetSynced);
+        fault::hit(Point::TargetSynced);
         remove(&*self.disk, path)?;
-        fault::pass(Point::PartRemoved);
+        fault::hit(Point::PartRemoved);
         Ok(())
     }
 }

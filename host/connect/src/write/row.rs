@@ -245,15 +245,15 @@ impl FileRow {
             if length(&*self.disk, &path).map_err(fail)?.is_some() {
                 return Err(Lost::Taken.of(&path));
             }
-            fault::pass(Point::FileNaming);
+            fault::hit(Point::FileNaming);
             self.disk.rename(&hidden, &path).map_err(fail)?;
-            fault::pass(Point::FileNamed);
+            fault::hit(Point::FileNamed);
             any = true;
         }
         // Also where a crash came between the names and this.
         if any || !full.is_empty() {
             self.disk.sync_dir(self.directory()).map_err(|error| failed(&self.path, &error))?;
-            fault::pass(Point::NamesSynced);
+            fault::hit(Point::NamesSynced);
         }
         Ok(())
     }
@@ -265,7 +265,7 @@ impl Current {
         if let Some(packed) = self.packed.take() {
             packed.finish()?;
             self.file.sync()?;
-            fault::pass(Point::RowSettled);
+            fault::hit(Point::RowSettled);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! A transform that dies on a batch is tried again with parts of it, in fresh instances, until the records that kill it
 //! are alone (`model::search` decides); those are refused, and the rest goes on in order, since the parts lie on top
-//! of all else that waits. A stage that asks for another try, or on which nothing goes through, is held: what comes
+//! of all else that waits. A stage that asks for another try, or on which nothing goes through, backs off: what comes
 //! for it waits, bounded in bytes, and the rest of the belt goes on. When its tries are used up it has failed: the run
 //! ends, or, with `on-failure: continue`, its branch is cut: what it would have got is counted, and becomes dead letters
 //! in a run with checkpoints, whose sources do not give it again.
@@ -300,7 +300,7 @@ impl Belt {
         self.context.retry[stage].wait(failure.tries, asked, fastrand::f64())
     }
 
-    /// Takes a batch for a stage that is held; gives it back where the stage is not.
+    /// Takes a batch for a stage that backs off; gives it back where the stage does not.
     #[inline]
     pub(crate) fn put_aside(&mut self, stage: usize, way: Way, batch: Batch) -> Option<Batch> {
         let Some(backoff) = self.failures[stage].as_mut().and_then(|failure| failure.backoff.as_mut()) else {
@@ -311,7 +311,7 @@ impl Belt {
         None
     }
 
-    /// When a held stage has to be tried because no more can wait for it.
+    /// When a stage that backs off has to be tried because no more can wait for it.
     pub(crate) fn full_until(&self, stage: usize) -> Option<Instant> {
         let backoff = self.failures[stage].as_ref()?.backoff.as_ref()?;
         let full =
@@ -319,7 +319,7 @@ impl Belt {
         full.then_some(backoff.until)
     }
 
-    /// When the next held stage is to be tried again.
+    /// When the next stage that backs off is to be tried again.
     pub fn wakes_at(&self) -> Option<Instant> {
         self.failures.iter().flatten().filter_map(|failure| Some(failure.backoff.as_ref()?.until)).min()
     }
@@ -336,7 +336,7 @@ impl Belt {
         }
     }
 
-    /// Works off everything, held stages included.
+    /// Works off everything, stages that back off included.
     pub async fn drain(&mut self) -> Result<(), RunError> {
         loop {
             self.work().await?;

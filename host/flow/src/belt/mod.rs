@@ -27,7 +27,7 @@ use model::plan::{Plan, TransformWork, Work};
 use crate::connector::Sink;
 use crate::edge::Sender;
 use crate::error::{Records, RunError};
-use crate::feed::{Crossing, Fed, as_it_is, feed};
+use crate::input_mapping::{Crossing, Mapped, as_it_is, map_input};
 use crate::job::{Rules, Transform};
 use crate::letters::{KeptAs, Letters};
 use crate::meters::{BatchCount, Meters};
@@ -181,7 +181,7 @@ impl Belt {
             let to = &plan.stages[edge.to];
             let is_written = matches!(&to.work, Work::Sink(sink) if sink.component.is_none());
             let crossing = Crossing::new(edge, from, &to.input, is_written);
-            let broke = |why: crate::feed::FeedError| RunError::Broke {
+            let broke = |why: crate::input_mapping::MappingError| RunError::Broke {
                 stage: plan.stages[edge.to].name.to_string(),
                 why: why.to_string(),
             };
@@ -269,8 +269,8 @@ impl Belt {
             let started = Instant::now();
             match &mut self.stations[stage] {
                 Station::Transform { .. } => {
-                    let Some(fed) = self.fit(&plan, stage, batch)? else { continue };
-                    let answer = self.call(&plan, stage, fed).await?;
+                    let Some(mapped) = self.fit(&plan, stage, batch)? else { continue };
+                    let answer = self.call(&plan, stage, mapped).await?;
                     let answer =
                         answer.and_then(|answered| self.take_answer(&plan, stage, answered, started));
                     match answer {
@@ -337,7 +337,7 @@ impl Belt {
         }
         let came = batch.clone();
         let (batch, rejections) =
-            crossing.cross(batch).map_err(|error| feed_error(plan, stage, &came, error))?;
+            crossing.cross(batch).map_err(|error| mapping_error(plan, stage, &came, error))?;
         if !rejections.is_empty() {
             self.refuse(stage, &came, rejections, None)?;
         }
@@ -346,25 +346,30 @@ impl Belt {
 
     /// The batch as the stage gets it, with its key set and its columns cast; rows that do not fit are refused and
     /// counted. None where no row is left.
-    pub(crate) fn fit(&mut self, plan: &Plan, stage: usize, batch: Batch) -> Result<Option<Fed>, RunError> {
+    pub(crate) fn fit(
+        &mut self,
+        plan: &Plan,
+        stage: usize,
+        batch: Batch,
+    ) -> Result<Option<Mapped>, RunError> {
         let work = transform(plan, stage)?;
-        if work.feed.is_plain() {
-            return Ok(Some(as_it_is(batch, &work.feed)));
+        if work.mapping.is_plain() {
+            return Ok(Some(as_it_is(batch, &work.mapping)));
         }
-        let fed = feed(batch.clone(), &work.feed, &plan.stages[stage].input);
-        let mut fed = fed.map_err(|error| feed_error(plan, stage, &batch, error))?;
-        let rejections = std::mem::take(&mut fed.rejections);
+        let mapped = map_input(batch.clone(), &work.mapping, &plan.stages[stage].input);
+        let mut mapped = mapped.map_err(|error| mapping_error(plan, stage, &batch, error))?;
+        let rejections = std::mem::take(&mut mapped.rejections);
         if !rejections.is_empty() {
             self.refuse(stage, &batch, rejections, None)?;
         }
-        Ok((!fed.batch.is_empty()).then_some(fed))
+        Ok((!mapped.batch.is_empty()).then_some(mapped))
     }
 
     pub(crate) async fn call(
         &mut self,
         plan: &Plan,
         stage: usize,
-        fed: Fed,
+        mapped: Mapped,
     ) -> Result<Result<Answered, Box<Failed>>, RunError> {
         let work = transform(plan, stage)?;
         let Station::Transform { transform: Transform { pool, state }, lease } = &mut self.stations[stage]
@@ -375,24 +380,24 @@ impl Belt {
             Some(leased) => leased,
             None => match Box::pin(pool.lease()).await {
                 Ok(leased) => lease.insert(leased),
-                Err(error) => return Ok(Err(not_opened(plan, stage, fed.batch, error))),
+                Err(error) => return Ok(Err(not_opened(plan, stage, mapped.batch, error))),
             },
         };
         if let Some(state) = state {
             state.begin();
         }
-        let answer = leased.process(fed.call(&work.feed)).await;
+        let answer = leased.process(mapped.call(&work.mapping)).await;
         let fuel = leased.last_fuel();
         self.context.quota.burn(fuel);
         match answer {
-            Ok(outcome) => Ok(Ok(Answered { batch: fed.batch, outcome, fuel })),
+            Ok(outcome) => Ok(Ok(Answered { batch: mapped.batch, outcome, fuel })),
             Err(error) => {
                 self.context.meters.stages[stage].count_fuel(fuel);
                 if error.is_death() {
                     // The instance goes with the lease: after a death nothing in it can be trusted.
                     *lease = None;
                 }
-                Ok(Err(failed(plan, stage, fed.batch, error)))
+                Ok(Err(failed(plan, stage, mapped.batch, error)))
             }
         }
     }
@@ -580,12 +585,12 @@ fn not_a(plan: &Plan, stage: usize, role: &str) -> RunError {
     RunError::Broke { stage: plan.stages[stage].name.to_string(), why: format!("it is no {role}") }
 }
 
-pub(crate) fn feed_error(
+pub(crate) fn mapping_error(
     plan: &Plan,
     stage: usize,
     batch: &Batch,
-    error: crate::feed::FeedError,
+    error: crate::input_mapping::MappingError,
 ) -> RunError {
     let stage = plan.stages[stage].name.to_string();
-    RunError::Feed { stage, records: Records::of(batch), error: Box::new(error) }
+    RunError::Mapping { stage, records: Records::of(batch), error: Box::new(error) }
 }

@@ -12,10 +12,10 @@ use model::limits::RECORD_BYTES_MAX;
 use model::outcome::Rejection;
 use model::plan::{Plan, Work};
 
-use super::{Belt, Way, feed_error};
+use super::{Belt, Way, mapping_error};
 use crate::connector::Pulled;
 use crate::error::RunError;
-use crate::feed::{rows_without, set_key};
+use crate::input_mapping::{rows_without, set_key};
 use crate::meters::BatchCount;
 
 /// A single record is larger than one may be.
@@ -146,7 +146,7 @@ impl Belt {
         let Work::Source(work) = &plan.stages[source].work else { return Ok(Some(batch)) };
         let Some(key) = &work.key else { return Ok(Some(batch)) };
         let (keyed, rejections) =
-            set_key(batch.clone(), key).map_err(|error| feed_error(plan, source, &batch, error))?;
+            set_key(batch.clone(), key).map_err(|error| mapping_error(plan, source, &batch, error))?;
         if rejections.is_empty() {
             return Ok(Some(keyed));
         }

@@ -44,12 +44,12 @@ impl Participant {
         Some(last)
     }
 
-    /// The barrier that comes, for a loop that sees it first. A loop with a stage that is held is behind until
+    /// The barrier that comes, for a loop that sees it first. A loop with a stage that backs off is behind until
     /// it is not: what waits there was before the barrier.
-    pub fn begins(&mut self, begun: Option<Barrier>, is_held: bool) -> Option<Barrier> {
+    pub fn begins(&mut self, begun: Option<Barrier>, backs_off: bool) -> Option<Barrier> {
         let barrier = begun.filter(|barrier| barrier.number > self.acked)?;
-        self.is_behind = is_held;
-        (!is_held).then_some(barrier)
+        self.is_behind = backs_off;
+        (!backs_off).then_some(barrier)
     }
 
     /// The loop has done all of [`ON_BARRIER`].
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_that_is_held_is_behind_until_it_is_not() {
+    fn a_loop_that_backs_off_is_behind_until_it_is_not() {
         let mut participant = Participant::default();
         assert_eq!(participant.begins(barrier(9), true), None);
         assert!(participant.is_behind());

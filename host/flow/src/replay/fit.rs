@@ -14,7 +14,7 @@ use model::plan::{Conversion, Plan, PlannedStage, Stream};
 use model::stage::Role;
 
 use super::{Decoders, Entrance};
-use crate::feed::{FeedError, rows_without};
+use crate::input_mapping::{MappingError, rows_without};
 use crate::letters::Form;
 
 /// Why entries cannot be sent into a stage.
@@ -206,7 +206,7 @@ impl Fit {
         matches!(self.work, Work::Decode)
     }
 
-    pub fn feed(&self, batch: Batch) -> Result<Fitted, FeedError> {
+    pub fn feed(&self, batch: Batch) -> Result<Fitted, MappingError> {
         match &self.work {
             Work::AsItIs | Work::Decode => Ok((batch, None)),
             Work::ToJson(writer) => {

@@ -1,7 +1,7 @@
 //! Dead letters sent in again: into the stage that refused them or another one, and through all that is behind it.
 //!
 //! [`Chosen`] reads which entries are meant and checks how they fit the plan of today (`fit`), before anything is
-//! opened. [`Chosen::feeds`] then gives them to [`crate::Job::build_behind`], frame by frame, so that memory stays
+//! opened. [`Chosen::injections`] then gives them to [`crate::Job::build_behind`], frame by frame, so that memory stays
 //! flat. [`Fates`] watches what becomes of each.
 
 mod fates;
@@ -37,7 +37,7 @@ pub enum Entrance {
 
 /// Records that come in together.
 #[derive(Debug)]
-pub struct Feed {
+pub struct Injection {
     pub stage: usize,
     pub entrance: Entrance,
     pub batch: Batch,
@@ -55,7 +55,7 @@ pub struct RefusedNow {
 }
 
 /// The batches for the stages of one loop.
-pub type Feeds = Box<dyn Iterator<Item = Result<Feed, RunError>> + Send>;
+pub type Injections = Box<dyn Iterator<Item = Result<Injection, RunError>> + Send>;
 
 /// By stage of the plan: what makes records of what a source has refused.
 pub type Decoders = BTreeMap<usize, Arc<Mutex<Box<dyn Decode>>>>;
@@ -162,7 +162,7 @@ impl Chosen {
         }
     }
 
-    /// By stage of the plan, whether it is one of those that are fed or lies behind one.
+    /// By stage of the plan, whether it is one of those into which records are sent or lies behind one.
     pub fn stages(&self) -> Vec<bool> {
         let mut behind = vec![false; self.plan.stages.len()];
         let mut next: Vec<usize> = self.frames.iter().map(|frame| frame.stage).collect();
@@ -175,16 +175,16 @@ impl Chosen {
         behind
     }
 
-    /// The stages that are fed, each with what it gets.
-    pub fn feeds(&self) -> BTreeMap<usize, Feeds> {
+    /// The stages into which records are sent, each with what it gets.
+    pub fn injections(&self) -> BTreeMap<usize, Injections> {
         let stages: BTreeSet<usize> = self.frames.iter().map(|frame| frame.stage).collect();
         let of = |stage: usize| {
             let frames: Vec<ChosenFrame> =
                 self.frames.iter().filter(|frame| frame.stage == stage).cloned().collect();
             let (plan, decoder) = (self.plan.clone(), self.decoders.get(&stage).cloned());
-            let feeds: Feeds =
-                Box::new(frames.into_iter().map(move |frame| frame.feed(&plan, decoder.as_ref())));
-            (stage, feeds)
+            let injections: Injections =
+                Box::new(frames.into_iter().map(move |frame| frame.injection(&plan, decoder.as_ref())));
+            (stage, injections)
         };
         stages.into_iter().map(of).collect()
     }
@@ -209,7 +209,11 @@ impl Choice<'_> {
 }
 
 impl ChosenFrame {
-    fn feed(&self, plan: &Plan, decoder: Option<&Arc<Mutex<Box<dyn Decode>>>>) -> Result<Feed, RunError> {
+    fn injection(
+        &self,
+        plan: &Plan,
+        decoder: Option<&Arc<Mutex<Box<dyn Decode>>>>,
+    ) -> Result<Injection, RunError> {
         let stage = || plan.stages[self.stage].name.to_string();
         let unread = |error: arrow::error::ArrowError| RunError::Broke {
             stage: stage(),
@@ -233,14 +237,14 @@ impl ChosenFrame {
                 })?;
                 (made, (!rejections.is_empty()).then_some((batch, rejections)))
             }
-            None => self.fit.feed(batch).map_err(|error| RunError::Feed {
+            None => self.fit.feed(batch).map_err(|error| RunError::Mapping {
                 stage: stage(),
                 records,
                 error: Box::new(error),
             })?,
         };
         let misfits = refused.map(|(rows, rejections)| refused_now(rows, rejections));
-        Ok(Feed { stage: stage_index, entrance: self.fit.entrance(), batch: made, misfits })
+        Ok(Injection { stage: stage_index, entrance: self.fit.entrance(), batch: made, misfits })
     }
 }
 

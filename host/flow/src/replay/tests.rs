@@ -162,7 +162,7 @@ async fn send(plan: &Arc<Plan>, chosen: &Chosen, fates: &Fates) -> Vec<(String, 
         rules: Rules::defaults(plan),
         letters: fates.letters(None, None),
     };
-    let run = job.build_behind(chosen.feeds()).expect("loops");
+    let run = job.build_behind(chosen.injections()).expect("loops");
     run.run(CancellationToken::new()).await.result().expect("a good run");
     got.into_iter().map(|(name, got)| (name, got.lock().expect("a log").clone())).collect()
 }

@@ -144,7 +144,7 @@ impl BarrierHandler {
     }
 
     /// Has sinks commit the last checkpoint, and does what is due where the next one has begun. `begins`: whether it is this
-    /// loop that sees a barrier first. A loop with a stage that is held does so later: what waits there was before the
+    /// loop that sees a barrier first. A loop with a stage that backs off does so later: what waits there was before the
     /// barrier.
     pub async fn heed(&mut self, belt: &mut Belt, begins: bool) -> Result<(), RunError> {
         let status = *self.status.borrow_and_update();
@@ -166,16 +166,16 @@ impl BarrierHandler {
         if let Some(last) = self.participant.commits(status.committed) {
             let prepared = std::mem::take(&mut self.prepared);
             belt.states_stored();
-            fault::pass(Point::SinksCommitting);
+            fault::hit(Point::SinksCommitting);
             belt.commit(&prepared).await?;
-            fault::pass(Point::SinksCommitted);
+            fault::hit(Point::SinksCommitted);
             if last.last {
                 let (number, all_sinks) = (last.number, belt.has_committed_all());
                 self.report(LoopReport::SinksCommitted { number, all_sinks }).await;
             }
             let places = std::mem::take(&mut self.prepared_places);
             if let Some(source) = &self.source {
-                belt.context.meters.stages[source.stage].cover(self.prepared_given);
+                belt.context.meters.stages[source.stage].set_committed(self.prepared_given);
                 self.to_release = Some(places).filter(|places| self.released.as_ref() != Some(places));
             }
         }
@@ -193,12 +193,12 @@ impl BarrierHandler {
                 BarrierStep::Freeze => self.prepared_states = belt.freeze_states(),
                 BarrierStep::Forward => {
                     belt.forward_barrier(barrier).await;
-                    fault::pass(Point::BarrierPassed);
+                    fault::hit(Point::BarrierPassed);
                 }
                 BarrierStep::Prepare => {
                     let (tokens, prepared) = belt.prepare(barrier).await;
                     prepared?;
-                    fault::pass(Point::SinksPrepared);
+                    fault::hit(Point::SinksPrepared);
                     (self.prepared, self.prepared_places) = (tokens, self.places.clone());
                     self.prepared_reached.clone_from(&self.reached);
                     for split in self.forgotten.drain(..) {
@@ -213,7 +213,7 @@ impl BarrierHandler {
                     belt.context.refusing.sent_in(std::mem::take(&mut self.sent_in));
                     let ack = self.ack(belt, letters);
                     self.report(LoopReport::Acked { number: barrier.number, ack }).await;
-                    fault::pass(Point::LoopAnswered);
+                    fault::hit(Point::LoopAnswered);
                 }
             }
         }
@@ -223,7 +223,7 @@ impl BarrierHandler {
     /// Sees to a checkpoint where a stage has written much since the last one, and waits where it has written too much.
     /// `begins`: whether it is this loop that sees a barrier first. It waits for what comes without any more batches
     /// being taken: for a checkpoint to begin, for one that it has acknowledged to be committed, and, where barriers begin
-    /// here, for stages that are held. A barrier that comes by edges comes behind batches, which are worked off.
+    /// here, for stages that back off. A barrier that comes by edges comes behind batches, which are worked off.
     pub async fn relieve(&mut self, belt: &mut Belt, begins: bool) -> Result<(), RunError> {
         while belt.is_state_heavy() && !self.is_over() {
             let CoordinatorStatus { begun, committed, .. } = *self.status.borrow();
@@ -269,9 +269,9 @@ impl BarrierHandler {
     /// Tells the source what it may release.
     pub async fn release(&mut self, source: &mut dyn Source) -> Result<(), ConnectError> {
         let Some(places) = &self.to_release else { return Ok(()) };
-        fault::pass(Point::SourceReleasing);
+        fault::hit(Point::SourceReleasing);
         source.committed(places).await?;
-        fault::pass(Point::SourceReleased);
+        fault::hit(Point::SourceReleased);
         self.released = self.to_release.take();
         Ok(())
     }

@@ -18,7 +18,7 @@ use crate::job::{Checkpoints, CutOff, Job, Part, Rules};
 use crate::letters::Letters;
 use crate::meters::{MeteredPart, Meters};
 use crate::pacing::Pacing;
-use crate::replay::Feeds;
+use crate::replay::Injections;
 
 impl Job {
     /// Makes the loops. Nothing flows yet.
@@ -26,13 +26,13 @@ impl Job {
         self.build_loops(None)
     }
 
-    /// Makes the loops behind the stages that are fed, by stage of the plan. Each stage that is fed or lies behind one
-    /// that is has its part, a source [`Part::Fed`]; the others are [`Part::Absent`].
-    pub fn build_behind(self, feeds: BTreeMap<usize, Feeds>) -> Result<Run, RunError> {
-        self.build_loops(Some(feeds))
+    /// Makes the loops behind the stages into which records are sent, by stage of the plan. Each such stage and each behind one
+    /// has its part, a source [`Part::Injected`]; the others are [`Part::Absent`].
+    pub fn build_behind(self, injections: BTreeMap<usize, Injections>) -> Result<Run, RunError> {
+        self.build_loops(Some(injections))
     }
 
-    fn build_loops(self, mut feeds: Option<BTreeMap<usize, Feeds>>) -> Result<Run, RunError> {
+    fn build_loops(self, mut injections: Option<BTreeMap<usize, Injections>>) -> Result<Run, RunError> {
         let Self { plan, parts, rules, letters, epoch, checkpoints } = self;
         let metered = parts.iter().map(|part| (part.hits(), part.state())).collect();
         let mut context = context(&plan, rules, metered, letters, checkpoints.as_ref());
@@ -46,7 +46,7 @@ impl Job {
         // So that a barrier, of which there may be a few such stretches in front, comes through within its interval.
         let within = checkpoints.as_ref().map(|checkpoints| checkpoints.pace.interval / 4);
         let (mut senders, mut receivers) = meetings(&plan, within);
-        if feeds.is_some() {
+        if injections.is_some() {
             leave_out_absent(&mut receivers, &plan, &parts);
         }
         let mut chains = Vec::with_capacity(plan.chains.len());
@@ -54,7 +54,7 @@ impl Job {
             let mut head = None;
             let mut stations = HashMap::new();
             let mut outboxes = HashMap::new();
-            let (mut has_uncommitted, mut fed) = (false, None);
+            let (mut has_uncommitted, mut injected) = (false, None);
             for &stage in &chain.stages {
                 let name = plan.stages[stage].name.to_string();
                 match parts.get_mut(stage).and_then(Option::take) {
@@ -62,7 +62,7 @@ impl Job {
                         let pacing = within.map(Pacing::new);
                         head = Some(Head::Source(SourceHead { stage, name, source, limits, pacing }))
                     }
-                    Some(Part::Fed { record_bytes_max }) => fed = Some(record_bytes_max),
+                    Some(Part::Injected { record_bytes_max }) => injected = Some(record_bytes_max),
                     Some(Part::Absent) => continue,
                     Some(part) => {
                         has_uncommitted |= part.is_uncommitted();
@@ -81,14 +81,14 @@ impl Job {
                     }
                 }
             }
-            if head.is_none() && fed.is_none() && stations.is_empty() {
+            if head.is_none() && injected.is_none() && stations.is_empty() {
                 continue;
             }
             let first = chain.stages[0];
             let name = plan.stages[first].name.to_string();
             let receiver = receivers.remove(&first);
-            let head = match &mut feeds {
-                Some(feeds) => Some(fed_head(feeds, &chain.stages, receiver, fed)),
+            let head = match &mut injections {
+                Some(injections) => Some(injected_head(injections, &chain.stages, receiver, injected)),
                 None => head.or_else(|| receiver.map(Head::Meeting)),
             };
             let Some(head) = head else {
@@ -109,7 +109,7 @@ fn station_of(part: Part) -> Option<Station> {
         Part::Transform(transform) => Some(Station::Transform { transform, lease: None }),
         Part::Sink(sink) => Some(Station::Sink(sink)),
         Part::Cut(CutOff { why, .. }) => Some(Station::Cut { why }),
-        Part::Source { .. } | Part::Fed { .. } | Part::Absent => None,
+        Part::Source { .. } | Part::Injected { .. } | Part::Absent => None,
     }
 }
 
@@ -126,7 +126,7 @@ fn attend(checkpoints: Checkpoints, chains: &mut [(LoopId, Chain)], context: &Co
                 let places = places.get(&name).cloned().unwrap_or_default();
                 // What an earlier life read behind the last checkpoint comes again.
                 let meter = &context.meters.stages[stage];
-                meter.cover(meter.given());
+                meter.set_committed(meter.given());
                 Some(TrackedSource { name, stage, places })
             }
             _ => None,
@@ -169,15 +169,15 @@ fn meetings(plan: &Plan, within: Option<Duration>) -> (HashMap<usize, Sender>, H
     (senders, receivers)
 }
 
-/// What comes into the stages of a chain, and then by edges. `fed`: of the source that is among them.
-fn fed_head(
-    feeds: &mut BTreeMap<usize, Feeds>,
+/// What comes into the stages of a chain, and then by edges. `injected`: of the source that is among them.
+fn injected_head(
+    injections: &mut BTreeMap<usize, Injections>,
     stages: &[usize],
     then: Option<Receiver>,
-    fed: Option<u64>,
+    injected: Option<u64>,
 ) -> Head {
-    let feeds = stages.iter().filter_map(|stage| feeds.remove(stage)).collect();
-    Head::Fed { feeds, then, record_bytes_max: fed.unwrap_or(u64::MAX) }
+    let injections = stages.iter().filter_map(|stage| injections.remove(stage)).collect();
+    Head::Injected { injections, then, record_bytes_max: injected.unwrap_or(u64::MAX) }
 }
 
 /// Nothing comes from stages that are not there, not even an end.

@@ -16,15 +16,15 @@ use crate::connector::{ConnectError, PullLimits, Pulled, Source};
 use crate::edge::{Parcel, Receiver};
 use crate::error::RunError;
 use crate::pacing::Pacing;
-use crate::replay::{Entrance, Feed, Feeds, RefusedNow};
+use crate::replay::{Entrance, Injection, Injections, RefusedNow};
 
 /// Where the records of a loop come from.
 pub(super) enum Head {
     Source(SourceHead),
     Meeting(Receiver),
     /// Batches that were kept, and then what comes of those of other loops, where streams meet.
-    Fed {
-        feeds: Vec<Feeds>,
+    Injected {
+        injections: Vec<Injections>,
         then: Option<Receiver>,
         /// Of the source at the head of the loop, where records come out of it.
         record_bytes_max: u64,
@@ -54,8 +54,9 @@ impl Chain {
                 let driven = drive_meeting(&mut belt, &mut handler, receiver).await;
                 close(driven, &mut belt, &mut handler, None).await
             }
-            Head::Fed { feeds, then, record_bytes_max } => {
-                let driven = drive_feeds(&mut belt, &mut handler, feeds, then, record_bytes_max).await;
+            Head::Injected { injections, then, record_bytes_max } => {
+                let driven =
+                    drive_injections(&mut belt, &mut handler, injections, then, record_bytes_max).await;
                 close(driven, &mut belt, &mut handler, None).await
             }
         }
@@ -182,7 +183,7 @@ async fn drive_source(
         tries = 0;
         let Some(mut pulled) = pulled else { return Ok(()) };
         if handler.as_mut().is_some_and(|handler| handler.note(&mut pulled)) {
-            belt.context.meters.stages[head.stage].comes_again();
+            belt.context.meters.stages[head.stage].mark_replayable();
         }
         let rows = pulled.batch.as_ref().map_or(0, Batch::rows);
         belt.take_from_source(head.stage, pulled, head.source.record_bytes_max())?;
@@ -235,7 +236,7 @@ async fn drive_meeting(
                 }
             }
             Some(Step::Barrier(barrier)) => {
-                // What is held was before the barrier.
+                // What waits for stages that back off was before the barrier.
                 belt.drain().await?;
                 if let Some(handler) = handler {
                     handler.on_barrier(belt, barrier).await?;
@@ -257,15 +258,15 @@ async fn drive_meeting(
     }
 }
 
-async fn drive_feeds(
+async fn drive_injections(
     belt: &mut Belt,
     handler: &mut Option<BarrierHandler>,
-    feeds: Vec<Feeds>,
+    injections: Vec<Injections>,
     then: Option<Receiver>,
     record_bytes_max: u64,
 ) -> Result<(), RunError> {
-    for feed in feeds.into_iter().flatten() {
-        let Feed { stage, entrance, batch, misfits } = feed?;
+    for injection in injections.into_iter().flatten() {
+        let Injection { stage, entrance, batch, misfits } = injection?;
         if let Some(handler) = handler {
             handler.note_sent_in(&batch);
             misfits.iter().for_each(|misfits| handler.note_sent_in(&misfits.rows));
@@ -303,7 +304,7 @@ enum Waited<T> {
     Over,
 }
 
-/// Waits for the next batch. While there is none, what sinks have buffered becomes visible, stages that are held are
+/// Waits for the next batch. While there is none, what sinks have buffered becomes visible, stages that back off are
 /// tried again, checkpoints go on, and after a while the instances are let go. `stop`: of a source.
 async fn wait<T>(
     belt: &mut Belt,
@@ -355,7 +356,7 @@ async fn wait<T>(
     }
 }
 
-/// Tries stages that are held again. A barrier that waited for them passes then, and nothing else may ever wake this
+/// Tries stages that back off again. A barrier that waited for them comes then, and nothing else may ever wake this
 /// loop: a source whose spool is full has records again only when a checkpoint is committed. Says whether the wait ends by it.
 async fn wake<T>(
     belt: &mut Belt,

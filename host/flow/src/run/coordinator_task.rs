@@ -124,7 +124,7 @@ impl CoordinatorTask {
                         (began, was_late) = (Instant::now(), false);
                         self.meter.begin();
                         self.status.send_modify(|status| status.begun = Some(barrier));
-                        fault::pass(Point::CheckpointBegun);
+                        fault::hit(Point::CheckpointBegun);
                     }
                     Effect::Commit(checkpoint) => next = self.commit(checkpoint, began.elapsed()).await?,
                     Effect::Announce { barrier, is_new } => {
@@ -132,7 +132,7 @@ impl CoordinatorTask {
                             self.meter.unchanged();
                         }
                         self.status.send_modify(|status| status.committed = Some(barrier));
-                        fault::pass(Point::CheckpointAnnounced);
+                        fault::hit(Point::CheckpointAnnounced);
                         next = self.coordinator.announced();
                     }
                     Effect::Finish { number, all_sinks } => {
@@ -154,12 +154,12 @@ impl CoordinatorTask {
         took: Duration,
     ) -> Result<Option<Effect>, RunError> {
         let number = checkpoint.number;
-        fault::pass(Point::CheckpointComplete);
+        fault::hit(Point::CheckpointComplete);
         checkpoint.closing = self.refusing.closing(&checkpoint.reached);
         let closing = checkpoint.closing.clone();
         let begun = Instant::now();
         let stored = self.put(checkpoint, took).await?;
-        fault::pass(Point::CheckpointStored);
+        fault::hit(Point::CheckpointStored);
         // Before the next one, which does not say it any more.
         self.refusing.close(&closing)?;
         self.meter.committed(number, took + begun.elapsed(), stored.bytes);
@@ -173,7 +173,7 @@ impl CoordinatorTask {
     /// Makes durable that no token of the last checkpoint is left to be committed.
     async fn sinks_committed(&self) -> Result<(), CheckpointError> {
         self.with_store(|store| store.sinks_committed()).await?;
-        fault::pass(Point::StateSettled);
+        fault::hit(Point::StateSettled);
         Ok(())
     }
 

@@ -455,6 +455,6 @@ async fn a_checkpoint_that_waited_for_a_held_stage_stands_though_the_source_has_
     let run = tokio::spawn(job.build().expect("loops").run(stop.clone()));
     let told = tokio::time::timeout(Duration::from_secs(20), released.notified()).await;
     stop.cancel();
-    assert!(told.is_ok(), "the barrier never passed");
+    assert!(told.is_ok(), "the barrier never came");
     assert!(run.await.expect("an end").failure.is_none());
 }

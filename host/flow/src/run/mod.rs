@@ -102,7 +102,7 @@ impl Run {
             broken.cancel();
             failure = failure.or(Some(error));
         }
-        fault::pass(Point::LoopsEnded);
+        fault::hit(Point::LoopsEnded);
         // Nothing is concluded from tasks that ended: the coordinator says what was committed.
         let is_finished = status.is_none_or(|status| status.borrow().sinks_committed.is_some());
         if failure.is_none() && !is_finished {

@@ -284,7 +284,7 @@ impl Writer {
                     let _ = answer.send(Ok(Numbers { first, records: count }));
                     first += u64::from(count);
                 }
-                fault::pass(Point::SpoolAnswered);
+                fault::hit(Point::SpoolAnswered);
                 self.durable.send_modify(|durable| durable.next = first);
                 Ok(())
             }

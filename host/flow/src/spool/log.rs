@@ -210,7 +210,7 @@ impl Log {
             let error = SpoolError::io(&path, "write")(error);
             return Err(self.broken.insert(error).clone().into());
         }
-        fault::pass(Point::SpoolWritten);
+        fault::hit(Point::SpoolWritten);
         self.end += bytes as u64;
         self.next += u64::from(group.records);
         self.is_marked = false;
@@ -230,7 +230,7 @@ impl Log {
             let error = SpoolError::NotDurable { path: path.to_path_buf(), why: error.to_string() };
             return Err(self.broken.insert(error).clone());
         }
-        fault::pass(Point::SpoolSynced);
+        fault::hit(Point::SpoolSynced);
         let (end, next) = (self.end, self.next);
         self.with(|segments| {
             if let Some(last) = segments.back_mut() {
@@ -281,7 +281,7 @@ impl Log {
             let Some(oldest) = oldest else { break };
             if_there_is_space(self.options.disk.remove(&oldest.path))
                 .map_err(SpoolError::io(&oldest.path, "remove"))?;
-            fault::pass(Point::SegmentRemoved);
+            fault::hit(Point::SegmentRemoved);
             gone = true;
         }
         if gone {
@@ -381,7 +381,7 @@ fn begin(
         // What stays of it takes up space, and nobody takes it for a segment.
         let _ = disk.remove(&making);
     })?;
-    fault::pass(Point::SegmentBegun);
+    fault::hit(Point::SegmentBegun);
     disk.sync_dir(dir_of(path))?;
     Ok(file)
 }

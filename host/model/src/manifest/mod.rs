@@ -22,9 +22,9 @@ pub use lower::{Context, Rejected, parse, parse_bytes};
 pub use names::{Name, NameError};
 pub use overrides::SetError;
 pub use pipeline::{
-    BatchDecl, CheckpointDecl, ColumnDecl, ColumnType, Config, Expect, Feed, GrantsDecl, Input, Isolation,
-    KeyFrom, Limits, OciRef, OnError, OnFailure, Pipeline, Quota, Retry, Role, SchemaDecl, Stage, StageRef,
-    Test, TimeFrom, UnknownFields,
+    BatchDecl, CheckpointDecl, ColumnDecl, ColumnType, Config, Expect, GrantsDecl, Input, Isolation, KeyFrom,
+    Limits, OciRef, OnError, OnFailure, Pipeline, Quota, Retry, Role, SchemaDecl, Stage, StageRef, Test,
+    TestInput, TimeFrom, UnknownFields,
 };
 pub use units::{Bytes, Duration, DurationRange, Fuel, UnitError};
 pub use variables::Environment;

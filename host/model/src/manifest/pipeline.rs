@@ -398,13 +398,13 @@ impl Default for BatchDecl {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Test {
     pub name: Spanned<String>,
-    pub feed: Vec<Feed>,
+    pub inputs: Vec<TestInput>,
     pub expect: Vec<Expect>,
 }
 
 /// Records that a test puts into a stage: a source is replaced by them, any other stage gets them as input.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Feed {
+pub struct TestInput {
     /// Index into [`Pipeline::stages`].
     pub stage: Spanned<usize>,
     pub records: Vec<Spanned<Value>>,

@@ -162,7 +162,7 @@ fn spans_lead_back_into_the_text() {
         (orders.schema.columns[1].column_type.as_ref().unwrap().span, "timestamp"),
         (leftovers.with.span, "stdout"),
         (pipeline.tests[0].expect[0].stage.span, "large.rest"),
-        (pipeline.tests[0].feed[0].records[0].span, "{ amount: 3 }"),
+        (pipeline.tests[0].inputs[0].records[0].span, "{ amount: 3 }"),
     ];
     for (span, text) in cases {
         assert_eq!(under(&pipeline, span), text);
@@ -173,9 +173,9 @@ fn spans_lead_back_into_the_text() {
 fn tests_arrive() {
     let pipeline = orders();
     let [test] = &pipeline.tests[..] else { panic!("one test") };
-    assert_eq!(test.feed[0].stage.value, 1);
-    let fed: Vec<_> = test.feed[0].records.iter().map(|record| record.value.clone()).collect();
-    assert_eq!(fed, [json!({ "amount": 3 }), json!("text")]);
+    assert_eq!(test.inputs[0].stage.value, 1);
+    let records: Vec<_> = test.inputs[0].records.iter().map(|record| record.value.clone()).collect();
+    assert_eq!(records, [json!({ "amount": 3 }), json!("text")]);
     assert_eq!(test.expect[0].port.as_ref().map(Name::as_str), Some("rest"));
     assert_eq!(test.expect[1].stage.value, 3);
     assert_eq!(test.expect[1].records[0].value, json!({ "amount": 3.5, "name": null }));

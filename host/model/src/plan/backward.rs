@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::{
-    Chain, ComponentSink, Conversion, Edge, Feed, FeedColumn, Form, Key, Plan, PlannedStage, Port, SinkWork,
-    SourceWork, Stream, TransformWork, Work,
+    Chain, ComponentSink, Conversion, Edge, Form, InputMapping, Key, MappedColumn, Plan, PlannedStage, Port,
+    SinkWork, SourceWork, Stream, TransformWork, Work,
 };
 use crate::fields::{FieldSpec, Kind, places};
 use crate::manifest::{Pipeline, Role};
@@ -226,7 +226,7 @@ impl Draft<'_> {
             Role::Sink => Work::Sink(SinkWork {
                 form: draft.form,
                 component: draft.sink.as_ref().map(|plan| ComponentSink {
-                    feed: draft.feed(&plan.wanted, wanted, [plan.times, plan.keys, plan.headers]),
+                    mapping: draft.input_mapping(&plan.wanted, wanted, [plan.times, plan.keys, plan.headers]),
                     plan: plan.clone(),
                     fields: draft.fields.clone(),
                 }),
@@ -350,35 +350,37 @@ impl DraftStage {
         };
         TransformWork {
             form: self.form,
-            feed: self.feed(&plan.wanted, wanted, [plan.times, plan.keys, plan.headers]),
+            mapping: self.input_mapping(&plan.wanted, wanted, [plan.times, plan.keys, plan.headers]),
             fields: self.fields.clone(),
             outputs: ports.iter().enumerate().map(shape).collect(),
             plan,
         }
     }
 
-    fn feed(&self, specs: &[FieldSpec], wanted: &BTreeSet<usize>, parts: [bool; 3]) -> Feed {
+    fn input_mapping(&self, specs: &[FieldSpec], wanted: &BTreeSet<usize>, parts: [bool; 3]) -> InputMapping {
         let wanted: Vec<usize> = wanted.iter().copied().collect();
         let columns = match &self.offered {
-            Stream::Opaque => vec![FeedColumn { input: 0, kind: Kind::Blobs, cast: false, required: false }],
+            Stream::Opaque => {
+                vec![MappedColumn { input: 0, kind: Kind::Blobs, cast: false, required: false }]
+            }
             Stream::Rows(schema) => {
                 let come = places(schema);
                 let index =
                     |spec: &FieldSpec| *come.get(spec.name.as_str()).expect("wanted columns were checked");
-                specs.iter().map(|spec| feed_column(schema, spec, index(spec), &wanted)).collect()
+                specs.iter().map(|spec| mapped_column(schema, spec, index(spec), &wanted)).collect()
             }
         };
         let [times, keys, headers] = parts;
-        Feed { key: self.key.clone().map(|key| place(key, &wanted)), columns, times, keys, headers }
+        InputMapping { key: self.key.clone().map(|key| place(key, &wanted)), columns, times, keys, headers }
     }
 }
 
-fn feed_column(schema: &SchemaRef, spec: &FieldSpec, index: usize, wanted: &[usize]) -> FeedColumn {
+fn mapped_column(schema: &SchemaRef, spec: &FieldSpec, index: usize, wanted: &[usize]) -> MappedColumn {
     let field = schema.field(index);
     let here = FieldSpec::of(field).kind;
     let as_it_is = spec.kind.holds(field.data_type());
     let same = here == spec.kind || (here == Kind::Jsons && spec.kind == Kind::Texts);
-    FeedColumn {
+    MappedColumn {
         input: rank(wanted, index),
         kind: spec.kind,
         cast: !(as_it_is && same),

@@ -93,7 +93,7 @@ pub struct SourceWork {
 #[derive(Clone, Debug)]
 pub struct TransformWork {
     pub form: Form,
-    pub feed: Feed,
+    pub mapping: InputMapping,
     pub plan: TransformPlan,
     /// The columns of `open`: all that were offered. None for bytes.
     pub fields: Option<Vec<FieldSpec>>,
@@ -109,23 +109,23 @@ pub struct SinkWork {
 
 #[derive(Clone, Debug)]
 pub struct ComponentSink {
-    pub feed: Feed,
+    pub mapping: InputMapping,
     pub plan: SinkPlan,
     pub fields: Option<Vec<FieldSpec>>,
 }
 
 /// What of a batch is handed to a stage, and as what.
 #[derive(Clone, Debug)]
-pub struct Feed {
+pub struct InputMapping {
     pub key: Option<Key>,
-    pub columns: Vec<FeedColumn>,
+    pub columns: Vec<MappedColumn>,
     pub times: bool,
     pub keys: bool,
     pub headers: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FeedColumn {
+pub struct MappedColumn {
     /// Index into the stage's input.
     pub input: usize,
     pub kind: Kind,
@@ -144,7 +144,7 @@ pub enum Key {
     Pointer(String),
 }
 
-impl Feed {
+impl InputMapping {
     /// Whether a column may have values that the stage cannot take.
     pub fn casts(&self) -> bool {
         self.columns.iter().any(|column| column.cast || column.required)

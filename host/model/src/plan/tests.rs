@@ -122,7 +122,10 @@ fn only_columns_that_somebody_wants_leave_the_source() {
     assert_eq!(plan.chains, [Chain { stages: vec![0, 1, 2, 3] }]);
 
     let Work::Transform(large) = &plan.stages[1].work else { panic!("a transform") };
-    assert_eq!(large.feed.columns, [FeedColumn { input: 1, kind: Kind::F64s, cast: true, required: false }]);
+    assert_eq!(
+        large.mapping.columns,
+        [MappedColumn { input: 1, kind: Kind::F64s, cast: true, required: false }]
+    );
     assert_eq!(large.outputs[0].columns, [OutputColumn::Input(0)]);
     let Work::Transform(brief) = &plan.stages[2].work else { panic!("a transform") };
     let expected = [OutputColumn::Input(0), OutputColumn::Set(0), OutputColumn::Set(1)];

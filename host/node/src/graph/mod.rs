@@ -148,7 +148,7 @@ fn stage_picture(wired: &Wired, index: usize, stage: &PlannedStage) -> StagePict
         }
         Work::Transform(work) => {
             reads = work.plan.wanted.iter().map(|field| field.name.clone()).collect();
-            key = work.feed.key.as_ref().map(|key| key_text(key, &stage.input));
+            key = work.mapping.key.as_ref().map(|key| key_text(key, &stage.input));
         }
         Work::Sink(work) => {
             if let Some(component) = &work.component {

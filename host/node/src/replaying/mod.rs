@@ -205,7 +205,7 @@ impl Sending<'_> {
             checkpoints,
         });
         let job = runtime.block_on(opening)?;
-        let run = job.build_behind(self.chosen.feeds()).map_err(Failure::ran)?;
+        let run = job.build_behind(self.chosen.injections()).map_err(Failure::ran)?;
         let meters = run.meters();
         let ended = runtime.block_on(async {
             // On a thread of the stages, where their futures belong.

@@ -98,7 +98,7 @@ fn stage(error: &RunError) -> Option<&str> {
         | RunError::Outcome { stage, .. }
         | RunError::Refused { stage, .. }
         | RunError::Connect { stage, .. }
-        | RunError::Feed { stage, .. }
+        | RunError::Mapping { stage, .. }
         | RunError::Broke { stage, .. } => Some(stage),
         RunError::Letters(_) | RunError::Checkpoint(_) => None,
     }
@@ -109,7 +109,7 @@ fn records(error: &RunError) -> Option<&flow::error::Records> {
         RunError::Call { records, .. }
         | RunError::Outcome { records, .. }
         | RunError::Refused { records, .. }
-        | RunError::Feed { records, .. } => Some(records),
+        | RunError::Mapping { records, .. } => Some(records),
         RunError::Connect { records, .. } => records.as_ref(),
         _ => None,
     }
@@ -128,7 +128,7 @@ fn next_step(error: &RunError) -> &'static str {
         RunError::Connect { .. } => {
             "mend what it reads or writes, and run again; what was written before is there"
         }
-        RunError::Feed { .. } => "check the columns that come with `conveyor graph`",
+        RunError::Mapping { .. } => "check the columns that come with `conveyor graph`",
         RunError::Letters(_) => "make room, or name another directory with `--dead-letters`; then run again",
         RunError::Checkpoint(_) => {
             "make room, or mend the disk, and run again: it goes on from the last committed checkpoint"

@@ -35,16 +35,16 @@ pub async fn run(wired: &Wired) -> Result<Vec<Verdict>, Diagnostics> {
     let mut problems = Vec::new();
     let mut ready = Vec::with_capacity(tests.len());
     for test in tests {
-        match (feeds(wired, test, &mut problems), places(wired, test, &mut problems)) {
-            (Some(feeds), Some(places)) => ready.push((test, feeds, places)),
+        match (inputs(wired, test, &mut problems), places(wired, test, &mut problems)) {
+            (Some(inputs), Some(places)) => ready.push((test, inputs, places)),
             _ => continue,
         }
     }
     Diagnostics::check(wired.pipeline.text.clone(), problems)?;
     let mut verdicts = Vec::with_capacity(ready.len());
-    for (test, feeds, places) in ready {
+    for (test, inputs, places) in ready {
         let transforms = (0..wired.plan.stages.len()).map(|stage| wired.transform(stage)).collect();
-        let problems = match (Trial { plan: wired.plan.clone(), transforms, feeds }).run().await {
+        let problems = match (Trial { plan: wired.plan.clone(), transforms, inputs }).run().await {
             Ok(seen) => compared(test, &places, &seen),
             Err(error) => {
                 let mut problem = Words::from(error.to_string());
@@ -57,30 +57,30 @@ pub async fn run(wired: &Wired) -> Result<Vec<Verdict>, Diagnostics> {
     Ok(verdicts)
 }
 
-type Feeds = Vec<(usize, model::batch::Batch)>;
+type Inputs = Vec<(usize, model::batch::Batch)>;
 
-fn feeds(wired: &Wired, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<Feeds> {
-    let mut feeds = Vec::with_capacity(test.feed.len());
+fn inputs(wired: &Wired, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<Inputs> {
+    let mut inputs = Vec::with_capacity(test.inputs.len());
     let before = problems.len();
-    for feed in &test.feed {
-        let stage = feed.stage.value;
+    for input in &test.inputs {
+        let stage = input.stage.value;
         let planned = &wired.plan.stages[stage];
         let stream = match planned.role {
             Role::Source => planned.ports.first().map_or(&planned.input, |port| &port.stream),
             _ => &planned.input,
         };
-        match records::batch(stream, &wired.plan.pipeline, &planned.name, &feed.records) {
-            Ok(Some(batch)) => feeds.push((stage, batch)),
+        match records::batch(stream, &wired.plan.pipeline, &planned.name, &input.records) {
+            Ok(Some(batch)) => inputs.push((stage, batch)),
             Ok(None) => {}
             Err(bad) => {
                 let message = format!("`{}` cannot be fed with this: {}", planned.name, bad.why);
-                let at = bad.record.map_or(feed.stage.span, |record| feed.records[record].span);
+                let at = bad.record.map_or(input.stage.span, |record| input.records[record].span);
                 let help = "`conveyor graph` shows the columns that come";
                 problems.push(Diagnostic::new("test::feed", message).label(at, "this").help(help));
             }
         }
     }
-    (problems.len() == before).then_some(feeds)
+    (problems.len() == before).then_some(inputs)
 }
 
 /// For each expectation, the port to look at; none for a sink.

@@ -123,7 +123,7 @@ impl Wired {
                     Code::BuiltIn(_) => u64::MAX,
                     Code::Component(_) => stage_limits(&self.pipeline.stages[index]).record_bytes,
                 };
-                parts.push(Part::Fed { record_bytes_max });
+                parts.push(Part::Injected { record_bytes_max });
             } else if planned.role == Role::Sink && !writes {
                 parts.push(Part::Sink(fates.sink(&planned.name, None)));
             } else {
@@ -283,7 +283,7 @@ impl Wired {
         };
         let driver = SinkDriver::open(component, setup).await.map_err(|error| cannot_start(stage, &error))?;
         let ids = sink.plan.ids;
-        Ok(Part::Sink(Box::new(ComponentSink::new(driver, sink.feed.clone(), planned.input.clone(), ids))))
+        Ok(Part::Sink(Box::new(ComponentSink::new(driver, sink.mapping.clone(), planned.input.clone(), ids))))
     }
 
     fn transform_of(

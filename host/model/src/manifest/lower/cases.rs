@@ -1,11 +1,11 @@
-//! The section `tests`: what is fed to a stage, and what must come out.
+//! The section `tests`: what goes into a stage, and what must come out.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::super::names::Name;
-use super::super::pipeline::{Expect, Feed, Role, Test};
+use super::super::pipeline::{Expect, Role, Test, TestInput};
 use super::super::scalar::json;
 use super::super::suggest::{did_you_mean, one_of, quoted};
 use super::super::tree::{Entry, Node, Tree};
@@ -45,15 +45,15 @@ fn test(reader: &mut Reader, drafts: &[Draft], node: &Node) -> Option<Test> {
     reader.only(&fields, TEST_KEYS, &[]);
     let name = required(reader, &fields, "name", TEST_KEYS)
         .and_then(|entry| reader.text("`name` of a test", &entry.value, "say what the test shows"));
-    let feed = required(reader, &fields, "feed", TEST_KEYS).map_or_else(Vec::new, |entry| {
+    let inputs = required(reader, &fields, "feed", TEST_KEYS).map_or_else(Vec::new, |entry| {
         let nodes = reader.one_or_many(&entry.value);
-        nodes.into_iter().filter_map(|node| feed(reader, drafts, node, entry.key.span)).collect()
+        nodes.into_iter().filter_map(|node| test_input(reader, drafts, node, entry.key.span)).collect()
     });
     let expect = required(reader, &fields, "expect", TEST_KEYS).map_or_else(Vec::new, |entry| {
         let nodes = reader.one_or_many(&entry.value);
         nodes.into_iter().filter_map(|node| expect(reader, drafts, node, entry.key.span)).collect()
     });
-    for (key, none) in [("feed", feed.is_empty()), ("expect", expect.is_empty())] {
+    for (key, none) in [("feed", inputs.is_empty()), ("expect", expect.is_empty())] {
         let given = fields
             .get(key)
             .filter(|entry| matches!(&*entry.value.tree, Tree::List(items) if items.is_empty()));
@@ -62,10 +62,10 @@ fn test(reader: &mut Reader, drafts: &[Draft], node: &Node) -> Option<Test> {
             reader.report(diagnostic.label(entry.key.span, "nothing here").help(TEST_HELP));
         }
     }
-    Some(Test { name: name?.map(str::to_owned), feed, expect })
+    Some(Test { name: name?.map(str::to_owned), inputs, expect })
 }
 
-fn feed(reader: &mut Reader, drafts: &[Draft], node: &Node, place: Span) -> Option<Feed> {
+fn test_input(reader: &mut Reader, drafts: &[Draft], node: &Node, place: Span) -> Option<TestInput> {
     let fields = reader.fields("`feed`".to_owned(), place, node, TEST_HELP)?;
     reader.only(&fields, RECORDS_KEYS, &[]);
     let stage = stage(reader, drafts, &fields, "feed");
@@ -75,7 +75,7 @@ fn feed(reader: &mut Reader, drafts: &[Draft], node: &Node, place: Span) -> Opti
         let diagnostic = Diagnostic::new("manifest::test", "records are fed to a stage, not to a port");
         reader.report(diagnostic.label(stage.span, "").help("name the stage that should get them"));
     }
-    Some(Feed { stage, records: records?.0 })
+    Some(TestInput { stage, records: records?.0 })
 }
 
 fn expect(reader: &mut Reader, drafts: &[Draft], node: &Node, place: Span) -> Option<Expect> {

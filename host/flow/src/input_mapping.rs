@@ -17,14 +17,14 @@ use model::convert::{
 use model::expand::{Cut, cut};
 use model::fields::{Kind, places};
 use model::outcome::Rejection;
-use model::plan::{Conversion, Edge, Feed, FeedColumn, Key, Stream};
+use model::plan::{Conversion, Edge, InputMapping, Key, MappedColumn, Stream};
 
 /// A value is missing where the stage wants one in every row.
 pub const NO_VALUE: &str = "no-value";
 
 /// The host's own failing, or a plan that does not fit its data: never a record's fault.
 #[derive(thiserror::Error, Debug)]
-pub enum FeedError {
+pub enum MappingError {
     #[error(transparent)]
     Batch(#[from] BatchError),
     #[error(transparent)]
@@ -58,7 +58,7 @@ enum Converter {
 impl Crossing {
     /// `from` and `input`: what leaves the port, and what comes into the stage. `is_written`: whether the stage puts
     /// rows into a format by itself.
-    pub fn new(edge: &Edge, from: &Stream, input: &Stream, is_written: bool) -> Result<Self, FeedError> {
+    pub fn new(edge: &Edge, from: &Stream, input: &Stream, is_written: bool) -> Result<Self, MappingError> {
         let conversion = match &edge.conversion {
             Conversion::None => Converter::None,
             Conversion::RowsToJson => Converter::ToJson(JsonWriter::new(&from.batch_schema())),
@@ -94,7 +94,7 @@ impl Crossing {
     }
 
     /// The batch as it comes into the stage, and rows that could not be converted.
-    pub fn cross(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejection>), FeedError> {
+    pub fn cross(&mut self, batch: Batch) -> Result<(Batch, Vec<Rejection>), MappingError> {
         let batch = match &self.meets {
             Some(edge) => {
                 let lineage = batch.lineage().by_edge(edge);
@@ -134,7 +134,7 @@ fn typed_bytes(stream: &Stream) -> u64 {
 
 /// A batch as a stage gets it.
 #[derive(Debug)]
-pub struct Fed {
+pub struct Mapped {
     /// The rows that fit, with every column of the stage's input.
     pub batch: Batch,
     /// The columns that the stage wants, as it wants them, over the rows of `batch`.
@@ -143,37 +143,37 @@ pub struct Fed {
     pub rejections: Vec<Rejection>,
 }
 
-impl Fed {
+impl Mapped {
     /// The call that hands the batch to a stage.
-    pub fn call(&self, feed: &Feed) -> Call<'_> {
+    pub fn call(&self, mapping: &InputMapping) -> Call<'_> {
         let parts = self.batch.parts();
         Call {
             rows: self.batch.rows(),
-            times: parts.times.as_ref().filter(|_| feed.times),
-            keys: parts.keys.as_ref().filter(|_| feed.keys),
-            headers: parts.headers.as_ref().filter(|_| feed.headers),
+            times: parts.times.as_ref().filter(|_| mapping.times),
+            keys: parts.keys.as_ref().filter(|_| mapping.keys),
+            headers: parts.headers.as_ref().filter(|_| mapping.headers),
             columns: &self.columns,
         }
     }
 }
 
 /// A batch of which the stage gets columns as they are.
-pub fn as_it_is(batch: Batch, feed: &Feed) -> Fed {
-    let columns = feed.columns.iter().map(|column| batch.columns()[column.input].clone()).collect();
-    Fed { batch, columns, rejections: Vec::new() }
+pub fn as_it_is(batch: Batch, mapping: &InputMapping) -> Mapped {
+    let columns = mapping.columns.iter().map(|column| batch.columns()[column.input].clone()).collect();
+    Mapped { batch, columns, rejections: Vec::new() }
 }
 
 /// Sets the key and casts what has to be cast.
-pub fn feed(batch: Batch, feed: &Feed, names: &Stream) -> Result<Fed, FeedError> {
-    let (batch, mut rejections) = match &feed.key {
+pub fn map_input(batch: Batch, mapping: &InputMapping, names: &Stream) -> Result<Mapped, MappingError> {
+    let (batch, mut rejections) = match &mapping.key {
         Some(key) => set_key(batch, key)?,
         None => (batch, Vec::new()),
     };
-    if !feed.casts() && rejections.is_empty() {
-        return Ok(as_it_is(batch, feed));
+    if !mapping.casts() && rejections.is_empty() {
+        return Ok(as_it_is(batch, mapping));
     }
-    let mut columns = Vec::with_capacity(feed.columns.len());
-    for column in &feed.columns {
+    let mut columns = Vec::with_capacity(mapping.columns.len());
+    for column in &mapping.columns {
         let (ready, failed) = cast(&batch, column)?;
         columns.push(ready);
         if failed.is_empty() {
@@ -184,7 +184,7 @@ pub fn feed(batch: Batch, feed: &Feed, names: &Stream) -> Result<Fed, FeedError>
         rejections.extend(failed.into_iter().map(|(row, code)| refuse(row, code, name, &came, column.kind)));
     }
     if rejections.is_empty() {
-        return Ok(Fed { batch, columns, rejections });
+        return Ok(Mapped { batch, columns, rejections });
     }
     rejections.sort_by_key(|rejection| rejection.row);
     rejections.dedup_by_key(|rejection| rejection.row);
@@ -193,11 +193,11 @@ pub fn feed(batch: Batch, feed: &Feed, names: &Stream) -> Result<Fed, FeedError>
         .into_iter()
         .map(|column| Column::with_rows(column.values().clone(), column.rows().pick(&kept)))
         .collect();
-    Ok(Fed { batch: batch.pick(&kept), columns, rejections })
+    Ok(Mapped { batch: batch.pick(&kept), columns, rejections })
 }
 
 /// Sets the key of every record; records whose JSON cannot be read for it are refused and stay in.
-pub fn set_key(batch: Batch, key: &Key) -> Result<(Batch, Vec<Rejection>), FeedError> {
+pub fn set_key(batch: Batch, key: &Key) -> Result<(Batch, Vec<Rejection>), MappingError> {
     let (keys, rejections): (ArrayRef, _) = match key {
         Key::Column(index) => {
             (keys_of_column(batch.schema().field(*index), &batch.columns()[*index])?, Vec::new())
@@ -226,7 +226,7 @@ pub fn rows_without(rows: usize, rejections: &[Rejection]) -> Arc<[u32]> {
 
 type Failed = Vec<(u32, &'static str)>;
 
-fn cast(batch: &Batch, column: &FeedColumn) -> Result<(Column, Failed), FeedError> {
+fn cast(batch: &Batch, column: &MappedColumn) -> Result<(Column, Failed), MappingError> {
     let here = &batch.columns()[column.input];
     let (ready, failed) = if column.cast {
         let (array, failed) = cast_column(batch.schema().field(column.input), here, column.kind)?;
@@ -275,35 +275,35 @@ mod tests {
         Batch::new(schema, texts.len(), vec![column], Parts::default(), lineage).expect("a batch")
     }
 
-    fn wants(kind: Kind, cast: bool, required: bool) -> Feed {
-        let columns = vec![FeedColumn { input: 0, kind, cast, required }];
-        Feed { key: None, columns, times: false, keys: false, headers: false }
+    fn wants(kind: Kind, cast: bool, required: bool) -> InputMapping {
+        let columns = vec![MappedColumn { input: 0, kind, cast, required }];
+        InputMapping { key: None, columns, times: false, keys: false, headers: false }
     }
 
     #[test]
     fn rows_that_cannot_be_cast_are_refused_before_the_stage_sees_them() {
         let input = batch(&[Some("1"), Some("x"), None, Some("4")]);
         let names = Stream::Rows(input.schema().clone());
-        let fed = feed(input.clone(), &wants(Kind::S64s, true, false), &names).expect("fed");
-        let flat = fed.columns[0].flat().expect("flat");
+        let mapped = map_input(input.clone(), &wants(Kind::S64s, true, false), &names).expect("mapped");
+        let flat = mapped.columns[0].flat().expect("flat");
         assert_eq!(*flat, Int64Array::from(vec![Some(1), None, Some(4)]));
-        assert_eq!(fed.batch.rows(), 3);
-        assert_eq!((fed.rejections[0].row, fed.rejections[0].code.as_str()), (1, BAD_CAST));
+        assert_eq!(mapped.batch.rows(), 3);
+        assert_eq!((mapped.rejections[0].row, mapped.rejections[0].code.as_str()), (1, BAD_CAST));
         let message = "the value `x` of column `n` cannot be cast to a 64-bit integer";
-        assert_eq!(fed.rejections[0].message, message);
+        assert_eq!(mapped.rejections[0].message, message);
 
-        let fed = feed(input, &wants(Kind::S64s, true, true), &names).expect("fed");
-        let codes: Vec<_> = fed.rejections.iter().map(|r| (r.row, r.code.as_str())).collect();
+        let mapped = map_input(input, &wants(Kind::S64s, true, true), &names).expect("mapped");
+        let codes: Vec<_> = mapped.rejections.iter().map(|r| (r.row, r.code.as_str())).collect();
         assert_eq!(codes, [(1, BAD_CAST), (2, NO_VALUE)]);
-        assert_eq!(fed.batch.lineage().origin(1).offset, 3, "the rows behind a refused one moved");
+        assert_eq!(mapped.batch.lineage().origin(1).offset, 3, "the rows behind a refused one moved");
     }
 
     #[test]
     fn nothing_is_copied_where_everything_fits() {
         let input = batch(&[Some("a"), Some("b")]);
         let names = Stream::Rows(input.schema().clone());
-        let fed = feed(input.clone(), &wants(Kind::Texts, false, false), &names).expect("fed");
-        assert!(Arc::ptr_eq(fed.columns[0].values(), input.columns()[0].values()));
+        let mapped = map_input(input.clone(), &wants(Kind::Texts, false, false), &names).expect("mapped");
+        assert!(Arc::ptr_eq(mapped.columns[0].values(), input.columns()[0].values()));
     }
 
     #[test]
