@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use engine::{Engine, Entries, KeyedState, Packed, Values};
 use flow::checkpoint::{Checkpoint, CheckpointStore, Opened, Pace, RedbStore};
 use flow::state::{StageState, StateLimits};
-use flow::{Checkpoints, Setbacks};
+use flow::{Checkpoints, Recovery};
 use node::wiring::{self, Wired, Workshop};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -74,7 +74,7 @@ impl Keyed {
             store: Box::new(store),
             last_committed: Checkpoint::default(),
             pace,
-            setbacks: Setbacks::default(),
+            recovery: Recovery::default(),
         };
         runtime.block_on(async {
             let job = self.wired.open(Box::new(Refuse), 1, Some(checkpoints)).await;

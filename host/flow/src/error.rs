@@ -43,9 +43,9 @@ fn on(records: &Option<Records>) -> String {
     records.as_ref().map(|records| format!(" failed on {records}")).unwrap_or_default()
 }
 
-/// What a pipeline can get over by going back to its last checkpoint.
+/// Why a pipeline that failed may get over it where it begins again at its last committed checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Setback<'a> {
+pub enum RestartCause<'a> {
     /// The instance of a source or a sink died.
     Died { stage: &'a str },
     /// A stage asks for another try, at a place where nothing but a checkpoint can be gone back to.
@@ -55,17 +55,17 @@ pub enum Setback<'a> {
 }
 
 impl RunError {
-    /// Whether going back to the last checkpoint may help.
-    pub fn setback(&self) -> Option<Setback<'_>> {
+    /// The cause, where beginning again at the last committed checkpoint may help.
+    pub fn restart_cause(&self) -> Option<RestartCause<'_>> {
         match self {
             Self::Connect { stage, error, .. } => match &error.kind {
-                ConnectErrorKind::Died(_) => Some(Setback::Died { stage }),
-                ConnectErrorKind::Retry { after } => Some(Setback::Later { stage, after: *after }),
-                ConnectErrorKind::Full => Some(Setback::Full),
+                ConnectErrorKind::Died(_) => Some(RestartCause::Died { stage }),
+                ConnectErrorKind::Retry { after } => Some(RestartCause::Later { stage, after: *after }),
+                ConnectErrorKind::Full => Some(RestartCause::Full),
                 ConnectErrorKind::Failed | ConnectErrorKind::Closed => None,
             },
-            Self::Checkpoint(CheckpointError::Full { .. }) => Some(Setback::Full),
-            Self::Letters(error) if error.is_no_room() => Some(Setback::Full),
+            Self::Checkpoint(CheckpointError::Full { .. }) => Some(RestartCause::Full),
+            Self::Letters(error) if error.is_no_room() => Some(RestartCause::Full),
             _ => None,
         }
     }

@@ -35,7 +35,7 @@ pub enum Part {
     Absent,
 }
 
-/// A sink that failed for good in an earlier life of its pipeline.
+/// A sink that failed for good in an earlier run of its pipeline.
 #[derive(Clone, Debug)]
 pub struct CutOff {
     /// The reason, in one line.
@@ -71,21 +71,21 @@ pub struct Checkpoints {
     /// Where it goes on; sources and sinks were opened there.
     pub last_committed: Checkpoint,
     pub pace: Pace,
-    pub setbacks: Setbacks,
+    pub recovery: Recovery,
 }
 
-/// What a pipeline keeps in mind when it goes back to a checkpoint within one process.
+/// What one run of a pipeline is told of those before it in this process, and of what may follow it.
 #[derive(Clone, Debug, Default)]
-pub struct Setbacks {
-    /// Whether it does. Otherwise any failure is for good.
-    pub goes_back: bool,
-    /// Whether a sink that has failed for good is cut off in a life that begins at the last checkpoint, so that it lacks
-    /// no record that it took since. Otherwise it is cut off where it is.
-    pub goes_back_to_cut: bool,
+pub struct Recovery {
+    /// Whether the pipeline may begin again at its last committed checkpoint. Otherwise any failure is for good.
+    pub restarts: bool,
+    /// Whether a sink that has failed for good is cut off in a run that begins at the last committed checkpoint, so that
+    /// it lacks no record that it took since. Otherwise it is cut off where it is.
+    pub restarts_to_cut: bool,
     /// Sinks that are cut off from the start, by stage of the plan, with the reason in one line.
     pub cut: BTreeMap<usize, Arc<str>>,
     pub poison: Poison,
-    /// That go on counting.
+    /// Counters that go on.
     pub meters: Option<Meters>,
 }
 

@@ -1,7 +1,7 @@
 //! The belt: loops that carry batches from sources through stages to sinks.
 //!
 //! `run` turns a plan with opened connectors and pools (`job`) into loops, each of which calls one stage after the other
-//! (`belt`). Between loops stands an `edge`. What connectors are, `connector` says. What stages refuse is kept in
+//! (`belt`); `supervise` runs it again where it failed. Between loops stands an `edge`. What connectors are, `connector` says. What stages refuse is kept in
 //! `letters`, and `replay` sends it in again.
 
 mod belt;
@@ -28,8 +28,9 @@ mod run;
 pub mod scheduler;
 pub mod spool;
 pub mod state;
+pub mod supervise;
 pub mod trial;
 
-pub use error::{RunError, Setback};
-pub use job::{Checkpoints, CutOff, Job, Part, Rules, Setbacks, Transform};
+pub use error::{RestartCause, RunError};
+pub use job::{Checkpoints, CutOff, Job, Part, Recovery, Rules, Transform};
 pub use run::{Ended, Run};

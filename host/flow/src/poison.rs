@@ -15,7 +15,7 @@ use model::limits::SINK_KILLERS_MAX;
 
 use crate::connector::Death;
 
-/// What is known of the sinks of one pipeline, from one life of it to the next.
+/// What is known of the sinks of one pipeline, from one run of it to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Poison(Arc<Mutex<BTreeMap<usize, SinkPoison>>>);
 

@@ -14,7 +14,7 @@ use flow::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Pace, Store
 use flow::component::ComponentSink;
 use flow::connector::{Barrier, ConnectError, Cursor, PullLimits, Pulled, Refusals, Sink, Source};
 use flow::letters::{Group, Letters, LettersError};
-use flow::{Checkpoints, Job, Part, Rules, Setbacks};
+use flow::{Checkpoints, Job, Part, Recovery, Rules};
 use model::batch::{Batch, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
@@ -159,7 +159,7 @@ impl Bench {
         ];
         let pace = Pace { interval: Duration::from_secs(1), timeout: Duration::from_secs(60) };
         let (store, last_committed) = (Box::new(Store(seen.clone())), Checkpoint::default());
-        let checkpoints = Some(Checkpoints { store, last_committed, pace, setbacks: Setbacks::default() });
+        let checkpoints = Some(Checkpoints { store, last_committed, pace, recovery: Recovery::default() });
         let (rules, letters) = (Rules::defaults(&self.plan), Box::new(NoLetters));
         Job { plan: self.plan.clone(), parts, rules, letters, epoch: 1, checkpoints }
     }

@@ -14,7 +14,7 @@ use flow::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Opened, Pac
 use flow::connector::{Barrier, ConnectError, Cursor, Places, PullLimits, Pulled, Refusals, Sink, Source};
 use flow::letters::{Group, Letters, LettersError};
 use flow::state::{StageState, StateBase, StateLimits};
-use flow::{Checkpoints, Job, Part, Rules, Setbacks, Transform};
+use flow::{Checkpoints, Job, Part, Recovery, Rules, Transform};
 use model::batch::{Batch, Parts};
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
@@ -273,7 +273,7 @@ impl Bench {
         }
         let pace = Pace { interval: Duration::from_micros(500), timeout: Duration::from_secs(60) };
         let store = Box::new(Dying(store, self.world.clone()));
-        let checkpoints = Checkpoints { store, last_committed, pace, setbacks: Setbacks::default() };
+        let checkpoints = Checkpoints { store, last_committed, pace, recovery: Recovery::default() };
         let rules = Rules::defaults(&self.plan);
         let (plan, letters) = (self.plan.clone(), Box::new(Away));
         Job { plan, parts, rules, letters, epoch: 1, checkpoints: Some(checkpoints) }

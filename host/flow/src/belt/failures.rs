@@ -356,17 +356,17 @@ impl Belt {
     }
 
     /// A stage has failed for good, with a batch that it did not take. Its branch is cut off, here or, where it is a sink
-    /// that may lack what it took since the last checkpoint, in a life that begins there.
+    /// that may lack what it took since the last checkpoint, in a run that begins there.
     pub(crate) fn give_up(
         &mut self,
         stage: usize,
         error: RunError,
         batch: Option<Batch>,
     ) -> Result<(), RunError> {
-        let Context { on_failure, goes_back, goes_back_to_cut, .. } = self.context;
-        let goes_back = goes_back && error.setback().is_some();
+        let Context { on_failure, restarts, restarts_to_cut, .. } = self.context;
+        let restarts = restarts && error.restart_cause().is_some();
         let is_sink = self.context.plan.stages[stage].role == Role::Sink;
-        if on_failure == OnFailure::Stop || goes_back || (goes_back_to_cut && is_sink) {
+        if on_failure == OnFailure::Stop || restarts || (restarts_to_cut && is_sink) {
             return Err(error);
         }
         let why: Arc<str> = error.in_one_line().into();

@@ -54,10 +54,10 @@ pub(crate) struct Context {
     pub cuts: Cuts,
     pub quota: Quota,
     pub poison: Poison,
-    /// Whether the pipeline may go back to its last checkpoint when something fails.
-    pub goes_back: bool,
+    /// Whether the pipeline may begin again at its last committed checkpoint when something fails.
+    pub restarts: bool,
     /// Whether it does so to cut off a sink that has failed for good.
-    pub goes_back_to_cut: bool,
+    pub restarts_to_cut: bool,
     /// Whether what a stage does not take because it has failed becomes dead letters: where sources do not give it again
     /// to the next run.
     pub keeps_cut: bool,
@@ -84,8 +84,8 @@ impl Context {
             cuts,
             quota,
             poison: Poison::default(),
-            goes_back: false,
-            goes_back_to_cut: false,
+            restarts: false,
+            restarts_to_cut: false,
             keeps_cut: false,
             epoch: 0,
         }

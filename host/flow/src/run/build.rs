@@ -115,7 +115,7 @@ fn station_of(part: Part) -> Option<Station> {
 
 /// Sets a barrier handler beside each loop, and makes the task that coordinates them.
 fn attend(checkpoints: Checkpoints, chains: &mut [(LoopId, Chain)], context: &Context) -> CoordinatorTask {
-    let Checkpoints { store, last_committed, pace, setbacks: _ } = checkpoints;
+    let Checkpoints { store, last_committed, pace, recovery: _ } = checkpoints;
     let places = last_committed.places.clone();
     let loops: Vec<LoopId> = chains.iter().map(|(id, _)| *id).collect();
     let coordinator = CoordinatorTask::new(&loops, last_committed, store, pace, context);
@@ -124,7 +124,7 @@ fn attend(checkpoints: Checkpoints, chains: &mut [(LoopId, Chain)], context: &Co
             Head::Source(head) => {
                 let (stage, name) = (head.stage, context.plan.stages[head.stage].name.clone());
                 let places = places.get(&name).cloned().unwrap_or_default();
-                // What an earlier life read behind the last checkpoint comes again.
+                // What an earlier run read behind the last checkpoint comes again.
                 let meter = &context.meters.stages[stage];
                 meter.set_committed(meter.given());
                 Some(TrackedSource { name, stage, places })
@@ -136,7 +136,7 @@ fn attend(checkpoints: Checkpoints, chains: &mut [(LoopId, Chain)], context: &Co
     coordinator
 }
 
-/// What all loops know, with what is left of earlier lives.
+/// What all loops know, with what is left of earlier runs.
 fn context(
     plan: &Arc<Plan>,
     rules: Rules,
@@ -144,15 +144,15 @@ fn context(
     letters: Box<dyn Letters>,
     checkpoints: Option<&Checkpoints>,
 ) -> Context {
-    let setbacks = checkpoints.map(|checkpoints| checkpoints.setbacks.clone()).unwrap_or_default();
-    let meters = match setbacks.meters {
+    let recovery = checkpoints.map(|checkpoints| checkpoints.recovery.clone()).unwrap_or_default();
+    let meters = match recovery.meters {
         Some(meters) => meters.go_on(metered),
         None => Meters::new(plan, metered),
     };
     let mut context = Context::new(plan, rules, &meters, letters);
-    setbacks.poison.begin(checkpoints.map_or(0, |checkpoints| checkpoints.last_committed.number));
-    (context.poison, context.goes_back) = (setbacks.poison, setbacks.goes_back);
-    (context.keeps_cut, context.goes_back_to_cut) = (checkpoints.is_some(), setbacks.goes_back_to_cut);
+    recovery.poison.begin(checkpoints.map_or(0, |checkpoints| checkpoints.last_committed.number));
+    (context.poison, context.restarts) = (recovery.poison, recovery.restarts);
+    (context.keeps_cut, context.restarts_to_cut) = (checkpoints.is_some(), recovery.restarts_to_cut);
     context
 }
 

@@ -21,7 +21,7 @@ use crate::connector::{
     Barrier, Committed, ConnectError, Cursor, Places, PullLimits, Pulled, Refusals, Sink, Source,
 };
 use crate::letters::{Group, Letters, LettersError};
-use crate::{Checkpoints, Job, Part, Rules, Setbacks};
+use crate::{Checkpoints, Job, Part, Recovery, Rules};
 
 /// What outlives a crash, and when the next one comes.
 #[derive(Default)]
@@ -256,7 +256,7 @@ fn job(world: &Shared, plan: &Arc<Plan>, random: &mut Rng) -> Job {
         store: Box::new(Durable(world.clone())),
         last_committed,
         pace,
-        setbacks: Setbacks::default(),
+        recovery: Recovery::default(),
     };
     let rules = Rules::defaults(plan);
     let letters = Box::new(NoLetters);
@@ -447,7 +447,7 @@ async fn a_checkpoint_that_waited_for_a_held_stage_stands_though_the_source_has_
         store: Box::new(Durable(world)),
         last_committed: Checkpoint::default(),
         pace: Pace { interval: Duration::from_millis(10), timeout: Duration::from_secs(60) },
-        setbacks: Setbacks::default(),
+        recovery: Recovery::default(),
     };
     let letters = Box::new(NoLetters);
     let job = Job { plan, parts, rules, letters, epoch: 1, checkpoints: Some(checkpoints) };

@@ -125,10 +125,10 @@ fn a_stage_that_was_cut_off_in_an_earlier_life_keeps_what_comes_and_its_token_ma
 
 #[test]
 fn where_it_can_go_back_a_sink_that_has_failed_ends_its_life_and_a_full_store_ends_any() {
-    let goes_back = |job: &mut crate::Job| {
-        job.checkpoints.as_mut().expect("checkpoints").setbacks.goes_back_to_cut = true;
+    let restarts = |job: &mut crate::Job| {
+        job.checkpoints.as_mut().expect("checkpoints").recovery.restarts_to_cut = true;
     };
-    let (ended, kept, log) = cut(failing(false).0, Kept::default(), goes_back);
+    let (ended, kept, log) = cut(failing(false).0, Kept::default(), restarts);
     assert!(ended.failure.expect("it goes back").to_string().contains("it has had enough"));
     assert_eq!((kept.len(), log.len()), (0, 0), "nothing is kept or committed before it was cut off");
     let full = Kept { is_full: true, ..Kept::default() };

@@ -19,22 +19,22 @@ use crate::connector::{
 };
 use crate::fault::{Point, held};
 use crate::letters::{Closing, Group, Letters, LettersError, Reached};
-use crate::{Checkpoints, Ended, Job, Part, Rules, Setbacks};
+use crate::{Checkpoints, Ended, Job, Part, Recovery, Rules};
 
 /// What happened, in order.
 #[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<&'static str>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<&'static str>>>);
 
 impl Log {
     fn put(&self, what: &'static str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
-    pub(super) fn all(&self) -> Vec<&'static str> {
+    pub(crate) fn all(&self) -> Vec<&'static str> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn count(&self, what: &str) -> usize {
+    pub(crate) fn count(&self, what: &str) -> usize {
         self.all().into_iter().filter(|one| *one == what).count()
     }
 }
@@ -66,7 +66,7 @@ impl Source for One {
 
 /// What a commit comes to.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Commits {
+pub(crate) enum Commits {
     Well,
     Dies,
     Fails,
@@ -137,9 +137,9 @@ impl Letters for NoLetters {
     }
 }
 
-/// Runs a source into these sinks, with no checkpoint but the last.
-pub(super) fn run(stages: &str, sinks: &[Commits], change: impl FnOnce(&mut Job)) -> (Ended, Log) {
-    let (plan, log) = (plan(stages), Log::default());
+/// A source into these sinks, with no checkpoint but the last.
+pub(crate) fn job(stages: &str, sinks: &[Commits], log: &Log) -> Job {
+    let plan = plan(stages);
     let limits = PullLimits { records_max: 1, bytes_max: 1 << 20, delay: Duration::ZERO };
     let mut parts = vec![Part::Source { source: Box::new(One::new()), limits }];
     parts.extend(sinks.iter().map(|commits| Part::Sink(Box::new(Committing(log.clone(), *commits)))));
@@ -147,11 +147,17 @@ pub(super) fn run(stages: &str, sinks: &[Commits], change: impl FnOnce(&mut Job)
         store: Box::new(Store(log.clone())),
         last_committed: Checkpoint::default(),
         pace: Pace { interval: Duration::from_secs(3600), timeout: Duration::from_secs(3600) },
-        setbacks: Setbacks::default(),
+        recovery: Recovery::default(),
     };
     let rules = Rules::defaults(&plan);
     let letters = Box::new(NoLetters { panics: false });
-    let mut job = Job { plan, parts, rules, letters, epoch: 1, checkpoints: Some(checkpoints) };
+    Job { plan, parts, rules, letters, epoch: 1, checkpoints: Some(checkpoints) }
+}
+
+/// Runs it.
+pub(super) fn run(stages: &str, sinks: &[Commits], change: impl FnOnce(&mut Job)) -> (Ended, Log) {
+    let log = Log::default();
+    let mut job = job(stages, sinks, &log);
     change(&mut job);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let ended = runtime.block_on(async {
@@ -162,7 +168,7 @@ pub(super) fn run(stages: &str, sinks: &[Commits], change: impl FnOnce(&mut Job)
 }
 
 const ONE: &str = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n";
-pub(super) const FAN_OUT: &str =
+pub(crate) const FAN_OUT: &str =
     "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n  y: { sink: stdout, from: a }\n";
 
 /// As [`run`]; the loop is held where it has looked for the last checkpoint and found nothing, until that was announced

@@ -56,6 +56,11 @@ impl Run {
         self.meters.clone()
     }
 
+    /// What its loops know of their pipeline.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
     /// How many loops it has.
     pub fn loops(&self) -> usize {
         self.chains.len()
@@ -118,6 +123,6 @@ mod crash_tests;
 #[cfg(test)]
 mod cut_tests;
 #[cfg(test)]
-mod last_tests;
+pub(crate) mod last_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -13,7 +13,7 @@ use flow::checkpoint::{
 };
 use flow::letters::Reading;
 use flow::state::StateBase;
-use flow::{Checkpoints, Setbacks};
+use flow::{Checkpoints, Recovery};
 use model::limits::CHECKPOINT_TIME_MAX;
 
 use crate::exit::{Failure, Result};
@@ -86,8 +86,8 @@ impl Resumed {
         // One checkpoint, at the end: what was sent in is either closed or still to be sent in. A stage that changes more
         // state than fits in memory asks for one before.
         let pace = Pace { interval: CHECKPOINT_TIME_MAX, timeout: wired.pipeline.checkpoint.timeout.0 };
-        let (last_committed, setbacks) = (self.last_committed.checkpoint, Setbacks::default());
-        Ok((Checkpoints { store: Box::new(store), last_committed, pace, setbacks }, epoch))
+        let (last_committed, recovery) = (self.last_committed.checkpoint, Recovery::default());
+        Ok((Checkpoints { store: Box::new(store), last_committed, pace, recovery }, epoch))
     }
 }
 

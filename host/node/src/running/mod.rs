@@ -3,8 +3,8 @@
 //! Stages run on an executor of their own. Signals, metrics and the display have another, so that none of
 //! them ever waits behind a stage.
 
-mod lives;
 mod misfits;
+mod opener;
 mod prepare;
 mod resuming;
 mod stopping;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use flow::letters::LettersError;
 use flow::meters::Meters;
+use flow::supervise::Supervisor;
 use flow::{Ended, RunError};
 use tokio::runtime::Runtime;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -28,8 +29,8 @@ use crate::serve::{Bound, Ready};
 use crate::terminal;
 use crate::wiring::Policy;
 use crate::words::Words;
-use lives::Lives;
 pub(crate) use misfits::misfits_behind;
+use opener::Opener;
 pub use resuming::State;
 pub(crate) use resuming::{cannot_go_on, leave_others};
 pub use stopping::Signals;
@@ -74,8 +75,10 @@ pub struct Session {
 /// One pipeline of a session.
 struct Pipeline {
     name: String,
+    /// Its share of the cores where pipelines take turns.
+    weight: u32,
     /// Taken when it is spawned.
-    lives: Option<Lives>,
+    supervisor: Option<Supervisor<Opener>>,
     meters: Meters,
     letters: Tally,
     /// Whether the next run goes on where this one ends.
@@ -147,9 +150,10 @@ impl Watch {
         let mut loops: JoinSet<(usize, Ended)> = JoinSet::new();
         let mut spawned: Vec<Id> = Vec::with_capacity(pipelines.len());
         for (index, pipeline) in pipelines.iter_mut().enumerate() {
-            let Some(lives) = pipeline.lives.take() else { continue };
+            let Some(supervisor) = pipeline.supervisor.take() else { continue };
             let stop = stop.clone();
-            let handle = loops.spawn_on(async move { (index, lives.run(stop).await) }, stages.handle());
+            let running = async move { (index, supervisor.run(stop).await) };
+            let handle = loops.spawn_on(running, stages.handle());
             spawned.push(handle.id());
         }
         let mut stopping = Stop::new(stop.clone());

@@ -10,6 +10,7 @@ use anyhow::anyhow;
 use flow::checkpoint::{CheckpointError, RedbStore};
 use flow::letters::{SharedStore, StoreOptions};
 use flow::scheduler::FairScheduler;
+use flow::supervise::Supervisor;
 use model::limits::STOP_OPENING_GRACE;
 use model::manifest::Role;
 use tokio::runtime::{Builder, Runtime};
@@ -17,7 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::lives::{Lives, Start};
+use super::opener::{Opener, Start};
 use super::resuming::remembered;
 use super::stopping::Signals;
 use super::{DeadLetters, End, Options, Pipeline, Session, State};
@@ -95,15 +96,15 @@ fn leave(control: Runtime, stages: Runtime) -> Option<Session> {
 
 /// Where there are more loops than threads, pipelines take turns by their weights.
 fn share(pipelines: &mut [Pipeline], threads: usize) {
-    let loops: usize =
-        pipelines.iter().filter_map(|pipeline| pipeline.lives.as_ref()).map(Lives::loops).sum();
+    let supervisors = pipelines.iter().filter_map(|pipeline| pipeline.supervisor.as_ref());
+    let loops: usize = supervisors.map(Supervisor::loops).sum();
     if pipelines.len() < 2 || loops <= threads {
         return;
     }
     let scheduler = FairScheduler::new(threads);
     for pipeline in pipelines {
-        if let Some(lives) = &mut pipeline.lives {
-            lives.share_with(scheduler.join(lives.weight()));
+        if let Some(supervisor) = &mut pipeline.supervisor {
+            supervisor.share_with(scheduler.join(pipeline.weight));
         }
     }
 }
@@ -297,7 +298,7 @@ async fn open_all(
     let mut pipelines = Vec::with_capacity(all.len());
     let mut problems = Vec::new();
     for wired in all {
-        let name = wired.name().to_owned();
+        let (name, weight) = (wired.name().to_owned(), wired.weight());
         let dir = dead_letters.dir.clone().unwrap_or_else(|| default_dir(&name));
         let store = match stores.get(&dir) {
             Some(store) => store.clone(),
@@ -313,13 +314,18 @@ async fn open_all(
                 stores.entry(dir).or_insert(store).clone()
             }
         };
-        match Lives::open(wired, store, state.as_ref(), &stop).await {
-            Ok((lives, letters)) => {
-                let meters = lives.meters();
-                let (lives, end, took) = (Some(lives), End::Running, Duration::ZERO);
-                let (keeps_state, open_cut) = (state.is_some(), Ok(0));
-                pipelines.push(Pipeline { name, lives, meters, letters, keeps_state, open_cut, end, took });
-            }
+        match Opener::supervise(wired, store, state.as_ref(), &stop).await {
+            Ok((supervisor, letters)) => pipelines.push(Pipeline {
+                name,
+                weight,
+                meters: supervisor.meters(),
+                supervisor: Some(supervisor),
+                letters,
+                keeps_state: state.is_some(),
+                open_cut: Ok(0),
+                end: End::Running,
+                took: Duration::ZERO,
+            }),
             Err(Failure::Manifest(found)) => problems.extend(found),
             Err(other) => return Err(other),
         }

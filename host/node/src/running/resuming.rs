@@ -10,7 +10,7 @@ use flow::checkpoint::{
     Checkpoint, CheckpointError, CheckpointStore as _, LastCommitted, Opened, Pace, RedbStore, StageMark,
 };
 use flow::connector::ConnectErrorKind;
-use flow::{Checkpoints, Setbacks};
+use flow::{Checkpoints, Recovery};
 use model::manifest::Role;
 
 use super::misfits::{begins_anew, misfits, other_connectors, replacing};
@@ -35,7 +35,7 @@ pub struct State {
 }
 
 impl State {
-    /// For lives after the first: what was asked for once is not done again.
+    /// For runs after the first: what was asked for once is not done again.
     pub(super) fn again(self) -> Self {
         Self {
             dir: self.dir,
@@ -47,13 +47,13 @@ impl State {
     }
 }
 
-/// Opens the store of a pipeline, and finds out where it goes on. Gives the epoch of this life as well.
+/// Opens the store of a pipeline, and finds out where it goes on. Gives the epoch of this run as well.
 /// `next_letter`: the number that its next dead letter gets. `is_first`: whether users are told where it goes on.
 pub(super) fn open(
     state: &State,
     wired: &Wired,
     next_letter: u64,
-    setbacks: Setbacks,
+    recovery: Recovery,
     is_first: bool,
 ) -> Result<(Checkpoints, u64)> {
     let dir = state.dir.join(wired.name());
@@ -117,7 +117,7 @@ pub(super) fn open(
     }
     let every = pipeline.checkpoint;
     let pace = Pace { interval: every.interval.0, timeout: every.timeout.0 };
-    Ok((Checkpoints { store: Box::new(store), last_committed: checkpoint, pace, setbacks }, epoch))
+    Ok((Checkpoints { store: Box::new(store), last_committed: checkpoint, pace, recovery }, epoch))
 }
 
 /// Takes out of a checkpoint what sinks have committed that are another connector now, and says so. Whether there was one.

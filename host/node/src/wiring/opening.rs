@@ -57,7 +57,7 @@ impl Wired {
             let state = self.state(index, checkpoints.as_mut())?;
             let last_committed = checkpoints.as_ref().map(|checkpoints| &checkpoints.last_committed);
             let part = self.part(index, epoch, last_committed, state).await;
-            let why = checkpoints.as_ref().and_then(|checkpoints| checkpoints.setbacks.cut.get(&index));
+            let why = checkpoints.as_ref().and_then(|checkpoints| checkpoints.recovery.cut.get(&index));
             match (why, part) {
                 (Some(why), part) => parts.push(self.cut_off(index, part, last_committed, why.clone()).await),
                 (None, Ok(part)) => parts.push(part),
