@@ -232,7 +232,7 @@ impl PlannedSink {
         &self.end
     }
 
-    /// A sink whose output is seen when a checkpoint stands, and once.
+    /// A sink whose output is seen when a checkpoint is committed, and once.
     pub(crate) fn committing(self) -> Self {
         Self { commits: true, ..self }
     }
@@ -251,7 +251,7 @@ impl PlannedSink {
         self.reads_columns
     }
 
-    /// Whether its output is seen when a checkpoint stands, and once.
+    /// Whether its output is seen when a checkpoint is committed, and once.
     pub fn commits(&self) -> bool {
         self.commits
     }

@@ -44,13 +44,13 @@ pub struct CheckpointReport {
     pub stored: u64,
     /// How often the run went back to the last one, because a source or a sink died or a disk was full.
     pub restarts: u64,
-    /// From its beginning until it stood.
+    /// From its beginning until it was committed.
     pub took_ms: u64,
     /// That were new in it.
     pub bytes: u64,
     /// When it was found last that everything up to here is durable.
     #[serde(skip)]
-    pub stood_at: Option<Instant>,
+    pub committed_at: Option<Instant>,
     /// Since when one is under way.
     #[serde(skip)]
     pub begun_at: Option<Instant>,
@@ -84,13 +84,13 @@ impl CheckpointMeter {
             (report.number, report.bytes, report.begun_at) = (number, bytes, None);
             report.stored += 1;
             report.took_ms = took.as_millis() as u64;
-            report.stood_at = Some(Instant::now());
+            report.committed_at = Some(Instant::now());
         });
     }
 
     /// Nothing had changed, so that the one before is good for now as well.
     pub(crate) fn unchanged(&self) {
-        self.with(|report| (report.begun_at, report.stood_at) = (None, Some(Instant::now())));
+        self.with(|report| (report.begun_at, report.committed_at) = (None, Some(Instant::now())));
     }
 
     pub fn report(&self) -> CheckpointReport {

@@ -34,7 +34,7 @@ pub(super) struct Rules {
 }
 
 /// Answers requests, one for all connections.
-pub(super) struct Desk {
+pub(super) struct Responder {
     rules: Rules,
     spool: Spool,
     room: Room,
@@ -125,7 +125,7 @@ impl From<NotTaken> for Refusal {
     }
 }
 
-impl Desk {
+impl Responder {
     pub fn new(rules: Rules, spool: Spool, bodies_bytes_max: usize) -> Self {
         let meter = Arc::new(Meter::new(spool.meter()));
         Self { rules, spool, room: Room::new(bodies_bytes_max), meter }

@@ -40,7 +40,7 @@ use crate::places;
 use crate::read::{json_rows, time_column};
 use crate::secrets::SecretFrom;
 use crate::{OpenSource, PlannedSource, SourceSpec, SpecError, Wanted};
-use answer::{Desk, Rules};
+use answer::{Responder, Rules};
 use pull::{HttpSource, Place, SPLIT, spool_failed};
 use records::{Bounds, Format};
 use server::Server;
@@ -278,9 +278,10 @@ impl OpenSource for Http {
             bounds: self.bounds,
             request_timeout: self.request_timeout,
         };
-        let desk = Arc::new(Desk::new(rules, spool, self.bodies_bytes_max));
-        let server = Server::new(listener, tls, self.connections_max, self.request_timeout, desk.clone());
-        Ok(Box::new(HttpSource::new(server, desk, reader, output, rows)))
+        let responder = Arc::new(Responder::new(rules, spool, self.bodies_bytes_max));
+        let server =
+            Server::new(listener, tls, self.connections_max, self.request_timeout, responder.clone());
+        Ok(Box::new(HttpSource::new(server, responder, reader, output, rows)))
     }
 
     fn again(&self, wanted: &Wanted) -> Result<Option<Box<dyn Decode>>, ConnectError> {

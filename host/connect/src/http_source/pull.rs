@@ -16,7 +16,7 @@ use model::stage::header_fields;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::Desk;
+use super::answer::Responder;
 use super::server::Server;
 use crate::decode::{JsonLines, LineRows as _, Refusal, Taken};
 use crate::place::{cursor, read_places};
@@ -34,7 +34,7 @@ pub(super) struct Place {
 
 pub(super) struct HttpSource {
     server: Server,
-    desk: Arc<Desk>,
+    responder: Arc<Responder>,
     reader: Reader,
     output: Output,
     /// Of rows; opaque records need none.
@@ -80,13 +80,13 @@ struct Run {
 impl HttpSource {
     pub fn new(
         server: Server,
-        desk: Arc<Desk>,
+        responder: Arc<Responder>,
         reader: Reader,
         output: Output,
         rows: Option<JsonLines>,
     ) -> Self {
         let gathered = Gathered::default();
-        Self { server, desk, reader, output, rows, split: SPLIT.into(), gathered, since: None }
+        Self { server, responder, reader, output, rows, split: SPLIT.into(), gathered, since: None }
     }
 
     /// Takes of the records at hand what still fits. False where nothing is at hand.
@@ -315,6 +315,6 @@ impl Source for HttpSource {
     }
 
     fn figures(&self) -> Option<Arc<dyn Figures>> {
-        Some(self.desk.meter.clone())
+        Some(self.responder.meter.clone())
     }
 }

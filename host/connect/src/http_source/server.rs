@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::answer::{Answer, Desk};
+use super::answer::{Answer, Responder};
 
 /// A socket that is bound and answers nobody before it is started.
 pub(super) struct Server {
@@ -29,7 +29,7 @@ pub(super) struct Server {
     connections_max: usize,
     /// How long a head may take to come in, and how long a connection may say nothing.
     request_timeout: Duration,
-    desk: Arc<Desk>,
+    responder: Arc<Responder>,
     stop: CancellationToken,
     _stops: DropGuard,
 }
@@ -40,11 +40,11 @@ impl Server {
         tls: Option<TlsAcceptor>,
         connections_max: usize,
         request_timeout: Duration,
-        desk: Arc<Desk>,
+        responder: Arc<Responder>,
     ) -> Self {
         let stop = CancellationToken::new();
         let _stops = stop.clone().drop_guard();
-        Self { listener: Some(listener), tls, connections_max, request_timeout, desk, stop, _stops }
+        Self { listener: Some(listener), tls, connections_max, request_timeout, responder, stop, _stops }
     }
 
     /// Answers from now on, until it is dropped. Requests that are under way then are answered still.
@@ -56,8 +56,8 @@ impl Server {
             .header_read_timeout(self.request_timeout)
             .max_buf_size(HTTP_REQUEST_HEAD_BYTES_MAX)
             .max_headers(HTTP_HEADERS_MAX);
-        let (tls, desk, stop) = (self.tls.clone(), self.desk.clone(), self.stop.clone());
-        let line = Line { http, tls, request_timeout: self.request_timeout, desk, stop };
+        let (tls, responder, stop) = (self.tls.clone(), self.responder.clone(), self.stop.clone());
+        let line = Line { http, tls, request_timeout: self.request_timeout, responder, stop };
         tokio::spawn(accept(listener, Arc::new(line), self.connections_max));
         Ok(())
     }
@@ -68,7 +68,7 @@ struct Line {
     http: http1::Builder,
     tls: Option<TlsAcceptor>,
     request_timeout: Duration,
-    desk: Arc<Desk>,
+    responder: Arc<Responder>,
     stop: CancellationToken,
 }
 
@@ -81,7 +81,7 @@ async fn accept(listener: tokio::net::TcpListener, line: Arc<Line>, connections_
             let Ok(permit) = permits.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, from)) => {
-                    line.desk.meter.count_connection();
+                    line.responder.meter.count_connection();
                     let line = line.clone();
                     tokio::spawn(async move {
                         line.serve(stream, from).await;
@@ -118,7 +118,7 @@ impl Line {
     async fn converse(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, from: SocketAddr) {
         let is_cut = AtomicBool::new(false);
         let service = service_fn(async |request| {
-            let Answer { response, is_whole } = self.desk.answer(request).await;
+            let Answer { response, is_whole } = self.responder.answer(request).await;
             is_cut.fetch_or(!is_whole, Ordering::Relaxed);
             Ok::<_, Infallible>(response)
         });

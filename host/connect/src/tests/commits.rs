@@ -1,4 +1,4 @@
-//! What the file sink commits: seen once, whatever crashes, and not before the checkpoint stands.
+//! What the file sink commits: seen once, whatever crashes, and not before the checkpoint is committed.
 
 use std::fs;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::plan_sink;
 enum Step {
     Write(usize),
     Prepare,
-    /// The checkpoint that was prepared last stands.
-    Stand,
+    /// The checkpoint that was prepared last is committed.
+    CommitCheckpoint,
     Commit,
     Crash,
 }
@@ -40,7 +40,8 @@ struct Run<'a> {
     /// Records that were written, counted from the first one of all.
     written: usize,
     prepared: Option<(Vec<u8>, usize)>,
-    stands: Option<(Vec<u8>, usize)>,
+    /// The last committed one.
+    checkpoint: Option<(Vec<u8>, usize)>,
     committed: usize,
 }
 
@@ -61,7 +62,7 @@ impl<'a> Run<'a> {
             number: 0,
             written: 0,
             prepared: None,
-            stands: None,
+            checkpoint: None,
             committed: 0,
         };
         run.open();
@@ -71,9 +72,9 @@ impl<'a> Run<'a> {
     fn open(&mut self) {
         let planned = plan_sink(&sink_spec(self.directory, "file", self.with.clone())).expect("a plan");
         assert!(planned.commits());
-        let committed = Committed(self.stands.as_ref().map(|(token, _)| token.clone()));
+        let committed = Committed(self.checkpoint.as_ref().map(|(token, _)| token.clone()));
         self.sink = Some(planned.open(&self.stream, Some(committed)).expect("a sink"));
-        self.written = self.stands.as_ref().map_or(0, |(_, records)| *records);
+        self.written = self.checkpoint.as_ref().map_or(0, |(_, records)| *records);
         self.committed = self.written;
         self.prepared = None;
     }
@@ -106,12 +107,12 @@ impl<'a> Run<'a> {
         self.prepared = Some((token, self.written));
     }
 
-    fn stand(&mut self) {
-        self.stands = self.prepared.take().or_else(|| self.stands.take());
+    fn commit_checkpoint(&mut self) {
+        self.checkpoint = self.prepared.take().or_else(|| self.checkpoint.take());
     }
 
     fn commit(&mut self) {
-        let Some((token, records)) = self.stands.clone() else { return };
+        let Some((token, records)) = self.checkpoint.clone() else { return };
         let (runtime, sink) = self.sink();
         runtime.block_on(sink.commit(&token)).expect("committed");
         self.committed = records;
@@ -121,7 +122,7 @@ impl<'a> Run<'a> {
     fn crash(&mut self) {
         self.sink = None;
         let token =
-            self.stands.as_ref().map(|(token, _)| serde_json::from_slice::<Value>(token).expect("JSON"));
+            self.checkpoint.as_ref().map(|(token, _)| serde_json::from_slice::<Value>(token).expect("JSON"));
         for name in hidden(self.directory) {
             // Nobody writes to what is full any more.
             let is_full = |full: &Value| full.as_str().is_some_and(|full| name == format!(".{full}.part"));
@@ -143,7 +144,7 @@ impl<'a> Run<'a> {
         match step {
             Step::Write(records) => self.write(*records),
             Step::Prepare => self.prepare(false),
-            Step::Stand => self.stand(),
+            Step::CommitCheckpoint => self.commit_checkpoint(),
             Step::Commit => self.commit(),
             Step::Crash => self.crash(),
         }
@@ -212,7 +213,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         5 => (0usize..12).prop_map(Step::Write),
         3 => Just(Step::Prepare),
-        3 => Just(Step::Stand),
+        3 => Just(Step::CommitCheckpoint),
         2 => Just(Step::Commit),
         1 => Just(Step::Crash),
     ]
@@ -239,7 +240,7 @@ fn check_steps(with: &Value, pattern: &str, steps: &[Step]) {
     }
     run.write(5);
     run.prepare(true);
-    run.stand();
+    run.commit_checkpoint();
     run.crash();
     let all = run.written;
     run.check(all, "at the end");
@@ -263,7 +264,8 @@ proptest! {
 /// The protocol as it goes most of the time, with a crash at every one of its steps.
 #[test]
 fn a_crash_may_come_at_every_step() {
-    let round = [Step::Write(3), Step::Prepare, Step::Write(2), Step::Stand, Step::Write(1), Step::Commit];
+    let round =
+        [Step::Write(3), Step::Prepare, Step::Write(2), Step::CommitCheckpoint, Step::Write(1), Step::Commit];
     for (with, pattern) in ways() {
         for at in 0..round.len() * 2 {
             let mut steps: Vec<Step> = round.iter().chain(&round).cloned().collect();
@@ -278,9 +280,15 @@ fn a_commit_that_was_cut_short_is_done_again() {
     let directory = tempdir().expect("a directory");
     let at = |name: &str| directory.path().join(name);
     let mut run = Run::begin(directory.path(), json!({ "path": "o.txt" }), "o.txt");
-    for step in
-        [Step::Write(2), Step::Prepare, Step::Stand, Step::Commit, Step::Write(3), Step::Prepare, Step::Stand]
-    {
+    for step in [
+        Step::Write(2),
+        Step::Prepare,
+        Step::CommitCheckpoint,
+        Step::Commit,
+        Step::Write(3),
+        Step::Prepare,
+        Step::CommitCheckpoint,
+    ] {
         run.step(&step);
     }
     let parts = hidden(directory.path());
@@ -298,7 +306,7 @@ fn a_commit_that_was_cut_short_is_done_again() {
     run.sink = None;
     // A target that has less than was committed is not filled up with something else.
     fs::write(at("o.txt"), &whole[..5]).expect("written");
-    let token = run.stands.clone().map(|(token, _)| token);
+    let token = run.checkpoint.clone().map(|(token, _)| token);
     let whole = whole.len() + part.len();
     let expected = |why: &str| {
         let planned =
@@ -325,7 +333,7 @@ fn what_somebody_else_has_written_behind_the_last_checkpoint_stays() {
     let directory = tempdir().expect("a directory");
     let at = directory.path().join("o.txt");
     let mut run = Run::begin(directory.path(), json!({ "path": "o.txt" }), "o.txt");
-    let round = [Step::Write(2), Step::Prepare, Step::Stand, Step::Commit];
+    let round = [Step::Write(2), Step::Prepare, Step::CommitCheckpoint, Step::Commit];
     round.iter().for_each(|step| run.step(step));
     run.sink = None;
     let mut replayed = fs::read(&at).expect("a file");
@@ -345,13 +353,15 @@ fn a_row_of_files_goes_on_in_the_file_it_was_in() {
     let with = json!({ "path": "o.txt", "rotate": { "size": 1000 } });
     let mut run = Run::begin(directory.path(), with, "o-*.txt");
     for _ in 0..3 {
-        for step in [Step::Write(2), Step::Prepare, Step::Stand, Step::Commit, Step::Write(1), Step::Crash] {
+        for step in
+            [Step::Write(2), Step::Prepare, Step::CommitCheckpoint, Step::Commit, Step::Write(1), Step::Crash]
+        {
             run.step(&step);
         }
     }
     assert_eq!(hidden(directory.path()).iter().filter(|name| name.contains("000001")).count(), 1);
     run.prepare(true);
-    run.stand();
+    run.commit_checkpoint();
     run.commit();
     run.check(6, "in one file");
     assert!(directory.path().join("o-000001.txt").exists());
@@ -361,7 +371,7 @@ fn a_row_of_files_goes_on_in_the_file_it_was_in() {
     run.crash();
     run.write(1);
     run.prepare(true);
-    run.stand();
+    run.commit_checkpoint();
     run.commit();
     assert!(directory.path().join("o-000002.txt").exists());
 }
@@ -378,7 +388,7 @@ fn what_was_there_before_is_replaced_kept_or_refused() {
         run.prepare(false);
         let seen = || fs::read_to_string(&path).expect("a file");
         assert_eq!(seen(), "before\n", "{if_exists}: nothing is committed");
-        run.stand();
+        run.commit_checkpoint();
         run.commit();
         run.commit();
         assert_eq!(seen(), expected, "{if_exists}");
@@ -399,11 +409,11 @@ fn a_run_without_records_says_so_in_its_file() {
         fs::write(directory.path().join("o.csv"), "of an earlier run").expect("written");
         let mut run = Run::begin(directory.path(), with, name);
         run.prepare(false);
-        run.stand();
+        run.commit_checkpoint();
         run.commit();
         run.crash();
         run.prepare(true);
-        run.stand();
+        run.commit_checkpoint();
         run.commit();
         assert_eq!(fs::read_to_string(directory.path().join(name)).expect("a file"), expected);
     }

@@ -1,5 +1,5 @@
 //! One file that is committed to: what comes between two barriers is written to a hidden part beside it, and put at
-//! its end when the checkpoint stands. Who reads the file never sees a record that a crash could take back.
+//! its end when the checkpoint is committed. Who reads the file never sees a record that a crash could take back.
 //!
 //! A part `.NAME.7.part` is whole and synced before the token that names it is given. Putting it in its place twice is
 //! the same as once, because the token says where that is; where there is nothing to keep, the part is renamed and
@@ -93,7 +93,7 @@ impl OneFile {
     }
 
     /// Commits what the token says once more, and undoes what was prepared behind it. Nothing of a run goes into the file
-    /// before its checkpoint stands: what is there behind the last one was written by somebody else, such as a replay of
+    /// before its checkpoint is committed: what is there behind the last one was written by somebody else, such as a replay of
     /// dead letters, and stays.
     fn resume(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         let state = self.read(token)?;

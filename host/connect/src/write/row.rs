@@ -1,5 +1,5 @@
 //! A row of files that is committed to: each is written under a hidden name, and gets its own when it is full and the
-//! checkpoint stands. A file of that name is whole, and stays as it is.
+//! checkpoint is committed. A file of that name is whole, and stays as it is.
 //!
 //! The file that is being written goes on over checkpoints: the token says how much of it belongs to the last one, and
 //! what stands behind that is cut off when a run goes on from there. Where it is packed, each checkpoint ends a member

@@ -332,11 +332,11 @@ async fn wait<T>(
             tokio::time::sleep_until(at).await;
             at
         }));
-        let news = or_never(handler.as_mut().map(BarrierHandler::changed));
+        let changed = or_never(handler.as_mut().map(BarrierHandler::changed));
         tokio::select! {
             biased;
             () = &mut stopped => return Ok(Waited::Over),
-            () = news => {
+            () = changed => {
                 if let Some(ended) = heed(belt, handler, stop.is_some()).await? {
                     return Ok(ended);
                 }

@@ -62,16 +62,16 @@ impl SpoolMeter {
 
 struct Shared {
     dir: Arc<std::path::Path>,
-    desk: Mutex<Desk>,
+    inbox: Mutex<Inbox>,
     /// The thread waits for it.
-    news: Condvar,
+    more: Condvar,
     meter: Arc<SpoolMeter>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What lies there for the thread.
+/// What the thread is to do.
 #[derive(Default)]
-struct Desk {
+struct Inbox {
     pending: VecDeque<Pending>,
     pending_bytes: usize,
     release_to: u64,
@@ -93,8 +93,8 @@ impl Spool {
         meter.look(&log);
         let shared = Arc::new(Shared {
             dir: log.dir().into(),
-            desk: Mutex::default(),
-            news: Condvar::new(),
+            inbox: Mutex::default(),
+            more: Condvar::new(),
             meter,
             thread: Mutex::default(),
         });
@@ -113,16 +113,16 @@ impl Spool {
         let bytes = Group::bytes_of(&records);
         let (answer, answered) = oneshot::channel();
         {
-            let mut desk = lock(&self.shared.desk);
-            if let Some(why) = &desk.closed {
+            let mut inbox = lock(&self.shared.inbox);
+            if let Some(why) = &inbox.closed {
                 return Err(why.clone());
             }
-            if !desk.pending.is_empty() && desk.pending_bytes + bytes > SPOOL_PENDING_BYTES_MAX {
+            if !inbox.pending.is_empty() && inbox.pending_bytes + bytes > SPOOL_PENDING_BYTES_MAX {
                 return Err(NotTaken::Busy);
             }
-            desk.pending_bytes += bytes;
-            desk.pending.push_back(Pending { records, answer });
-            self.shared.wake(desk);
+            inbox.pending_bytes += bytes;
+            inbox.pending.push_back(Pending { records, answer });
+            self.shared.wake(inbox);
         }
         answered.await.unwrap_or_else(|_| Err(self.gone("it has ended").into()))
     }
@@ -133,17 +133,17 @@ impl Spool {
 
     /// Nothing more is taken from now on; what was put down is made durable and answered for.
     pub fn stop(&self) {
-        let mut desk = lock(&self.shared.desk);
-        desk.closed.get_or_insert(NotTaken::Stopping);
-        self.shared.wake(desk);
+        let mut inbox = lock(&self.shared.inbox);
+        inbox.closed.get_or_insert(NotTaken::Stopping);
+        self.shared.wake(inbox);
     }
 
     /// Records before `to` are not wanted any more.
     pub fn release(&self, to: u64) {
-        let mut desk = lock(&self.shared.desk);
-        if to > desk.release_to {
-            desk.release_to = to;
-            self.shared.wake(desk);
+        let mut inbox = lock(&self.shared.inbox);
+        if to > inbox.release_to {
+            inbox.release_to = to;
+            self.shared.wake(inbox);
         }
     }
 
@@ -161,10 +161,10 @@ impl Spool {
 }
 
 impl Shared {
-    fn wake(&self, mut desk: MutexGuard<'_, Desk>) {
-        if std::mem::take(&mut desk.waits) {
-            drop(desk);
-            self.news.notify_one();
+    fn wake(&self, mut inbox: MutexGuard<'_, Inbox>) {
+        if std::mem::take(&mut inbox.waits) {
+            drop(inbox);
+            self.more.notify_one();
         }
     }
 }
@@ -217,9 +217,9 @@ impl Writer {
     /// Says it to everybody, those who are about to come included.
     fn fail(&self, error: SpoolError) {
         let pending = {
-            let mut desk = lock(&self.shared.desk);
-            desk.closed = Some(error.clone().into());
-            std::mem::take(&mut desk.pending)
+            let mut inbox = lock(&self.shared.inbox);
+            inbox.closed = Some(error.clone().into());
+            std::mem::take(&mut inbox.pending)
         };
         for Pending { answer, .. } in pending {
             // Nobody waits for an answer whose connection is gone.
@@ -231,35 +231,35 @@ impl Writer {
     /// Waits for something to do, and takes as much as one frame should have.
     fn next(&self, taken: &mut Vec<Pending>) -> Todo {
         let idle_from = Instant::now();
-        let mut desk = lock(&self.shared.desk);
-        while desk.pending.is_empty() && desk.release_to <= self.log.released() {
-            if desk.closed.is_some() {
+        let mut inbox = lock(&self.shared.inbox);
+        while inbox.pending.is_empty() && inbox.release_to <= self.log.released() {
+            if inbox.closed.is_some() {
                 return Todo::End;
             }
-            desk.waits = true;
-            desk = match self.log.is_marked() {
-                true => self.shared.news.wait(desk).unwrap_or_else(PoisonError::into_inner),
+            inbox.waits = true;
+            inbox = match self.log.is_marked() {
+                true => self.shared.more.wait(inbox).unwrap_or_else(PoisonError::into_inner),
                 false => {
                     let Some(left) = SYNCED_MARK_AFTER.checked_sub(idle_from.elapsed()) else {
-                        desk.waits = false;
+                        inbox.waits = false;
                         return Todo::Mark;
                     };
-                    let waited = self.shared.news.wait_timeout(desk, left);
+                    let waited = self.shared.more.wait_timeout(inbox, left);
                     waited.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
         }
         let mut bytes = 0;
-        while let Some(pending) = desk.pending.pop_front_if(|pending| {
+        while let Some(pending) = inbox.pending.pop_front_if(|pending| {
             let more = Group::bytes_of(&pending.records);
             let fits = bytes == 0 || bytes + more <= SPOOL_GROUP_BYTES;
             bytes += more;
             fits
         }) {
-            desk.pending_bytes -= Group::bytes_of(&pending.records);
+            inbox.pending_bytes -= Group::bytes_of(&pending.records);
             taken.push(pending);
         }
-        Todo::Commit { release_to: desk.release_to }
+        Todo::Commit { release_to: inbox.release_to }
     }
 
     /// Makes all of them durable with one sync, and answers.

@@ -93,11 +93,11 @@ impl Progress {
 
 /// Where a restart would go on. `lag`: records that it would read again.
 fn checkpoint(report: &CheckpointReport, lag: u64, now: Instant) -> String {
-    let number = match (report.number, report.stood_at) {
+    let number = match (report.number, report.committed_at) {
         (0, _) => "no checkpoint yet".to_owned(),
-        (stands, None) => format!("checkpoint {stands}, from an earlier run"),
-        (stands, Some(at)) => format!(
-            "checkpoint {stands}, {:.1} s old, took {} ms, {} bytes new",
+        (last, None) => format!("checkpoint {last}, from an earlier run"),
+        (last, Some(at)) => format!(
+            "checkpoint {last}, {:.1} s old, took {} ms, {} bytes new",
             now.saturating_duration_since(at).as_secs_f64(),
             report.took_ms,
             number(report.bytes)
@@ -139,7 +139,8 @@ mod tests {
         assert_eq!(line(&report), "no checkpoint yet, the next one since 10 s, 1,234 records behind");
         (report.number, report.begun_at) = (3, Some(now));
         assert_eq!(line(&report), "checkpoint 3, from an earlier run, 1,234 records behind");
-        (report.stood_at, report.took_ms, report.bytes) = (Some(now - Duration::from_millis(1500)), 7, 4096);
+        (report.committed_at, report.took_ms, report.bytes) =
+            (Some(now - Duration::from_millis(1500)), 7, 4096);
         assert_eq!(
             line(&report),
             "checkpoint 3, 1.5 s old, took 7 ms, 4,096 bytes new, 1,234 records behind"

@@ -37,7 +37,7 @@ const CHECKPOINTS: [CheckpointFigure; 4] = [
     (
         "checkpoint_age_seconds",
         "Since everything read so far was durable; with no checkpoint yet, since nothing was",
-        |report| report.stood_at.map_or(0.0, |at| at.elapsed().as_secs_f64()),
+        |report| report.committed_at.map_or(0.0, |at| at.elapsed().as_secs_f64()),
     ),
 ];
 
