@@ -9,6 +9,7 @@
 //! what to do, so that a simulation can drive them. What loops and coordinator say to one another, `messages` has.
 
 mod align;
+pub mod compat;
 mod coordinator;
 mod file;
 mod kept;

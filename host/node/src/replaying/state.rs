@@ -18,7 +18,7 @@ use model::limits::CHECKPOINT_TIME_MAX;
 
 use crate::exit::{Failure, Result};
 use crate::report::run_command;
-use crate::running::{cannot_go_on, leave_others, misfits_behind};
+use crate::running::{cannot_go_on, compat, leave_others};
 use crate::terminal;
 use crate::wiring::{Wired, epoch_now};
 
@@ -64,7 +64,8 @@ impl Resumed {
     /// What a replay through these stages goes on from, and its epoch. `writes`: whether it commits.
     pub fn go_on(mut self, wired: &Wired, stages: &[bool], writes: bool) -> Result<(Checkpoints, u64)> {
         let is_meant = |name: &str| wired.pipeline.index_of(name).is_some_and(|index| stages[index]);
-        let misfits = misfits_behind(&self.last_committed, wired, &[], is_meant);
+        let now = wired.beside(&self.last_committed);
+        let misfits = compat(&self.last_committed, &now).misfits_behind(&[], is_meant);
         let number = self.last_committed.checkpoint.number;
         if !misfits.is_empty() {
             let next = format!(
@@ -72,9 +73,9 @@ impl Resumed {
                  that the checkpoint was taken with",
                 self.run_command(wired)
             );
-            return Err(Failure::input(cannot_go_on(wired, number, &self.dir, &misfits, &next)));
+            return Err(Failure::input(cannot_go_on(wired.name(), number, &self.dir, &misfits, &next)));
         }
-        leave_others(&mut self.last_committed, wired, is_meant);
+        leave_others(&mut self.last_committed, &now, wired.name(), is_meant);
         // The others stay what they were when the checkpoint was taken.
         let mut marks = self.last_committed.stages.clone();
         marks.extend(wired.marks().into_iter().filter(|(name, _)| is_meant(name)));

@@ -1,70 +1,51 @@
-//! Why a manifest cannot go on from a checkpoint: what it has of each stage is held against what the stage is now.
+//! What is said where a manifest cannot go on from a checkpoint (`flow::checkpoint::compat`), with what to do about it.
 
+use std::path::Path;
+
+use anyhow::anyhow;
 use connect::{SINKS, has_file};
-use flow::checkpoint::{Change, LastCommitted, MarkPart, StageMark};
-use model::manifest::{Role, Stage, StageRef};
+use flow::checkpoint::compat::{Compat, Connectors, Misfit, MisfitKind, StageNow, Unforgettable, WayOut};
+use flow::checkpoint::{Change, LastCommitted};
 
-use crate::wiring::Wired;
+use crate::exit::Failure;
+use crate::terminal;
+use crate::words::Words;
 
-/// What does not fit, each with what to do about it. `renewed`: sinks that begin a new file.
-pub(super) fn misfits(last_committed: &LastCommitted, wired: &Wired, renewed: &[String]) -> Vec<String> {
-    let sources = last_committed.checkpoint.places.keys();
-    let mut misfits: Vec<String> =
-        sources.filter_map(|name| source_misfit(last_committed, wired, name)).collect();
-    misfits.extend(misfits_behind(last_committed, wired, renewed, |_| true));
-    misfits
+pub(crate) const CONNECTORS: Connectors<'static> = Connectors { sinks: &SINKS, has_file };
+
+/// A checkpoint beside the stages that are to go on from it.
+pub(crate) fn compat<'a>(last_committed: &'a LastCommitted, stages: &'a [StageNow]) -> Compat<'a> {
+    Compat { last_committed, stages, connectors: CONNECTORS }
 }
 
-/// Those of sinks and of stages with state, where `is_meant` says so by their names.
-pub(crate) fn misfits_behind(
-    last_committed: &LastCommitted,
-    wired: &Wired,
-    renewed: &[String],
+pub(crate) fn cannot_go_on(pipeline: &str, number: u64, dir: &Path, misfits: &[Misfit], next: &str) -> Words {
+    let mut words = Words::from(format!(
+        "pipeline `{pipeline}` cannot go on from checkpoint {number} in {}:",
+        dir.display()
+    ));
+    misfits.iter().for_each(|misfit| words.push(format!("  {}", line(misfit))));
+    words.push(next);
+    words
+}
+
+/// Takes out of a checkpoint what sinks have committed that are another connector now, and says so. Whether there was one.
+pub(crate) fn leave_others(
+    last_committed: &mut LastCommitted,
+    stages: &[StageNow],
+    pipeline: &str,
     is_meant: impl Fn(&str) -> bool,
-) -> Vec<String> {
-    let sinks = last_committed.checkpoint.tokens.iter().filter(|(name, _)| is_meant(name));
-    let mut misfits: Vec<String> = sinks
-        .filter_map(|(name, token)| {
-            let is_renewed = renewed.iter().any(|renewed| **renewed == **name);
-            sink_misfit(last_committed, wired, name, token, is_renewed)
-        })
-        .collect();
-    let states = last_committed.states.iter().filter(|(name, size)| size.keys > 0 && is_meant(name));
-    misfits.extend(states.filter_map(|(name, size)| state_misfit(last_committed, wired, name, size.keys)));
-    misfits
-}
-
-/// Sinks that are another connector than the one that committed what the checkpoint has, with what that was. What one
-/// has committed says nothing to another.
-pub(super) fn other_connectors(
-    last_committed: &LastCommitted,
-    wired: &Wired,
-    is_meant: impl Fn(&str) -> bool,
-) -> Vec<(String, String)> {
-    let names = last_committed.checkpoint.tokens.keys().filter(|name| is_meant(name));
-    let other = |name: &std::sync::Arc<str>| {
-        let (_, stage) = find(wired, name, Role::Sink)?;
-        let was = last_committed.stages.get(&**name)?;
-        is_other(stage, was).then(|| (name.to_string(), was.uses.clone()))
-    };
-    names.filter_map(other).collect()
-}
-
-/// A component has the name of its file, and may be another version of itself.
-fn is_other(stage: &Stage, was: &StageMark) -> bool {
-    let uses = stage.reference.value.to_string();
-    uses != was.uses && (is_built_in(stage) || SINKS.contains(&was.uses.as_str()))
-}
-
-/// The stage of this name and role, by its index.
-fn find<'a>(wired: &'a Wired, name: &str, role: Role) -> Option<(usize, &'a Stage)> {
-    let index = wired.pipeline.index_of(name)?;
-    let stage = &wired.pipeline.stages[index];
-    (*stage.role == role).then_some((index, stage))
-}
-
-fn is_built_in(stage: &Stage) -> bool {
-    matches!(stage.reference.value, StageRef::BuiltIn(_))
+) -> bool {
+    let others = compat(last_committed, stages).other_connectors(is_meant);
+    let others: Vec<(String, String, String)> =
+        others.into_iter().map(|(stage, was)| (stage.name.clone(), stage.reference.clone(), was)).collect();
+    for (name, is, was) in &others {
+        last_committed.checkpoint.tokens.remove(name.as_str());
+        terminal::say(format!(
+            "sink `{name}` of `{pipeline}` was `{was}` and is `{is}`: it begins without what the checkpoint has of it, and \
+             what was written stays where it is"
+        ));
+    }
+    !others.is_empty()
 }
 
 /// With another format other options come and go, which says nothing more.
@@ -74,166 +55,88 @@ fn listed(changes: &[Change]) -> String {
     told.map(Change::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A source has to read what it read before. A component may be another version of itself: what is in its cursors is
-/// its own.
-fn source_misfit(last_committed: &LastCommitted, wired: &Wired, name: &str) -> Option<String> {
-    let Some((index, stage)) = find(wired, name, Role::Source) else {
-        return Some(format!(
-            "there is no source `{name}` any more; if it has another name now, say `--rename {name}=NEW`"
-        ));
-    };
-    let was = last_committed.stages.get(name)?;
-    let uses = stage.reference.value.to_string();
-    let what = if is_built_in(stage) && uses != was.uses {
-        format!("source `{name}` was `{}` and is `{uses}`", was.uses)
-    } else {
-        let changes = wired.changes_since(index, was);
-        if changes.is_empty() {
-            return None;
-        }
-        format!("source `{name}` reads in another way: {}", listed(&changes))
-    };
-    Some(format!("{what}; to read all that it has from the beginning, say `--forget {name}`"))
-}
-
-/// A sink may change once all that it prepared is committed, but for what its output so far rests on.
-fn sink_misfit(
-    last_committed: &LastCommitted,
-    wired: &Wired,
-    name: &str,
-    token: &[u8],
-    is_renewed: bool,
-) -> Option<String> {
-    let found = find(wired, name, Role::Sink);
-    let Some((index, stage)) = found else { return gone_sink_misfit(last_committed, wired, name, token) };
-    let was = last_committed.stages.get(name)?;
-    if is_other(stage, was) {
-        let uses = stage.reference.value.to_string();
-        return (!last_committed.sinks_committed && !token.is_empty()).then(|| {
+fn line(misfit: &Misfit) -> String {
+    let Misfit { stage: name, kind } = misfit;
+    match kind {
+        MisfitKind::SourceGone => {
             format!(
-                "sink `{name}` was `{}` and is `{uses}`, and what it has prepared is not committed yet",
-                was.uses
+                "there is no source `{name}` any more; if it has another name now, say `--rename {name}=NEW`"
             )
-        });
-    }
-    let changes = if is_renewed { Vec::new() } else { wired.changes_since(index, was) };
-    if changes.is_empty() || begins_anew(last_committed, wired, name, was) {
-        return None;
-    }
-    let what = format!("sink `{name}` writes in another way: {}", listed(&changes));
-    Some(if is_built_in(stage) {
-        format!(
-            "{what}; to begin a new file, say `--new-file {name}`, which keeps the one that is there under a name \
-             of its own"
-        )
-    } else if last_committed.sinks_committed {
-        format!("{what}; to write as if it had written nothing yet, say `--forget {name}`")
-    } else {
-        format!("{what}, and what it has prepared is not committed yet")
-    })
-}
-
-/// A sink that is gone, and has something to commit yet, or may go on under another name: that one would begin where
-/// the output of this one is.
-fn gone_sink_misfit(
-    last_committed: &LastCommitted,
-    wired: &Wired,
-    name: &str,
-    token: &[u8],
-) -> Option<String> {
-    if !last_committed.sinks_committed {
-        return Some(format!(
+        }
+        MisfitKind::SourceIsOther { was, is } => {
+            from_the_beginning(name, &format!("source `{name}` was `{was}` and is `{is}`"))
+        }
+        MisfitKind::SourceChanged { changes } => {
+            from_the_beginning(name, &format!("source `{name}` reads in another way: {}", listed(changes)))
+        }
+        MisfitKind::SinkIsOtherUncommitted { was, is } => {
+            format!("sink `{name}` was `{was}` and is `{is}`, and what it has prepared is not committed yet")
+        }
+        MisfitKind::SinkChanged { changes, way_out } => {
+            let what = format!("sink `{name}` writes in another way: {}", listed(changes));
+            match way_out {
+                WayOut::NewFile => format!(
+                    "{what}; to begin a new file, say `--new-file {name}`, which keeps the one that is there under a name \
+                     of its own"
+                ),
+                WayOut::Forget => {
+                    format!("{what}; to write as if it had written nothing yet, say `--forget {name}`")
+                }
+                WayOut::Commit => format!("{what}, and what it has prepared is not committed yet"),
+            }
+        }
+        MisfitKind::SinkGoneUncommitted => format!(
             "there is no sink `{name}` any more, and what it has prepared is not committed yet; if it has another \
              name now, say `--rename {name}=NEW`"
-        ));
-    }
-    if token.is_empty() {
-        return None;
-    }
-    let new = heir(last_committed, wired, name)?;
-    Some(format!(
-        "there is no sink `{name}` any more, and sink `{new}` is new; if that is its name now, say `--rename \
-         {name}={new}`; to go on without what `{name}` has committed, `--forget {name}`"
-    ))
-}
-
-/// The sink that one that is gone most likely has become: it is new, and of the same kind.
-fn heir<'a>(last_committed: &LastCommitted, wired: &'a Wired, gone: &str) -> Option<&'a str> {
-    let was = last_committed.stages.get(gone)?;
-    let is_new = |stage: &&Stage| {
-        *stage.role == Role::Sink && !last_committed.checkpoint.tokens.contains_key(stage.name.as_str())
-    };
-    let is_alike = |stage: &&Stage| match is_built_in(stage) {
-        true => stage.reference.value.to_string() == was.uses,
-        false => !SINKS.contains(&was.uses.as_str()),
-    };
-    let marks = wired.marks();
-    let heirs: Vec<&Stage> = wired.pipeline.stages.iter().filter(is_new).filter(is_alike).collect();
-    let same =
-        heirs.iter().find(|stage| marks.get(stage.name.as_str()).is_some_and(|mark| mark.said == was.said));
-    same.or(heirs.first()).map(|stage| stage.name.as_str())
-}
-
-/// The new sink `file` that would replace what one that is gone has committed, and was not told to.
-pub(super) fn replacing(last_committed: &LastCommitted, wired: &Wired, gone: &str) -> Option<String> {
-    let was = last_committed.stages.get(gone).filter(|was| was.uses == "file")?;
-    let marks = wired.marks();
-    let path = |mark: &StageMark| {
-        let of_old = || mark.with.as_ref()?.get("path")?.as_str().map(MarkPart::shown);
-        match mark.said.as_ref().and_then(|said| said.get("path").cloned()).or_else(of_old)? {
-            MarkPart::Value(path) => Some(MarkPart::Value(path.trim_start_matches("./").to_owned())),
-            hash => Some(hash),
+        ),
+        MisfitKind::SinkGone { heir } => format!(
+            "there is no sink `{name}` any more, and sink `{heir}` is new; if that is its name now, say `--rename \
+             {name}={heir}`; to go on without what `{name}` has committed, `--forget {name}`"
+        ),
+        MisfitKind::StateOfGone { keys } => {
+            state_without_stage(name, *keys, "and there is no such stage any more")
         }
-    };
-    let replaces = |stage: &&Stage| {
-        let is_same = |mark: &StageMark| mark.uses == was.uses && path(mark) == path(was);
-        *stage.role == Role::Sink
-            && marks.get(stage.name.as_str()).is_some_and(is_same)
-            && !["if-exists", "rotate"].iter().any(|option| stage.with.value.contains_key(*option))
-    };
-    wired.pipeline.stages.iter().find(replaces).map(|stage| stage.name.to_string())
-}
-
-/// Whether a sink `file` writes in another way, and has no file yet.
-pub(super) fn begins_anew(
-    last_committed: &LastCommitted,
-    wired: &Wired,
-    name: &str,
-    was: &StageMark,
-) -> bool {
-    let Some((index, stage)) = find(wired, name, Role::Sink) else { return false };
-    let token = last_committed.checkpoint.tokens.get(name);
-    is_built_in(stage)
-        && was.uses == "file"
-        && token.is_some_and(|token| !has_file(token))
-        && !wired.changes_since(index, was).is_empty()
-}
-
-/// State that nobody is left for, or that is somebody else's, or of another config. Another version of a component has
-/// what the one before had; which it is, its own name says, and not that of its file.
-fn state_misfit(last_committed: &LastCommitted, wired: &Wired, name: &str, keys: u64) -> Option<String> {
-    let index = wired.pipeline.index_of(name);
-    let has = format!("the checkpoint has state of `{name}` ({keys} keys)");
-    let Some((index, component)) = index
-        .filter(|&index| wired.keeps_state(index))
-        .and_then(|index| Some((index, wired.component(index)?)))
-    else {
-        let why =
-            if index.is_some() { "which keeps none now" } else { "and there is no such stage any more" };
-        return Some(format!(
-            "{has}, {why}; if the stage has another name now, say `--rename {name}=NEW`; to throw its state away, \
-             `--forget {name}`"
-        ));
-    };
-    let (is, was) = (&component.about().name, last_committed.stages.get(name)?);
-    let why = if was.uses == *is {
-        let changes = wired.changes_since(index, was);
-        if changes.is_empty() {
-            return None;
+        MisfitKind::StateNotKept { keys } => state_without_stage(name, *keys, "which keeps none now"),
+        MisfitKind::StateOfOther { keys, was, is } => {
+            state_of_another(name, *keys, &format!("which was a `{was}` and is a `{is}`"))
         }
-        format!("which rests on another config: {}", listed(&changes))
-    } else {
-        format!("which was a `{}` and is a `{is}`", was.uses)
-    };
-    Some(format!("{has}, {why}; to throw its state away, say `--forget {name}`"))
+        MisfitKind::StateChanged { keys, changes } => {
+            state_of_another(name, *keys, &format!("which rests on another config: {}", listed(changes)))
+        }
+    }
+}
+
+fn from_the_beginning(name: &str, what: &str) -> String {
+    format!("{what}; to read all that it has from the beginning, say `--forget {name}`")
+}
+
+fn state_without_stage(name: &str, keys: u64, why: &str) -> String {
+    format!(
+        "the checkpoint has state of `{name}` ({keys} keys), {why}; if the stage has another name now, say `--rename \
+         {name}=NEW`; to throw its state away, `--forget {name}`"
+    )
+}
+
+fn state_of_another(name: &str, keys: u64, why: &str) -> String {
+    format!(
+        "the checkpoint has state of `{name}` ({keys} keys), {why}; to throw its state away, say `--forget {name}`"
+    )
+}
+
+/// What is said of a stage that cannot be forgotten.
+pub(super) fn unforgettable(stage: &str, why: &Unforgettable) -> Failure {
+    Failure::Input(match why {
+        Unforgettable::Written => anyhow!(
+            "`--forget {stage}`: nothing is remembered for `{stage}` but what it has written; where that is a file, \
+             `--new-file {stage}` begins a new one"
+        ),
+        Unforgettable::Uncommitted { checkpoint } => anyhow!(
+            "`--forget {stage}` would lose what `{stage}` has prepared and not committed yet: run the manifest that \
+             checkpoint {checkpoint} was taken with once more"
+        ),
+        Unforgettable::ReplacedBy { sink } => anyhow!(
+            "`--forget {stage}`: sink `{sink}` would replace what `{stage}` has committed; to go on with that file, say \
+             `--rename {stage}={sink}`, or say with `if-exists` of `{sink}` what is to become of it"
+        ),
+    })
 }

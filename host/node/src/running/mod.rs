@@ -29,10 +29,9 @@ use crate::serve::{Bound, Ready};
 use crate::terminal;
 use crate::wiring::Policy;
 use crate::words::Words;
-pub(crate) use misfits::misfits_behind;
+pub(crate) use misfits::{cannot_go_on, compat, leave_others};
 use opener::Opener;
 pub use resuming::State;
-pub(crate) use resuming::{cannot_go_on, leave_others};
 pub use stopping::Signals;
 use stopping::Stop;
 

@@ -19,7 +19,6 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::opener::{Opener, Start};
-use super::resuming::remembered;
 use super::stopping::Signals;
 use super::{DeadLetters, End, Options, Pipeline, Session, State};
 use crate::exit::{Failure, Result};
@@ -200,7 +199,7 @@ fn check_names(all: &[Wired], state: Option<&State>) -> Result {
     let mut kept = BTreeSet::new();
     for wired in all {
         match RedbStore::look(&state.dir.join(wired.name())) {
-            Ok((Some(last_committed), _)) => kept.extend(remembered(&last_committed)),
+            Ok((Some(last_committed), _)) => kept.extend(last_committed.remembers()),
             Ok((None, _)) | Err(CheckpointError::None { .. }) => {}
             Err(error) => return Err(error.into()),
         }

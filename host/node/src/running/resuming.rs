@@ -1,6 +1,6 @@
 //! Where a pipeline goes on: the last committed checkpoint, and whether this manifest may go on from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,13 +11,11 @@ use flow::checkpoint::{
 };
 use flow::connector::ConnectErrorKind;
 use flow::{Checkpoints, Recovery};
-use model::manifest::Role;
 
-use super::misfits::{begins_anew, misfits, other_connectors, replacing};
+use super::misfits::{CONNECTORS, cannot_go_on, compat, leave_others, unforgettable};
 use crate::exit::{Failure, Result};
 use crate::terminal;
 use crate::wiring::{Wired, epoch_now, spools_in};
-use crate::words::Words;
 
 /// What `run` is asked for about state.
 #[derive(Clone, Debug)]
@@ -74,42 +72,14 @@ pub(super) fn open(
             wired.name()
         ));
     }
-    let mut marks = wired.marks();
-    let checkpoint = match last_committed {
-        None => Checkpoint { letters: next_letter, ..Checkpoint::default() },
-        Some(mut last_committed) => {
-            for (old, new) in &state.renames {
-                rename(&mut last_committed, old, new);
-                rename_spool(&dir, old, new)?;
-            }
-            for stage in &state.forgotten {
-                forget(&mut last_committed, wired, stage)?;
-            }
-            let misfits = misfits(&last_committed, wired, &state.new_files);
-            if !misfits.is_empty() {
-                let next = "begin anew with `--reset`, or run the manifest that it was taken with";
-                let number = last_committed.checkpoint.number;
-                return Err(Failure::input(cannot_go_on(wired, number, &dir, &misfits, next)));
-            }
-            let is_left = leave_others(&mut last_committed, wired, |_| true);
-            let begins = begin_files(&mut last_committed, wired, &state.new_files)?;
-            marks = marks_beside(&last_committed, &marks);
-            let is_changed = begins || is_left || !state.renames.is_empty() || !state.forgotten.is_empty();
-            // A checkpoint of a version without marks has them from now on, also where nothing more is stored.
-            if is_changed || last_committed.stages != marks {
-                last_committed.stages.clone_from(&marks);
-                store.adopt(&last_committed, &state.renames, &state.forgotten)?;
-            }
-            if last_committed.checkpoint.number > 0 && is_first {
-                terminal::say(format!(
-                    "pipeline {} goes on from checkpoint {}",
-                    wired.name(),
-                    last_committed.checkpoint.number
-                ));
-            }
-            last_committed.checkpoint
-        }
+    let (checkpoint, marks) = match last_committed {
+        None => (Checkpoint { letters: next_letter, ..Checkpoint::default() }, wired.marks()),
+        Some(last_committed) => go_on(last_committed, &mut store, state, wired, &dir)?,
     };
+    if checkpoint.number > 0 && is_first {
+        let number = checkpoint.number;
+        terminal::say(format!("pipeline {} goes on from checkpoint {number}", wired.name()));
+    }
     let epoch = store.next_epoch(epoch_now().max(least))?;
     let mut store = store.running(wired.identity().revision, marks);
     if checkpoint.number == 0 {
@@ -120,35 +90,41 @@ pub(super) fn open(
     Ok((Checkpoints { store: Box::new(store), last_committed: checkpoint, pace, recovery }, epoch))
 }
 
-/// Takes out of a checkpoint what sinks have committed that are another connector now, and says so. Whether there was one.
-pub(crate) fn leave_others(
-    last_committed: &mut LastCommitted,
+/// Does what was asked for to the last committed checkpoint, and sees that the pipeline may go on from it. Gives it with the
+/// marks of the stages that do.
+fn go_on(
+    mut last_committed: LastCommitted,
+    store: &mut RedbStore,
+    state: &State,
     wired: &Wired,
-    is_meant: impl Fn(&str) -> bool,
-) -> bool {
-    let others = other_connectors(last_committed, wired, is_meant);
-    for (name, was) in &others {
-        last_committed.checkpoint.tokens.remove(&**name);
-        let is = wired.pipeline.stage(name).map(|stage| stage.reference.value.to_string());
-        terminal::say(format!(
-            "sink `{name}` of `{}` was `{was}` and is `{}`: it begins without what the checkpoint has of it, and what \
-             was written stays where it is",
-            wired.name(),
-            is.unwrap_or_default()
-        ));
+    dir: &Path,
+) -> Result<(Checkpoint, BTreeMap<String, StageMark>)> {
+    for (old, new) in &state.renames {
+        last_committed.rename(old, new);
+        rename_spool(dir, old, new)?;
     }
-    !others.is_empty()
-}
-
-pub(crate) fn cannot_go_on(wired: &Wired, number: u64, dir: &Path, misfits: &[String], next: &str) -> Words {
-    let mut words = Words::from(format!(
-        "pipeline `{}` cannot go on from checkpoint {number} in {}:",
-        wired.name(),
-        dir.display()
-    ));
-    misfits.iter().for_each(|misfit| words.push(format!("  {misfit}")));
-    words.push(next);
-    words
+    let now = wired.beside(&last_committed);
+    for stage in &state.forgotten {
+        let forgotten = last_committed.forget(stage, &now, CONNECTORS);
+        forgotten.map_err(|why| unforgettable(stage, &why))?;
+    }
+    let misfits = compat(&last_committed, &now).misfits(&state.new_files);
+    if !misfits.is_empty() {
+        let next = "begin anew with `--reset`, or run the manifest that it was taken with";
+        let number = last_committed.checkpoint.number;
+        return Err(Failure::input(cannot_go_on(wired.name(), number, dir, &misfits, next)));
+    }
+    let is_left = leave_others(&mut last_committed, &now, wired.name(), |_| true);
+    let names = compat(&last_committed, &now).begins_files(&state.new_files);
+    let begins = begin_files(&mut last_committed, wired, names)?;
+    let marks = compat(&last_committed, &now).marks();
+    let is_changed = begins || is_left || !state.renames.is_empty() || !state.forgotten.is_empty();
+    // A checkpoint of a version without marks has them from now on, also where nothing more is stored.
+    if is_changed || last_committed.stages != marks {
+        last_committed.stages.clone_from(&marks);
+        store.adopt(&last_committed, &state.renames, &state.forgotten)?;
+    }
+    Ok((last_committed.checkpoint, marks))
 }
 
 /// Throws away all but the spools: what is in them was acknowledged, and nobody has it any more. Gives an epoch higher
@@ -187,87 +163,8 @@ fn rename_spool(dir: &Path, old: &str, new: &str) -> Result {
         .map_err(|error| Failure::Ran(anyhow!("{} cannot be renamed: {error}", from.display())))
 }
 
-/// Names of stages of which a checkpoint has something.
-pub(super) fn remembered(last_committed: &LastCommitted) -> BTreeSet<String> {
-    let states = last_committed.states.iter().filter(|(_, size)| size.keys > 0).map(|(name, _)| name.clone());
-    let Checkpoint { places, tokens, .. } = &last_committed.checkpoint;
-    states.chain(places.keys().chain(tokens.keys()).map(|name| name.to_string())).collect()
-}
-
-fn rename(last_committed: &mut LastCommitted, old: &str, new: &str) {
-    if let Some(places) = last_committed.checkpoint.places.remove(old) {
-        last_committed.checkpoint.places.insert(new.into(), places);
-    }
-    if let Some(reached) = last_committed.checkpoint.reached.remove(old) {
-        last_committed.checkpoint.reached.insert(new.into(), reached);
-    }
-    if let Some(token) = last_committed.checkpoint.tokens.remove(old) {
-        last_committed.checkpoint.tokens.insert(new.into(), token);
-    }
-    if let Some(size) = last_committed.states.remove(old) {
-        last_committed.states.insert(new.to_owned(), size);
-    }
-    if let Some(mark) = last_committed.stages.remove(old) {
-        last_committed.stages.insert(new.to_owned(), mark);
-    }
-}
-
-/// Throws away what the checkpoint has of a stage.
-fn forget(last_committed: &mut LastCommitted, wired: &Wired, stage: &str) -> Result {
-    last_committed.states.remove(stage);
-    let Some(index) = wired.pipeline.index_of(stage) else {
-        return forget_gone_sink(last_committed, wired, stage);
-    };
-    let checkpoint = &mut last_committed.checkpoint;
-    match *wired.pipeline.stages[index].role {
-        Role::Source => {
-            checkpoint.places.remove(stage);
-            checkpoint.reached.remove(stage);
-        }
-        Role::Transform => {}
-        Role::Sink if !checkpoint.tokens.contains_key(stage) => {}
-        Role::Sink if wired.component(index).is_none() => {
-            return Err(Failure::Input(anyhow!(
-                "`--forget {stage}`: nothing is remembered for `{stage}` but what it has written; where that is a file, \
-                 `--new-file {stage}` begins a new one"
-            )));
-        }
-        Role::Sink if !last_committed.sinks_committed => {
-            return Err(Failure::Input(anyhow!(
-                "`--forget {stage}` would lose what `{stage}` has prepared and not committed yet: run the manifest that \
-                 checkpoint {} was taken with once more",
-                checkpoint.number
-            )));
-        }
-        Role::Sink => drop(checkpoint.tokens.remove(stage)),
-    }
-    Ok(())
-}
-
-/// What a sink that is gone has committed stays where it is, and no other sink takes it for its own by itself.
-fn forget_gone_sink(last_committed: &mut LastCommitted, wired: &Wired, stage: &str) -> Result {
-    // What is not committed yet is told with all else that is in the way.
-    if !last_committed.sinks_committed || !last_committed.checkpoint.tokens.contains_key(stage) {
-        return Ok(());
-    }
-    if let Some(new) = replacing(last_committed, wired, stage) {
-        return Err(Failure::Input(anyhow!(
-            "`--forget {stage}`: sink `{new}` would replace what `{stage}` has committed; to go on with that file, say \
-             `--rename {stage}={new}`, or say with `if-exists` of `{new}` what is to become of it"
-        )));
-    }
-    last_committed.checkpoint.tokens.remove(stage);
-    Ok(())
-}
-
-/// Sets aside the files of sinks that begin new ones: those that were asked for, and those that have changed before they
-/// had any. Says whether there was one.
-fn begin_files(last_committed: &mut LastCommitted, wired: &Wired, asked: &[String]) -> Result<bool> {
-    let begins = |(name, was): (&String, &StageMark)| {
-        let is_new = asked.contains(name) || begins_anew(last_committed, wired, name, was);
-        is_new.then(|| name.clone())
-    };
-    let names: Vec<String> = last_committed.stages.iter().filter_map(begins).collect();
+/// Sets aside the files of these sinks, which begin new ones. Says whether there was one.
+fn begin_files(last_committed: &mut LastCommitted, wired: &Wired, names: Vec<String>) -> Result<bool> {
     let mut any = false;
     for name in names {
         let index = wired.pipeline.index_of(&name);
@@ -292,18 +189,6 @@ fn begin_files(last_committed: &mut LastCommitted, wired: &Wired, asked: &[Strin
         any = true;
     }
     Ok(any)
-}
-
-/// The marks that go on with a checkpoint: those of the stages that run, and of sinks that do not, as long as the
-/// checkpoint has what they committed.
-fn marks_beside(
-    last_committed: &LastCommitted,
-    marks: &BTreeMap<String, StageMark>,
-) -> BTreeMap<String, StageMark> {
-    let has_token = |name: &str| last_committed.checkpoint.tokens.contains_key(name);
-    let others = last_committed.stages.iter().filter(|(name, _)| has_token(name));
-    let others = others.map(|(name, mark)| (name.clone(), mark.clone()));
-    others.chain(marks.iter().map(|(name, mark)| (name.clone(), mark.clone()))).collect()
 }
 
 /// What somebody typed, or what is the matter with a disk.

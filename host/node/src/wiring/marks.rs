@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use flow::checkpoint::{Change, MarkPart, MarkParts, StageMark, config_parts};
+use flow::checkpoint::compat::StageNow;
+use flow::checkpoint::{Change, LastCommitted, MarkPart, MarkParts, StageMark, config_parts};
 use model::manifest::{Role, Stage, StageRef};
 use serde_json::{Map, Value};
 
@@ -13,6 +14,28 @@ impl Wired {
     pub fn marks(&self) -> BTreeMap<String, StageMark> {
         let stages = self.pipeline.stages.iter().enumerate();
         stages.filter_map(|(index, stage)| Some((stage.name.to_string(), self.mark(index)?))).collect()
+    }
+
+    /// Its stages, beside what a checkpoint has of those of their names.
+    pub fn beside(&self, last_committed: &LastCommitted) -> Vec<StageNow> {
+        let stages = self.pipeline.stages.iter().enumerate();
+        let now = |(index, stage): (usize, &Stage)| {
+            let was = last_committed.stages.get(stage.name.as_str());
+            let component = self.component(index).filter(|_| self.keeps_state(index));
+            StageNow {
+                name: stage.name.to_string(),
+                role: *stage.role,
+                reference: stage.reference.value.to_string(),
+                is_built_in: matches!(stage.reference.value, StageRef::BuiltIn(_)),
+                keeps_state_as: component.map(|component| component.about().name.clone()),
+                mark: self.mark(index),
+                changes: was.map(|was| self.changes_since(index, was)).unwrap_or_default(),
+                says_if_exists: ["if-exists", "rotate"]
+                    .iter()
+                    .any(|option| stage.with.value.contains_key(*option)),
+            }
+        };
+        stages.map(now).collect()
     }
 
     fn mark(&self, index: usize) -> Option<StageMark> {
@@ -34,7 +57,7 @@ impl Wired {
     }
 
     /// What a stage rests on that it did not when it had the mark `was`.
-    pub fn changes_since(&self, index: usize, was: &StageMark) -> Vec<Change> {
+    fn changes_since(&self, index: usize, was: &StageMark) -> Vec<Change> {
         let Some(mark) = self.mark(index) else { return Vec::new() };
         let input = &self.plan.stages[index].input;
         let of_old = |built_in: &BuiltIn| built_in.mark(was.with.as_ref(), input);
