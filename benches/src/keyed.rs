@@ -11,7 +11,7 @@ use engine::{Engine, Entries, KeyedState, Packed, Values};
 use flow::checkpoint::{Checkpoint, CheckpointStore, Opened, Pace, RedbStore};
 use flow::state::{StageState, StateLimits};
 use flow::{Checkpoints, Recovery};
-use node::wiring::{self, Wired, Workshop};
+use node::wiring::{self, ResolvedPipeline, Resolver};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ pub struct Shape {
 /// A pipeline from a file of JSON lines through a stage with state into a file.
 pub struct Keyed {
     dir: tempfile::TempDir,
-    wired: Wired,
+    resolved: ResolvedPipeline,
     records: u64,
     interval: Duration,
 }
@@ -56,10 +56,10 @@ impl Keyed {
         }
         csv.flush()?;
         let draft = wiring::read(&file).map_err(|failure| anyhow!("{failure:?}"))?;
-        let workshop = Workshop::of(engine.clone(), Default::default(), false);
-        let workshop = workshop.map_err(|failure| anyhow!("{failure:?}"))?;
-        let wired = workshop.wire(draft).await?;
-        Ok(Self { dir, wired, records, interval })
+        let resolver = Resolver::of(engine.clone(), Default::default(), false);
+        let resolver = resolver.map_err(|failure| anyhow!("{failure:?}"))?;
+        let resolved = resolver.resolve(draft).await?;
+        Ok(Self { dir, resolved, records, interval })
     }
 
     /// Reads all of it, from the beginning, with nothing remembered.
@@ -77,7 +77,7 @@ impl Keyed {
             recovery: Recovery::default(),
         };
         runtime.block_on(async {
-            let job = self.wired.open(Box::new(Refuse), 1, Some(checkpoints)).await;
+            let job = self.resolved.open(Box::new(Refuse), 1, Some(checkpoints)).await;
             let run = job.map_err(|failure| anyhow!("{failure:?}"))?.build()?;
             let meters = run.meters();
             let clock = Clock::start(&[]);

@@ -11,7 +11,7 @@ use flow::{Job, Part, Rules, Run, Transform};
 use model::limits;
 use model::manifest::OnError;
 use model::plan::{PlannedStage, Work};
-use node::wiring::{self, Wired, Workshop};
+use node::wiring::{self, ResolvedPipeline, Resolver};
 use tokio_util::sync::CancellationToken;
 
 use crate::guests;
@@ -42,7 +42,7 @@ pub fn engine(options: EngineOptions) -> Result<Engine> {
 
 /// A planned pipeline whose components are loaded.
 pub struct Pipeline {
-    wired: Wired,
+    resolved: ResolvedPipeline,
     /// Of its transforms. Instances stay warm from run to run.
     pub pools: Vec<Pool>,
 }
@@ -53,17 +53,18 @@ impl Pipeline {
         let mut file = tempfile::Builder::new().suffix(".yaml").tempfile()?;
         file.write_all(manifest.as_bytes())?;
         let draft = wiring::read(file.path()).map_err(|failure| anyhow!("{failure:?}"))?;
-        let workshop = Workshop::of(engine.clone(), Default::default(), false);
-        let workshop = workshop.map_err(|failure| anyhow!("{failure:?}"))?;
-        let wired = workshop.wire(draft).await?;
-        let pools =
-            (0..wired.plan.stages.len()).filter_map(|stage| Some(wired.transform(stage)?.pool)).collect();
-        Ok(Self { wired, pools })
+        let resolver = Resolver::of(engine.clone(), Default::default(), false);
+        let resolver = resolver.map_err(|failure| anyhow!("{failure:?}"))?;
+        let resolved = resolver.resolve(draft).await?;
+        let pools = (0..resolved.plan.stages.len())
+            .filter_map(|stage| Some(resolved.transform(stage)?.pool))
+            .collect();
+        Ok(Self { resolved, pools })
     }
 
     /// Opens everything that the manifest names; to be done once.
     pub async fn open(&self) -> Result<Job> {
-        self.wired.open(Box::new(Refuse), 1, None).await.map_err(|failure| anyhow!("{failure:?}"))
+        self.resolved.open(Box::new(Refuse), 1, None).await.map_err(|failure| anyhow!("{failure:?}"))
     }
 
     /// A run of its transforms between two other ends than the manifest names.
@@ -92,7 +93,7 @@ impl Pipeline {
             }
             Work::Sink(_) => sink.take().map(Part::Sink),
         };
-        let plan = self.wired.plan.clone();
+        let plan = self.resolved.plan.clone();
         let parts: Option<Vec<_>> = plan.stages.iter().map(part).collect();
         let parts = parts.context("a pipeline with one source and one sink is needed")?;
         let rules = Rules { on_error: vec![on_error; parts.len()], ..Rules::defaults(&plan) };

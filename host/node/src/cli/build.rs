@@ -37,8 +37,8 @@ impl Build {
         }
         let built = build::build(&self.dir).map_err(Failure::Ran)?;
         let wasm = componentize(&built.wasm).map_err(Failure::ran)?;
-        let workshop = wiring::Workshop::new(false)?;
-        let loaded = super::block_on(workshop.engine.load(wasm.to_vec()))?;
+        let resolver = wiring::Resolver::new(false)?;
+        let loaded = super::block_on(resolver.engine.load(wasm.to_vec()))?;
         let stage = loaded.map_err(|error| {
             let verdict = if error.is_of_compiling() { "cannot be compiled" } else { "is not a stage" };
             Failure::Ran(anyhow!("{} was built, and {verdict}: {error}", self.dir.display()))

@@ -25,7 +25,7 @@ use crate::exit::{Failure, Result};
 use crate::pulled::{Loaded, is_bundle, lock_path};
 use crate::report::component;
 use crate::terminal;
-use crate::wiring::{self, Draft, Policy, Workshop};
+use crate::wiring::{self, Draft, Policy, Resolver};
 
 /// Packs a pipeline with its lock, its components and their signatures into one file, to be run where no registry is
 ///
@@ -64,14 +64,14 @@ impl Bundle {
         let draft = wiring::read(&self.file)?;
         let options = self.pulling.options();
         let client = Client::new(options.settings.clone()).map_err(remote::failure)?;
-        let mut workshop = Workshop::under(Policy::default().pulling(options), self.build)?;
-        workshop.keeps_builds = true;
-        let (loaded, problems) = block_on(workshop.components(&draft, |_| true))?;
+        let mut resolver = Resolver::under(Policy::default().pulling(options), self.build)?;
+        resolver.keeps_builds = true;
+        let (loaded, problems) = block_on(resolver.components(&draft, |_| true))?;
         if !problems.is_empty() {
             return Err(draft.pipeline.diagnostics(problems).into());
         }
         let layout = Layout::create(&out).map_err(remote::failure)?;
-        let packing = Packing { client, draft: &draft, workshop: &workshop, layout: &layout };
+        let packing = Packing { client, draft: &draft, resolver: &resolver, layout: &layout };
         block_on(packing.pack(&self.file, &loaded))??;
         layout.finish(self.force).map_err(remote::failure)?;
         self.tell(&out, &draft, &loaded)
@@ -124,7 +124,7 @@ impl Bundle {
 struct Packing<'a> {
     client: Client,
     draft: &'a Draft,
-    workshop: &'a Workshop,
+    resolver: &'a Resolver,
     layout: &'a Layout,
 }
 
@@ -174,7 +174,7 @@ impl Packing<'_> {
                 let read = wiring::read_component(&path).map(Bytes::from);
                 read.map_err(|error| Failure::Input(anyhow!("{} cannot be read: {error}", path.display())))?
             }
-            _ => self.workshop.puller.content(&digest).ok_or_else(|| {
+            _ => self.resolver.puller.content(&digest).ok_or_else(|| {
                 Failure::Input(anyhow!("what was built of {reference} is not here any more: add `--build`"))
             })?,
         };
@@ -193,7 +193,7 @@ impl Packing<'_> {
     ) -> Result {
         let lock = match &self.draft.lock {
             Some(lock) => lock.clone(),
-            None => lock::of(self.workshop, self.draft, loaded, None).await,
+            None => lock::of(self.resolver, self.draft, loaded, None).await,
         };
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let (text, pipeline) = (&self.draft.pipeline.text.text, &self.draft.pipeline);

@@ -8,7 +8,7 @@ use super::pulling::Pulling;
 use crate::exit::Result;
 use crate::graph::{self, Picture};
 use crate::terminal;
-use crate::wiring::{Policy, Workshop};
+use crate::wiring::{Policy, Resolver};
 
 /// Shows what a pipeline does: stages, chains, the fields and wanted columns of every edge, conversions
 #[derive(Debug, Args)]
@@ -44,9 +44,9 @@ enum Format {
 impl Graph {
     pub(super) fn execute(self) -> Result {
         let policy = Policy::default().pulling(self.pulling.options());
-        let workshop = Workshop::under(policy, self.build)?;
-        let wired = super::wire(&workshop, &self.file, &self.set)?;
-        let picture = Picture::of(&wired);
+        let resolver = Resolver::under(policy, self.build)?;
+        let resolved = super::resolve(&resolver, &self.file, &self.set)?;
+        let picture = Picture::of(&resolved);
         match self.format {
             Format::Text => terminal::print(graph::text(&picture)),
             Format::Dot => terminal::print_data(&graph::dot(&picture)),

@@ -13,7 +13,7 @@ use super::remote::{self, RemoteOptions};
 use super::{Output, block_on};
 use crate::exit::{Failure, Result};
 use crate::report::{claims, component};
-use crate::wiring::{self, Workshop};
+use crate::wiring::{self, Resolver};
 use crate::words::Words;
 use crate::{build, terminal};
 
@@ -61,8 +61,8 @@ impl Inspect {
         }
         let bytes = self.bytes(&path)?;
         let size = bytes.len();
-        let workshop = Workshop::new(false)?;
-        let stage = block_on(workshop.engine.load(bytes))?;
+        let resolver = Resolver::new(false)?;
+        let stage = block_on(resolver.engine.load(bytes))?;
         let stage = stage.map_err(|error| {
             let verdict = if error.is_of_compiling() { "cannot be compiled" } else { "is not a stage" };
             Failure::Input(anyhow!("{} {verdict}: {error}", path.display()))

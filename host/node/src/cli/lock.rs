@@ -15,7 +15,7 @@ use crate::exit::{Failure, Result};
 use crate::pulled::{Loaded, Options, is_bundle, lock_path};
 use crate::report::component;
 use crate::terminal;
-use crate::wiring::{self, Draft, Policy, Wired, Workshop};
+use crate::wiring::{self, Draft, Policy, ResolvedPipeline, Resolver};
 use crate::words::Words;
 
 /// Writes down what the references of a manifest stand for, so that every run has the same components
@@ -53,18 +53,18 @@ impl LockVerb {
         let old = wiring::read_lock_for_update(&self.file, self.update)?;
         draft.lock = old.clone().map(|lock| self.staying(lock, &draft));
         let options = Options { is_locking: true, ..self.pulling.options() };
-        let mut workshop = Workshop::under(Policy::default().pulling(options), self.build)?;
-        workshop.keeps_builds = true;
+        let mut resolver = Resolver::under(Policy::default().pulling(options), self.build)?;
+        resolver.keeps_builds = true;
         let is_meant = |stage: &Stage| match &stage.reference.value {
             StageRef::Oci(_) => true,
             StageRef::Directory(_) => self.build || is_pinned(&draft, stage),
             StageRef::BuiltIn(_) | StageRef::WasmFile(_) => false,
         };
-        let (loaded, problems) = super::block_on(workshop.components(&draft, is_meant))?;
+        let (loaded, problems) = super::block_on(resolver.components(&draft, is_meant))?;
         if !problems.is_empty() {
             return Err(draft.pipeline.diagnostics(problems).into());
         }
-        let new = super::block_on(of(&workshop, &draft, &loaded, old.as_ref()))?;
+        let new = super::block_on(of(&resolver, &draft, &loaded, old.as_ref()))?;
         let before = old.unwrap_or_else(|| Lock { components: BTreeMap::new(), ..new.clone() });
         let changes = changes(&before, &new);
         let path = lock_path(&self.file);
@@ -128,13 +128,13 @@ fn is_pinned(draft: &Draft, stage: &Stage) -> bool {
 
 /// The lock of what was loaded, by stage. `old`: one that may know what is not to be found out now.
 pub(super) async fn of(
-    workshop: &Workshop,
+    resolver: &Resolver,
     draft: &Draft,
     loaded: &[Option<Loaded>],
     old: Option<&Lock>,
 ) -> Lock {
     let mut lock = without_ports(draft, loaded);
-    add_ports(workshop, draft, loaded, old, &mut lock).await;
+    add_ports(resolver, draft, loaded, old, &mut lock).await;
     lock
 }
 
@@ -161,14 +161,15 @@ fn without_ports(draft: &Draft, loaded: &[Option<Loaded>]) -> Lock {
 /// Adds the ports that transforms have under the configs of the manifest: as planned or, where something is not there yet
 /// that a plan needs, as they say without knowing what comes, or as they were.
 async fn add_ports(
-    workshop: &Workshop,
+    resolver: &Resolver,
     draft: &Draft,
     loaded: &[Option<Loaded>],
     old: Option<&Lock>,
     lock: &mut Lock,
 ) {
     let (pipeline, home) = (draft.pipeline.clone(), draft.home.clone());
-    let planned = workshop.wire(Draft { pipeline, home, lock: Some(lock.clone()), bundle: None }).await.ok();
+    let planned =
+        resolver.resolve(Draft { pipeline, home, lock: Some(lock.clone()), bundle: None }).await.ok();
     for (index, (stage, loaded)) in draft.pipeline.stages.iter().zip(loaded).enumerate() {
         let Some(Loaded { component, .. }) = loaded.as_ref().filter(|_| *stage.role == Role::Transform)
         else {
@@ -176,13 +177,13 @@ async fn add_ports(
         };
         let reference = stage.reference.to_string();
         let Some(pinned) = lock.components.get_mut(&reference) else { continue };
-        let names = |wired: &Wired| {
-            wired.plan.stages[index].ports.iter().map(|port| port.name.to_string()).collect::<Vec<_>>()
+        let names = |resolved: &ResolvedPipeline| {
+            resolved.plan.stages[index].ports.iter().map(|port| port.name.to_string()).collect::<Vec<_>>()
         };
         let before = old.and_then(|old| old.components.get(&reference));
         let before = before.filter(|before| before.component == pinned.component);
         let ports = match &planned {
-            Some(wired) => Some(names(wired)),
+            Some(resolved) => Some(names(resolved)),
             None => component::ports(component, &serde_json::Value::Object(stage.with.value.clone())).await,
         };
         // Stages of one component may have ports of their own.

@@ -38,7 +38,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use model::plain;
 
 use crate::exit::{Failure, Result};
-use crate::wiring::{self, Wired, Workshop};
+use crate::wiring::{self, ResolvedPipeline, Resolver};
 use crate::{logging, terminal};
 
 const AFTER_HELP: &str = "\
@@ -176,10 +176,10 @@ fn agree(what: &str, not_done: &str) -> Result {
 }
 
 /// Reads, loads and plans one manifest.
-fn wire(workshop: &Workshop, file: &Path, sets: &[String]) -> Result<Wired> {
+fn resolve(resolver: &Resolver, file: &Path, sets: &[String]) -> Result<ResolvedPipeline> {
     let mut draft = wiring::read(file)?;
     draft.set(sets)?;
-    Ok(block_on(workshop.wire(draft))??)
+    Ok(block_on(resolver.resolve(draft))??)
 }
 
 #[cfg(test)]

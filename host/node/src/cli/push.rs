@@ -22,7 +22,7 @@ use crate::bars;
 use crate::exit::{Failure, Result};
 use crate::report::component;
 use crate::terminal;
-use crate::wiring::{self, Workshop};
+use crate::wiring::{self, Resolver};
 
 /// Pushes a stage to a registry
 ///
@@ -176,8 +176,8 @@ fn title(file: &Path) -> Result<String> {
 }
 
 async fn asked(file: &Path, wasm: &[u8]) -> Result<Facts> {
-    let workshop = Workshop::new(false)?;
-    let stage = workshop.engine.load(wasm.to_vec()).await.map_err(|error| not_a_stage(file, &error))?;
+    let resolver = Resolver::new(false)?;
+    let stage = resolver.engine.load(wasm.to_vec()).await.map_err(|error| not_a_stage(file, &error))?;
     Ok(component::facts(&stage).await)
 }
 

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::Output;
 use crate::exit::{Code, Failure, Result};
+use crate::manifest_tests::{self, Verdict};
 use crate::terminal;
-use crate::trying::{self, Verdict};
-use crate::wiring::{self, Workshop};
+use crate::wiring::{self, Resolver};
 use crate::words::Words;
 
 /// Runs the tests that manifests hold
@@ -37,7 +37,7 @@ pub(super) struct Test {
 
 impl Test {
     pub(super) fn execute(self) -> Result {
-        let workshop = Workshop::under(self.policy.read()?.needing_secrets(), self.build)?;
+        let resolver = Resolver::under(self.policy.read()?.needing_secrets(), self.build)?;
         let mut data = Vec::new();
         let (mut passed, mut failed) = (0, 0);
         for file in &self.files {
@@ -49,8 +49,8 @@ impl Test {
                     file.display()
                 )));
             }
-            let wired = super::block_on(workshop.wire_keeping_all(draft))??;
-            let verdicts = super::block_on(trying::run(&wired))??;
+            let resolved = super::block_on(resolver.resolve_keeping_all(draft))??;
+            let verdicts = super::block_on(manifest_tests::run(&resolved))??;
             for verdict in &verdicts {
                 if verdict.passes() {
                     passed += 1

@@ -10,7 +10,7 @@ use super::Output;
 use crate::exit::{Failure, Result};
 use crate::report::reach::{self, Reach};
 use crate::terminal;
-use crate::wiring::{self, Wired, Workshop};
+use crate::wiring::{self, ResolvedPipeline, Resolver};
 
 /// Checks manifests, with everything that their stages say, without running them
 #[derive(Debug, Args)]
@@ -35,7 +35,7 @@ pub(super) struct Validate {
 
 impl Validate {
     pub(super) fn execute(self) -> Result {
-        let workshop = Workshop::under(self.policy.read()?, self.build)?;
+        let resolver = Resolver::under(self.policy.read()?, self.build)?;
         let mut data = Vec::new();
         let mut code = None;
         if let Some(old) = &self.against {
@@ -44,18 +44,18 @@ impl Validate {
                     "`--against` compares one manifest with one: name one FILE"
                 )));
             };
-            let changes = reach::changes(&reach_of(&workshop, old)?, &reach_of(&workshop, file)?);
+            let changes = reach::changes(&reach_of(&resolver, old)?, &reach_of(&resolver, file)?);
             match self.output {
                 Output::Text => terminal::print(reach::text(&changes))?,
                 Output::Json => data.push(reach::json(old, file, &changes)),
             }
         }
         for file in &self.files {
-            let wired = super::wire(&workshop, file, &self.set);
-            match (wired, self.output) {
-                (Ok(wired), Output::Text) => terminal::say(fine(file, &wired)),
-                (Ok(wired), Output::Json) => data.push(json!({
-                    "file": file.display().to_string(), "count": 0, "diagnostics": [], "pipeline": wired.name(),
+            let resolved = super::resolve(&resolver, file, &self.set);
+            match (resolved, self.output) {
+                (Ok(resolved), Output::Text) => terminal::say(fine(file, &resolved)),
+                (Ok(resolved), Output::Json) => data.push(json!({
+                    "file": file.display().to_string(), "count": 0, "diagnostics": [], "pipeline": resolved.name(),
                 })),
                 (Err(failure), output) => {
                     // What is wrong counts for more than a registry that has failed.
@@ -76,18 +76,18 @@ impl Validate {
     }
 }
 
-fn reach_of(workshop: &Workshop, file: &Path) -> Result<Vec<Reach>> {
+fn reach_of(resolver: &Resolver, file: &Path) -> Result<Vec<Reach>> {
     let draft = wiring::read(file)?;
-    let needs = super::block_on(workshop.needs(&draft))?;
+    let needs = super::block_on(resolver.needs(&draft))?;
     Ok(Reach::of(&draft.pipeline, &needs))
 }
 
-fn fine(file: &Path, wired: &Wired) -> String {
-    let (stages, chains) = (wired.plan.stages.len(), wired.plan.chains.len());
+fn fine(file: &Path, resolved: &ResolvedPipeline) -> String {
+    let (stages, chains) = (resolved.plan.stages.len(), resolved.plan.chains.len());
     let plural = |n: usize, noun: &str| if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") };
     let keeping: Vec<&str> = (0..stages)
-        .filter(|stage| wired.keeps_state(*stage))
-        .map(|stage| &*wired.plan.stages[stage].name)
+        .filter(|stage| resolved.keeps_state(*stage))
+        .map(|stage| &*resolved.plan.stages[stage].name)
         .collect();
     let state = match keeping.is_empty() {
         true => String::new(),

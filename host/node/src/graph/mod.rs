@@ -11,7 +11,7 @@ use model::plan::{Conversion, Key, PlannedStage, SourceWork, Stream, Work};
 use model::stage::Role;
 use serde::{Serialize, Serializer};
 
-use crate::wiring::Wired;
+use crate::wiring::ResolvedPipeline;
 
 pub use boxes::{dot, mermaid};
 pub use plain::text;
@@ -95,10 +95,11 @@ impl Picture {
         self.stages.iter().enumerate().map(|(place, stage)| (stage.name.as_str(), place)).collect()
     }
 
-    pub fn of(wired: &Wired) -> Self {
-        let plan = &wired.plan;
+    pub fn of(resolved: &ResolvedPipeline) -> Self {
+        let plan = &resolved.plan;
         let name = |stage: usize| plan.stages[stage].name.to_string();
-        let stages = plan.stages.iter().enumerate().map(|(index, stage)| stage_picture(wired, index, stage));
+        let stages =
+            plan.stages.iter().enumerate().map(|(index, stage)| stage_picture(resolved, index, stage));
         let mut chain_of = vec![0; plan.stages.len()];
         for (nth, chain) in plan.chains.iter().enumerate() {
             chain.stages.iter().for_each(|&stage| chain_of[stage] = nth);
@@ -135,7 +136,7 @@ impl Picture {
     }
 }
 
-fn stage_picture(wired: &Wired, index: usize, stage: &PlannedStage) -> StagePicture {
+fn stage_picture(resolved: &ResolvedPipeline, index: usize, stage: &PlannedStage) -> StagePicture {
     let mut reads = Vec::new();
     let mut key = None;
     let mut gives = None;
@@ -156,16 +157,16 @@ fn stage_picture(wired: &Wired, index: usize, stage: &PlannedStage) -> StagePict
             }
         }
     }
-    let reference = &wired.pipeline.stages[index].reference.value;
+    let reference = &resolved.pipeline.stages[index].reference.value;
     StagePicture {
         name: stage.name.to_string(),
         role: stage.role,
         is: reference.to_string(),
-        digest: wired
+        digest: resolved
             .component(index)
             .filter(|_| matches!(reference, StageRef::Oci(_)))
             .map(|component| component.digest().to_string()),
-        exports: wired.component(index).map(|component| component.kind().to_string()),
+        exports: resolved.component(index).map(|component| component.kind().to_string()),
         gives,
         reads,
         key,

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Code, Failure, Result};
 use crate::report::{default_dir, explain, full_path, nothing_is_open};
-use crate::wiring::{self, Behind, Draft, Policy, Wired, Workshop};
+use crate::wiring::{self, Behind, Draft, Policy, ResolvedPipeline, Resolver};
 use crate::words::Words;
 use crate::{pulled, terminal};
 
@@ -58,55 +58,55 @@ pub fn run(options: Options) -> Result<Done> {
     let runtime = Builder::new_multi_thread().thread_name("stage").enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Ran(anyhow!("threads cannot be started: {error}")))?;
     let policy = Policy::default().pulling(options.pulling.clone()).of_replay();
-    let workshop = Workshop::under(policy, options.builds)?;
-    let wired = runtime.block_on(workshop.wire(draft))?;
-    check_stdout(&wired, &options)?;
-    let dir = options.dead_letters.clone().unwrap_or_else(|| default_dir(wired.name()));
+    let resolver = Resolver::under(policy, options.builds)?;
+    let resolved = runtime.block_on(resolver.resolve(draft))?;
+    check_stdout(&resolved, &options)?;
+    let dir = options.dead_letters.clone().unwrap_or_else(|| default_dir(resolved.name()));
     // Locked before it is read, so that nobody else sends the same entries in.
     let store = if options.writes { Some(open_store(&dir)?) } else { None };
     let mut reading = read(&dir, options.writes)?;
     if let Some(resumed) = &resumed {
         // A replay may have died before it marked what its checkpoint has closed.
-        let due = reading.due(wired.name(), &resumed.checkpoint().closing)?;
+        let due = reading.due(resolved.name(), &resumed.checkpoint().closing)?;
         store.iter().try_for_each(|store| store.store().mark(&due))?;
         reading.close(&due);
     }
     let comes_again = |entry: u64, origin: &Origin| {
         resumed.as_ref().is_some_and(|resumed| resumed.checkpoint().comes_again(entry, origin))
-            && wired.gives_again(&origin.source)
+            && resolved.gives_again(&origin.source)
     };
     let choice = Choice {
         filter: &options.filter,
-        into: options.into.as_deref().map(|name| into(&wired, name)).transpose()?,
-        decoders: &wired.decoders()?,
+        into: options.into.as_deref().map(|name| into(&resolved, name)).transpose()?,
+        decoders: &resolved.decoders()?,
         comes_again: &comes_again,
     };
-    let (chosen, left) = Chosen::choose(&reading, &choice, &wired.plan)?;
+    let (chosen, left) = Chosen::choose(&reading, &choice, &resolved.plan)?;
     check_left(&chosen, &left)?;
     if chosen.is_empty() {
-        return nothing_is_meant(&wired, &options, &dir, &reading, resumed.as_ref());
+        return nothing_is_meant(&resolved, &options, &dir, &reading, resumed.as_ref());
     }
     let stages = chosen.stages();
     let beside = || {
         let kept = kept.iter().filter(|(stage, _)| stages[*stage]);
-        kept.map(|(stage, beside)| (&*wired.plan.stages[*stage].name, beside))
+        kept.map(|(stage, beside)| (&*resolved.plan.stages[*stage].name, beside))
     };
     if resumed.is_some() {
         beside().try_for_each(|(sink, beside)| check_beside(sink, beside))?;
     }
     let mut sending =
-        Sending { wired: &wired, chosen: &chosen, stages: &stages, through: None, letters: None };
+        Sending { resolved: &resolved, chosen: &chosen, stages: &stages, through: None, letters: None };
     match resumed {
-        None => state::check_without(&wired, &stages, &reading, options.writes)?,
+        None => state::check_without(&resolved, &stages, &reading, options.writes)?,
         Some(resumed) => {
             sending.letters = Some(resumed.checkpoint().letters);
-            sending.through = Some(resumed.go_on(&wired, &stages, options.writes)?);
+            sending.through = Some(resumed.go_on(&resolved, &stages, options.writes)?);
         }
     }
     beside().for_each(|(sink, beside)| say_where(sink, beside));
     let state = match &options.state {
         Some(state) => Some(full_path(state)),
-        None => reading.state_of(wired.name()).map(|dir| dir.to_string_lossy().into_owned()),
+        None => reading.state_of(resolved.name()).map(|dir| dir.to_string_lossy().into_owned()),
     };
     let fates = sending.send(&runtime, store.as_ref(), state, &options)?;
     let done = Done::of(&chosen, fates.seen(), options.writes);
@@ -135,7 +135,7 @@ fn read(dir: &Path, writes: bool) -> Result<Reading> {
 
 /// There is nothing to send in; who has named an entry is told that there is no such one.
 fn nothing_is_meant(
-    wired: &Wired,
+    resolved: &ResolvedPipeline,
     options: &Options,
     dir: &Path,
     reading: &Reading,
@@ -143,7 +143,7 @@ fn nothing_is_meant(
 ) -> Result<Done> {
     if options.filter.entries.is_empty() && options.filter.records.is_empty() {
         let mut why = nothing_is_open(reading, &options.filter)?;
-        if let Some(command) = resumed.and_then(|resumed| resumed.what_commits(wired)) {
+        if let Some(command) = resumed.and_then(|resumed| resumed.what_commits(resolved)) {
             why.push_str(&format!(
                 "; not all sinks have committed what they have: `{command}` has them do it"
             ));
@@ -160,13 +160,13 @@ fn nothing_is_meant(
         named.join(", "),
         of("stage", stage).unwrap_or_default(),
         of("code", code).unwrap_or_default(),
-        wired.name(),
+        resolved.name(),
         dir.display()
     )))
 }
 
 struct Sending<'a> {
-    wired: &'a Wired,
+    resolved: &'a ResolvedPipeline,
     chosen: &'a Chosen,
     /// By stage of the plan: those through which it goes.
     stages: &'a [bool],
@@ -184,7 +184,7 @@ impl Sending<'_> {
         state: Option<String>,
         options: &Options,
     ) -> Result<Fates> {
-        let identity = Identity { state, ..self.wired.identity() };
+        let identity = Identity { state, ..self.resolved.identity() };
         let letters = store.map(|store| {
             let writer = Writer::new(store.clone(), identity, LetterCounts::default());
             Box::new(writer) as Box<dyn Letters>
@@ -196,7 +196,7 @@ impl Sending<'_> {
             Some((checkpoints, epoch)) => (Some(checkpoints), epoch),
             None => (None, wiring::epoch_now()),
         };
-        let opening = self.wired.open_behind(Behind {
+        let opening = self.resolved.open_behind(Behind {
             stages: self.stages,
             writes: options.writes,
             epoch,
@@ -217,7 +217,7 @@ impl Sending<'_> {
                 if let Some(entry) = self.chosen.only() {
                     terminal::say(done::record(&entry));
                 }
-                terminal::error(explain(self.wired.name(), &error));
+                terminal::error(explain(self.resolved.name(), &error));
                 if options.writes {
                     let has_committed = meters.checkpoints.report().number > before;
                     terminal::say(match goes_through && !has_committed {
@@ -269,8 +269,8 @@ fn say_where(sink: &str, beside: &Beside) {
     });
 }
 
-fn check_stdout(wired: &Wired, options: &Options) -> Result {
-    match wired.stages_of("stdout").first() {
+fn check_stdout(resolved: &ResolvedPipeline, options: &Options) -> Result {
+    match resolved.stages_of("stdout").first() {
         Some(sink) if options.data_on_stdout && options.writes => Err(Failure::Input(anyhow!(
             "sink `{sink}` writes records to stdout, where `--output json` would print what became of them: leave out \
              `--output json`"
@@ -279,15 +279,15 @@ fn check_stdout(wired: &Wired, options: &Options) -> Result {
     }
 }
 
-fn into(wired: &Wired, name: &str) -> Result<usize> {
-    let stages = &wired.plan.stages;
-    let takes = |index: &usize| takes_records(&wired.plan, *index);
+fn into(resolved: &ResolvedPipeline, name: &str) -> Result<usize> {
+    let stages = &resolved.plan.stages;
+    let takes = |index: &usize| takes_records(&resolved.plan, *index);
     let found = stages.iter().position(|stage| *stage.name == *name).filter(takes);
     found.ok_or_else(|| {
         let names: Vec<&str> = (0..stages.len()).filter(takes).map(|index| &*stages[index].name).collect();
         Failure::Input(anyhow!(
             "nothing can be sent into `{name}`: the stages of `{}` that take records are {}",
-            wired.name(),
+            resolved.name(),
             names.join(", ")
         ))
     })

@@ -20,7 +20,7 @@ use crate::exit::{Failure, Result};
 use crate::report::run_command;
 use crate::running::{cannot_go_on, compat, leave_others};
 use crate::terminal;
-use crate::wiring::{Wired, epoch_now};
+use crate::wiring::{ResolvedPipeline, epoch_now};
 
 /// A store of checkpoints that nobody else has as long as it is open.
 pub(super) struct Resumed {
@@ -53,40 +53,45 @@ impl Resumed {
     }
 
     /// What somebody types where sinks have not committed the last checkpoint: a replay may have died before they did.
-    pub fn what_commits(&self, wired: &Wired) -> Option<String> {
-        (!self.last_committed.sinks_committed).then(|| self.run_command(wired))
+    pub fn what_commits(&self, resolved: &ResolvedPipeline) -> Option<String> {
+        (!self.last_committed.sinks_committed).then(|| self.run_command(resolved))
     }
 
-    fn run_command(&self, wired: &Wired) -> String {
-        run_command(&wired.identity().manifest, self.dir.parent().unwrap_or(&self.dir))
+    fn run_command(&self, resolved: &ResolvedPipeline) -> String {
+        run_command(&resolved.identity().manifest, self.dir.parent().unwrap_or(&self.dir))
     }
 
     /// What a replay through these stages goes on from, and its epoch. `writes`: whether it commits.
-    pub fn go_on(mut self, wired: &Wired, stages: &[bool], writes: bool) -> Result<(Checkpoints, u64)> {
-        let is_meant = |name: &str| wired.pipeline.index_of(name).is_some_and(|index| stages[index]);
-        let now = wired.beside(&self.last_committed);
+    pub fn go_on(
+        mut self,
+        resolved: &ResolvedPipeline,
+        stages: &[bool],
+        writes: bool,
+    ) -> Result<(Checkpoints, u64)> {
+        let is_meant = |name: &str| resolved.pipeline.index_of(name).is_some_and(|index| stages[index]);
+        let now = resolved.beside(&self.last_committed);
         let misfits = compat(&self.last_committed, &now).misfits_behind(&[], is_meant);
         let number = self.last_committed.checkpoint.number;
         if !misfits.is_empty() {
             let next = format!(
                 "these are options of `run`: run the pipeline with them (`{}`), and replay then; or replay with the manifest \
                  that the checkpoint was taken with",
-                self.run_command(wired)
+                self.run_command(resolved)
             );
-            return Err(Failure::input(cannot_go_on(wired.name(), number, &self.dir, &misfits, &next)));
+            return Err(Failure::input(cannot_go_on(resolved.name(), number, &self.dir, &misfits, &next)));
         }
-        leave_others(&mut self.last_committed, &now, wired.name(), is_meant);
+        leave_others(&mut self.last_committed, &now, resolved.name(), is_meant);
         // The others stay what they were when the checkpoint was taken.
         let mut marks = self.last_committed.stages.clone();
-        marks.extend(wired.marks().into_iter().filter(|(name, _)| is_meant(name)));
+        marks.extend(resolved.marks().into_iter().filter(|(name, _)| is_meant(name)));
         let has_token = |name: &Arc<str>| !is_meant(name);
         let all_commit = self.last_committed.sinks_committed
             || !self.last_committed.checkpoint.tokens.keys().any(has_token);
         let epoch = if writes { self.store.next_epoch(epoch_now())? } else { epoch_now() };
-        let store = Through { store: self.store.running(wired.identity().revision, marks), all_commit };
+        let store = Through { store: self.store.running(resolved.identity().revision, marks), all_commit };
         // One checkpoint, at the end: what was sent in is either closed or still to be sent in. A stage that changes more
         // state than fits in memory asks for one before.
-        let pace = Pace { interval: CHECKPOINT_TIME_MAX, timeout: wired.pipeline.checkpoint.timeout.0 };
+        let pace = Pace { interval: CHECKPOINT_TIME_MAX, timeout: resolved.pipeline.checkpoint.timeout.0 };
         let (last_committed, recovery) = (self.last_committed.checkpoint, Recovery::default());
         Ok((Checkpoints { store: Box::new(store), last_committed, pace, recovery }, epoch))
     }
@@ -130,11 +135,16 @@ fn in_use(pipeline: &str, error: CheckpointError) -> Failure {
 
 /// Refuses a replay without checkpoints through stages that have some: their state is not here, and what goes into their
 /// files, the next run does not know of.
-pub(super) fn check_without(wired: &Wired, stages: &[bool], reading: &Reading, writes: bool) -> Result {
-    let pipeline = wired.name();
+pub(super) fn check_without(
+    resolved: &ResolvedPipeline,
+    stages: &[bool],
+    reading: &Reading,
+    writes: bool,
+) -> Result {
+    let pipeline = resolved.name();
     let said = reading.state_of(pipeline);
-    let names = || wired.plan.stages.iter().enumerate().filter(|(index, _)| stages[*index]);
-    if writes && let Some((_, stage)) = names().find(|(index, _)| wired.keeps_state(*index)) {
+    let names = || resolved.plan.stages.iter().enumerate().filter(|(index, _)| stages[*index]);
+    if writes && let Some((_, stage)) = names().find(|(index, _)| resolved.keeps_state(*index)) {
         let dir = said.map_or_else(|| "DIR".to_owned(), |dir| dir.display().to_string());
         return Err(Failure::Input(anyhow!(
             "stage `{}` keeps state, and a replay that begins with none would leave it wrong: say `--state {dir}`, the \
@@ -142,7 +152,7 @@ pub(super) fn check_without(wired: &Wired, stages: &[bool], reading: &Reading, w
             stage.name
         )));
     }
-    for (_, stage) in names().filter(|(index, _)| wired.keeps_state(*index)) {
+    for (_, stage) in names().filter(|(index, _)| resolved.keeps_state(*index)) {
         terminal::say(format!(
             "`{}` keeps state, which is that of the pipeline: here it begins with none",
             stage.name
@@ -154,7 +164,7 @@ pub(super) fn check_without(wired: &Wired, stages: &[bool], reading: &Reading, w
         Ok((None, _)) | Err(CheckpointError::None { .. }) => return Ok(()),
         Err(error) => return Err(in_use(pipeline, error)),
     };
-    let discards = wired.sinks_of("discard");
+    let discards = resolved.sinks_of("discard");
     let owned = names().find(|(_, stage)| {
         let token = last_committed.checkpoint.tokens.get(&stage.name);
         token.is_some_and(|token| !token.is_empty()) && !discards.contains(&&*stage.name)

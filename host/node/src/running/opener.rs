@@ -11,11 +11,11 @@ use super::State;
 use super::resuming;
 use crate::exit::Failure;
 use crate::report::{Tally, full_path};
-use crate::wiring::{Wired, epoch_now};
+use crate::wiring::{ResolvedPipeline, epoch_now};
 
 /// A pipeline with all that it takes to open it.
 pub(super) struct Opener {
-    wired: Wired,
+    resolved: ResolvedPipeline,
     store: SharedStore,
     tally: Tally,
     state: Option<State>,
@@ -25,16 +25,16 @@ impl Opener {
     /// Opens a pipeline for its first run. Where a disk has no room for that, and there are checkpoints, it waits until
     /// there is some, or `stop` is cancelled. Without checkpoints, or with a source that cannot be read again, it runs once.
     pub(super) async fn supervise(
-        wired: Wired,
+        resolved: ResolvedPipeline,
         store: SharedStore,
         state: Option<&State>,
         stop: &CancellationToken,
     ) -> Result<(Supervisor<Self>, Tally), Failure> {
-        let tally = Tally::new(store.store().dir(), &identity(&wired, state));
-        let restarts = wired.replays();
+        let tally = Tally::new(store.store().dir(), &identity(&resolved, state));
+        let restarts = resolved.replays();
         let recovery = Recovery { restarts, restarts_to_cut: restarts, ..Recovery::default() };
-        let mut start = Start::new(wired.name(), state.is_some(), stop);
-        let mut opener = Self { wired, store, tally: tally.clone(), state: state.cloned() };
+        let mut start = Start::new(resolved.name(), state.is_some(), stop);
+        let mut opener = Self { resolved, store, tally: tally.clone(), state: state.cloned() };
         let run = loop {
             match opener.run(recovery.clone(), true).await {
                 Ok(run) => break run,
@@ -51,22 +51,22 @@ impl Opener {
 
     /// Opens everything that one run takes.
     async fn run(&self, recovery: Recovery, is_first: bool) -> Result<Run, Failure> {
-        let Self { wired, store, tally, state } = self;
+        let Self { resolved, store, tally, state } = self;
         let state = state.as_ref();
-        let mut letters = Writer::new(store.clone(), identity(wired, state), tally.counts());
+        let mut letters = Writer::new(store.clone(), identity(resolved, state), tally.counts());
         let next = letters.next();
         let (checkpoints, epoch) = match state {
             Some(state) => {
-                let (checkpoints, epoch) = resuming::open(state, wired, next, recovery, is_first)?;
+                let (checkpoints, epoch) = resuming::open(state, resolved, next, recovery, is_first)?;
                 (Some(checkpoints), epoch)
             }
             None => (None, epoch_now()),
         };
         if let Some(checkpoints) = &checkpoints {
             letters =
-                letters.going_on_from(&checkpoints.last_committed, |source| wired.gives_again(source))?;
+                letters.going_on_from(&checkpoints.last_committed, |source| resolved.gives_again(source))?;
         }
-        let job = wired.open(Box::new(letters), epoch, checkpoints).await?;
+        let job = resolved.open(Box::new(letters), epoch, checkpoints).await?;
         job.build().map_err(Failure::ran)
     }
 }
@@ -78,8 +78,8 @@ impl Open for Opener {
 }
 
 /// What dead letters say of what ran, and where it goes on.
-fn identity(wired: &Wired, state: Option<&State>) -> Identity {
-    Identity { state: state.map(|state| full_path(&state.dir)), ..wired.identity() }
+fn identity(resolved: &ResolvedPipeline, state: Option<&State>) -> Identity {
+    Identity { state: state.map(|state| full_path(&state.dir)), ..resolved.identity() }
 }
 
 /// The start of a pipeline, which waits for room on a disk as long as one that runs does.

@@ -23,7 +23,7 @@ use super::stopping::Signals;
 use super::{DeadLetters, End, Options, Pipeline, Session, State};
 use crate::exit::{Failure, Result};
 use crate::report::default_dir;
-use crate::wiring::{self, Draft, Wired, Workshop};
+use crate::wiring::{self, Draft, ResolvedPipeline, Resolver};
 use crate::{serve, terminal};
 
 impl Session {
@@ -47,22 +47,22 @@ impl Session {
         }
         let mut policy = options.policy;
         policy.state = options.state.as_ref().map(|state| state.dir.clone());
-        let workshop = Arc::new(Workshop::under(policy, options.builds)?);
-        let wiring = wire_all(workshop, drafts, &stages);
-        let wired = control.block_on(async {
+        let resolver = Arc::new(Resolver::under(policy, options.builds)?);
+        let wiring = resolve_all(resolver, drafts, &stages);
+        let resolved = control.block_on(async {
             tokio::select! {
-                wired = wiring => wired.map(Some),
+                resolved = wiring => resolved.map(Some),
                 () = signals.next() => Ok(None),
             }
         });
-        let Some(mut wired) = wired? else { return Ok(leave(control, stages)) };
-        check_new_files(&wired, options.state.as_ref())?;
-        check_names(&wired, options.state.as_ref())?;
-        check_places(&wired)?;
-        wiring::tell_written(&mut wired);
-        let writes_stdout = check_streams(&wired, options.data_on_stdout)?;
+        let Some(mut resolved) = resolved? else { return Ok(leave(control, stages)) };
+        check_new_files(&resolved, options.state.as_ref())?;
+        check_names(&resolved, options.state.as_ref())?;
+        check_places(&resolved)?;
+        wiring::tell_written(&mut resolved);
+        let writes_stdout = check_streams(&resolved, options.data_on_stdout)?;
         let stop = CancellationToken::new();
-        let opening = open_all(wired, options.dead_letters, options.state, stop.clone());
+        let opening = open_all(resolved, options.dead_letters, options.state, stop.clone());
         let opening = stages.handle().spawn(opening);
         let opened = control.block_on(opened(opening, &mut signals, &stop))?;
         let Some((mut pipelines, is_stopped)) = opened else { return Ok(leave(control, stages)) };
@@ -157,17 +157,21 @@ fn set_where_it_fits(drafts: &mut [Draft], set: &str) -> Result {
 }
 
 /// Loads and plans all pipelines at once, on the executor of stages, since stages are asked.
-async fn wire_all(workshop: Arc<Workshop>, drafts: Vec<Draft>, stages: &Runtime) -> Result<Vec<Wired>> {
+async fn resolve_all(
+    resolver: Arc<Resolver>,
+    drafts: Vec<Draft>,
+    stages: &Runtime,
+) -> Result<Vec<ResolvedPipeline>> {
     let mut wiring = JoinSet::new();
     for (index, draft) in drafts.into_iter().enumerate() {
-        let workshop = workshop.clone();
-        wiring.spawn_on(async move { (index, workshop.wire(draft).await) }, stages.handle());
+        let resolver = resolver.clone();
+        wiring.spawn_on(async move { (index, resolver.resolve(draft).await) }, stages.handle());
     }
     let mut all = Vec::new();
     let mut problems = Vec::new();
-    while let Some(wired) = wiring.join_next().await {
-        match wired.map_err(Failure::ran)? {
-            (index, Ok(wired)) => all.push((index, wired)),
+    while let Some(resolved) = wiring.join_next().await {
+        match resolved.map_err(Failure::ran)? {
+            (index, Ok(resolved)) => all.push((index, resolved)),
             (_, Err(found)) => problems.push(found),
         }
     }
@@ -175,12 +179,12 @@ async fn wire_all(workshop: Arc<Workshop>, drafts: Vec<Draft>, stages: &Runtime)
         return Err(Failure::Manifest(problems));
     }
     all.sort_by_key(|(index, _)| *index);
-    Ok(all.into_iter().map(|(_, wired)| wired).collect())
+    Ok(all.into_iter().map(|(_, resolved)| resolved).collect())
 }
 
 /// A stage that is to begin a new file writes one, in a pipeline at least.
-fn check_new_files(all: &[Wired], state: Option<&State>) -> Result {
-    let writers: HashSet<&str> = all.iter().flat_map(|wired| wired.sinks_of("file")).collect();
+fn check_new_files(all: &[ResolvedPipeline], state: Option<&State>) -> Result {
+    let writers: HashSet<&str> = all.iter().flat_map(|resolved| resolved.sinks_of("file")).collect();
     for stage in state.into_iter().flat_map(|state| &state.new_files) {
         if !writers.contains(stage.as_str()) {
             return Err(Failure::Input(anyhow!(
@@ -192,13 +196,13 @@ fn check_new_files(all: &[Wired], state: Option<&State>) -> Result {
 }
 
 /// What is to be forgotten or renamed is there, in a pipeline at least.
-fn check_names(all: &[Wired], state: Option<&State>) -> Result {
+fn check_names(all: &[ResolvedPipeline], state: Option<&State>) -> Result {
     let Some(state) = state.filter(|state| !state.forgotten.is_empty() || !state.renames.is_empty()) else {
         return Ok(());
     };
     let mut kept = BTreeSet::new();
-    for wired in all {
-        match RedbStore::look(&state.dir.join(wired.name())) {
+    for resolved in all {
+        match RedbStore::look(&state.dir.join(resolved.name())) {
             Ok((Some(last_committed), _)) => kept.extend(last_committed.remembers()),
             Ok((None, _)) | Err(CheckpointError::None { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -208,13 +212,13 @@ fn check_names(all: &[Wired], state: Option<&State>) -> Result {
         true => format!("there is none yet in {}", state.dir.display()),
         false => format!("there is one of {}", kept.iter().cloned().collect::<Vec<_>>().join(", ")),
     };
-    let is_stage = |wired: &Wired, name: &str| {
-        wired.pipeline.index_of(name).is_some_and(|index| {
-            *wired.pipeline.stages[index].role != Role::Transform || wired.keeps_state(index)
+    let is_stage = |resolved: &ResolvedPipeline, name: &str| {
+        resolved.pipeline.index_of(name).is_some_and(|index| {
+            *resolved.pipeline.stages[index].role != Role::Transform || resolved.keeps_state(index)
         })
     };
     for name in &state.forgotten {
-        if !kept.contains(name) && !all.iter().any(|wired| is_stage(wired, name)) {
+        if !kept.contains(name) && !all.iter().any(|resolved| is_stage(resolved, name)) {
             return Err(Failure::Input(anyhow!(
                 "`--forget {name}`: no checkpoint has anything of a stage `{name}`; {}",
                 of()
@@ -234,19 +238,19 @@ fn check_names(all: &[Wired], state: Option<&State>) -> Result {
 }
 
 /// Pipelines that are fine alone may be in each other's way.
-fn check_places(all: &[Wired]) -> Result {
+fn check_places(all: &[ResolvedPipeline]) -> Result {
     let clashes = wiring::between(all);
     if clashes.is_empty() { Ok(()) } else { Err(Failure::Input(anyhow!("{}", clashes.join("\n")))) }
 }
 
 /// stdin has one reader, and stdout is for records or for the summary. Says whether records go to stdout.
-fn check_streams(all: &[Wired], data_on_stdout: bool) -> Result<bool> {
+fn check_streams(all: &[ResolvedPipeline], data_on_stdout: bool) -> Result<bool> {
     let users = |name: &str| -> Vec<String> {
-        let of = |wired: &Wired| -> Vec<String> {
-            wired
+        let of = |resolved: &ResolvedPipeline| -> Vec<String> {
+            resolved
                 .stages_of(name)
                 .into_iter()
-                .map(|stage| format!("`{stage}` of `{}`", wired.name()))
+                .map(|stage| format!("`{stage}` of `{}`", resolved.name()))
                 .collect()
         };
         all.iter().flat_map(of).collect()
@@ -288,7 +292,7 @@ async fn opened(
 
 /// Opens everything, so that what cannot be opened is told before anything flows.
 async fn open_all(
-    all: Vec<Wired>,
+    all: Vec<ResolvedPipeline>,
     dead_letters: DeadLetters,
     state: Option<State>,
     stop: CancellationToken,
@@ -296,8 +300,8 @@ async fn open_all(
     let mut stores: HashMap<PathBuf, SharedStore> = HashMap::new();
     let mut pipelines = Vec::with_capacity(all.len());
     let mut problems = Vec::new();
-    for wired in all {
-        let (name, weight) = (wired.name().to_owned(), wired.weight());
+    for resolved in all {
+        let (name, weight) = (resolved.name().to_owned(), resolved.weight());
         let dir = dead_letters.dir.clone().unwrap_or_else(|| default_dir(&name));
         let store = match stores.get(&dir) {
             Some(store) => store.clone(),
@@ -313,7 +317,7 @@ async fn open_all(
                 stores.entry(dir).or_insert(store).clone()
             }
         };
-        match Opener::supervise(wired, store, state.as_ref(), &stop).await {
+        match Opener::supervise(resolved, store, state.as_ref(), &stop).await {
             Ok((supervisor, letters)) => pipelines.push(Pipeline {
                 name,
                 weight,

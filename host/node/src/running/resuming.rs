@@ -15,7 +15,7 @@ use flow::{Checkpoints, Recovery};
 use super::misfits::{CONNECTORS, cannot_go_on, compat, leave_others, unforgettable};
 use crate::exit::{Failure, Result};
 use crate::terminal;
-use crate::wiring::{Wired, epoch_now, spools_in};
+use crate::wiring::{ResolvedPipeline, epoch_now, spools_in};
 
 /// What `run` is asked for about state.
 #[derive(Clone, Debug)]
@@ -49,12 +49,12 @@ impl State {
 /// `next_letter`: the number that its next dead letter gets. `is_first`: whether users are told where it goes on.
 pub(super) fn open(
     state: &State,
-    wired: &Wired,
+    resolved: &ResolvedPipeline,
     next_letter: u64,
     recovery: Recovery,
     is_first: bool,
 ) -> Result<(Checkpoints, u64)> {
-    let dir = state.dir.join(wired.name());
+    let dir = state.dir.join(resolved.name());
     if let Some(file) = [&state.dir, &dir].into_iter().find(|path| path.exists() && !path.is_dir()) {
         return Err(Failure::Input(anyhow!("{} is no directory; name one with `--state`", file.display())));
     }
@@ -64,24 +64,24 @@ pub(super) fn open(
         CheckpointError::Io { .. } if is_first => Failure::input(error),
         error => error.into(),
     })?;
-    let pipeline = &wired.pipeline;
-    for stage in wired.stages_of("stdin").into_iter().filter(|_| is_first) {
+    let pipeline = &resolved.pipeline;
+    for stage in resolved.stages_of("stdin").into_iter().filter(|_| is_first) {
         terminal::say(format!(
             "`{stage}` of `{}` reads stdin, which cannot be read again: records that are on their way when the \
              process dies are lost",
-            wired.name()
+            resolved.name()
         ));
     }
     let (checkpoint, marks) = match last_committed {
-        None => (Checkpoint { letters: next_letter, ..Checkpoint::default() }, wired.marks()),
-        Some(last_committed) => go_on(last_committed, &mut store, state, wired, &dir)?,
+        None => (Checkpoint { letters: next_letter, ..Checkpoint::default() }, resolved.marks()),
+        Some(last_committed) => go_on(last_committed, &mut store, state, resolved, &dir)?,
     };
     if checkpoint.number > 0 && is_first {
         let number = checkpoint.number;
-        terminal::say(format!("pipeline {} goes on from checkpoint {number}", wired.name()));
+        terminal::say(format!("pipeline {} goes on from checkpoint {number}", resolved.name()));
     }
     let epoch = store.next_epoch(epoch_now().max(least))?;
-    let mut store = store.running(wired.identity().revision, marks);
+    let mut store = store.running(resolved.identity().revision, marks);
     if checkpoint.number == 0 {
         store.put(&checkpoint, Duration::ZERO)?;
     }
@@ -96,14 +96,14 @@ fn go_on(
     mut last_committed: LastCommitted,
     store: &mut RedbStore,
     state: &State,
-    wired: &Wired,
+    resolved: &ResolvedPipeline,
     dir: &Path,
 ) -> Result<(Checkpoint, BTreeMap<String, StageMark>)> {
     for (old, new) in &state.renames {
         last_committed.rename(old, new);
         rename_spool(dir, old, new)?;
     }
-    let now = wired.beside(&last_committed);
+    let now = resolved.beside(&last_committed);
     for stage in &state.forgotten {
         let forgotten = last_committed.forget(stage, &now, CONNECTORS);
         forgotten.map_err(|why| unforgettable(stage, &why))?;
@@ -112,11 +112,11 @@ fn go_on(
     if !misfits.is_empty() {
         let next = "begin anew with `--reset`, or run the manifest that it was taken with";
         let number = last_committed.checkpoint.number;
-        return Err(Failure::input(cannot_go_on(wired.name(), number, dir, &misfits, next)));
+        return Err(Failure::input(cannot_go_on(resolved.name(), number, dir, &misfits, next)));
     }
-    let is_left = leave_others(&mut last_committed, &now, wired.name(), |_| true);
+    let is_left = leave_others(&mut last_committed, &now, resolved.name(), |_| true);
     let names = compat(&last_committed, &now).begins_files(&state.new_files);
-    let begins = begin_files(&mut last_committed, wired, names)?;
+    let begins = begin_files(&mut last_committed, resolved, names)?;
     let marks = compat(&last_committed, &now).marks();
     let is_changed = begins || is_left || !state.renames.is_empty() || !state.forgotten.is_empty();
     // A checkpoint of a version without marks has them from now on, also where nothing more is stored.
@@ -164,11 +164,15 @@ fn rename_spool(dir: &Path, old: &str, new: &str) -> Result {
 }
 
 /// Sets aside the files of these sinks, which begin new ones. Says whether there was one.
-fn begin_files(last_committed: &mut LastCommitted, wired: &Wired, names: Vec<String>) -> Result<bool> {
+fn begin_files(
+    last_committed: &mut LastCommitted,
+    resolved: &ResolvedPipeline,
+    names: Vec<String>,
+) -> Result<bool> {
     let mut any = false;
     for name in names {
-        let index = wired.pipeline.index_of(&name);
-        let built_in = index.and_then(|index| wired.built_in(index));
+        let index = resolved.pipeline.index_of(&name);
+        let built_in = index.and_then(|index| resolved.built_in(index));
         let Some(token) = last_committed.checkpoint.tokens.get(&*name) else { continue };
         let Some(aside) = built_in.and_then(|built_in| built_in.set_file_aside(token)) else { continue };
         let SetAside { kept, token } = aside.map_err(|error| match error {
@@ -178,7 +182,7 @@ fn begin_files(last_committed: &mut LastCommitted, wired: &Wired, names: Vec<Str
         if let Some(kept) = kept {
             terminal::say(format!(
                 "`{name}` of `{}` begins a new file; what it has written so far is in {}",
-                wired.name(),
+                resolved.name(),
                 kept.display()
             ));
         }

@@ -17,7 +17,7 @@ use super::Policy;
 use crate::exit::NO_ROOM;
 
 /// A connector that read its config and looked at what is there. Opening takes out what was planned; who opens it
-/// again plans it again. The locks are never waited for, and make a wired pipeline something that tasks can look at.
+/// again plans it again. The locks are never waited for, and make a resolved pipeline something that tasks can look at.
 pub enum BuiltIn {
     Source {
         spec: SourceSpec,

@@ -14,11 +14,11 @@ use model::manifest::{OciRef, Role, Stage, StageRef};
 use registry::image_ref::ImageRef;
 use tokio::task::{Id, JoinSet};
 
-use super::{Code, Draft, Workshop, builtin, reach};
+use super::{Code, Draft, Resolver, builtin, reach};
 use crate::build;
 use crate::pulled::{Bundle, Loaded, PullError, Puller, Wanted};
 
-impl Workshop {
+impl Resolver {
     /// What each stage stands for, none where something is wrong with it.
     pub(super) async fn load(&self, draft: &Draft) -> (Vec<Option<Code>>, Vec<Diagnostic>) {
         let (pipeline, home) = (&draft.pipeline, &draft.home);

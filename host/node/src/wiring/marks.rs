@@ -7,9 +7,9 @@ use flow::checkpoint::{Change, LastCommitted, MarkPart, MarkParts, StageMark, co
 use model::manifest::{Role, Stage, StageRef};
 use serde_json::{Map, Value};
 
-use super::{BuiltIn, Wired};
+use super::{BuiltIn, ResolvedPipeline};
 
-impl Wired {
+impl ResolvedPipeline {
     /// By name: sources, sinks and stages with state.
     pub fn marks(&self) -> BTreeMap<String, StageMark> {
         let stages = self.pipeline.stages.iter().enumerate();

@@ -5,11 +5,11 @@ use model::manifest::Stage;
 use model::plan::places::{Clash, End, Place, clashes};
 use model::stage::Role;
 
-use super::{Code, Wired};
+use super::{Code, ResolvedPipeline};
 
 /// A source or a sink that has a place.
 struct Member<'a> {
-    pipeline: &'a Wired,
+    pipeline: &'a ResolvedPipeline,
     stage: &'a Stage,
 }
 
@@ -21,20 +21,20 @@ struct Members<'a> {
 }
 
 /// What of one pipeline cannot run together.
-pub(super) fn within(pipeline: &Wired) -> Vec<Diagnostic> {
+pub(super) fn within(pipeline: &ResolvedPipeline) -> Vec<Diagnostic> {
     let members = Members::of([pipeline]);
     clashes(&members.ends, &members.flows).iter().map(|clash| members.diagnostic(clash)).collect()
 }
 
 /// What of several pipelines cannot run together, each by itself being fine.
-pub fn between(pipelines: &[Wired]) -> Vec<String> {
+pub fn between(pipelines: &[ResolvedPipeline]) -> Vec<String> {
     let members = Members::of(pipelines);
     let told = |clash: &Clash| format!("{}; {}", members.line(clash), help(clash));
     clashes(&members.ends, &members.flows).iter().map(told).collect()
 }
 
 /// Tells pipelines that run together what their sinks write, so that no source takes it for a rotated file of its own.
-pub fn tell_written(pipelines: &mut [Wired]) {
+pub fn tell_written(pipelines: &mut [ResolvedPipeline]) {
     let built_in = |code: &Code| match code {
         Code::BuiltIn(built_in) => built_in.end().written(),
         Code::Component(_) => Vec::new(),
@@ -47,7 +47,7 @@ pub fn tell_written(pipelines: &mut [Wired]) {
 }
 
 impl<'a> Members<'a> {
-    fn of(pipelines: impl IntoIterator<Item = &'a Wired>) -> Self {
+    fn of(pipelines: impl IntoIterator<Item = &'a ResolvedPipeline>) -> Self {
         let mut members = Self { all: Vec::new(), ends: Vec::new(), flows: Vec::new() };
         for pipeline in pipelines {
             let mut indices = vec![None; pipeline.codes.len()];
@@ -144,7 +144,7 @@ fn help(clash: &Clash) -> &'static str {
 }
 
 /// Whether each stage gets what a source reads.
-fn behind(pipeline: &Wired, source: usize) -> Vec<bool> {
+fn behind(pipeline: &ResolvedPipeline, source: usize) -> Vec<bool> {
     let plan = &pipeline.plan;
     let mut behind = vec![false; plan.stages.len()];
     let mut next = vec![source];

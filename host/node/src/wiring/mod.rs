@@ -1,10 +1,9 @@
 //! From a manifest on disk to a job that can run.
 //!
-//! [`read`] makes a [`Draft`] of a file; [`Workshop::wire`] loads what the stages name, asks them for their
-//! plans and gives a [`Wired`] pipeline, or everything that is wrong with it at once; [`Wired::open`]
+//! [`read`] makes a [`Draft`] of a file; [`Resolver::resolve`] loads what the stages name, asks them for their
+//! plans and gives a [`ResolvedPipeline`], or everything that is wrong with it at once; [`ResolvedPipeline::open`]
 //! opens what the stages stand for. Each step is the last one to know what came before it.
 
-mod asking;
 mod builtin;
 mod compiling;
 mod components;
@@ -12,6 +11,7 @@ mod manifest;
 mod marks;
 mod meeting;
 mod opening;
+mod planning;
 mod policy;
 mod reach;
 
@@ -29,7 +29,7 @@ use model::plan::places::Place;
 use crate::exit::{Failure, Result};
 use crate::places;
 use crate::pulled::Puller;
-use asking::Asked;
+use planning::Planned;
 
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
@@ -39,8 +39,8 @@ pub use opening::{Behind, epoch_now};
 pub use policy::{Policy, spools_in};
 pub use reach::{needs, needs_left};
 
-/// What wiring needs beside the manifest: an engine, and whether directories are built.
-pub struct Workshop {
+/// Makes resolved pipelines of manifests: an engine, and what else that takes.
+pub struct Resolver {
     pub engine: Engine,
     /// Whether a stage that is a directory is built. Without it, it is refused: building runs what the
     /// directory says, which running does not.
@@ -59,7 +59,7 @@ pub enum Code {
 }
 
 /// A pipeline in which everything fits together, not yet opened.
-pub struct Wired {
+pub struct ResolvedPipeline {
     pub pipeline: Pipeline,
     /// What is typed to name it: the path of its manifest or of its bundle.
     file: String,
@@ -70,7 +70,7 @@ pub struct Wired {
     /// By stage; the splits of sources that are components.
     splits: Vec<Vec<String>>,
     /// By stage; what components say that their state or their places rest on.
-    fingerprints: Vec<Option<asking::Fingerprint>>,
+    fingerprints: Vec<Option<planning::Fingerprint>>,
     /// By stage; what it reaches.
     access: Vec<Access>,
     /// What sinks write, its own and those of pipelines that run beside it.
@@ -78,7 +78,7 @@ pub struct Wired {
     pub plan: Arc<Plan>,
 }
 
-impl Workshop {
+impl Resolver {
     pub fn new(builds: bool) -> Result<Self> {
         Self::under(Policy::default(), builds)
     }
@@ -107,33 +107,41 @@ impl Workshop {
     }
 
     /// Loads, checks and plans.
-    pub async fn wire(&self, draft: Draft) -> std::result::Result<Wired, Diagnostics> {
-        self.wire_with(draft, false).await
+    pub async fn resolve(&self, draft: Draft) -> std::result::Result<ResolvedPipeline, Diagnostics> {
+        self.resolve_with(draft, false).await
     }
 
     /// The same with every column kept, wanted or not, for those who look at what leaves each stage.
-    pub async fn wire_keeping_all(&self, draft: Draft) -> std::result::Result<Wired, Diagnostics> {
-        self.wire_with(draft, true).await
+    pub async fn resolve_keeping_all(
+        &self,
+        draft: Draft,
+    ) -> std::result::Result<ResolvedPipeline, Diagnostics> {
+        self.resolve_with(draft, true).await
     }
 
-    async fn wire_with(&self, draft: Draft, keeps_all: bool) -> std::result::Result<Wired, Diagnostics> {
+    async fn resolve_with(
+        &self,
+        draft: Draft,
+        keeps_all: bool,
+    ) -> std::result::Result<ResolvedPipeline, Diagnostics> {
         let (access, mut problems) = reach::accesses(&draft.pipeline, &draft.home, &self.policy);
         let (codes, more) = self.load(&draft).await;
         problems.extend(more);
         let file = draft.file();
         let Draft { pipeline, home, .. } = draft;
-        let asked = asking::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
+        let planned = planning::plan(&pipeline, &codes, &access, problems, keeps_all).await?;
         let codes = codes.into_iter().flatten().collect();
-        let Asked { plan, splits, fingerprints } = asked;
+        let Planned { plan, splits, fingerprints } = planned;
         let (plan, written) = (Arc::new(plan), Vec::new());
-        let mut wired = Wired { codes, splits, fingerprints, access, written, plan, pipeline, file, home };
-        tell_written(std::slice::from_mut(&mut wired));
-        let clashes = meeting::within(&wired);
-        if clashes.is_empty() { Ok(wired) } else { Err(wired.pipeline.diagnostics(clashes)) }
+        let mut resolved =
+            ResolvedPipeline { codes, splits, fingerprints, access, written, plan, pipeline, file, home };
+        tell_written(std::slice::from_mut(&mut resolved));
+        let clashes = meeting::within(&resolved);
+        if clashes.is_empty() { Ok(resolved) } else { Err(resolved.pipeline.diagnostics(clashes)) }
     }
 }
 
-impl Wired {
+impl ResolvedPipeline {
     pub fn name(&self) -> &str {
         self.pipeline.name.as_str()
     }

@@ -1,4 +1,4 @@
-//! A wired pipeline becomes a job: connectors are opened, and of every component one instance is started, so
+//! A resolved pipeline becomes a job: connectors are opened, and of every component one instance is started, so
 //! that what cannot start is told before anything flows.
 
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ use model::plan::{SinkWork, SourceWork, TransformWork, Work};
 use serde_json::Value;
 
 use super::builtin::record_bytes;
-use super::{Code, Wired, stage_limits};
+use super::{Code, ResolvedPipeline, stage_limits};
 use crate::exit::Result;
 use crate::report::frames;
 
@@ -41,7 +41,7 @@ pub struct Behind<'a> {
     pub checkpoints: Option<Checkpoints>,
 }
 
-impl Wired {
+impl ResolvedPipeline {
     /// Opens everything, once. All stages are tried, so that all that cannot be opened is told at once.
     /// `epoch`: higher than that of any earlier run. `checkpoints`: where sources and sinks go on; none in a run that
     /// begins anew when it dies.

@@ -11,7 +11,7 @@ use model::stage::Role;
 use serde_json::Value;
 
 use crate::report::frames;
-use crate::wiring::Wired;
+use crate::wiring::ResolvedPipeline;
 use crate::words::Words;
 
 /// How one test ended.
@@ -28,23 +28,23 @@ impl Verdict {
     }
 }
 
-/// Runs all tests of a pipeline that was wired with all columns kept. What a test says that cannot be (a
+/// Runs all tests of a pipeline that was resolved with all columns kept. What a test says that cannot be (a
 /// port that is not there, a record that does not fit) is a problem of the manifest.
-pub async fn run(wired: &Wired) -> Result<Vec<Verdict>, Diagnostics> {
-    let tests = &wired.pipeline.tests;
+pub async fn run(resolved: &ResolvedPipeline) -> Result<Vec<Verdict>, Diagnostics> {
+    let tests = &resolved.pipeline.tests;
     let mut problems = Vec::new();
     let mut ready = Vec::with_capacity(tests.len());
     for test in tests {
-        match (inputs(wired, test, &mut problems), places(wired, test, &mut problems)) {
+        match (inputs(resolved, test, &mut problems), places(resolved, test, &mut problems)) {
             (Some(inputs), Some(places)) => ready.push((test, inputs, places)),
             _ => continue,
         }
     }
-    Diagnostics::check(wired.pipeline.text.clone(), problems)?;
+    Diagnostics::check(resolved.pipeline.text.clone(), problems)?;
     let mut verdicts = Vec::with_capacity(ready.len());
     for (test, inputs, places) in ready {
-        let transforms = (0..wired.plan.stages.len()).map(|stage| wired.transform(stage)).collect();
-        let problems = match (Trial { plan: wired.plan.clone(), transforms, inputs }).run().await {
+        let transforms = (0..resolved.plan.stages.len()).map(|stage| resolved.transform(stage)).collect();
+        let problems = match (Trial { plan: resolved.plan.clone(), transforms, inputs }).run().await {
             Ok(seen) => compared(test, &places, &seen),
             Err(error) => {
                 let mut problem = Words::from(error.to_string());
@@ -59,17 +59,17 @@ pub async fn run(wired: &Wired) -> Result<Vec<Verdict>, Diagnostics> {
 
 type Inputs = Vec<(usize, model::batch::Batch)>;
 
-fn inputs(wired: &Wired, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<Inputs> {
+fn inputs(resolved: &ResolvedPipeline, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<Inputs> {
     let mut inputs = Vec::with_capacity(test.inputs.len());
     let before = problems.len();
     for input in &test.inputs {
         let stage = input.stage.value;
-        let planned = &wired.plan.stages[stage];
+        let planned = &resolved.plan.stages[stage];
         let stream = match planned.role {
             Role::Source => planned.ports.first().map_or(&planned.input, |port| &port.stream),
             _ => &planned.input,
         };
-        match records::batch(stream, &wired.plan.pipeline, &planned.name, &input.records) {
+        match records::batch(stream, &resolved.plan.pipeline, &planned.name, &input.records) {
             Ok(Some(batch)) => inputs.push((stage, batch)),
             Ok(None) => {}
             Err(bad) => {
@@ -84,11 +84,15 @@ fn inputs(wired: &Wired, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<
 }
 
 /// For each expectation, the port to look at; none for a sink.
-fn places(wired: &Wired, test: &Test, problems: &mut Vec<Diagnostic>) -> Option<Vec<Option<usize>>> {
+fn places(
+    resolved: &ResolvedPipeline,
+    test: &Test,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Vec<Option<usize>>> {
     let before = problems.len();
     let mut places = Vec::with_capacity(test.expect.len());
     for Expect { stage, port, .. } in &test.expect {
-        let planned = &wired.plan.stages[stage.value];
+        let planned = &resolved.plan.stages[stage.value];
         if planned.role == Role::Sink {
             places.push(None);
             continue;

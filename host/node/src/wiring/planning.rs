@@ -15,7 +15,7 @@ use super::{Code, stage_limits};
 use crate::report::frames;
 
 /// What came of the conversation.
-pub(super) struct Asked {
+pub(super) struct Planned {
     pub plan: Plan,
     /// By stage; of sources that are components.
     pub splits: Vec<Vec<String>>,
@@ -40,7 +40,7 @@ pub(super) async fn plan(
     access: &[Access],
     mut problems: Vec<Diagnostic>,
     keeps_all: bool,
-) -> Result<Asked, Diagnostics> {
+) -> Result<Planned, Diagnostics> {
     let forms = codes.iter().map(|code| code.as_ref().map_or(Form::Any, form)).collect();
     let mut planner = Planner::new(pipeline, forms);
     if keeps_all {
@@ -63,7 +63,7 @@ pub(super) async fn plan(
         Ok(plan) if problems.is_empty() => {
             let (splits, fingerprints) =
                 beside.into_iter().map(|beside| (beside.splits, beside.fingerprint)).unzip();
-            Ok(Asked { plan, splits, fingerprints })
+            Ok(Planned { plan, splits, fingerprints })
         }
         Ok(_) => Err(pipeline.diagnostics(problems)),
         Err(more) => {
