@@ -104,6 +104,12 @@ impl Parts {
     pub fn pick(&self, picks: &Arc<[u32]>) -> Self {
         Picker::new(picks).parts(self)
     }
+
+    /// Those that are there.
+    #[inline]
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Column> {
+        [&self.times, &self.keys, &self.headers].into_iter().flatten()
+    }
 }
 
 /// Why columns do not make a batch.
@@ -236,9 +242,8 @@ impl Batch {
 
     /// What the batch weighs on an edge: the bytes of the buffers it holds on to, selected or not.
     pub fn weight_bytes(&self) -> usize {
-        let parts = [&self.parts.times, &self.parts.keys, &self.parts.headers];
-        let parts = parts.into_iter().flatten();
-        self.columns.iter().chain(parts).map(|column| column.values.get_buffer_memory_size()).sum()
+        let columns = self.columns.iter().chain(self.parts.present());
+        columns.map(|column| column.values.get_buffer_memory_size()).sum()
     }
 }
 

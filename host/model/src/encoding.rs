@@ -334,9 +334,8 @@ mod tests {
     }
 
     fn values(batch: &Batch) -> Vec<ArrayRef> {
-        let parts = batch.parts();
-        let parts = [&parts.times, &parts.keys, &parts.headers].into_iter().flatten();
-        batch.columns().iter().chain(parts).map(|column| column.flat().expect("flat")).collect()
+        let columns = batch.columns().iter().chain(batch.parts().present());
+        columns.map(|column| column.flat().expect("flat")).collect()
     }
 
     #[test]

@@ -144,8 +144,7 @@ impl Chosen<'_> {
             Some(columns) => columns.iter().for_each(|&index| see(&self.batch.columns()[index])),
             None => self.batch.columns().iter().for_each(&mut see),
         }
-        let parts = self.batch.parts();
-        [&parts.times, &parts.keys, &parts.headers].into_iter().flatten().for_each(see);
+        self.batch.parts().present().for_each(see);
     }
 
     fn sum(&self, bytes: impl Fn(&Column) -> u64) -> u64 {
