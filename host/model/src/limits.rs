@@ -3,12 +3,14 @@
 
 mod artifact;
 mod client;
+mod control;
 mod signing;
 
 use std::time::Duration;
 
 pub use artifact::*;
 pub use client::*;
+pub use control::*;
 pub use signing::*;
 
 /// Records that a source puts into one batch, unless the manifest says otherwise.
