@@ -7,7 +7,20 @@
 //! Records never come here, and nothing on their way waits for it.
 
 mod bytes;
+mod control;
+mod events;
+mod machine;
+pub mod network;
+mod raft;
+#[cfg(test)]
+mod rough;
 pub mod sealing;
 pub mod state;
+mod store;
+mod writer;
 
 pub use bytes::Opaque;
+pub use control::{Control, New, OpenError, Options, ReadError, Tuning};
+pub use events::{Watch, WatchError};
+pub use store::StoreError;
+pub use writer::{Done, ProposeError};

@@ -10,7 +10,7 @@ pub const CONTROL_ENTRY_COMMANDS_MAX: usize = 512;
 /// Bytes of commands after which an entry is closed. One command may be larger, and is an entry of its own.
 pub const CONTROL_ENTRY_BYTES: usize = 1 << 20;
 /// Bytes of one command: a manifest, what its stages answered, and what may be reached, each as JSON.
-pub const CONTROL_COMMAND_BYTES_MAX: usize = 8 << 20;
+pub const CONTROL_COMMAND_BYTES_MAX: usize = 4 << 20;
 /// How long an entry is waited for before the next one is written all the same. A leader that is cut off never hears
 /// of its own.
 pub const CONTROL_ENTRY_STALL: Duration = Duration::from_secs(5);
