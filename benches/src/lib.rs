@@ -1,5 +1,5 @@
 //! What Conveyor is measured against, and how. The rows of the tables are printed by `benches/belt.rs`,
-//! `benches/csv.rs`, `benches/limits.rs` and `benches/state.rs`; `docs/performance.md` holds what they printed.
+//! `benches/csv.rs`, `benches/control.rs`, `benches/limits.rs` and `benches/state.rs`; `docs/performance.md` holds what they printed.
 //! `benches/once.rs` does the work of one row, for pairs of builds (`cargo xtask pairs`).
 
 pub mod belt;
@@ -19,5 +19,6 @@ pub mod prepared;
 pub mod registry;
 pub mod report;
 pub mod sidecars;
+pub mod slow_disk;
 pub mod stages;
 pub mod workload;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use disk::Disk;
 use model::limits::{
-    CONTROL_ELECTION_LEAST, CONTROL_ELECTION_MOST, CONTROL_ENTRY_STALL, CONTROL_HEARTBEAT,
+    CONTROL_ELECTION_LEAST, CONTROL_ELECTION_MOST, CONTROL_ENTRY_STALL, CONTROL_FULL_POLL, CONTROL_HEARTBEAT,
     CONTROL_KEPT_ENTRIES, CONTROL_LAG_ENTRIES, CONTROL_LEAD_WAIT, CONTROL_MESSAGE_ENTRIES,
     CONTROL_SNAPSHOT_ENTRIES, CONTROL_SNAPSHOT_PIECE_BYTES, CONTROL_SNAPSHOT_TIME,
 };
@@ -68,6 +68,8 @@ pub struct Tuning {
     pub snapshot_entries: u64,
     pub kept_entries: u64,
     pub lag_entries: u64,
+    /// How long an entry is waited for before its commands are answered with [`ProposeError::Unknown`].
+    pub entry_stall: Duration,
     /// What is done where an entry cannot be applied, once it was said why: the process is aborted.
     pub on_panic: Arc<dyn Fn(&str) + Send + Sync>,
 }
@@ -81,6 +83,7 @@ impl Default for Tuning {
             snapshot_entries: CONTROL_SNAPSHOT_ENTRIES,
             kept_entries: CONTROL_KEPT_ENTRIES,
             lag_entries: CONTROL_LAG_ENTRIES,
+            entry_stall: CONTROL_ENTRY_STALL,
             on_panic: Arc::new(|_| std::process::abort()),
         }
     }
@@ -156,7 +159,7 @@ struct Inner {
 
 impl Control {
     /// Opens what is in the directory, or begins there. Where this node is the only voter, it leads when this comes back,
-    /// and its start is written down.
+    /// and its start is written down. On a full disk it waits for room, and says so in the log.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let Options { disk, dir, node, boot, address, version, new, network, clock, tuning } = options;
         let (id, voters) = match new {
@@ -165,13 +168,7 @@ impl Control {
             New::Refused => (None, None),
         };
         let on_panic = told(tuning.on_panic.clone());
-        let opened = tokio::task::spawn_blocking(move || {
-            let (store, head) = Store::open(disk, &dir, node, id)?;
-            let machine = Machine::open(store.clone(), on_panic).inspect_err(|_| store.close())?;
-            Ok::<_, StoreError>((store, head, machine))
-        });
-        let (store, Head { cluster, .. }, machine) =
-            opened.await.map_err(|error| OpenError::Raft(error.to_string()))??;
+        let (store, machine, cluster) = opened(disk, dir, (node, id), on_panic).await?;
         let config = tuning.config(cluster).validate().map_err(|error| OpenError::Raft(error.to_string()))?;
         let parts = (store.clone(), machine.clone());
         let raft = match Raft::new(node.0, Arc::new(config), Ways(network), parts.0, parts.1).await {
@@ -182,7 +179,7 @@ impl Control {
                 return Err(error.map_or_else(|| OpenError::Raft(fatal.to_string()), OpenError::Store));
             }
         };
-        let control = Self::run(node, cluster, raft, store, machine, clock);
+        let control = Self::run((node, cluster), raft, store, machine, clock, tuning.entry_stall);
         let boot = Boot { node, boot, address, version };
         match control.start(voters, boot).await {
             Ok(()) => Ok(control),
@@ -194,15 +191,15 @@ impl Control {
     }
 
     fn run(
-        node: NodeId,
-        cluster: ClusterId,
+        (node, cluster): (NodeId, ClusterId),
         raft: Raft,
         store: Store,
         machine: Machine,
         clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+        stall: Duration,
     ) -> Self {
         let stop = CancellationToken::new();
-        let (queue, writer) = Queue::new(raft.clone(), store.clone(), stop.clone());
+        let (queue, writer) = Queue::new(raft.clone(), store.clone(), stop.clone(), stall);
         let (tell, ended) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run());
@@ -239,10 +236,35 @@ impl Control {
             (true, false) => raft.trigger().elect().await.map_err(|error| failed(&error))?,
             (true, true) => {}
         }
-        let leads = raft.wait(Some(CONTROL_LEAD_WAIT));
-        let leads = leads.metrics(|metrics| metrics.state == ServerState::Leader, "it leads").await;
-        leads.map_err(|_| OpenError::NoLeader(self.0.node))?;
-        self.boot(boot).await.map_err(OpenError::Boot)
+        self.wait_until_leading().await?;
+        let mut told = false;
+        loop {
+            match self.boot(boot.clone()).await {
+                Err(ProposeError::Full(error)) => wait_for_room(&error, &mut told).await,
+                // The same start is written down once, however often it is asked for.
+                Err(ProposeError::Unknown) if let Some(error) = self.0.store.full() => {
+                    wait_for_room(&error, &mut told).await;
+                }
+                booted => return booted.map_err(OpenError::Boot),
+            }
+        }
+    }
+
+    async fn wait_until_leading(&self) -> Result<(), OpenError> {
+        loop {
+            let leads = self.0.raft.wait(Some(CONTROL_LEAD_WAIT));
+            let leads = leads.metrics(|metrics| metrics.state == ServerState::Leader, "it leads").await;
+            if leads.is_ok() {
+                return Ok(());
+            }
+            if let Some(error) = self.0.store.broke() {
+                return Err(OpenError::Store(error.clone()));
+            }
+            // A vote that waits for room has been told of by the store.
+            if self.0.store.full().is_none() {
+                return Err(OpenError::NoLeader(self.0.node));
+            }
+        }
     }
 
     /// Writes down that this node has started, which ends what it ran before.
@@ -348,26 +370,23 @@ impl Control {
         let inner = &self.0;
         inner.stop.cancel();
         inner.queue.close();
-        {
-            let stopped = inner.raft.shutdown();
-            tokio::pin!(stopped);
-            tokio::select! {
-                biased;
-                _ = &mut stopped => {}
-                // It waits for room on a disk that is full.
-                () = tokio::time::sleep(CONTROL_ENTRY_STALL) => {
-                    inner.store.close();
-                    let _ = stopped.await;
-                }
-            }
+        // What waits for room on a full disk is not waited for.
+        if inner.store.full().is_some() {
+            self.close_store().await;
         }
+        let _ = inner.raft.shutdown().await;
         if let Err(error) = inner.store.flush().await {
             tracing::debug!(%error, "how far the log is committed was not written down; it is found out again");
         }
         inner.machine.events.close();
         let mut tasks = std::mem::take(&mut *self.tasks());
         while tasks.join_next().await.is_some() {}
-        let store = inner.store.clone();
+        self.close_store().await;
+    }
+
+    async fn close_store(&self) {
+        let store = self.0.store.clone();
+        // It waits for what is being written.
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
     }
 
@@ -381,6 +400,36 @@ impl Voter for Control {
     async fn answer(&self, message: Message) -> io::Result<Vec<u8>> {
         answer(&self.0.raft, message).await
     }
+}
+
+/// The store and the state of a node, once there is room for what they begin with.
+async fn opened(
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    (node, id): (NodeId, Option<ClusterId>),
+    on_panic: OnPanic,
+) -> Result<(Store, Machine, ClusterId), OpenError> {
+    let mut told = false;
+    loop {
+        let (disk, dir, on_panic) = (disk.clone(), dir.clone(), on_panic.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let (store, Head { cluster, .. }) = Store::open(disk, &dir, node, id)?;
+            let machine = Machine::open(store.clone(), on_panic).inspect_err(|_| store.close())?;
+            Ok((store, machine, cluster))
+        });
+        match opened.await.map_err(|error| OpenError::Raft(error.to_string()))? {
+            Err(error @ StoreError::Full { .. }) => wait_for_room(&error, &mut told).await,
+            opened => return Ok(opened?),
+        }
+    }
+}
+
+/// Waits a moment for room on a full disk.
+async fn wait_for_room(error: &StoreError, told: &mut bool) {
+    if !std::mem::replace(told, true) {
+        tracing::warn!(%error, "this start waits for room");
+    }
+    tokio::time::sleep(CONTROL_FULL_POLL).await;
 }
 
 fn told(on_panic: Arc<dyn Fn(&str) + Send + Sync>) -> OnPanic {

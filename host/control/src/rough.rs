@@ -2,8 +2,8 @@
 
 use std::io::{ErrorKind, Result};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use disk::{Disk, DiskFile, Lock, Mode, Stat, SystemDisk};
@@ -15,7 +15,8 @@ pub(crate) struct Rough(Arc<Knobs>);
 #[derive(Debug, Default)]
 struct Knobs {
     sync_ms: AtomicU64,
-    fails: AtomicBool,
+    /// With what syncs fail.
+    fails: Mutex<Option<ErrorKind>>,
     is_full: AtomicBool,
     /// Whether what one file gives up is there for others.
     frees: AtomicBool,
@@ -30,8 +31,8 @@ impl Rough {
         rough
     }
 
-    pub fn fail_syncs(&self) {
-        self.0.fails.store(true, Ordering::SeqCst);
+    pub fn fail_syncs(&self, with: ErrorKind) {
+        *lock(&self.0.fails) = Some(with);
     }
 
     /// `frees`: what is given up is room for something else.
@@ -40,6 +41,10 @@ impl Rough {
         self.0.frees.store(frees, Ordering::SeqCst);
         self.0.free.store(0, Ordering::SeqCst);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Knobs {
@@ -124,8 +129,8 @@ impl DiskFile for RoughFile {
     }
 
     fn sync(&self) -> Result<()> {
-        if self.knobs.fails.load(Ordering::SeqCst) {
-            return Err(ErrorKind::Other.into());
+        if let Some(kind) = *lock(&self.knobs.fails) {
+            return Err(kind.into());
         }
         std::thread::sleep(Duration::from_millis(self.knobs.sync_ms.load(Ordering::SeqCst)));
         self.file.sync()

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use model::limits::{
-    CONTROL_COMMAND_BYTES_MAX, CONTROL_ENTRY_BYTES, CONTROL_ENTRY_COMMANDS_MAX, CONTROL_ENTRY_STALL,
-    CONTROL_SNAPSHOT_LOG_BYTES, CONTROL_WAITING_MAX,
+    CONTROL_COMMAND_BYTES_MAX, CONTROL_ENTRY_BYTES, CONTROL_ENTRY_COMMANDS_MAX, CONTROL_SNAPSHOT_LOG_BYTES,
+    CONTROL_WAITING_MAX,
 };
 use openraft::error::{ClientWriteError, Fatal, RaftError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -38,6 +39,8 @@ pub enum ProposeError {
     Full(StoreError),
     #[error("this node does not lead{}; nothing was done, ask there", leader.map(|leader| format!(", node {leader} does")).unwrap_or_default())]
     NotLeader { leader: Option<NodeId> },
+    #[error("too few of the voters answer; nothing was done. Look at the nodes that are away, and try again")]
+    NoQuorum,
     #[error(
         "nobody knows yet whether it was done; ask again with the same idempotency key, which does it once at most"
     )]
@@ -71,13 +74,17 @@ pub(crate) struct Writer {
     raft: Raft,
     store: Store,
     stop: CancellationToken,
+    /// How long an entry is waited for.
+    stall: Duration,
+    /// Whether the last entry was waited for in vain: none goes behind it before a quorum answers.
+    is_stalled: bool,
 }
 
 impl Queue {
-    pub fn new(raft: Raft, store: Store, stop: CancellationToken) -> (Self, Writer) {
+    pub fn new(raft: Raft, store: Store, stop: CancellationToken, stall: Duration) -> (Self, Writer) {
         let (sender, waiting) = mpsc::channel(CONTROL_WAITING_MAX);
         let permits = Arc::new(Semaphore::new(CONTROL_WAITING_MAX));
-        (Self { waiting: sender, permits }, Writer { waiting, raft, store, stop })
+        (Self { waiting: sender, permits }, Writer { waiting, raft, store, stop, stall, is_stalled: false })
     }
 
     /// Has it written, and gives what came of it; an error at `deadline`.
@@ -151,8 +158,8 @@ impl Writer {
         (batch, None)
     }
 
-    async fn write(&self, batch: Vec<Waiting>) {
-        if let Err(error) = self.may_write() {
+    async fn write(&mut self, batch: Vec<Waiting>) {
+        if let Err(error) = self.may_write().await {
             return tell_all(batch.into_iter().map(|waiting| waiting.told), &error);
         }
         let wanted = batch.into_iter().filter(|waiting| take(&waiting.is_taken));
@@ -161,12 +168,15 @@ impl Writer {
         if proposals.is_empty() {
             return;
         }
-        let written = timeout(CONTROL_ENTRY_STALL, self.raft.client_write(Batch { proposals })).await;
+        let written = timeout(self.stall, self.raft.client_write(Batch { proposals })).await;
         let told = waiting.into_iter().map(|(told, _permit)| told);
         match written {
             Ok(Ok(response)) => tell(told, response.data),
             Ok(Err(error)) => tell_all(told, &not_written(error)),
-            Err(_) => tell_all(told, &ProposeError::Unknown),
+            Err(_) => {
+                self.is_stalled = true;
+                tell_all(told, &ProposeError::Unknown);
+            }
         }
         if self.store.log_bytes() > CONTROL_SNAPSHOT_LOG_BYTES {
             // Where it is being taken already, this is nothing.
@@ -174,10 +184,22 @@ impl Writer {
         }
     }
 
-    fn may_write(&self) -> Result<(), ProposeError> {
+    async fn may_write(&mut self) -> Result<(), ProposeError> {
         if let Some(error) = self.store.full() {
             return Err(ProposeError::Full(error));
         }
+        self.check_leads()?;
+        if self.is_stalled {
+            // One that is cut off leads on, and would have each entry wait in its log.
+            match timeout(self.stall, self.raft.ensure_linearizable()).await {
+                Ok(Ok(_)) => self.is_stalled = false,
+                Ok(Err(_)) | Err(_) => return Err(ProposeError::NoQuorum),
+            }
+        }
+        Ok(())
+    }
+
+    fn check_leads(&self) -> Result<(), ProposeError> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         if let Err(fatal) = &metrics.running_state {

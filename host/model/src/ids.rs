@@ -1,4 +1,5 @@
-//! Names and numbers that identify things, as types that cannot be mixed up: records, what ran, and content by its digest.
+//! Names and numbers that identify things, as types that cannot be mixed up: records, what ran, under which epoch and up
+//! to which checkpoint, and content by its digest.
 //!
 //! Record ids follow the delivery contract: a source record is named for ever by
 //! `(pipeline, source, split, offset)`, a made record by its parent, the stage, the port and its index
@@ -9,6 +10,7 @@ mod digest;
 use std::fmt;
 
 pub use digest::{Algorithm, Digest, DigestError, Digester};
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Names one record for ever: 128 bits of xxh3 over what made it.
@@ -100,6 +102,29 @@ impl fmt::Display for RecordId {
 impl fmt::Debug for RecordId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Says who runs a pipeline: the highest counts, and whatever comes under a lower one is refused. Whoever runs it next has
+/// a higher one than anybody before, so that one that was taken for dead changes nothing any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+/// Which checkpoint of one pipeline: a later one has a higher number, whatever epoch it was taken under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckpointNumber(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for CheckpointNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -9,6 +9,7 @@
 mod bad_disk;
 mod bug;
 mod checkpoint_file;
+mod control;
 mod disk;
 mod explore;
 mod full_disk;

@@ -1,5 +1,6 @@
 //! A node alone.
 
+use std::io::ErrorKind;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::ServerState;
@@ -221,24 +222,50 @@ async fn a_node_with_a_full_disk_stops_when_it_is_told() {
     control.shutdown().await;
 }
 
+/// What was there, and a cluster that begins.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sync_that_fails_is_the_end_and_is_told() {
-    let (disk, dir) = (Rough::default(), dir());
+async fn a_start_on_a_full_disk_waits_for_room() {
+    let (disk, dir, new) = (Rough::default(), dir(), dir());
     let control = open(&disk, &dir).await;
     done(&control, deploy(1, "a")).await;
-    disk.fail_syncs();
-    let failed = control.propose(control.proposal(deploy(2, "b")), late()).await;
-    assert!(matches!(failed, Err(ProposeError::Unknown)), "{failed:?}");
-    let why = control.ended().await;
-    assert!(why.contains("control.redb") && why.contains("start the node again"), "{why}");
-    let after = control.propose(control.proposal(deploy(3, "c")), late()).await;
-    assert_eq!(after, Err(ProposeError::Ended(why.clone())));
-    assert_eq!(control.read(late(), |_| ()).await, Err(ReadError::Ended(why)));
-    assert!(!control.leads(late()).await);
     control.shutdown().await;
-    let control = open(&Rough::default(), &dir).await;
-    assert!(count(&control).await >= 1);
-    control.shutdown().await;
+    disk.fill(true, false);
+    let starts = [(&dir, 1), (&new, 0)].map(|(dir, pipelines)| (options(&disk, dir), pipelines));
+    let starts = starts.map(|(options, pipelines)| (tokio::spawn(Control::open(options)), pipelines));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(starts.iter().all(|(start, _)| !start.is_finished()), "there is no room");
+    disk.fill(false, false);
+    for (start, pipelines) in starts {
+        let control = start.await.expect("joined").expect("it opens");
+        assert_eq!(count(&control).await, pipelines);
+        assert!(control.look(|state| state.nodes().contains_key(&NODE)), "its start is written down");
+        control.shutdown().await;
+    }
+}
+
+/// Of a sync that found no room as well: nobody knows what is on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_that_fails_is_the_end_and_is_told() {
+    for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+        let (disk, dir) = (Rough::default(), dir());
+        let control = open(&disk, &dir).await;
+        done(&control, deploy(1, "a")).await;
+        disk.fail_syncs(kind);
+        let failed = control.propose(control.proposal(deploy(2, "b")), late()).await;
+        assert!(matches!(failed, Err(ProposeError::Unknown)), "{failed:?}");
+        let why = control.ended().await;
+        assert!(why.contains("control.redb") && why.to_lowercase().contains("start the node again"), "{why}");
+        let after = control.propose(control.proposal(deploy(3, "c")), late()).await;
+        assert_eq!(after, Err(ProposeError::Ended(why.clone())));
+        assert_eq!(control.read(late(), |_| ()).await, Err(ReadError::Ended(why)));
+        assert!(!control.leads(late()).await);
+        control.shutdown().await;
+        let started = Control::open(options(&disk, &dir)).await.map(|_| ());
+        assert!(matches!(started, Err(OpenError::Store(_))), "{started:?}");
+        let control = open(&Rough::default(), &dir).await;
+        assert!(count(&control).await >= 1);
+        control.shutdown().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

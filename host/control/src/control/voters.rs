@@ -16,6 +16,7 @@ fn quick() -> Tuning {
         heartbeat: Duration::from_millis(100),
         election_least: Duration::from_millis(400),
         election_most: Duration::from_millis(800),
+        entry_stall: Duration::from_millis(500),
         ..Tuning::default()
     }
 }
@@ -109,6 +110,12 @@ async fn a_leader_that_is_cut_off_does_not_lead_and_what_it_began_is_done_once_a
     assert!(old.0.raft.metrics().borrow().state.is_leader(), "the metrics say that it leads");
     assert!(!old.leads(soon()).await);
     assert!(matches!(old.read(late(), |_| ()).await, Err(ReadError::NoQuorum)));
+    // That one waits in its log, and no other goes behind it.
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        told.push(old.propose(old.proposal(deploy(4, "d")), late()).await);
+    }
+    assert_eq!(told[2], Err(ProposeError::NoQuorum), "{told:?}");
     let new = cluster.leader_among(|node| node != old.node()).await;
     new.propose(proposal.clone(), late()).await.expect("done");
     cluster.network.set_away(old.node(), false);

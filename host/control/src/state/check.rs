@@ -11,10 +11,10 @@ use crate::sealing::SEALED_BYTES_MORE;
 
 pub(super) fn check(proposal: &Proposal) -> Result<(), Refusal> {
     text(proposal.by.as_deref())?;
+    text(proposal.command.why())?;
     match &proposal.command {
         Command::Boot(Boot { address, version, .. }) => text(Some(address)).and(text(Some(version))),
         Command::Deploy(deploy) => content(&deploy.content),
-        Command::UseRevision { why, .. } | Command::Stopped { why, .. } => text(why.as_deref()),
         Command::SetSecret { sealed, .. } => {
             at_most(Kind::Secret, sealed.bytes() as usize, SECRET_BYTES_MAX + SEALED_BYTES_MORE)
         }

@@ -6,13 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::ids::Digest;
+use model::ids::{CheckpointNumber, Digest, Epoch};
 use model::manifest::Name;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{
-    BootId, CheckpointNumber, Epoch, IdempotencyKey, NodeId, PipelineId, PipelineName, RevisionNumber,
-    SecretName, TagName, Version,
+    BootId, IdempotencyKey, NodeId, PipelineId, PipelineName, RevisionNumber, SecretName, TagName, Version,
 };
 use super::pipeline::How;
 use crate::bytes::Opaque;
@@ -182,6 +181,14 @@ impl Command {
             Self::DeleteTag { .. } => "delete-tag",
             Self::SetSecret { .. } => "set-secret",
             Self::DeleteSecret { .. } => "delete-secret",
+        }
+    }
+
+    /// What somebody gave as the reason.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::UseRevision { why, .. } | Self::Stopped { why, .. } => why.as_deref(),
+            _ => None,
         }
     }
 

@@ -1,11 +1,12 @@
 //! What becomes of pipelines: they come, change, pause, move and go.
 
+use model::ids::{CheckpointNumber, Epoch};
 use model::limits::{CONTROL_PIPELINES_MAX, EPOCH_TAKEN_OVER_MAX};
 
 use super::State;
 use super::command::{Answer, Deploy, Expects, TakenOver};
 use super::effect::Effect;
-use super::ids::{CheckpointNumber, Epoch, NodeId, PipelineId, PipelineName, RevisionNumber};
+use super::ids::{NodeId, PipelineId, PipelineName, RevisionNumber};
 use super::pipeline::{Desired, How, Moment, Pipeline, Stop};
 use super::refusal::{Kind, Refusal};
 use super::things::room;
@@ -46,7 +47,7 @@ impl State {
             self.epochs.pass(over.epoch);
             made.take_over(*over, now.at_us);
         }
-        made.want(effects);
+        made.want(None, effects);
         made.settle(&mut self.epochs, now, effects);
         let answer = Answer::Deployed { revision: made.revision, version: made.version, is_new: true };
         self.pipelines.insert(name.clone(), made);
@@ -75,7 +76,7 @@ impl State {
             known.node = *node;
         }
         if is_new || gets_node || known.rests {
-            known.want(effects);
+            known.want(None, effects);
         }
         known.settle(epochs, now, effects);
         Ok(Answer::Deployed { revision: known.revision, version: known.version, is_new })
@@ -86,7 +87,7 @@ impl State {
         now: Moment,
         name: &PipelineName,
         revision: RevisionNumber,
-        expects: Expects,
+        (expects, why): (Expects, Option<&str>),
         effects: &mut Vec<Effect>,
     ) -> Result<Answer, Refusal> {
         let known = self.wanted(name, expects)?;
@@ -96,7 +97,7 @@ impl State {
             let most = numbers.next_back().unwrap_or(least);
             return Err(Refusal::NoRevision { pipeline: name.clone(), revision, least, most });
         }
-        self.change(now, name, effects, |pipeline| {
+        self.change(now, name, why, effects, |pipeline| {
             std::mem::replace(&mut pipeline.revision, revision) != revision || pipeline.rests
         })
     }
@@ -111,7 +112,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Answer, Refusal> {
         self.wanted(name, expects)?;
-        self.change(now, name, effects, |pipeline| {
+        self.change(now, name, None, effects, |pipeline| {
             let starts_again = pipeline.rests && desired == Desired::Running;
             std::mem::replace(&mut pipeline.desired, desired) != desired || starts_again
         })
@@ -126,7 +127,7 @@ impl State {
     ) -> Result<Answer, Refusal> {
         self.wanted(name, expects)?;
         let known = found(self.pipelines.get_mut(name), name)?;
-        known.want(effects);
+        known.want(None, effects);
         known.stop(effects);
         known.settle(&mut self.epochs, now, effects);
         Ok(Answer::Wanted { version: known.version })
@@ -143,7 +144,7 @@ impl State {
         if !self.nodes.contains_key(&node) {
             return Err(Refusal::NoNode { node });
         }
-        self.change(now, name, effects, |pipeline| pipeline.node.replace(node) != Some(node))
+        self.change(now, name, None, effects, |pipeline| pipeline.node.replace(node) != Some(node))
     }
 
     pub(super) fn stopped(
@@ -205,12 +206,13 @@ impl State {
         &mut self,
         now: Moment,
         name: &PipelineName,
+        why: Option<&str>,
         effects: &mut Vec<Effect>,
         change: impl FnOnce(&mut Pipeline) -> bool,
     ) -> Result<Answer, Refusal> {
         let known = found(self.pipelines.get_mut(name), name)?;
         if change(known) {
-            known.want(effects);
+            known.want(why, effects);
         }
         let version = known.version;
         if known.settle(&mut self.epochs, now, effects) {

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use model::ids::Digest;
+use model::ids::{CheckpointNumber, Digest, Epoch};
 use model::manifest::Name;
 use serde::{Deserialize, Serialize};
 
-use super::ids::{
-    BootId, CheckpointNumber, Epoch, NodeId, PipelineId, PipelineName, RevisionNumber, SecretName, TagName,
-    Version,
-};
+use super::ids::{BootId, NodeId, PipelineId, PipelineName, RevisionNumber, SecretName, TagName, Version};
 use super::pipeline::Desired;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +31,7 @@ pub enum Effect {
         version: Version,
         desired: Desired,
         revision: RevisionNumber,
+        why: Option<String>,
     },
     /// A node opens a revision, under this epoch and at this checkpoint. None: at the last one that is in the pipeline's
     /// directory, if any.

@@ -33,10 +33,6 @@ numbers! {
     PipelineId,
     /// A revision of one pipeline, counted from 1.
     RevisionNumber,
-    /// Of whoever runs a pipeline: the highest counts, and is higher than that of anybody before, of any pipeline.
-    Epoch,
-    /// A checkpoint of one pipeline.
-    CheckpointNumber,
     /// Counts what somebody wanted of a pipeline, so that nobody overwrites what they have not seen.
     Version,
 }

@@ -18,7 +18,7 @@ mod things;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use model::ids::Digest;
+use model::ids::{Digest, Epoch};
 use model::limits::CONTROL_AUDIT_MAX;
 use model::manifest::Name;
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,8 @@ use serde::{Deserialize, Serialize};
 pub use command::{Answer, Boot, Command, Content, Deploy, Expects, Proposal, TakenOver};
 pub use effect::{Effect, Event};
 pub use ids::{
-    BadName, BootId, CheckpointNumber, ClusterId, Epoch, IdempotencyKey, NoHex, NodeId, PipelineId,
-    PipelineName, RevisionNumber, SecretName, TagName, Variable, Version,
+    BadName, BootId, ClusterId, IdempotencyKey, NoHex, NodeId, PipelineId, PipelineName, RevisionNumber,
+    SecretName, TagName, Variable, Version,
 };
 pub use nodes::Node;
 pub use pipeline::{Desired, Epochs, How, Pipeline, Revision, Run, Stop};
@@ -70,6 +70,7 @@ pub struct AuditEntry {
     pub by: String,
     pub verb: String,
     pub object: String,
+    pub why: Option<String>,
 }
 
 /// What came of a proposal.
@@ -148,8 +149,8 @@ impl State {
             Command::CreateNamespace { name } => self.create_namespace(now, name, effects),
             Command::DeleteNamespace { name } => self.delete_namespace(name, effects),
             Command::Deploy(deploy) => self.deploy(now, by, deploy, effects),
-            Command::UseRevision { pipeline, revision, expects, .. } => {
-                self.use_revision(now, pipeline, *revision, *expects, effects)
+            Command::UseRevision { pipeline, revision, expects, why } => {
+                self.use_revision(now, pipeline, *revision, (*expects, why.as_deref()), effects)
             }
             Command::Pause { pipeline, paused, expects } => {
                 let desired = if *paused { Desired::Paused } else { Desired::Running };
@@ -182,6 +183,7 @@ impl State {
             by: by.to_owned(),
             verb: command.verb().to_owned(),
             object: command.object(),
+            why: command.why().map(str::to_owned),
         }));
         if self.audit.len() > CONTROL_AUDIT_MAX {
             self.audit.pop_front();

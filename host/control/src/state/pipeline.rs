@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use model::ids::{CheckpointNumber, Epoch};
 use model::limits::CONTROL_REVISIONS_KEPT;
 use serde::{Deserialize, Serialize};
 
 use super::command::Content;
 use super::effect::Effect;
-use super::ids::{CheckpointNumber, Epoch, NodeId, PipelineId, PipelineName, RevisionNumber, Version};
+use super::ids::{NodeId, PipelineId, PipelineName, RevisionNumber, Version};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pipeline {
@@ -171,7 +172,7 @@ impl Pipeline {
     }
 
     /// Something else is wanted of it.
-    pub fn want(&mut self, effects: &mut Vec<Effect>) {
+    pub fn want(&mut self, why: Option<&str>, effects: &mut Vec<Effect>) {
         self.version.0 += 1;
         self.rests = false;
         effects.push(Effect::Wanted {
@@ -179,6 +180,7 @@ impl Pipeline {
             version: self.version,
             desired: self.desired,
             revision: self.revision,
+            why: why.map(str::to_owned),
         });
     }
 

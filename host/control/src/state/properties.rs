@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use model::ids::CheckpointNumber;
+
 use super::*;
 use crate::sealing::Sealed;
 

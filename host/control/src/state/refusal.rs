@@ -1,11 +1,12 @@
 //! Why a command is not done. Each names what it is about and what to do next.
 
+use model::ids::Epoch;
 use model::limits::{CONTROL_COMMAND_BYTES_MAX, EPOCH_TAKEN_OVER_MAX};
 use model::manifest::Name;
 use serde::{Deserialize, Serialize};
 
 use super::ids::{
-    Epoch, IdempotencyKey, NodeId, PipelineId, PipelineName, RevisionNumber, SecretName, TagName, Version,
+    IdempotencyKey, NodeId, PipelineId, PipelineName, RevisionNumber, SecretName, TagName, Version,
 };
 
 #[derive(thiserror::Error, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

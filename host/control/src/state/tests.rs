@@ -2,6 +2,8 @@
 
 use model::limits::{CONTROL_AUDIT_MAX, CONTROL_REVISIONS_KEPT, EPOCH_TAKEN_OVER_MAX, MANIFEST_BYTES_MAX};
 
+use model::ids::CheckpointNumber;
+
 use super::*;
 use crate::bytes::Opaque;
 use crate::sealing::Sealed;
@@ -122,7 +124,13 @@ fn a_new_revision_starts_at_the_checkpoint_at_which_the_old_one_stopped() {
         expects: Expects::Anything,
         why: Some("it rejects too much".into()),
     };
-    assert_eq!(moves(&cluster.done(rollback)), ["stop 5"]);
+    let effects = cluster.done(rollback);
+    assert_eq!(moves(&effects), ["stop 5"]);
+    let is_told =
+        |effect: &Effect| matches!(effect, Effect::Wanted { why: Some(why), .. } if why.contains("rejects"));
+    assert!(effects.iter().any(is_told), "{effects:?}");
+    let entry = cluster.state.audit_log().next_back().expect("an entry");
+    assert_eq!(entry.why.as_deref(), Some("it rejects too much"));
     assert_eq!(moves(&cluster.stopped(50)), ["start 1 under 8 at 50"]);
     assert_eq!(cluster.pipeline().version, Version(4));
 }

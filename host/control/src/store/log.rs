@@ -77,7 +77,7 @@ impl LogView {
     }
 
     /// What is wanted, from the end that is in memory. None where some of it is not there.
-    fn from_tail(&self, from: u64, to: u64) -> Option<Vec<(Entry, usize)>> {
+    fn in_tail(&self, from: u64, to: u64) -> Option<Vec<(Entry, usize)>> {
         if self.tail.front()?.0.log_id.index > from {
             return None;
         }
@@ -130,7 +130,7 @@ impl Store {
         let (from, found) = {
             let view = lock(&self.0.log);
             let from = view.purged.map_or(from, |purged| from.max(purged.index + 1));
-            (from, view.from_tail(from, to))
+            (from, view.in_tail(from, to))
         };
         if from >= to {
             return Ok(Vec::new());

@@ -18,9 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use disk::pages::{Damage, Pages};
 use disk::{Disk, Lock, Mode, dir_of, make_dirs};
 use model::limits::{CONTROL_CACHE_BYTES, CONTROL_FULL_POLL};
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable as _, TableDefinition, WriteTransaction,
-};
+use redb::{Database, ReadTransaction, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -107,7 +105,7 @@ enum Room {
 
 impl Store {
     /// Opens the store of this node in `dir`, or makes one there, of the cluster that is given. One process has it at a
-    /// time. Blocks.
+    /// time. After [`StoreError::Full`] it can be tried again. Blocks.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
@@ -126,15 +124,16 @@ impl Store {
             make(&*disk, &path).map_err(failed_at(&path))?;
         }
         let unsynced = Arc::new(AtomicBool::new(false));
-        let (database, damage) = open(&*disk, &path, &unsynced)?;
+        let of_sync = |error| if unsynced.load(Ordering::SeqCst) { final_error(error) } else { error };
+        let (database, damage) = open(&*disk, &path, &unsynced).map_err(of_sync)?;
         let head = Head { format: FORMAT, node, cluster: cluster.unwrap_or(ClusterId(0)) };
         let found = catch(|| prepare(&database, head, cluster.is_some()))
             .unwrap_or_else(|panic| Err(redb::Error::Corrupted(panic)))
-            .map_err(|error| failed(&path, &damage, error))?;
+            .map_err(|error| of_sync(failed(&path, &damage, error)))?;
         let head = whose(&path, node, found)?;
         let read = database.begin_read().map_err(redb::Error::from);
         let opened = read.and_then(|read| Ok((opened_log(&read)?, snapshot::find(&read)?)));
-        let (log, kept) = opened.map_err(|error| failed(&path, &damage, error))?;
+        let (log, kept) = opened.map_err(|error| of_sync(failed(&path, &damage, error)))?;
         let (durable, _) = watch::channel(kept.as_ref().and_then(Kept::index));
         let ballast = Ballast::new(&*disk, dir);
         let shared = Shared {
@@ -284,8 +283,8 @@ impl Store {
     }
 
     fn end(&self, error: StoreError) -> StoreError {
+        let first = self.0.broke.get_or_init(|| final_error(error)).clone();
         // Whoever waits for a snapshot learns of it.
-        let first = self.0.broke.get_or_init(|| error).clone();
         self.0.durable.send_modify(|_| {});
         first
     }
@@ -301,6 +300,16 @@ impl Store {
             let why = error.to_string();
             Err(self.end(StoreError::Broke { path: self.0.path.clone(), why }))
         })
+    }
+}
+
+/// The error as one that nobody waits out: where a full disk was found by a sync, room alone mends nothing.
+fn final_error(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Full { path } => {
+            StoreError::Broke { path, why: "its disk was full when it was synced".to_owned() }
+        }
+        error => error,
     }
 }
 
@@ -337,34 +346,34 @@ fn open(disk: &dyn Disk, path: &Path, unsynced: &Arc<AtomicBool>) -> Result<(Dat
     opened.map(|database| (database, damage.clone())).map_err(|error| failed(path, &damage, error))
 }
 
-/// Makes what is missing. Gives whose it is, or the number of its layout where that is another one.
+/// Whose it is, or the number of its layout where that is another one; made where it is missing. What is there is not
+/// written to, so that it opens on a full disk.
 fn prepare(
     database: &Database,
     head: Head,
     may_make: bool,
 ) -> Result<Option<Result<Head, u64>>, redb::Error> {
+    let read = database.begin_read()?;
+    // A crash may have left it with no table.
+    let found = match read.open_table(META) {
+        Ok(meta) => meta.get(HEAD)?.map(|head| head.value().to_vec()),
+        Err(TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(found) = found {
+        let Layout { format } = decode(&found)?;
+        return if format == FORMAT { Ok(Some(Ok(decode(&found)?))) } else { Ok(Some(Err(format))) };
+    }
+    if !may_make {
+        return Ok(None);
+    }
     let mut transaction = database.begin_write()?;
     transaction.set_quick_repair(true);
-    let found = {
-        let mut meta = transaction.open_table(META)?;
-        let found = meta.get(HEAD)?.map(|head| head.value().to_vec());
-        if let Some(found) = found {
-            let Layout { format } = decode(&found)?;
-            if format != FORMAT {
-                return Ok(Some(Err(format)));
-            }
-            Some(decode(&found)?)
-        } else if may_make {
-            meta.insert(HEAD, encode(&head)?.as_slice())?;
-            transaction.open_table(LOG)?;
-            transaction.open_table(PIECES)?;
-            Some(head)
-        } else {
-            None
-        }
-    };
+    write_meta(&transaction, HEAD, &head)?;
+    transaction.open_table(LOG)?;
+    transaction.open_table(PIECES)?;
     transaction.commit()?;
-    Ok(found.map(Ok))
+    Ok(Some(Ok(head)))
 }
 
 fn whose(path: &Path, node: NodeId, found: Option<Result<Head, u64>>) -> Result<Head, StoreError> {

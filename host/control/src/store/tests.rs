@@ -7,6 +7,7 @@ use disk::SystemDisk;
 use openraft::storage::{RaftLogStorage as _, RaftLogStorageExt as _, RaftStateMachine as _};
 use openraft::testing::{StoreBuilder, Suite};
 use openraft::{CommittedLeaderId, EntryPayload, RaftLogReader as _, RaftSnapshotBuilder as _};
+use redb::ReadableTable as _;
 use tempfile::TempDir;
 
 use super::*;
@@ -36,9 +37,7 @@ fn open(dir: &Path) -> (Store, Machine) {
 /// What a kill leaves.
 fn killed(dir: &TempDir) -> (TempDir, Store, Machine) {
     let copy = tempfile::tempdir().expect("a directory");
-    for name in [FILE] {
-        std::fs::copy(dir.path().join(name), copy.path().join(name)).expect("copied");
-    }
+    std::fs::copy(dir.path().join(FILE), copy.path().join(FILE)).expect("copied");
     let (store, machine) = open(copy.path());
     (copy, store, machine)
 }
