@@ -4,6 +4,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use disk::fault::{self, Point};
 use openraft::storage::RaftStateMachine;
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, StorageIOError};
 use serde::{Deserialize, Serialize};
@@ -115,6 +116,7 @@ impl Machine {
         }
         applied.last = Some(entry.log_id);
         drop(applied);
+        fault::hit(Point::EntryApplied);
         self.events.add(events);
         answers
     }

@@ -1,11 +1,10 @@
 //! Places at which a test has the process die, to show that a crash there loses nothing and repeats nothing.
 //!
 //! Each is where something has just become durable, has just been seen, or is about to. They lie on the way of a
-//! checkpoint, of a start, of what a spool makes durable at once, and of what is pushed to a registry, never on that of a
-//! batch. With
-//! `CONVEYOR_FAULT=NAME@N` the process gets SIGKILL from itself when it comes to the place for the Nth time. With
-//! `NAME@N+MS` the thread that comes there waits for so many milliseconds, so that all others get ahead of it.
-//! Otherwise nothing happens at these places.
+//! checkpoint, of a start, of what a spool makes durable at once, of what is pushed to a registry, and of a command of the
+//! control state, never on that of a batch. With `CONVEYOR_FAULT=NAME@N` the process gets SIGKILL from itself when it
+//! comes to the place for the Nth time. With `NAME@N+MS` the thread that comes there waits for so many milliseconds, so
+//! that all others get ahead of it. Otherwise nothing happens at these places.
 
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -69,10 +68,30 @@ points! {
     ContentSynced "content-synced",
     ContentNamed "content-named",
     ContentIndexed "content-indexed",
+    ControlNamed "control-named",
+    VoteSynced "vote-synced",
+    EntriesSynced "entries-synced",
+    EntryApplied "entry-applied",
+    PieceSynced "piece-synced",
+    SnapshotSynced "snapshot-synced",
+    EntriesPurged "entries-purged",
+    EntriesRemoved "entries-removed",
 }
 
 /// Those that a registry comes to, and no pipeline.
 pub const OF_REGISTRIES: [&str; 3] = ["content-synced", "content-named", "content-indexed"];
+
+/// Those that the control state comes to, and no pipeline.
+pub const OF_CONTROL: [&str; 8] = [
+    "control-named",
+    "vote-synced",
+    "entries-synced",
+    "entry-applied",
+    "piece-synced",
+    "snapshot-synced",
+    "entries-purged",
+    "entries-removed",
+];
 
 /// Where to die, or to wait, and at which time.
 #[derive(Debug)]
@@ -173,6 +192,7 @@ mod tests {
             let found: Fault = format!("{name}@1").parse().expect("a place");
             assert_eq!(found.point, *point);
         }
-        assert!(OF_REGISTRIES.iter().all(|name| POINTS.iter().any(|(known, _)| known == name)));
+        let is_known = |name: &&str| POINTS.iter().any(|(known, _)| known == name);
+        assert!(OF_REGISTRIES.iter().chain(&OF_CONTROL).all(is_known));
     }
 }

@@ -1,6 +1,7 @@
 //! A node alone.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::ServerState;
@@ -26,11 +27,11 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_millis(300)
 }
 
-fn options(disk: &Rough, dir: &TempDir) -> Options {
+fn options(disk: &Rough, dir: &Path) -> Options {
     static BOOTS: AtomicU64 = AtomicU64::new(1);
     Options {
         disk: Arc::new(disk.clone()),
-        dir: dir.path().to_owned(),
+        dir: dir.to_owned(),
         node: NODE,
         boot: BootId(u128::from(BOOTS.fetch_add(1, Ordering::SeqCst))),
         address: "127.0.0.1:1".into(),
@@ -46,7 +47,7 @@ fn dir() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
 
-async fn open(disk: &Rough, dir: &TempDir) -> Control {
+async fn open(disk: &Rough, dir: &Path) -> Control {
     Control::open(options(disk, dir)).await.expect("it opens")
 }
 
@@ -72,7 +73,7 @@ async fn count(control: &Control) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_done_is_there_after_a_start_and_what_ran_has_a_new_epoch() {
     let (disk, dir) = (Rough::default(), dir());
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     assert!(control.leads(late()).await);
     let mut watch = control.watch(Some(0));
     let first = done(&control, deploy(1, "a")).await;
@@ -89,7 +90,7 @@ async fn what_was_done_is_there_after_a_start_and_what_ran_has_a_new_epoch() {
     assert_eq!(control.read(late(), |_| ()).await, Err(ReadError::Stopping));
 
     for _ in 0..3 {
-        let control = open(&disk, &dir).await;
+        let control = open(&disk, dir.path()).await;
         let after = control.read(late(), epoch).await.expect("read");
         assert!(after > before, "{after:?}");
         // Whoever watched goes on where it was.
@@ -106,7 +107,7 @@ async fn what_was_done_is_there_after_a_start_and_what_ran_has_a_new_epoch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_are_few_and_a_snapshot_takes_their_place() {
     let (disk, dir) = (Rough::slow(Duration::from_millis(2)), dir());
-    let mut options = options(&disk, &dir);
+    let mut options = options(&disk, dir.path());
     options.tuning = Tuning { snapshot_entries: 20, kept_entries: 5, ..Tuning::default() };
     let control = Control::open(options).await.expect("it opens");
     let all = (0..2000).map(|number| {
@@ -123,7 +124,7 @@ async fn entries_are_few_and_a_snapshot_takes_their_place() {
     let before = control.look(Clone::clone);
     control.shutdown().await;
     drop(control);
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     assert_eq!(count(&control).await, 100);
     // But for the start.
     assert_eq!(control.look(|state| state.audit_log().len()), before.audit_log().len());
@@ -141,18 +142,18 @@ async fn entries_are_few_and_a_snapshot_takes_their_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_is_one_process_at_a_time() {
     let (disk, dir) = (Rough::default(), dir());
-    let control = open(&disk, &dir).await;
-    let second = Control::open(options(&disk, &dir)).await.map(|_| ());
+    let control = open(&disk, dir.path()).await;
+    let second = Control::open(options(&disk, dir.path())).await.map(|_| ());
     assert!(matches!(second, Err(OpenError::Store(StoreError::Locked { .. }))), "{second:?}");
     done(&control, deploy(1, "what ran goes on undisturbed")).await;
     control.shutdown().await;
-    let other = Options { node: NodeId(2), ..options(&disk, &dir) };
+    let other = Options { node: NodeId(2), ..options(&disk, dir.path()) };
     let other = Control::open(other).await.map(|_| ());
     assert!(matches!(other, Err(OpenError::Store(StoreError::OtherNode { .. }))), "{other:?}");
     let empty = self::dir();
-    let none = Control::open(Options { new: New::Refused, ..options(&disk, &empty) }).await.map(|_| ());
+    let none = Control::open(Options { new: New::Refused, ..options(&disk, empty.path()) }).await.map(|_| ());
     assert!(matches!(none, Err(OpenError::Store(StoreError::Empty { .. }))), "{none:?}");
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     assert_eq!(count(&control).await, 1);
     control.shutdown().await;
 }
@@ -161,7 +162,7 @@ async fn a_directory_is_one_process_at_a_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_and_goes_on_after_room() {
     let (disk, dir) = (Rough::default(), dir());
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     disk.fill(true, true);
     done(&control, deploy(1, "with what was held")).await;
     let refused = control.propose(control.proposal(deploy(2, "no room")), late()).await;
@@ -177,7 +178,7 @@ async fn a_full_disk_refuses_and_goes_on_after_room() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     control.shutdown().await;
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     assert_eq!(count(&control).await, 2);
     control.shutdown().await;
 }
@@ -186,7 +187,7 @@ async fn a_full_disk_refuses_and_goes_on_after_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_begun_on_a_full_disk_is_done_when_there_is_room() {
     let (disk, dir) = (Rough::default(), dir());
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     disk.fill(true, false);
     let mut proposal = control.proposal(deploy(1, "a"));
     proposal.key = Some("k".parse().expect("a key"));
@@ -211,13 +212,13 @@ async fn what_was_begun_on_a_full_disk_is_done_when_there_is_room() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_a_full_disk_stops_when_it_is_told() {
     let (disk, dir) = (Rough::default(), dir());
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     disk.fill(true, false);
     let first = control.propose(control.proposal(deploy(1, "a")), soon()).await;
     assert_eq!(first, Err(ProposeError::Unknown));
     control.shutdown().await;
     disk.fill(false, false);
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     assert!(count(&control).await <= 1);
     control.shutdown().await;
 }
@@ -226,11 +227,11 @@ async fn a_node_with_a_full_disk_stops_when_it_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_on_a_full_disk_waits_for_room() {
     let (disk, dir, new) = (Rough::default(), dir(), dir());
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     done(&control, deploy(1, "a")).await;
     control.shutdown().await;
     disk.fill(true, false);
-    let starts = [(&dir, 1), (&new, 0)].map(|(dir, pipelines)| (options(&disk, dir), pipelines));
+    let starts = [(dir.path(), 1), (new.path(), 0)].map(|(dir, pipelines)| (options(&disk, dir), pipelines));
     let starts = starts.map(|(options, pipelines)| (tokio::spawn(Control::open(options)), pipelines));
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(starts.iter().all(|(start, _)| !start.is_finished()), "there is no room");
@@ -248,7 +249,7 @@ async fn a_start_on_a_full_disk_waits_for_room() {
 async fn a_sync_that_fails_is_the_end_and_is_told() {
     for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
         let (disk, dir) = (Rough::default(), dir());
-        let control = open(&disk, &dir).await;
+        let control = open(&disk, dir.path()).await;
         done(&control, deploy(1, "a")).await;
         disk.fail_syncs(kind);
         let failed = control.propose(control.proposal(deploy(2, "b")), late()).await;
@@ -260,9 +261,9 @@ async fn a_sync_that_fails_is_the_end_and_is_told() {
         assert_eq!(control.read(late(), |_| ()).await, Err(ReadError::Ended(why)));
         assert!(!control.leads(late()).await);
         control.shutdown().await;
-        let started = Control::open(options(&disk, &dir)).await.map(|_| ());
+        let started = Control::open(options(&disk, dir.path())).await.map(|_| ());
         assert!(matches!(started, Err(OpenError::Store(_))), "{started:?}");
-        let control = open(&Rough::default(), &dir).await;
+        let control = open(&Rough::default(), dir.path()).await;
         assert!(count(&control).await >= 1);
         control.shutdown().await;
     }
@@ -271,7 +272,7 @@ async fn a_sync_that_fails_is_the_end_and_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_applied_is_the_end_and_is_told() {
     let (disk, dir) = (Rough::default(), dir());
-    let mut options = options(&disk, &dir);
+    let mut options = options(&disk, dir.path());
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     options.tuning.on_panic = Arc::new(move |why| tell.send(why.to_owned()).expect("somebody listens"));
     let control = Control::open(options).await.expect("it opens");
@@ -294,7 +295,7 @@ async fn a_panic_in_apply_aborts_the_process() {
     if let Ok(dir) = std::env::var(CHILD) {
         let dir_of_test = dir;
         let made = TempDir::new_in(dir_of_test).expect("a directory");
-        let control = open(&Rough::default(), &made).await;
+        let control = open(&Rough::default(), made.path()).await;
         let mut proposal = control.proposal(deploy(1, "a"));
         proposal.by = Some(PANICS.to_owned());
         let told = control.propose(proposal, late()).await;
@@ -313,7 +314,7 @@ async fn a_panic_in_apply_aborts_the_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_may_wait_at_once_wait_for_their_turn_and_give_up_at_their_deadline() {
     let (disk, dir) = (Rough::default(), dir());
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     // Nothing gets through for a while.
     disk.fill(true, false);
     let all = (0..1100).map(|number| {
@@ -337,7 +338,7 @@ async fn more_than_may_wait_at_once_wait_for_their_turn_and_give_up_at_their_dea
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_is_too_large_is_refused() {
     let (disk, dir) = (Rough::default(), dir());
-    let control = open(&disk, &dir).await;
+    let control = open(&disk, dir.path()).await;
     let mut proposal = control.proposal(deploy(1, "a"));
     proposal.by = Some("\u{1}".repeat(model::limits::CONTROL_COMMAND_BYTES_MAX / 5));
     let refused = control.propose(proposal, late()).await;
@@ -348,5 +349,7 @@ async fn a_command_that_is_too_large_is_refused() {
     control.shutdown().await;
 }
 
+#[path = "kills.rs"]
+mod kills;
 #[path = "voters.rs"]
 mod voters;

@@ -92,7 +92,7 @@ async fn start(network: &InProcess, disk: &Rough, dir: &TempDir, number: u64, tu
     let voters = (1..=3).map(|number| (NodeId(number), format!("node {number}"))).collect();
     let new = if number == 1 { New::Cluster { id, voters } } else { New::Voter { id } };
     let network_of = network.of(node);
-    let options = Options { node, new, network: network_of, tuning, ..options(disk, dir) };
+    let options = Options { node, new, network: network_of, tuning, ..options(disk, dir.path()) };
     let control = Control::open(options).await.expect("it opens");
     network.add(node, control.clone());
     control

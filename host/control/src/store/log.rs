@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 
+use disk::fault::{self, Point};
 use model::limits::{CONTROL_MESSAGE_BYTES, CONTROL_TAIL_BYTES};
 use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, LogState, OptionalSend, RaftLogReader, StorageIOError};
@@ -165,6 +166,7 @@ impl Store {
                 drop(log);
                 committed.map_or(Ok(()), |committed| write_meta(change, COMMITTED, &committed))
             })?;
+            fault::hit(Point::EntriesSynced);
             let mut view = lock(&store.0.log);
             for (entry, (_, bytes)) in entries.into_iter().zip(&encoded) {
                 view.keep(entry, bytes.len());
@@ -217,8 +219,10 @@ impl Store {
             }
             dispensable(&view, durable)
         };
+        fault::hit(Point::EntriesPurged);
         let Some(upto) = dispensable else { return Ok(()) };
         self.write(Room::Held, |change| remove(change, upto))?;
+        fault::hit(Point::EntriesRemoved);
         removed(&mut lock(&self.0.log), upto);
         Ok(())
     }
@@ -285,6 +289,7 @@ impl RaftLogStorage<Types> for Store {
         let vote = *vote;
         let saved = self.blocking(move |store| {
             store.write(Room::Held, |change| write_meta(change, VOTE, &vote))?;
+            fault::hit(Point::VoteSynced);
             lock(&store.0.log).vote = Some(vote);
             Ok(())
         });

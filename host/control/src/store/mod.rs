@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use disk::fault::{self, Point};
 use disk::pages::{Damage, Pages};
 use disk::{Disk, Lock, Mode, dir_of, make_dirs};
 use model::limits::{CONTROL_CACHE_BYTES, CONTROL_FULL_POLL};
@@ -332,6 +333,7 @@ fn make(disk: &dyn Disk, path: &Path) -> std::io::Result<()> {
     drop(Pages::create(disk.open(&making, Mode::Create)?)?);
     disk.open(&making, Mode::Change)?.sync()?;
     disk.rename(&making, path)?;
+    fault::hit(Point::ControlNamed);
     disk.sync_dir(dir_of(path))
 }
 

@@ -3,6 +3,7 @@
 //! It is written in pieces, between which the log goes on, and counts once the last transaction says so. What a crash
 //! leaves of one that does not count is removed by the next one.
 
+use disk::fault::{self, Point};
 use model::limits::CONTROL_SNAPSHOT_PIECE_BYTES;
 use redb::ReadTransaction;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,7 @@ impl Store {
                 change.open_table(PIECES)?.insert((number, pieces), piece)?;
                 Ok(())
             })?;
+            fault::hit(Point::PieceSynced);
             pieces += 1;
         }
         let kept = Kept { meta: meta.clone(), number, pieces, bytes: bytes.len() as u64 };
@@ -98,6 +100,7 @@ impl Store {
             }
             dispensable.map_or(Ok(()), |upto| log::remove(change, upto))
         })?;
+        fault::hit(Point::SnapshotSynced);
         if let Some(upto) = dispensable {
             log::removed(&mut lock(&self.0.log), upto);
         }
