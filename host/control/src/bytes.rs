@@ -1,6 +1,7 @@
-//! Bytes that nobody here looks into, as base64 where they are kept.
+//! Bytes that nobody here looks into, as base64 where they are kept; and how many something takes there.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -45,5 +46,26 @@ impl<'de> Deserialize<'de> for Opaque {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(text).map(Self::from).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Bytes that something takes as JSON, as it is in entries and snapshots.
+pub(crate) fn kept_bytes(value: &impl Serialize) -> u64 {
+    let mut count = Count(0);
+    // It writes nowhere, so it ends early only where something cannot be JSON, and nothing that is kept is so.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

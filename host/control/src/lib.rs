@@ -4,7 +4,8 @@
 //! which nobody else knows), keeps them in one database, and gives out what follows from them. On one node it is a
 //! cluster of one voter. [`sealing`] is for secrets, of which the state has ciphertexts alone.
 //!
-//! Records never come here, and nothing on their way waits for it.
+//! Records never come here, and nothing on their way waits for it. Not in it either: sending a command on to the leader (it is
+//! named to whoever asks another node), and changes of the voters with which a cluster began.
 
 mod bytes;
 mod control;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use model::limits::CONTROL_SNAPSHOT_BYTES_MAX;
 use openraft::error::{
     InstallSnapshotError, NetworkError as Lost, RPCError, RaftError, RemoteError, Unreachable,
 };
@@ -113,6 +114,12 @@ fn split(body: &[u8]) -> io::Result<InstallSnapshotRequest<Types>> {
     let (bytes, rest) = body.split_first_chunk().ok_or_else(short)?;
     let (about, piece) = rest.split_at_checked(u32::from_le_bytes(*bytes) as usize).ok_or_else(short)?;
     let mut request: InstallSnapshotRequest<Types> = decode(about)?;
+    let bytes = request.offset.saturating_add(piece.len() as u64);
+    if bytes > CONTROL_SNAPSHOT_BYTES_MAX {
+        let why =
+            format!("a snapshot has {bytes} bytes or more, and {CONTROL_SNAPSHOT_BYTES_MAX} are the most");
+        return Err(io::Error::new(ErrorKind::InvalidData, why));
+    }
     request.data = piece.to_vec();
     Ok(request)
 }
@@ -185,5 +192,33 @@ impl RaftNetwork<Types> for Way {
     /// Soon: whoever was away for a moment stands for election if it hears nothing.
     fn backoff(&self) -> Backoff {
         Backoff::new(std::iter::repeat(Duration::from_millis(200)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{SnapshotMeta, Vote};
+
+    #[test]
+    fn a_piece_arrives_as_it_was_and_one_that_is_cut_or_too_far_behind_is_refused() {
+        let piece = |offset| InstallSnapshotRequest::<Types> {
+            vote: Vote::new_committed(3, 1),
+            meta: SnapshotMeta::default(),
+            offset,
+            data: b"not JSON".to_vec(),
+            done: false,
+        };
+        let body = join(piece(7)).expect("a body");
+        assert_eq!(split(&body).expect("a piece"), piece(7));
+        for bytes in [0, 3, 20] {
+            split(&body[..bytes]).expect_err("it is cut");
+        }
+        let last = CONTROL_SNAPSHOT_BYTES_MAX - 8;
+        split(&join(piece(last)).expect("a body")).expect("the last one");
+        for offset in [last + 1, u64::MAX] {
+            let error = split(&join(piece(offset)).expect("a body")).expect_err("too large").to_string();
+            assert!(error.contains("1073741824 are the most"), "{error}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use model::limits::{
 
 use super::command::{Boot, Command, Content, Proposal};
 use super::refusal::{Kind, Refusal};
+use crate::bytes::kept_bytes;
 use crate::sealing::SEALED_BYTES_MORE;
 
 pub(super) fn check(proposal: &Proposal) -> Result<(), Refusal> {
@@ -33,8 +34,10 @@ fn content(content: &Content) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// As it is kept, where a character may take six bytes.
 fn text(text: Option<&str>) -> Result<(), Refusal> {
-    at_most(Kind::Text, text.map_or(0, str::len), CONTROL_TEXT_BYTES_MAX)
+    let bytes = text.map_or(0, |text| kept_bytes(&text));
+    at_most(Kind::Text, bytes as usize, CONTROL_TEXT_BYTES_MAX)
 }
 
 fn at_most(what: Kind, found: usize, max: usize) -> Result<(), Refusal> {

@@ -7,7 +7,7 @@ use super::State;
 use super::command::{Answer, Deploy, Expects, TakenOver};
 use super::effect::Effect;
 use super::ids::{NodeId, PipelineId, PipelineName, RevisionNumber};
-use super::pipeline::{Desired, How, Moment, Pipeline, Stop};
+use super::pipeline::{Desired, How, Moment, Pipeline, Revision, Stop};
 use super::refusal::{Kind, Refusal};
 use super::things::room;
 
@@ -38,10 +38,11 @@ impl State {
             return Err(Refusal::EpochTooHigh { epoch });
         }
         room(Kind::Pipelines, self.pipelines.len(), CONTROL_PIPELINES_MAX)?;
-        self.bytes = self.bytes_with(content.bytes(), 0)?;
+        let mut made = Pipeline::new(PipelineId(self.pipelines_made + 1), name.clone(), now.at_us);
+        let revision = made.next_revision(content.clone(), now.at_us, by.clone());
+        self.bytes = self.bytes_with(revision.bytes(), 0)?;
         self.pipelines_made += 1;
-        let mut made = Pipeline::new(PipelineId(self.pipelines_made), name.clone(), now.at_us);
-        made.add(content.clone(), now.at_us, by.clone());
+        made.add(revision);
         made.node = *node;
         if let Some(over) = taken_over {
             self.epochs.pass(over.epoch);
@@ -64,13 +65,13 @@ impl State {
         let Deploy { pipeline: name, content, expects, node, .. } = deploy;
         let known = self.wanted(name, *expects)?;
         let is_new = known.current().is_none_or(|current| current.content != *content);
-        let new_bytes = if is_new { content.bytes() } else { 0 };
-        self.bytes = self.bytes_with(new_bytes, 0)?;
+        let revision = is_new.then(|| known.next_revision(content.clone(), now.at_us, by.clone()));
+        self.bytes = self.bytes_with(revision.as_ref().map_or(0, Revision::bytes), 0)?;
         let Self { pipelines, epochs, bytes, .. } = self;
         let known = found(pipelines.get_mut(name), name)?;
         let gets_node = known.node.is_none() && node.is_some();
-        if is_new {
-            *bytes -= known.add(content.clone(), now.at_us, by.clone());
+        if let Some(revision) = revision {
+            *bytes -= known.add(revision);
         }
         if gets_node {
             known.node = *node;

@@ -44,7 +44,7 @@ pub struct State {
     /// How many effects there were.
     effects: u64,
     pipelines_made: u64,
-    /// What manifests, answers, grants and secrets take.
+    /// What revisions and secrets take.
     bytes: u64,
     nodes: BTreeMap<NodeId, Node>,
     /// Those that were removed, and are not in `nodes_gone`.
@@ -207,7 +207,7 @@ impl State {
         self.epochs.last
     }
 
-    /// What manifests, answers, grants and secrets take.
+    /// What revisions and secrets take as they are kept, as JSON: manifests, answers and grants for the most part.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

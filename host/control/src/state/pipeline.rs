@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::command::Content;
 use super::effect::Effect;
 use super::ids::{NodeId, PipelineId, PipelineName, RevisionNumber, Version};
+use crate::bytes::kept_bytes;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pipeline {
@@ -112,11 +113,10 @@ pub struct Moment {
     pub at_us: u64,
 }
 
-impl Content {
+impl Revision {
     /// What it takes, as far as it counts.
     pub fn bytes(&self) -> u64 {
-        let grants = self.grants.values().flatten().map(String::len).sum::<usize>();
-        (self.manifest.len() + self.answers.as_slice().len() + grants + 128 * self.components.len()) as u64
+        kept_bytes(self)
     }
 }
 
@@ -141,7 +141,7 @@ impl Pipeline {
     }
 
     pub fn bytes(&self) -> u64 {
-        self.revisions.values().map(|revision| revision.content.bytes()).sum()
+        self.revisions.values().map(|revision| revision.bytes()).sum()
     }
 
     /// What is to run. None before the first deploy.
@@ -153,11 +153,16 @@ impl Pipeline {
         matches!(self.desired, Desired::Deleted { .. })
     }
 
+    /// What would be added next.
+    pub fn next_revision(&self, content: Content, at_us: u64, by: Option<String>) -> Revision {
+        Revision { number: RevisionNumber(self.revisions_made + 1), content, made_at_us: at_us, by }
+    }
+
     /// Adds a revision, which is to run; those that are too many go. Gives their bytes.
-    pub fn add(&mut self, content: Content, at_us: u64, by: Option<String>) -> u64 {
-        self.revisions_made += 1;
-        let number = RevisionNumber(self.revisions_made);
-        self.revisions.insert(number, Arc::new(Revision { number, content, made_at_us: at_us, by }));
+    pub fn add(&mut self, revision: Revision) -> u64 {
+        let number = revision.number;
+        self.revisions_made = number.0;
+        self.revisions.insert(number, Arc::new(revision));
         self.revision = number;
         let runs = self.run.map(|run| run.revision);
         let is_needed = |number: RevisionNumber| number == self.revision || Some(number) == runs;
@@ -166,7 +171,7 @@ impl Pipeline {
             let Some(oldest) = self.revisions.keys().copied().find(|number| !is_needed(*number)) else {
                 break;
             };
-            freed += self.revisions.remove(&oldest).map_or(0, |gone| gone.content.bytes());
+            freed += self.revisions.remove(&oldest).map_or(0, |gone| gone.bytes());
         }
         freed
     }

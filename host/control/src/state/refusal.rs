@@ -76,7 +76,8 @@ pub enum Refusal {
     #[error("{what} has {found} bytes, and {max} are the most; make it smaller")]
     TooLarge { what: Kind, found: u64, max: u64 },
     #[error(
-        "manifests, answers and secrets take {found} bytes with it, and {max} are the most; delete pipelines that nobody needs"
+        "revisions and secrets take {found} bytes with it, and {max} are the most; delete pipelines that nobody needs, or make \
+         manifests smaller"
     )]
     NoRoom { found: u64, max: u64 },
     #[error("the command takes more than {CONTROL_COMMAND_BYTES_MAX} bytes; make the manifest smaller")]

@@ -1,11 +1,14 @@
 //! What becomes of commands, one after the other.
 
-use model::limits::{CONTROL_AUDIT_MAX, CONTROL_REVISIONS_KEPT, EPOCH_TAKEN_OVER_MAX, MANIFEST_BYTES_MAX};
+use model::limits::{
+    CONTROL_AUDIT_MAX, CONTROL_REVISIONS_KEPT, CONTROL_STATE_BYTES_MAX, EPOCH_TAKEN_OVER_MAX,
+    MANIFEST_BYTES_MAX,
+};
 
 use model::ids::CheckpointNumber;
 
 use super::*;
-use crate::bytes::Opaque;
+use crate::bytes::{Opaque, kept_bytes};
 use crate::sealing::Sealed;
 
 const NODE: NodeId = NodeId(1);
@@ -328,7 +331,7 @@ fn nodes_namespaces_tags_and_secrets_come_and_go() {
     assert_eq!(cluster.refused(create), Refusal::NamespaceTaken { name: team.clone() });
     cluster.done(set.clone());
     assert_eq!(cluster.done(set), [Effect::SecretSet { secret: secret.clone(), version: 2 }]);
-    assert_eq!(cluster.state.bytes, 40);
+    assert_eq!(cluster.state.bytes, cluster.state.secrets[&secret].bytes());
     let in_use = Refusal::NamespaceInUse { name: team.clone(), pipelines: 0, secrets: 1 };
     assert_eq!(cluster.refused(drop.clone()), in_use);
     cluster.done(Command::DeleteSecret { secret: secret.clone() });
@@ -371,6 +374,25 @@ fn what_is_too_large_is_refused_by_name() {
         why,
     };
     assert!(matches!(cluster.refused(command), Refusal::TooLarge { what: Kind::Text, .. }));
+}
+
+/// What counts is what a snapshot has of it, in which some characters take six bytes.
+#[test]
+fn what_is_kept_is_counted_as_it_is_kept_and_is_bounded() {
+    let mut cluster = Cluster::with_node();
+    cluster.done(deploy("a"));
+    let kept = |cluster: &Cluster| kept_bytes(&cluster.state);
+    let (before, before_kept) = (cluster.state.bytes, kept(&cluster));
+    cluster.done(deploy(&"\u{1}".repeat(10_000)));
+    let (more, more_kept) = (cluster.state.bytes - before, kept(&cluster) - before_kept);
+    assert!(more > 60_000 && more_kept.abs_diff(more) < 1000, "{more}, of {more_kept}");
+    // As if many others had taken the rest.
+    cluster.state.bytes = CONTROL_STATE_BYTES_MAX - 1000;
+    let refused = cluster.refused(deploy(&"x".repeat(1000)));
+    assert!(matches!(refused, Refusal::NoRoom { .. }), "{refused}");
+    let text = refused.to_string();
+    assert!(text.contains("268435456 are the most; delete pipelines"), "{text}");
+    cluster.done(pause(true));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::ids::{SecretName, TagName};
 use super::pipeline::Moment;
 use super::refusal::{Kind, Refusal};
 use super::{DEFAULT_NAMESPACE, State};
+use crate::bytes::kept_bytes;
 use crate::sealing::Sealed;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,13 @@ pub struct Secret {
     pub sealed: Sealed,
     pub set_at_us: u64,
     pub by: Option<String>,
+}
+
+impl Secret {
+    /// What it takes, as far as it counts.
+    pub fn bytes(&self) -> u64 {
+        kept_bytes(self)
+    }
 }
 
 impl State {
@@ -100,14 +108,14 @@ impl State {
     ) -> Result<Answer, Refusal> {
         self.namespace(&secret.namespace)?;
         let (version, had) = match self.secrets.get(secret) {
-            Some(known) => (known.version + 1, known.sealed.bytes()),
+            Some(known) => (known.version + 1, known.bytes()),
             None => {
                 room(Kind::Secrets, self.secrets.len(), CONTROL_SECRETS_MAX)?;
                 (1, 0)
             }
         };
-        self.bytes = self.bytes_with(sealed.bytes(), had)?;
         let made = Secret { version, sealed: sealed.clone(), set_at_us: now.at_us, by: by.clone() };
+        self.bytes = self.bytes_with(made.bytes(), had)?;
         self.secrets.insert(secret.clone(), Arc::new(made));
         effects.push(Effect::SecretSet { secret: secret.clone(), version });
         Ok(Answer::SecretSet { version })
@@ -119,7 +127,7 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Answer, Refusal> {
         let gone = self.secrets.remove(secret).ok_or_else(|| Refusal::NoSecret { secret: secret.clone() })?;
-        self.bytes -= gone.sealed.bytes();
+        self.bytes -= gone.bytes();
         effects.push(Effect::SecretGone { secret: secret.clone() });
         Ok(Answer::Done)
     }

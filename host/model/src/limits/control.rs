@@ -48,9 +48,12 @@ pub const CONTROL_BALLAST_BYTES: u64 = 16 << 20;
 /// How often it is tried whether a disk that was full has room.
 pub const CONTROL_FULL_POLL: Duration = Duration::from_millis(100);
 
-/// Bytes of manifests, answers, grants and secrets, all together: with a snapshot of so much, a voter that gets it reads
-/// it in less than an election timeout.
+/// Bytes of revisions and secrets as they are kept, as JSON, all together. A snapshot is one text of it, and is in memory
+/// while it is taken and while it is put into place.
 pub const CONTROL_STATE_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of a snapshot that comes from another voter: revisions and secrets, and as much again and more of what is bounded in
+/// number (names, tags, reasons, the audit log, idempotency keys).
+pub const CONTROL_SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
 pub const CONTROL_NODES_MAX: usize = 1000;
 pub const CONTROL_NAMESPACES_MAX: usize = 1000;
 /// Pipelines of all namespaces.
@@ -74,7 +77,7 @@ pub const SECRET_BYTES_MAX: usize = 64 << 10;
 pub const SECRET_KEY_FILE_BYTES_MAX: u64 = 4 << 10;
 /// Entries of the audit log; the oldest go.
 pub const CONTROL_AUDIT_MAX: usize = 10_000;
-/// Texts that somebody gives with a command: who it is, why, an address, a version.
+/// Bytes of a text that somebody gives with a command, as JSON: who it is, why, an address, a version.
 pub const CONTROL_TEXT_BYTES_MAX: usize = 4 << 10;
 /// Bytes of an idempotency key.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
