@@ -240,10 +240,10 @@ impl Control {
         let mut told = false;
         loop {
             match self.boot(boot.clone()).await {
-                Err(ProposeError::Full(error)) => wait_for_room(&error, &mut told).await,
+                Err(ProposeError::Disk(error)) => wait_for_room(error, &mut told).await?,
                 // The same start is written down once, however often it is asked for.
-                Err(ProposeError::Unknown) if let Some(error) = self.0.store.full() => {
-                    wait_for_room(&error, &mut told).await;
+                Err(ProposeError::Unknown) if let Some(error) = self.0.store.no_room() => {
+                    wait_for_room(error, &mut told).await?;
                 }
                 booted => return booted.map_err(OpenError::Boot),
             }
@@ -261,8 +261,10 @@ impl Control {
                 return Err(OpenError::Store(error.clone()));
             }
             // A vote that waits for room has been told of by the store.
-            if self.0.store.full().is_none() {
-                return Err(OpenError::NoLeader(self.0.node));
+            match self.0.store.no_room() {
+                None => return Err(OpenError::NoLeader(self.0.node)),
+                Some(StoreError::Full { .. }) => {}
+                Some(error) => return Err(error.into()),
             }
         }
     }
@@ -371,7 +373,7 @@ impl Control {
         inner.stop.cancel();
         inner.queue.close();
         // What waits for room on a full disk is not waited for.
-        if inner.store.full().is_some() {
+        if inner.store.no_room().is_some() {
             self.close_store().await;
         }
         let _ = inner.raft.shutdown().await;
@@ -418,18 +420,22 @@ async fn opened(
             Ok((store, machine, cluster))
         });
         match opened.await.map_err(|error| OpenError::Raft(error.to_string()))? {
-            Err(error @ StoreError::Full { .. }) => wait_for_room(&error, &mut told).await,
-            opened => return Ok(opened?),
+            Ok(opened) => return Ok(opened),
+            Err(error) => wait_for_room(error, &mut told).await?,
         }
     }
 }
 
-/// Waits a moment for room on a full disk.
-async fn wait_for_room(error: &StoreError, told: &mut bool) {
+/// Waits a moment for room where a disk is full. Any other error is given back.
+async fn wait_for_room(error: StoreError, told: &mut bool) -> Result<(), StoreError> {
+    if !matches!(error, StoreError::Full { .. }) {
+        return Err(error);
+    }
     if !std::mem::replace(told, true) {
         tracing::warn!(%error, "this start waits for room");
     }
     tokio::time::sleep(CONTROL_FULL_POLL).await;
+    Ok(())
 }
 
 fn told(on_panic: Arc<dyn Fn(&str) + Send + Sync>) -> OnPanic {

@@ -35,8 +35,9 @@ pub enum ProposeError {
     Refused(#[from] Box<Refusal>),
     #[error("too many wait for the control state; nothing was done, try again in a moment")]
     Busy,
+    /// It is full, or fails.
     #[error("nothing was done: {0}")]
-    Full(StoreError),
+    Disk(StoreError),
     #[error("this node does not lead{}; nothing was done, ask there", leader.map(|leader| format!(", node {leader} does")).unwrap_or_default())]
     NotLeader { leader: Option<NodeId> },
     #[error("too few of the voters answer; nothing was done. Look at the nodes that are away, and try again")]
@@ -185,8 +186,8 @@ impl Writer {
     }
 
     async fn may_write(&mut self) -> Result<(), ProposeError> {
-        if let Some(error) = self.store.full() {
-            return Err(ProposeError::Full(error));
+        if let Some(error) = self.store.no_room() {
+            return Err(ProposeError::Disk(error));
         }
         self.check_leads()?;
         if self.is_stalled {

@@ -64,7 +64,7 @@ impl Tally {
 
 /// Long after anything that is waited for has come about.
 fn late() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_secs(120)
 }
 
 fn options(disk: &SimDisk, boot: u128) -> Options {
@@ -196,7 +196,7 @@ impl Told {
                 self.in_doubt.insert(tag);
                 true
             }
-            Err(ProposeError::Full(_)) => {
+            Err(ProposeError::Disk(_)) => {
                 self.undone.insert(tag);
                 false
             }
@@ -229,7 +229,14 @@ fn what_was_acknowledged_stands_after_a_crash_at_any_operation() {
         for life in 0..LIVES {
             disk.set_fuse(Some(random.u64(0..400)));
             let runtime = runtime();
-            runtime.block_on(told.life(&disk, &mut random, u128::from(life)));
+            let lived = runtime.block_on(async {
+                tokio::time::timeout_at(late(), told.life(&disk, &mut random, u128::from(life))).await
+            });
+            if lived.is_err() {
+                // Without what hangs.
+                runtime.shutdown_background();
+                panic!("life {life} of seed {seed} does not end");
+            }
             // Nothing of that process goes on.
             drop(runtime);
             told.tally.crashes += u64::from(disk.is_down());

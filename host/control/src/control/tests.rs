@@ -166,7 +166,7 @@ async fn a_full_disk_refuses_and_goes_on_after_room() {
     disk.fill(true, true);
     done(&control, deploy(1, "with what was held")).await;
     let refused = control.propose(control.proposal(deploy(2, "no room")), late()).await;
-    let Err(error @ ProposeError::Full(_)) = refused else { panic!("{refused:?}") };
+    let Err(error @ ProposeError::Disk(_)) = refused else { panic!("{refused:?}") };
     let text = error.to_string();
     assert!(text.contains("nothing was done") && text.contains("free some space"), "{text}");
     assert_eq!(count(&control).await, 1, "what is there is read");
@@ -197,7 +197,7 @@ async fn what_was_begun_on_a_full_disk_is_done_when_there_is_room() {
     let again = loop {
         match control.propose(proposal.clone(), late()).await {
             Ok(again) => break again,
-            Err(error) => assert!(matches!(error, ProposeError::Full(_) | ProposeError::Unknown), "{error}"),
+            Err(error) => assert!(matches!(error, ProposeError::Disk(_) | ProposeError::Unknown), "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
@@ -244,6 +244,17 @@ async fn a_start_on_a_full_disk_waits_for_room() {
     }
 }
 
+/// Room would not mend it, so nobody waits for room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_on_a_disk_that_fails_is_refused_with_what_failed() {
+    let (disk, dir) = (Rough::default(), dir());
+    std::fs::create_dir(dir.path().join("control.ballast")).expect("it stands in the way");
+    let started = timeout_at(late(), Control::open(options(&disk, dir.path()))).await.expect("it ends");
+    let error = started.map(|_| ()).expect_err("it is refused");
+    assert!(matches!(error, OpenError::Store(StoreError::Io { .. })), "{error:?}");
+    assert!(error.to_string().contains("look at the disk"), "{error}");
+}
+
 /// Of a sync that found no room as well: nobody knows what is on the disk.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sync_that_fails_is_the_end_and_is_told() {
@@ -254,7 +265,7 @@ async fn a_sync_that_fails_is_the_end_and_is_told() {
         disk.fail_syncs(kind);
         let failed = control.propose(control.proposal(deploy(2, "b")), late()).await;
         assert!(matches!(failed, Err(ProposeError::Unknown)), "{failed:?}");
-        let why = control.ended().await;
+        let why = timeout_at(late(), control.ended()).await.expect("it ends");
         assert!(why.contains("control.redb") && why.to_lowercase().contains("start the node again"), "{why}");
         let after = control.propose(control.proposal(deploy(3, "c")), late()).await;
         assert_eq!(after, Err(ProposeError::Ended(why.clone())));

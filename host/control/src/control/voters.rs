@@ -13,9 +13,9 @@ struct Cluster {
 
 fn quick() -> Tuning {
     Tuning {
-        heartbeat: Duration::from_millis(100),
-        election_least: Duration::from_millis(400),
-        election_most: Duration::from_millis(800),
+        heartbeat: Duration::from_millis(200),
+        election_least: Duration::from_millis(1200),
+        election_most: Duration::from_millis(2400),
         entry_stall: Duration::from_millis(500),
         ..Tuning::default()
     }

@@ -155,13 +155,10 @@ impl Store {
         Ok((Self(Arc::new(shared)), head))
     }
 
-    /// What is held back because the disk is full, if it is. Tries whether it still is.
-    pub fn full(&self) -> Option<StoreError> {
-        let Shared { disk, path, ballast, .. } = &*self.0;
-        if ballast.is_whole() || ballast.refill(&**disk) {
-            return None;
-        }
-        Some(StoreError::Full { path: path.clone() })
+    /// Why nothing more may be begun, where that is so: the disk is full, or it fails. Tries whether it still is so.
+    pub fn no_room(&self) -> Option<StoreError> {
+        let Shared { disk, ballast, .. } = &*self.0;
+        if ballast.is_whole() { None } else { ballast.refill(&**disk).err() }
     }
 
     /// Why nothing is done any more, where that is so.
