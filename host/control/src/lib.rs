@@ -15,6 +15,7 @@ pub mod network;
 mod raft;
 #[cfg(test)]
 mod rough;
+mod sealed;
 pub mod sealing;
 pub mod state;
 mod store;

@@ -19,36 +19,16 @@ use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::bytes::Opaque;
+use crate::sealed::SEALED_BYTES_MORE;
+pub use crate::sealed::Sealed;
 use crate::state::SecretName;
 
 /// What begins the file with a key.
 const HEAD: &str = "conveyor-secret-key-1 ";
 const KEY_BYTES: usize = 32;
 const MARK_BYTES: usize = 16;
-/// What a sealed secret takes beyond what is in it.
-pub(crate) const SEALED_BYTES_MORE: usize = NONCE_LEN + 16;
-
-/// A secret as it is kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sealed {
-    /// Says which key it was, and nothing about it.
-    pub key: String,
-    /// The same for the same secret under the same name and key, and nothing else is known from it.
-    pub mark: Opaque,
-    /// The nonce, and what the cipher gave.
-    pub text: Opaque,
-}
-
-impl Sealed {
-    pub fn bytes(&self) -> u64 {
-        self.text.as_slice().len() as u64
-    }
-}
-
 /// A secret as it is. Never shown, and gone from memory with it.
 pub struct Plain(Zeroizing<Vec<u8>>);
 

@@ -8,7 +8,7 @@ use model::limits::{
 use super::command::{Boot, Command, Content, Proposal};
 use super::refusal::{Kind, Refusal};
 use crate::bytes::kept_bytes;
-use crate::sealing::SEALED_BYTES_MORE;
+use crate::sealed::SEALED_BYTES_MORE;
 
 pub(super) fn check(proposal: &Proposal) -> Result<(), Refusal> {
     text(proposal.by.as_deref())?;

@@ -15,7 +15,7 @@ use super::ids::{
 };
 use super::pipeline::How;
 use crate::bytes::Opaque;
-use crate::sealing::Sealed;
+use crate::sealed::Sealed;
 
 /// A command with who wants it, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

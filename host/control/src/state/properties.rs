@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use model::ids::CheckpointNumber;
 
 use super::*;
-use crate::sealing::Sealed;
+use crate::sealed::Sealed;
 
 /// Few of each, so that they meet.
 fn names() -> impl Strategy<Value = PipelineName> {

@@ -9,7 +9,7 @@ use model::ids::CheckpointNumber;
 
 use super::*;
 use crate::bytes::{Opaque, kept_bytes};
-use crate::sealing::Sealed;
+use crate::sealed::Sealed;
 
 const NODE: NodeId = NodeId(1);
 

@@ -14,7 +14,7 @@ use super::pipeline::Moment;
 use super::refusal::{Kind, Refusal};
 use super::{DEFAULT_NAMESPACE, State};
 use crate::bytes::kept_bytes;
-use crate::sealing::Sealed;
+use crate::sealed::Sealed;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespace {
