@@ -295,7 +295,12 @@ impl Control {
 
     /// A command of this node's own, now.
     pub fn proposal(&self, command: Command) -> Proposal {
-        Proposal { at_us: (self.0.clock)(), by: None, key: None, command }
+        Proposal { at_us: self.now_us(), by: None, key: None, command }
+    }
+
+    /// What time it is to this node, in microseconds since the Unix epoch.
+    pub fn now_us(&self) -> u64 {
+        (self.0.clock)()
     }
 
     /// Has a command done. What came of it is durable; an error that is not [`ProposeError::Unknown`] says that nothing was

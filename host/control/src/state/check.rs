@@ -1,8 +1,8 @@
 //! Bounds of what a command brings along, before anything is done with it.
 
 use model::limits::{
-    CONTROL_ANSWERS_BYTES_MAX, CONTROL_GRANT_BYTES_MAX, CONTROL_GRANTS_MAX, CONTROL_TEXT_BYTES_MAX,
-    MANIFEST_BYTES_MAX, SECRET_BYTES_MAX, STAGES_MAX,
+    CONTROL_ANSWERS_BYTES_MAX, CONTROL_GRANT_BYTES_MAX, CONTROL_GRANTS_MAX, CONTROL_LOCK_BYTES_MAX,
+    CONTROL_TEXT_BYTES_MAX, MANIFEST_BYTES_MAX, SECRET_BYTES_MAX, STAGES_MAX,
 };
 
 use super::command::{Boot, Command, Content, Proposal};
@@ -26,7 +26,9 @@ pub(super) fn check(proposal: &Proposal) -> Result<(), Refusal> {
 fn content(content: &Content) -> Result<(), Refusal> {
     at_most(Kind::Manifest, content.manifest.len(), MANIFEST_BYTES_MAX)?;
     at_most(Kind::Answers, content.answers.as_slice().len(), CONTROL_ANSWERS_BYTES_MAX)?;
-    count(Kind::Stages, content.components.len().max(content.grants.len()), STAGES_MAX)?;
+    at_most(Kind::Lock, content.lock.len(), CONTROL_LOCK_BYTES_MAX)?;
+    text(content.dir.as_deref())?;
+    count(Kind::Stages, content.grants.len(), STAGES_MAX)?;
     for grants in content.grants.values() {
         count(Kind::Grants, grants.len(), CONTROL_GRANTS_MAX)?;
         grants.iter().try_for_each(|grant| at_most(Kind::Grant, grant.len(), CONTROL_GRANT_BYTES_MAX))?;

@@ -140,8 +140,11 @@ pub struct TakenOver {
 pub struct Content {
     /// As it was deployed, with its variables replaced.
     pub manifest: Arc<str>,
-    /// By stage: the component, or nothing for one that is built in.
-    pub components: BTreeMap<Name, Digest>,
+    /// The text of a [`model::lock::Lock`]: what each reference and each path of the manifest stands for. Empty where there is
+    /// none.
+    pub lock: Arc<str>,
+    /// The absolute directory to which relative paths of the manifest are relative. None where it has absolute ones alone.
+    pub dir: Option<Arc<str>>,
     /// What the stages answered when it was planned, so that no node asks them again.
     pub answers: Opaque,
     /// By stage: each thing that it may reach, as a text.
@@ -156,6 +159,8 @@ pub enum Expects {
     Anything,
     /// There is no pipeline of that name.
     Nothing,
+    /// There is one, at whatever version.
+    Something,
     /// Nobody has wanted something of it since.
     Version(Version),
 }

@@ -12,6 +12,19 @@ use super::refusal::{Kind, Refusal};
 use super::things::room;
 
 impl State {
+    /// Whether something may be deployed under this name as things are now, for whoever tries it out beforehand. What is
+    /// deployed is not looked at.
+    pub fn may_deploy(&self, name: &PipelineName, expects: Expects) -> Result<(), Refusal> {
+        self.namespace(&name.namespace)?;
+        match (self.pipelines.contains_key(name), expects) {
+            (true, _) => self.wanted(name, expects).map(|_| ()),
+            (false, Expects::Something | Expects::Version(_)) => {
+                Err(Refusal::NoPipeline { pipeline: name.clone() })
+            }
+            (false, Expects::Nothing | Expects::Anything) => Ok(()),
+        }
+    }
+
     pub(super) fn deploy(
         &mut self,
         now: Moment,
@@ -20,19 +33,15 @@ impl State {
         effects: &mut Vec<Effect>,
     ) -> Result<Answer, Refusal> {
         let Deploy { pipeline: name, content, expects, node, taken_over } = deploy;
-        self.namespace(&name.namespace)?;
+        self.may_deploy(name, *expects)?;
         if let Some(node) = node.filter(|node| !self.nodes.contains_key(node)) {
             return Err(Refusal::NoNode { node });
         }
         if self.pipelines.contains_key(name) {
             if taken_over.is_some() {
-                self.wanted(name, *expects)?;
                 return Err(Refusal::CannotTakeOver { pipeline: name.clone() });
             }
             return self.redeploy(now, by, deploy, effects);
-        }
-        if let Expects::Version(_) = expects {
-            return Err(Refusal::NoPipeline { pipeline: name.clone() });
         }
         if let Some(TakenOver { epoch, .. }) = taken_over.filter(|over| over.epoch.0 > EPOCH_TAKEN_OVER_MAX) {
             return Err(Refusal::EpochTooHigh { epoch });
@@ -198,7 +207,7 @@ impl State {
             Expects::Version(expected) if expected != known.version => {
                 Err(Refusal::Stale { pipeline: pipeline(), expected, found: known.version })
             }
-            Expects::Version(_) | Expects::Anything => Ok(known),
+            Expects::Version(_) | Expects::Something | Expects::Anything => Ok(known),
         }
     }
 

@@ -197,6 +197,11 @@ impl State {
         (from..).zip(effects).map(event).collect()
     }
 
+    /// Whether something was asked for under this key, so that what was answered is the answer still.
+    pub fn was_asked(&self, by: Option<&str>, key: &IdempotencyKey, now_us: u64) -> bool {
+        self.seen.find(by, key, now_us).is_some()
+    }
+
     /// The number of the last effect: whoever has looked at this state watches from there on.
     pub fn last_effect(&self) -> u64 {
         self.effects

@@ -20,6 +20,7 @@ fn expects() -> impl Strategy<Value = Expects> {
         6 => Just(Expects::Anything),
         1 => Just(Expects::Nothing),
         2 => (0..5u64).prop_map(|version| Expects::Version(Version(version))),
+        1 => Just(Expects::Something),
     ]
 }
 

@@ -1,8 +1,8 @@
 //! What becomes of commands, one after the other.
 
 use model::limits::{
-    CONTROL_AUDIT_MAX, CONTROL_REVISIONS_KEPT, CONTROL_STATE_BYTES_MAX, EPOCH_TAKEN_OVER_MAX,
-    MANIFEST_BYTES_MAX,
+    CONTROL_AUDIT_MAX, CONTROL_LOCK_BYTES_MAX, CONTROL_REVISIONS_KEPT, CONTROL_STATE_BYTES_MAX,
+    CONTROL_TEXT_BYTES_MAX, EPOCH_TAKEN_OVER_MAX, MANIFEST_BYTES_MAX,
 };
 
 use model::ids::CheckpointNumber;
@@ -145,8 +145,19 @@ fn what_is_deployed_again_unchanged_is_no_new_revision() {
     let outcome = cluster.propose(deploy("a"));
     let answer = Answer::Deployed { revision: RevisionNumber(1), version: Version(1), is_new: false };
     assert_eq!((outcome.result, outcome.events), (Ok(answer), vec![]));
-    let other = Content { answers: Opaque::from(vec![1]), ..content("a") };
-    assert_ne!(other, content("a"), "whatever of it differs");
+    let others = [
+        Content { answers: Opaque::from(vec![1]), ..content("a") },
+        Content { lock: "b".into(), ..content("a") },
+        Content { dir: Some("/srv".into()), ..content("a") },
+    ];
+    for (revision, content) in (2..).zip(others) {
+        let expects = Expects::Anything;
+        let deploy = Deploy { pipeline: orders(), content, expects, node: Some(NODE), taken_over: None };
+        let deployed = cluster.propose(Command::Deploy(Box::new(deploy))).result;
+        let (revision, version) = (RevisionNumber(revision), Version(revision));
+        let answer = Answer::Deployed { revision, version, is_new: true };
+        assert_eq!(deployed, Ok(answer), "whatever of it differs");
+    }
 }
 
 #[test]
@@ -229,7 +240,13 @@ fn what_is_stale_is_refused_with_what_there_is() {
     let mut cluster = Cluster::with_node();
     let expects = Expects::Version(Version(1));
     assert_eq!(cluster.refused(deploy_with("a", expects)), Refusal::NoPipeline { pipeline: orders() });
+    let may = |cluster: &Cluster, expects| cluster.state.may_deploy(&orders(), expects);
+    assert_eq!(may(&cluster, Expects::Nothing).and(may(&cluster, Expects::Anything)), Ok(()));
+    let there = Expects::Something;
+    assert_eq!(cluster.refused(deploy_with("a", there)), Refusal::NoPipeline { pipeline: orders() });
     cluster.done(deploy_with("a", Expects::Nothing));
+    assert_eq!(may(&cluster, expects).and(may(&cluster, Expects::Anything)), Ok(()));
+    cluster.done(deploy_with("a", there));
     assert_eq!(
         cluster.refused(deploy_with("b", Expects::Nothing)),
         Refusal::Taken { pipeline: orders(), version: Version(1) }
@@ -366,6 +383,14 @@ fn what_is_too_large_is_refused_by_name() {
     let large = deploy(&"x".repeat(MANIFEST_BYTES_MAX + 1));
     let error = cluster.refused(large).to_string();
     assert!(error.contains("the manifest has 1048577 bytes") && error.contains("1048576"), "{error}");
+    let lock = Content { lock: "x".repeat(CONTROL_LOCK_BYTES_MAX + 1).into(), ..content("a") };
+    let dir = Content { dir: Some("/".repeat(CONTROL_TEXT_BYTES_MAX + 1).into()), ..content("a") };
+    for (content, kind) in [(lock, Kind::Lock), (dir, Kind::Text)] {
+        let expects = Expects::Anything;
+        let deploy = Deploy { pipeline: orders(), content, expects, node: Some(NODE), taken_over: None };
+        let refused = cluster.refused(Command::Deploy(Box::new(deploy)));
+        assert!(matches!(refused, Refusal::TooLarge { what, .. } if what == kind), "{refused}");
+    }
     let why = Some("x".repeat(5000));
     let command = Command::UseRevision {
         pipeline: orders(),
@@ -418,7 +443,8 @@ fn the_audit_log_has_what_somebody_had_done_and_is_bounded() {
 fn a_state_and_its_commands_are_read_as_they_were_written() {
     let mut cluster = Cluster::with_node();
     let mut content = content("a\u{0}\"\n");
-    content.components.insert(Name::parse("f").expect("a name"), Digest::of(b"c"));
+    content.lock = "{\n}\n".into();
+    content.dir = Some("/srv/a b".into());
     content.answers = vec![0, 255, 7].into();
     content.grants.insert(Name::parse("f").expect("a name"), ["http a:1".to_owned()].into());
     let deploy =

@@ -60,6 +60,8 @@ pub const CONTROL_NAMESPACES_MAX: usize = 1000;
 pub const CONTROL_PIPELINES_MAX: usize = 50_000;
 /// Revisions that are kept of a pipeline. The oldest go, unless they run or are to run.
 pub const CONTROL_REVISIONS_KEPT: usize = 128;
+/// What the references and paths of a revision's manifest stand for, as the text of a lock.
+pub const CONTROL_LOCK_BYTES_MAX: usize = 1 << 20;
 /// What the stages of a revision answered when it was planned.
 pub const CONTROL_ANSWERS_BYTES_MAX: usize = 1 << 20;
 /// Grants of one stage, and bytes of one of them.
