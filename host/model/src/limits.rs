@@ -1,6 +1,7 @@
 //! Every bound of the system, with its unit and its reason. A queue, a buffer, a retry or a wait without an
 //! entry here is a defect.
 
+mod api;
 mod artifact;
 mod client;
 mod control;
@@ -8,6 +9,7 @@ mod signing;
 
 use std::time::Duration;
 
+pub use api::*;
 pub use artifact::*;
 pub use client::*;
 pub use control::*;

@@ -4,6 +4,7 @@
 //! `cli` has one file for each verb. `wiring` leads from a manifest to a job that can run. The rest is what
 //! verbs need: `build` and `scaffold` for stages, `graph` and `report` for people, `serve` for machines.
 
+pub mod api;
 mod bars;
 mod build;
 pub mod cli;
