@@ -342,6 +342,11 @@ impl Control {
         self.0.machine.events.watch(seen)
     }
 
+    /// The same, from the first on that is kept.
+    pub fn watch_kept(&self) -> Watch {
+        self.0.machine.events.watch_kept()
+    }
+
     /// Whether this node leads: a quorum has said so just now. The metrics alone name leaders that are cut off or gone.
     pub async fn leads(&self, deadline: Instant) -> bool {
         let leads = {

@@ -82,6 +82,13 @@ impl Events {
         Watch { events: self.clone(), last, seen }
     }
 
+    /// Those that are kept, from the first on, and those behind them.
+    pub fn watch_kept(&self) -> Watch {
+        let (kept, last) = (lock(&self.0.kept), self.0.reader.clone());
+        let seen = kept.front().map_or_else(|| *last.borrow(), |first| first.number - 1);
+        Watch { events: self.clone(), last, seen }
+    }
+
     fn behind(&self, seen: u64) -> Result<Vec<Arc<Event>>, WatchError> {
         let kept = lock(&self.0.kept);
         let last = *self.0.reader.borrow();
@@ -159,11 +166,13 @@ mod tests {
         assert_eq!(next(&mut reader).await.expect("ten").len(), 10);
         all.add(events(11..=CONTROL_EFFECTS_KEPT as u64 + 10));
         assert_eq!(lock(&all.0.kept).len(), CONTROL_EFFECTS_KEPT);
+        assert_eq!(next(&mut all.watch_kept()).await.expect("some")[0], 11);
         assert_eq!(next(&mut watches[7]).await, Err(WatchError::Behind { seen: 0 }));
         assert_eq!(next(&mut reader).await.expect("some").len(), CONTROL_EFFECTS_READ);
         all.begin_anew(70_000);
         assert_eq!(next(&mut reader).await, Err(WatchError::Behind { seen: reader.seen() }));
         all.add(events(70_001..=70_001));
         assert_eq!(next(&mut all.watch(Some(70_000))).await, Ok(vec![70_001]));
+        assert_eq!(next(&mut all.watch_kept()).await, Ok(vec![70_001]));
     }
 }

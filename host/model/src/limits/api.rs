@@ -39,3 +39,9 @@ pub const API_ANSWER_BYTES_MAX: usize = 64 << 20;
 pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
 /// How long a client waits for a node that is to answer: longer than anything that the node waits for.
 pub const API_ANSWER_TIME: Duration = Duration::from_secs(180);
+/// How often a client sends a request that the node had no time for, or that broke off. Writes are done once all the same.
+pub const API_TRIES: u32 = 3;
+/// The longest wait before another try that a node may ask for: who is to wait longer is told so.
+pub const API_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Bytes of the file with the nodes that somebody speaks to, and of that by which `up` is found.
+pub const CONTEXTS_BYTES_MAX: u64 = 1 << 20;

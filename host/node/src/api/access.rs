@@ -102,7 +102,10 @@ impl Tokens {
         };
         let value = values.next().is_none().then_some(value);
         let token = value.and_then(|value| value.to_str().ok()).and_then(bearer).ok_or_else(|| {
-            Problem::new(Kind::NoToken, "send one header `Authorization: Bearer TOKEN` with a token of this node")
+            Problem::new(
+                Kind::NoToken,
+                "send one header `Authorization: Bearer TOKEN` with a token of this node",
+            )
         })?;
         let shown = sha256(token);
         // All of them are looked at, so that the time says nothing of where one differs.
@@ -168,11 +171,15 @@ impl Caller {
         Err(match &self.name {
             None => Problem::new(
                 Kind::NoToken,
-                format!("this takes {wanted} {place}: send `Authorization: Bearer TOKEN` with such a token of this node"),
+                format!(
+                    "this takes {wanted} {place}: send `Authorization: Bearer TOKEN` with such a token of this node"
+                ),
             ),
             Some(name) => Problem::new(
                 Kind::Forbidden,
-                format!("this takes {wanted} {place}, and `{name}` is not: use another token, or have its role changed"),
+                format!(
+                    "this takes {wanted} {place}, and `{name}` is not: use another token, or have its role changed"
+                ),
             ),
         })
     }
@@ -200,13 +207,17 @@ impl Hosts {
         if !is_loopback(&name) && !self.0.contains(&name) {
             return Err(Problem::new(
                 Kind::WrongHost,
-                format!("`{name}` is no name of this node; ask by one that it was started with, or by `localhost` on its machine"),
+                format!(
+                    "`{name}` is no name of this node; ask by one that it was started with, or by `localhost` on its machine"
+                ),
             ));
         }
         let foreign = |what: String| {
             Err(Problem::new(
                 Kind::ForeignPage,
-                format!("{what}, and web pages of others may not use this node; ask from a program, or from a page of the node"),
+                format!(
+                    "{what}, and web pages of others may not use this node; ask from a program, or from a page of the node"
+                ),
             ))
         };
         for origin in headers.get_all(ORIGIN) {
@@ -219,7 +230,10 @@ impl Hosts {
         for site in headers.get_all("sec-fetch-site") {
             // Another port of this machine is the same site.
             if !matches!(site.as_bytes(), b"same-origin" | b"none") {
-                return foreign(format!("`Sec-Fetch-Site` is `{}`", String::from_utf8_lossy(site.as_bytes())));
+                return foreign(format!(
+                    "`Sec-Fetch-Site` is `{}`",
+                    String::from_utf8_lossy(site.as_bytes())
+                ));
             }
         }
         Ok(())

@@ -35,6 +35,17 @@ use super::types::{Event, Happened, Time};
 pub struct From {
     /// Those behind the event of this number; from now on unless set
     after: Option<u64>,
+    /// Those that are kept first, from the first on, in place of `after`
+    #[serde(default)]
+    kept: bool,
+    /// Whether to go on with those that come, when all that there are were sent
+    #[serde(default = "yes")]
+    #[param(default = true)]
+    follow: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -42,7 +53,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// Tells what happens, as server-sent events: `id` is the number of the event, `data` is an `Event` as JSON
 ///
 /// Goes on where a connection broke off by `Last-Event-ID`, which counts more than `after`. Those that the token may not see are
-/// left out. Where events are not kept any more, it is 410: list what there is, and watch from then on. One who falls so far
+/// left out, and only their number is sent. Where events are not kept any more, it is 410: list what there is, and watch from then on. One who falls so far
 /// behind on an open connection is sent an event `problem`, and the connection ends.
 #[utoipa::path(
     get, path = "/events", tag = "events",
@@ -56,23 +67,36 @@ pub async fn watch_events(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.may_look()?;
-    let seen = match headers.get(LAST_EVENT_ID) {
-        // What a reader sends that was never given a number.
-        Some(id) if id.is_empty() => from.after,
-        Some(id) => {
-            let number = id.to_str().ok().and_then(|id| id.parse().ok());
-            Some(number.ok_or_else(|| bad("`Last-Event-ID` is no number of an event; leave it out to begin anew"))?)
-        }
-        None => from.after,
-    };
+    let seen =
+        match headers.get(LAST_EVENT_ID) {
+            // What a reader sends that was never given a number.
+            Some(id) if id.is_empty() => from.after,
+            Some(id) => {
+                let number = id.to_str().ok().and_then(|id| id.parse().ok());
+                Some(number.ok_or_else(|| {
+                    bad("`Last-Event-ID` is no number of an event; leave it out to begin anew")
+                })?)
+            }
+            None => from.after,
+        };
+    if from.kept && from.after.is_some() {
+        return Err(bad("ask for `kept` or for those behind `after`, not for both"));
+    }
     let permit = api.watchers.clone().try_acquire_owned().map_err(|_| Problem {
         retry_after: Some(API_RETRY_AFTER),
-        ..Problem::new(Kind::TooManyRequests, "too many watch events already; end some that nobody needs, and try again")
+        ..Problem::new(
+            Kind::TooManyRequests,
+            "too many watch events already; end some that nobody needs, and try again",
+        )
     })?;
     let mut feed = Feed {
-        watch: api.control.watch(seen),
+        watch: match seen.is_none() && from.kept {
+            true => api.control.watch_kept(),
+            false => api.control.watch(seen),
+        },
         pending: VecDeque::new(),
         caller,
+        follow: from.follow,
         is_over: false,
         _permit: permit,
     };
@@ -91,6 +115,7 @@ struct Feed {
     watch: Watch,
     pending: VecDeque<Arc<state::Event>>,
     caller: Caller,
+    follow: bool,
     is_over: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -114,7 +139,11 @@ impl Feed {
             if let Some(number) = hidden {
                 return Some(Sent::default().id(number.to_string()));
             }
-            match self.watch.next().await {
+            let next = match self.follow {
+                true => Some(self.watch.next().await),
+                false => self.watch.next().now_or_never(),
+            };
+            match next.unwrap_or(Err(WatchError::Stopped)) {
                 Ok(events) => self.pending.extend(events),
                 Err(WatchError::Stopped) => self.is_over = true,
                 Err(error) => {
@@ -168,9 +197,7 @@ fn happened(effect: &Effect) -> Happened {
     let called = |pipeline: &PipelineName| pipeline.name.to_string();
     let at = |checkpoint: &Option<CheckpointNumber>| checkpoint.map(|checkpoint| checkpoint.0);
     match effect {
-        Effect::NodeStarted { node, boot } => {
-            Happened::NodeStarted { node: node.0, boot: boot.to_string() }
-        }
+        Effect::NodeStarted { node, boot } => Happened::NodeStarted { node: node.0, boot: boot.to_string() },
         Effect::NodeRemoved { node } => Happened::NodeRemoved { node: node.0 },
         Effect::NamespaceMade { .. } => Happened::NamespaceMade,
         Effect::NamespaceGone { .. } => Happened::NamespaceGone,

@@ -21,7 +21,11 @@ use super::types::ProblemBody;
 
 /// How every error is told.
 #[derive(IntoResponses)]
-#[response(status = "default", description = "Why not, and what to do next", content_type = "application/problem+json")]
+#[response(
+    status = "default",
+    description = "Why not, and what to do next",
+    content_type = "application/problem+json"
+)]
 #[expect(dead_code, reason = "it describes the answer of a `Problem`")]
 pub struct AnyProblem(ProblemBody);
 
@@ -54,7 +58,8 @@ impl InNamespace {
 
 impl OfPipeline {
     pub fn parse(&self) -> Result<PipelineName, Problem> {
-        let name = Name::parse(&self.name).map_err(|why| bad(format!("`{}` names no pipeline: {why}", self.name)))?;
+        let name = Name::parse(&self.name)
+            .map_err(|why| bad(format!("`{}` names no pipeline: {why}", self.name)))?;
         Ok(PipelineName::new(namespace(&self.namespace)?, name))
     }
 }
@@ -77,7 +82,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Path::from_request_parts(parts, state).await {
             Ok(axum::extract::Path(path)) => Ok(Self(path)),
-            Err(error) => Err(bad(format!("{}; see /v1/openapi.json for what the path takes", error.body_text()))),
+            Err(error) => {
+                Err(bad(format!("{}; see /v1/openapi.json for what the path takes", error.body_text())))
+            }
         }
     }
 }
@@ -91,7 +98,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         match axum::extract::Query::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(error) => Err(bad(format!("{}; see /v1/openapi.json for what may be asked", error.body_text()))),
+            Err(error) => {
+                Err(bad(format!("{}; see /v1/openapi.json for what may be asked", error.body_text())))
+            }
         }
     }
 }
@@ -102,7 +111,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // Whoever is let through was put there.
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            Problem::new(Kind::Internal, "nobody has looked who asks; this is a mistake of Conveyor: report it")
+            Problem::new(
+                Kind::Internal,
+                "nobody has looked who asks; this is a mistake of Conveyor: report it",
+            )
         })
     }
 }
@@ -252,7 +264,8 @@ fn is_json(headers: &HeaderMap) -> bool {
 async fn whole(body: Body) -> Result<Bytes, Problem> {
     let limited = Limited::new(body, API_BODY_BYTES_MAX);
     let collected = timeout(API_BODY_TIME, limited.collect()).await.map_err(|_| {
-        let detail = format!("the body did not come within {} s; send it again, faster", API_BODY_TIME.as_secs());
+        let detail =
+            format!("the body did not come within {} s; send it again, faster", API_BODY_TIME.as_secs());
         Problem::new(Kind::SlowBody, detail)
     })?;
     match collected {
@@ -313,7 +326,9 @@ impl<T: Serialize> IntoResponse for Answer<T> {
         let body = match serde_json::to_vec(&self.body) {
             Ok(body) => body,
             Err(error) => {
-                let detail = format!("the answer cannot be written: {error}; this is a mistake of Conveyor: report it");
+                let detail = format!(
+                    "the answer cannot be written: {error}; this is a mistake of Conveyor: report it"
+                );
                 return Problem::new(Kind::Internal, detail).into_response();
             }
         };
@@ -323,7 +338,9 @@ impl<T: Serialize> IntoResponse for Answer<T> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let tag = self.version.and_then(|version| HeaderValue::from_str(&format!("\"{version}\"")).ok());
         let location = self.location.and_then(|location| HeaderValue::from_str(&location).ok());
-        headers.extend([(ETAG, tag), (LOCATION, location)].into_iter().filter_map(|(name, value)| Some((name, value?))));
+        headers.extend(
+            [(ETAG, tag), (LOCATION, location)].into_iter().filter_map(|(name, value)| Some((name, value?))),
+        );
         response
     }
 }
@@ -334,8 +351,11 @@ mod tests {
 
     fn conditions(if_match: Option<&str>, if_none_match: Option<&str>) -> Result<Expects, Kind> {
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        let conditions =
-            Conditions { if_match: owned(if_match), if_none_match: owned(if_none_match), ..Conditions::default() };
+        let conditions = Conditions {
+            if_match: owned(if_match),
+            if_none_match: owned(if_none_match),
+            ..Conditions::default()
+        };
         conditions.expects().map_err(|problem| problem.kind)
     }
 
@@ -345,7 +365,9 @@ mod tests {
         assert_eq!(conditions(None, Some("*")), Ok(Expects::Nothing));
         assert_eq!(conditions(Some("*"), None), Ok(Expects::Something));
         assert_eq!(conditions(Some(" \"12\" "), None), Ok(Expects::Version(Version(12))));
-        for tag in ["", "12", "\"\"", "\"a\"", "W/\"1\"", "\"1\", \"2\"", "\"+1\"", "\"99999999999999999999\""] {
+        for tag in
+            ["", "12", "\"\"", "\"a\"", "W/\"1\"", "\"1\", \"2\"", "\"+1\"", "\"99999999999999999999\""]
+        {
             assert_eq!(conditions(Some(tag), None), Err(Kind::BadRequest), "{tag}");
         }
         assert_eq!(conditions(None, Some("\"1\"")), Err(Kind::BadRequest));

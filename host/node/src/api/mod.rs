@@ -26,6 +26,7 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use control::sealing::SecretKey;
 use control::state::{self, Command, Content, IdempotencyKey, PipelineId, PipelineName};
 use control::{Control, Done, ProposeError};
@@ -209,12 +210,15 @@ impl Api {
 /// are counted as one.
 pub fn router(api: Arc<Api>) -> Router {
     let (router, _) = described();
+    let guarded = from_fn_with_state(api.clone(), guard);
     let router = router
         .method_not_allowed_fallback(no_method)
         .fallback(no_route)
-        .layer(from_fn_with_state(api.clone(), guard))
+        .layer(guarded.clone())
         .with_state(api);
-    Router::new().nest(PREFIX, router)
+    // Which is not below what is nested.
+    let empty = any(no_route).layer(guarded);
+    Router::new().nest(PREFIX, router).route(&format!("{PREFIX}/"), empty)
 }
 
 /// The description of the API.
@@ -263,5 +267,8 @@ async fn no_route() -> Problem {
 }
 
 async fn no_method() -> Problem {
-    Problem::new(Kind::Method, "`Allow` says which methods this path takes, and /v1/openapi.json what they do")
+    Problem::new(
+        Kind::Method,
+        "`Allow` says which methods this path takes, and /v1/openapi.json what they do",
+    )
 }

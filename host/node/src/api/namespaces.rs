@@ -24,8 +24,8 @@ pub async fn list_namespaces(
     caller.may_look()?;
     let all = api.read(|state| state.namespaces().clone()).await?;
     let seen = all.into_iter().filter(|(name, _)| caller.sees(name));
-    let namespaces = seen
-        .map(|(name, made)| Namespace { name: name.to_string(), made_at: Time::of_us(made.made_at_us) });
+    let namespaces =
+        seen.map(|(name, made)| Namespace { name: name.to_string(), made_at: Time::of_us(made.made_at_us) });
     Ok(Answer::ok(Namespaces { namespaces: namespaces.collect() }))
 }
 

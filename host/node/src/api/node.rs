@@ -13,9 +13,9 @@ use utoipa::openapi::{ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder};
 use utoipa::{IntoParams, openapi};
 
 use super::access::{Caller, Role};
-use super::extract::{Answer, AnyProblem, Query};
+use super::extract::{Answer, AnyProblem, Query, bad};
 use super::problem::Problem;
-use super::types::{Audit, AuditEntry, Node, NodeInfo, Nodes, Time};
+use super::types::{Audit, AuditEntry, Label, ManifestProblem, Node, NodeInfo, Nodes, ProblemBody, Time};
 use super::{Api, description};
 
 /// The node that answers
@@ -92,11 +92,12 @@ pub async fn list_audit(
     let WhichEntries { before, limit } = which;
     let limit = limit.unwrap_or(API_AUDIT_LISTED);
     if !(1..=API_AUDIT_LISTED_MAX).contains(&limit) {
-        return Err(super::extract::bad(format!("`limit` is {limit}; ask for 1 to {API_AUDIT_LISTED_MAX} entries")));
+        return Err(bad(format!("`limit` is {limit}; ask for 1 to {API_AUDIT_LISTED_MAX} entries")));
     }
     let (mut entries, more) = api
         .read(|state| {
-            let mut behind = state.audit_log().rev().filter(|entry| before.is_none_or(|before| entry.number < before));
+            let mut behind =
+                state.audit_log().rev().filter(|entry| before.is_none_or(|before| entry.number < before));
             let entries: Vec<_> = behind.by_ref().take(limit).cloned().collect();
             (entries, behind.next().is_some())
         })
@@ -121,10 +122,14 @@ to do next. A write may expect a version (`If-Match`, `If-None-Match`) and may b
 /// What the description says besides routes and types.
 pub fn about() -> OpenApi {
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-    let info = InfoBuilder::new().title("Conveyor").version(env!("CARGO_PKG_VERSION")).description(Some(ABOUT));
+    // Nothing but routes brings its own types.
+    let components = ComponentsBuilder::new().schema_from::<ProblemBody>();
+    let components = components.schema_from::<ManifestProblem>().schema_from::<Label>();
+    let info =
+        InfoBuilder::new().title("Conveyor").version(env!("CARGO_PKG_VERSION")).description(Some(ABOUT));
     OpenApiBuilder::new()
         .info(info)
-        .components(Some(ComponentsBuilder::new().security_scheme(TOKEN, token).build()))
+        .components(Some(components.security_scheme(TOKEN, token).build()))
         // A node that its machine alone reaches lets everybody look.
         .security(Some([SecurityRequirement::new(TOKEN, NO_SCOPES), SecurityRequirement::default()]))
         .servers(Some([openapi::Server::new("/")]))

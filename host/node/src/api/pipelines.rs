@@ -7,9 +7,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::ProposeError;
-use control::state::{
-    self, Answer as Answered, Command, Content, Expects, PipelineName, Refusal, TakenOver,
-};
+use control::state::{self, Answer as Answered, Command, Content, Expects, PipelineName, Refusal, TakenOver};
 use model::ids::{CheckpointNumber, Epoch};
 use model::manifest::Name;
 use serde::Deserialize;
@@ -87,7 +85,9 @@ pub async fn list_pipelines(
         }
         let pipelines = state.pipelines().values().filter(|pipeline| is_meant(&pipeline.name));
         // Without their revisions, which are large in number.
-        Ok(pipelines.map(|pipeline| state::Pipeline { revisions: BTreeMap::new(), ..pipeline.clone() }).collect())
+        Ok(pipelines
+            .map(|pipeline| state::Pipeline { revisions: BTreeMap::new(), ..pipeline.clone() })
+            .collect())
     });
     let found: Vec<state::Pipeline> = found.await??;
     let line = |pipeline: &state::Pipeline| {
@@ -139,7 +139,10 @@ pub async fn get_pipeline(
 }
 
 fn no_revision(name: &PipelineName) -> Problem {
-    Problem::new(Kind::Internal, format!("`{name}` has no revision; this is a mistake of Conveyor: report it"))
+    Problem::new(
+        Kind::Internal,
+        format!("`{name}` has no revision; this is a mistake of Conveyor: report it"),
+    )
 }
 
 pub fn found<'s>(state: &'s state::State, name: &PipelineName) -> Result<&'s state::Pipeline, Refusal> {
@@ -189,13 +192,13 @@ pub async fn deploy_pipeline(
     }
     let pipeline = name.clone();
     let deploy = state::Deploy { pipeline, content, expects, node: Some(api.control.node()), taken_over };
-    let done = api.propose(&caller, key, Command::Deploy(Box::new(deploy))).await.map_err(|error| match error {
-        ProposeError::Refused(refusal) => of_deploy(*refusal),
-        error => error.into(),
-    })?;
+    let done =
+        api.propose(&caller, key, Command::Deploy(Box::new(deploy))).await.map_err(|error| match error {
+            ProposeError::Refused(refusal) => of_deploy(*refusal),
+            error => error.into(),
+        })?;
     let Answered::Deployed { revision, version, is_new } = done.answer else { return Err(other_answer()) };
-    let deployed =
-        Deployed { revision: revision.0, version: version.0, is_new, is_dry_run: false, warnings };
+    let deployed = Deployed { revision: revision.0, version: version.0, is_new, is_dry_run: false, warnings };
     let answer = Answer::ok(deployed).at(version.0);
     Ok(match is_new && version.0 == 1 {
         true => answer.made_at(format!("/v1/namespaces/{}/pipelines/{}", name.namespace, name.name)),
@@ -220,7 +223,9 @@ fn content(deploy: Deploy) -> Result<(Content, Option<TakenOver>), Problem> {
     let Deploy { manifest, lock, dir, grants, taken_over } = deploy;
     let invalid = |detail: String| Problem::new(Kind::Invalid, detail);
     if let Some(dir) = dir.as_deref().filter(|dir| !FilePath::new(dir).is_absolute()) {
-        return Err(invalid(format!("`dir` is `{dir}`, which is relative; write the absolute path of a directory of the node")));
+        return Err(invalid(format!(
+            "`dir` is `{dir}`, which is relative; write the absolute path of a directory of the node"
+        )));
     }
     let grants = grants.into_iter().map(|(stage, grants)| match Name::parse(&stage) {
         Ok(stage) => Ok((stage, grants)),
@@ -233,7 +238,8 @@ fn content(deploy: Deploy) -> Result<(Content, Option<TakenOver>), Problem> {
         grants: grants.collect::<Result<_, _>>()?,
         ..Content::default()
     };
-    let over = taken_over.map(|over| TakenOver { epoch: Epoch(over.epoch), checkpoint: CheckpointNumber(over.checkpoint) });
+    let over = taken_over
+        .map(|over| TakenOver { epoch: Epoch(over.epoch), checkpoint: CheckpointNumber(over.checkpoint) });
     Ok((content, over))
 }
 

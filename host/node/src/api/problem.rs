@@ -67,9 +67,7 @@ impl Kind {
             Self::ForeignPage => (StatusCode::FORBIDDEN, "foreign-page", "Another web page asks"),
             Self::NoRoute => (StatusCode::NOT_FOUND, "no-route", "There is nothing at this path"),
             Self::Unknown => (StatusCode::NOT_FOUND, "unknown", "There is no such thing"),
-            Self::Method => {
-                (StatusCode::METHOD_NOT_ALLOWED, "method", "The path does not take this method")
-            }
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "The path does not take this method"),
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "slow-body", "The body took too long to come"),
             Self::Taken => (StatusCode::CONFLICT, "taken", "The name is taken"),
             Self::InUse => (StatusCode::CONFLICT, "in-use", "Something needs it"),

@@ -116,7 +116,9 @@ pub async fn rollback_pipeline(
         Some(revision) => RevisionNumber(revision),
         // Asked again, it would be another one.
         None if conditions.idempotency_key.is_some() => {
-            return Err(bad("name the `revision` together with an `Idempotency-Key`: asked again, the one before is another one"));
+            return Err(bad(
+                "name the `revision` together with an `Idempotency-Key`: asked again, the one before is another one",
+            ));
         }
         None => {
             let (revision, version) = api.read(|state| before(state, &name)).await??;

@@ -117,15 +117,24 @@ fn plain(value: SetSecret) -> Result<Plain, Problem> {
         SetSecret { value: Some(text), base64: None } => Plain::new(text.into_bytes()),
         SetSecret { value: None, base64: Some(text) } => {
             let bytes = STANDARD.decode(text).map_err(|_| {
-                Problem::new(Kind::Invalid, "`base64` is no base64; write it with `+`, `/` and `=`, or send `value`")
+                Problem::new(
+                    Kind::Invalid,
+                    "`base64` is no base64; write it with `+`, `/` and `=`, or send `value`",
+                )
             })?;
             Plain::new(bytes)
         }
-        _ => return Err(Problem::new(Kind::Invalid, "send the secret as `value` or as `base64`, one of the two")),
+        _ => {
+            return Err(Problem::new(
+                Kind::Invalid,
+                "send the secret as `value` or as `base64`, one of the two",
+            ));
+        }
     };
     let bytes = plain.as_bytes().len();
     if bytes > SECRET_BYTES_MAX {
-        let detail = format!("the secret has {bytes} bytes, and {SECRET_BYTES_MAX} are the most; make it smaller");
+        let detail =
+            format!("the secret has {bytes} bytes, and {SECRET_BYTES_MAX} are the most; make it smaller");
         return Err(Problem::new(Kind::TooLarge, detail));
     }
     Ok(plain)

@@ -175,9 +175,8 @@ mod tests {
     fn a_pipeline_is_what_its_node_says_of_this_run_and_what_is_wanted_where_none_runs() {
         let mut state = deployed();
         let epoch = pipeline(&state).epoch;
-        let said = |state: &state::State, here: Option<PipelineStatus>| {
-            word(pipeline(state), here.as_ref(), NODE)
-        };
+        let said =
+            |state: &state::State, here: Option<PipelineStatus>| word(pipeline(state), here.as_ref(), NODE);
         let of = |run| here(run, epoch.0);
         let why = Some("no such file".to_owned());
         assert_eq!(said(&state, None), (Word::Starting, None));
@@ -190,7 +189,8 @@ mod tests {
 
         let name = || "default/a".parse().expect("a name");
         let pause = |paused| Command::Pause { pipeline: name(), paused, expects: Expects::Anything };
-        let stop = |epoch, how, why| Command::Stopped { pipeline: PipelineId(1), epoch, how, checkpoint: None, why };
+        let stop =
+            |epoch, how, why| Command::Stopped { pipeline: PipelineId(1), epoch, how, checkpoint: None, why };
         apply(&mut state, 3, pause(true));
         assert_eq!(said(&state, Some(of(RunState::Running))), (Word::Stopping, None));
         apply(&mut state, 4, stop(epoch, state::How::Asked, None));

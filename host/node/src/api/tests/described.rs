@@ -82,7 +82,9 @@ async fn the_description_has_each_route_with_what_it_takes_and_answers() {
         let is_write = !route.starts_with("GET ");
         assert_eq!(described("Idempotency-Key", "header"), is_write, "{route}");
         // There it is, with any names at all.
-        let path = ["{namespace}", "{name}", "{secret}"].iter().fold(route.clone(), |path, name| path.replace(name, "none"));
+        let path = ["{namespace}", "{name}", "{secret}"]
+            .iter()
+            .fold(route.clone(), |path, name| path.replace(name, "none"));
         let response = scene.send(scene.request(&path.replace("{revision}", "1"), ADMIN, &[], "")).await;
         assert!(!matches!(response.status().as_u16(), 405 | 500..), "{route}: {}", response.status());
         if response.status() == StatusCode::NOT_FOUND {

@@ -59,21 +59,26 @@ async fn a_pipeline_is_deployed_replaced_rolled_back_and_deleted() {
     assert_eq!(scene.deploy("default/orders", "second").await.is(200)["revision"], 2);
     for (verb, version) in [("pause", 3), ("pause", 3), ("resume", 4), ("restart", 5)] {
         let wanted = scene.admin(&format!("POST {ORDERS}/{verb}"), "").await;
-        assert_eq!((wanted.is(200), wanted.header("etag")), (&json!({ "version": version }), &*format!("\"{version}\"")));
+        assert_eq!(
+            (wanted.is(200), wanted.header("etag")),
+            (&json!({ "version": version }), &*format!("\"{version}\""))
+        );
     }
     let back = scene.admin(&format!("POST {ORDERS}/rollback"), "").await;
     assert_eq!(*back.is(200), json!({ "version": 6 }));
     let none = scene.admin(&format!("POST {ORDERS}/rollback"), "{}").await;
     assert!(none.problem(404, "unknown").contains("no revision before 1"));
-    let named = scene.admin(&format!("POST {ORDERS}/rollback"), r#"{"revision": 2, "why": "it was right"}"#).await;
+    let named =
+        scene.admin(&format!("POST {ORDERS}/rollback"), r#"{"revision": 2, "why": "it was right"}"#).await;
     assert_eq!(*named.is(200), json!({ "version": 7 }));
     scene.admin(&format!("POST {ORDERS}/rollback"), r#"{"revision": 9}"#).await.problem(404, "unknown");
 
     let revisions = scene.ask(&format!("GET {ORDERS}/revisions"), VIEWER, &[], "").await;
-    let line = |revision, by, is_current, runs| {
-        json!({ "revision": revision, "made_at": at, "by": by, "is_current": is_current, "runs": runs })
-    };
-    assert_eq!(*revisions.is(200), json!({ "revisions": [line(1, "dan", false, true), line(2, "ada", true, false)] }));
+    let line = |revision, by, is_current, runs| json!({ "revision": revision, "made_at": at, "by": by, "is_current": is_current, "runs": runs });
+    assert_eq!(
+        *revisions.is(200),
+        json!({ "revisions": [line(1, "dan", false, true), line(2, "ada", true, false)] })
+    );
     let second = scene.admin(&format!("GET {ORDERS}/revisions/2"), "").await;
     assert_eq!(second.is(200)["manifest"], "second");
     scene.admin(&format!("GET {ORDERS}/revisions/3"), "").await.problem(404, "unknown");
@@ -102,7 +107,8 @@ async fn lists_and_status_say_what_runs_here() {
         let pipeline = state.pipelines().values().next().expect("one");
         (pipeline.id, pipeline.epoch.0)
     });
-    let stage = StageStatus { stage: "in".into(), role: "source".into(), records_in: 7, ..StageStatus::default() };
+    let stage =
+        StageStatus { stage: "in".into(), role: "source".into(), records_in: 7, ..StageStatus::default() };
     let error = LastError {
         at: Time(5),
         stage: Some("in".into()),
@@ -125,7 +131,10 @@ async fn lists_and_status_say_what_runs_here() {
     let json = status.is(200);
     assert_eq!((&json["state"], &json["detail"]), (&json!("backing-off"), &json!("no such file: in.csv")));
     assert_eq!(json["here"], serde_json::to_value(here).expect("JSON"));
-    assert_eq!((&json["node"], &json["run"]["epoch"], &json["stopped"]), (&json!(1), &json!(epoch), &Value::Null));
+    assert_eq!(
+        (&json["node"], &json["run"]["epoch"], &json["stopped"]),
+        (&json!(1), &json!(epoch), &Value::Null)
+    );
 
     let line = |namespace, name, state, detail| {
         json!({ "namespace": namespace, "name": name, "version": 1, "desired": "running", "revision": 1,
@@ -210,7 +219,10 @@ async fn namespaces_come_and_go_and_the_audit_log_says_who_did_what() {
 async fn secrets_go_in_and_never_come_out() {
     let scene = Scene::open().await;
     let set = "PUT /v1/namespaces/default/secrets/API_KEY";
-    assert_eq!(*scene.ask(set, DEPLOYER, &[], r#"{"value": "hunter2"}"#).await.is(200), json!({ "version": 1 }));
+    assert_eq!(
+        *scene.ask(set, DEPLOYER, &[], r#"{"value": "hunter2"}"#).await.is(200),
+        json!({ "version": 1 })
+    );
     assert_eq!(*scene.admin(set, r#"{"base64": "aHVudGVyMwA="}"#).await.is(200), json!({ "version": 2 }));
     let keyed = [("idempotency-key", "k")];
     for _ in 0..2 {
@@ -228,13 +240,22 @@ async fn secrets_go_in_and_never_come_out() {
         let text = String::from_utf8_lossy(&got.bytes).into_owned();
         assert!(!text.contains("hunter") && !text.contains("aHVudGVy"), "{text}");
     }
-    for body in [r#"{}"#, r#"{"value": "a", "base64": "YQ=="}"#, r#"{"base64": "!"}"#, r#"{"value": 1}"#, r#"{"secret": "x"}"#] {
+    for body in [
+        r#"{}"#,
+        r#"{"value": "a", "base64": "YQ=="}"#,
+        r#"{"base64": "!"}"#,
+        r#"{"value": 1}"#,
+        r#"{"secret": "x"}"#,
+    ] {
         let refused = scene.admin(set, body).await;
         refused.problem(422, "invalid");
     }
     let large = json!({ "value": "x".repeat(model::limits::SECRET_BYTES_MAX + 1) });
     scene.admin(set, &large.to_string()).await.problem(413, "too-large");
-    scene.admin("PUT /v1/namespaces/default/secrets/1A", r#"{"value": "a"}"#).await.problem(400, "bad-request");
+    scene
+        .admin("PUT /v1/namespaces/default/secrets/1A", r#"{"value": "a"}"#)
+        .await
+        .problem(400, "bad-request");
     scene.admin("PUT /v1/namespaces/none/secrets/A", r#"{"value": "a"}"#).await.problem(404, "unknown");
     let expects = scene.ask(set, ADMIN, &[("if-match", "\"3\"")], r#"{"value": "a"}"#).await;
     expects.problem(400, "bad-request");
@@ -249,7 +270,14 @@ async fn secrets_go_in_and_never_come_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_tried_out_changes_nothing_and_what_does_not_fit_says_why() {
     let scene = Scene::open().await;
-    let dry = |token| scene.ask("PUT /v1/namespaces/default/pipelines/orders?dry-run=true", token, &[], r#"{"manifest": "m"}"#);
+    let dry = |token| {
+        scene.ask(
+            "PUT /v1/namespaces/default/pipelines/orders?dry-run=true",
+            token,
+            &[],
+            r#"{"manifest": "m"}"#,
+        )
+    };
     let would = json!({ "revision": 0, "version": 0, "is_new": true, "is_dry_run": true, "warnings": ["it is slow"] });
     assert_eq!(*dry(DEPLOYER).await.is(200), would);
     dry(VIEWER).await.problem(403, "forbidden");
@@ -273,7 +301,10 @@ async fn what_is_tried_out_changes_nothing_and_what_does_not_fit_says_why() {
         assert_eq!(got.json["problems"], json!([problem]));
     }
     set(Misfit::Full { detail: "memory is short: stop something".into() });
-    assert_eq!(scene.deploy("default/orders", "n").await.problem(409, "full"), "memory is short: stop something");
+    assert_eq!(
+        scene.deploy("default/orders", "n").await.problem(409, "full"),
+        "memory is short: stop something"
+    );
     set(Misfit::Failed { detail: "the registry fails: try again".into() });
     let failed = scene.deploy("default/orders", "n").await;
     failed.problem(503, "unavailable");

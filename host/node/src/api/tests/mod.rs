@@ -125,7 +125,13 @@ impl Scene {
     }
 
     /// `what`: `GET /v1/node`. `body`: nothing, or JSON.
-    fn request(&self, what: &str, token: &str, headers: &[(&'static str, &str)], body: &str) -> Request<Body> {
+    fn request(
+        &self,
+        what: &str,
+        token: &str,
+        headers: &[(&'static str, &str)],
+        body: &str,
+    ) -> Request<Body> {
         let (method, path) = what.split_once(' ').expect("a method and a path");
         let mut request = Request::new(Body::from(body.to_owned()));
         *request.method_mut() = method.parse().expect("a method");

@@ -59,11 +59,13 @@ async fn what_is_asked_again_under_its_key_is_done_once_and_answered_the_same() 
         let restarted = scene.ask(&restart, ADMIN, &[("idempotency-key", "r")], "").await;
         assert_eq!(*restarted.is(200), json!({ "version": 4 }));
     }
-    let unnamed = scene.ask(&format!("POST {ORDERS}/rollback"), ADMIN, &[("idempotency-key", "b")], "{}").await;
+    let unnamed =
+        scene.ask(&format!("POST {ORDERS}/rollback"), ADMIN, &[("idempotency-key", "b")], "{}").await;
     assert!(unnamed.problem(400, "bad-request").contains("name the `revision`"));
     for _ in 0..2 {
         let body = r#"{"revision": 1}"#;
-        let back = scene.ask(&format!("POST {ORDERS}/rollback"), ADMIN, &[("idempotency-key", "b")], body).await;
+        let back =
+            scene.ask(&format!("POST {ORDERS}/rollback"), ADMIN, &[("idempotency-key", "b")], body).await;
         assert_eq!(*back.is(200), json!({ "version": 5 }));
     }
     let long = "k".repeat(129);
@@ -148,7 +150,8 @@ async fn a_node_that_its_machine_alone_reaches_lets_everybody_look_and_nobody_wr
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_told_as_what_it_is() {
     let scene = Scene::open().await;
-    for path in ["/v1", "/v1/", "/v1/nothing", "/v1/pipelines/", "/v1/namespaces/default/pipelines/a/nothing"] {
+    for path in ["/v1", "/v1/", "/v1/nothing", "/v1/pipelines/", "/v1/namespaces/default/pipelines/a/nothing"]
+    {
         scene.admin(&format!("GET {path}"), "").await.problem(404, "no-route");
     }
     let patched = scene.admin("PATCH /v1/pipelines", "").await;
@@ -176,7 +179,8 @@ async fn what_cannot_be_read_is_told_as_what_it_is() {
     assert!(wrong.problem(422, "invalid").contains("`taken_over.epoch`"));
     let text = scene.ask(&put, ADMIN, &[("content-type", "text/yaml")], M).await;
     text.problem(415, "media-type");
-    let with_charset = scene.ask(&put, ADMIN, &[("content-type", "Application/JSON; charset=utf-8")], M).await;
+    let with_charset =
+        scene.ask(&put, ADMIN, &[("content-type", "Application/JSON; charset=utf-8")], M).await;
     with_charset.is(201);
     let large = format!("{{\"manifest\": \"{}\"}}", "x".repeat(model::limits::API_BODY_BYTES_MAX));
     scene.admin(&put, &large).await.problem(413, "too-large");
@@ -222,7 +226,8 @@ async fn whoever_asks_too_often_waits_and_others_do_not() {
     ] {
         let response = ask(token, peer).await;
         assert_eq!(response.status().as_u16(), expected, "{token} from {peer:?}");
-        let waits = response.headers().get("retry-after").map(|wait| wait.to_str().expect("ASCII").to_owned());
+        let waits =
+            response.headers().get("retry-after").map(|wait| wait.to_str().expect("ASCII").to_owned());
         let waits = waits.map(|wait| wait.parse::<u64>().expect("seconds"));
         assert_eq!(waits.is_some_and(|wait| wait > 900 && wait <= 1000), expected == 429);
     }

@@ -46,7 +46,8 @@ impl Watching {
 
     async fn event(&mut self) -> Event {
         let (id, name, data) = self.block().await.expect("one more");
-        let event: Event = serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {name} {data}"));
+        let event: Event =
+            serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {name} {data}"));
         assert_eq!(Some(event.number), id);
         event
     }
@@ -80,6 +81,14 @@ async fn whoever_watches_sees_everything_in_order_and_goes_on_where_it_was() {
     let last = all.event().await;
     assert!(matches!(last.what, Happened::PipelineStops { .. }));
     drop(all);
+    let mut kept = scene.watch("?kept=true&follow=false", VIEWER, &[]).await;
+    for number in 1..=last.number {
+        assert_eq!(kept.event().await.number, number);
+    }
+    assert_eq!(kept.block().await, None, "that is all");
+    let none = format!("?after={}&follow=false", last.number);
+    assert_eq!(scene.watch(&none, VIEWER, &[]).await.block().await, None);
+    scene.ask("GET /v1/events?kept=true&after=1", VIEWER, &[], "").await.problem(400, "bad-request");
     // A reader that comes again sends what it asked for at first as well.
     let id = (last.number - 1).to_string();
     let mut again = scene.watch("?after=0", VIEWER, &[("last-event-id", &id)]).await;
