@@ -111,13 +111,8 @@ impl State {
     /// Does what is proposed, or refuses it. `index`: of the entry of the log, which never goes back.
     pub fn apply(&mut self, index: u64, proposal: &Proposal) -> Outcome {
         let Proposal { at_us, by, key, command } = proposal;
-        if let Some(key) = key
-            && let Some(known) = self.seen.find(by.as_deref(), key, *at_us)
-        {
-            let is_same = known.fingerprint == seen::fingerprint(command);
-            let result =
-                if is_same { known.result.clone() } else { Err(Refusal::KeyUsed { key: key.clone() }) };
-            return Outcome { result, index: known.index, events: Vec::new() };
+        if let Some((result, index)) = self.answered(proposal) {
+            return Outcome { result, index, events: Vec::new() };
         }
         let mut effects = Vec::new();
         let now = Moment { index, at_us: *at_us };
@@ -197,9 +192,15 @@ impl State {
         (from..).zip(effects).map(event).collect()
     }
 
-    /// Whether something was asked for under this key, so that what was answered is the answer still.
-    pub fn was_asked(&self, by: Option<&str>, key: &IdempotencyKey, now_us: u64) -> bool {
-        self.seen.find(by, key, now_us).is_some()
+    /// What was answered where this was asked for before under its key, and the index of the entry in which it was done. What
+    /// nodes find out about a deploy may be left out: nobody has to find it out again for that.
+    pub fn answered(&self, proposal: &Proposal) -> Option<(Result<Answer, Refusal>, u64)> {
+        let Proposal { at_us, by, key, command } = proposal;
+        let key = key.as_ref()?;
+        let known = self.seen.find(by.as_deref(), key, *at_us)?;
+        let is_same = known.fingerprint == seen::fingerprint(command);
+        let result = if is_same { known.result.clone() } else { Err(Refusal::KeyUsed { key: key.clone() }) };
+        Some((result, known.index))
     }
 
     /// The number of the last effect: whoever has looked at this state watches from there on.

@@ -8,7 +8,7 @@ use model::limits::{IDEMPOTENCY_KEY_AGE, IDEMPOTENCY_KEYS_MAX};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::command::{Answer, Command};
+use super::command::{Answer, Command, Content, Deploy};
 use super::ids::IdempotencyKey;
 use super::refusal::Refusal;
 
@@ -81,9 +81,15 @@ fn is_old(answered: &Answered, now_us: u64) -> bool {
     now_us.saturating_sub(answered.at_us) > IDEMPOTENCY_KEY_AGE.as_micros() as u64
 }
 
-/// Tells commands apart. A secret is sealed with other random bits each time: its mark stands for it.
+/// Tells commands apart. A secret is sealed with other random bits each time: its mark stands for it. What a node finds out
+/// about a deploy may be something else each time: what was deployed stands for it.
 pub fn fingerprint(command: &Command) -> String {
     let bytes = match command {
+        Command::Deploy(deploy) => {
+            let Deploy { pipeline, content, expects, node, taken_over } = &**deploy;
+            let Content { manifest, lock, dir, answers: _, grants: _ } = content;
+            serde_json::to_vec(&("deploy", pipeline, (manifest, lock, dir), expects, node, taken_over))
+        }
         Command::SetSecret { secret, sealed } => serde_json::to_vec(&("set-secret", secret, &sealed.mark)),
         command => serde_json::to_vec(command),
     };

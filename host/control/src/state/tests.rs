@@ -268,6 +268,28 @@ fn what_is_stale_is_refused_with_what_there_is() {
 }
 
 #[test]
+fn a_deploy_is_the_same_whatever_was_found_out_about_it() {
+    let mut cluster = Cluster::with_node();
+    let proposal = |manifest: &str, answers: &[u8]| {
+        let content = Content { answers: Opaque::from(answers.to_vec()), ..content(manifest) };
+        let expects = Expects::Nothing;
+        let deploy = Deploy { pipeline: orders(), content, expects, node: Some(NODE), taken_over: None };
+        let key = Some("k".parse().expect("a key"));
+        Proposal { at_us: 1, by: None, key, command: Command::Deploy(Box::new(deploy)) }
+    };
+    assert_eq!(cluster.state.answered(&proposal("a", b"")), None);
+    let first = cluster.state.apply(9, &proposal("a", b"one"));
+    assert!(first.result.is_ok());
+    for answers in [&b"one"[..], b"two", b""] {
+        assert_eq!(cluster.state.answered(&proposal("a", answers)), Some((first.result.clone(), 9)));
+    }
+    let again = cluster.state.apply(10, &proposal("a", b"two"));
+    assert_eq!((again.result, again.index, again.events), (first.result, 9, vec![]));
+    let other = cluster.state.answered(&proposal("b", b"one"));
+    assert!(matches!(other, Some((Err(Refusal::KeyUsed { .. }), 9))), "{other:?}");
+}
+
+#[test]
 fn the_last_revisions_are_kept_and_those_that_run() {
     let mut cluster = Cluster::with_node();
     cluster.done(deploy("first, which runs on"));

@@ -15,7 +15,7 @@ mod revisions;
 mod secrets;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod types;
 
 use std::net::SocketAddr;
@@ -28,7 +28,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use control::sealing::SecretKey;
-use control::state::{self, Command, Content, IdempotencyKey, PipelineId, PipelineName};
+use control::state::{self, Command, Content, IdempotencyKey, PipelineId, PipelineName, Proposal};
 use control::{Control, Done, ProposeError};
 use model::diagnostics::Diagnostics;
 use model::limits::{
@@ -177,6 +177,10 @@ impl Api {
         Ok(self.control.read(Instant::now() + API_CONTROL_TIME, look).await?)
     }
 
+    fn proposal(&self, caller: &Caller, key: Option<IdempotencyKey>, command: Command) -> Proposal {
+        Proposal { by: caller.name.clone(), key, ..self.control.proposal(command) }
+    }
+
     /// Has something done, in the name of whoever asks.
     async fn propose(
         &self,
@@ -184,8 +188,7 @@ impl Api {
         key: Option<IdempotencyKey>,
         command: Command,
     ) -> Result<Done, ProposeError> {
-        let mut proposal = self.control.proposal(command);
-        (proposal.by, proposal.key) = (caller.name.clone(), key);
+        let proposal = self.proposal(caller, key, command);
         self.control.propose(proposal, Instant::now() + API_CONTROL_TIME).await
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use control::ProposeError;
-use control::state::{self, Answer as Answered, Command, Content, Expects, PipelineName, Refusal, TakenOver};
+use control::state::{
+    self, Answer as Answered, Command, Content, Expects, PipelineName, Refusal, TakenOver, Version,
+};
 use model::ids::{CheckpointNumber, Epoch};
 use model::manifest::Name;
 use serde::Deserialize;
@@ -173,16 +175,26 @@ pub async fn deploy_pipeline(
     caller.may(Role::Deployer, &name.namespace)?;
     let (expects, key) = (conditions.expects()?, conditions.key()?);
     let (content, taken_over) = content(deploy)?;
-    let now_us = api.control.now_us();
+    let node = Some(api.control.node());
+    let command = |content| {
+        let pipeline = name.clone();
+        let deploy = state::Deploy { pipeline, content, expects, node, taken_over };
+        Command::Deploy(Box::new(deploy))
+    };
+    let asked = api.proposal(&caller, key.clone(), command(content.clone()));
     let known = api.read(|state| {
         // What was done under this key before is answered as it was, whatever has become of it.
-        let was_asked = key.as_ref().is_some_and(|key| state.was_asked(caller.name.as_deref(), key, now_us));
-        if !was_asked {
-            state.may_deploy(&name, expects).map_err(of_deploy)?;
+        if let Some((answer, _)) = state.answered(&asked) {
+            return Ok(Known::Answered(answer));
         }
-        Ok::<_, Problem>(state.pipelines().get(&name).map(|known| (known.version, known.current().cloned())))
+        state.may_deploy(&name, expects)?;
+        let known = state.pipelines().get(&name);
+        Ok(Known::There(known.map(|known| (known.version, known.current().cloned()))))
     });
-    let known = known.await??;
+    let known = match known.await?.map_err(of_deploy)? {
+        Known::Answered(answer) => return deployed(&name, answer.map_err(of_deploy)?, vec![]),
+        Known::There(known) => known,
+    };
     let Checked { content, warnings } = api.check(&content, &name).await?;
     if how.dry_run {
         let (version, current) = known.map_or((0, None), |(version, current)| (version.0, current));
@@ -190,14 +202,27 @@ pub async fn deploy_pipeline(
         let revision = current.map_or(0, |current| current.number.0);
         return Ok(Answer::ok(Deployed { revision, version, is_new, is_dry_run: true, warnings }));
     }
-    let pipeline = name.clone();
-    let deploy = state::Deploy { pipeline, content, expects, node: Some(api.control.node()), taken_over };
-    let done =
-        api.propose(&caller, key, Command::Deploy(Box::new(deploy))).await.map_err(|error| match error {
-            ProposeError::Refused(refusal) => of_deploy(*refusal),
-            error => error.into(),
-        })?;
-    let Answered::Deployed { revision, version, is_new } = done.answer else { return Err(other_answer()) };
+    let done = api.propose(&caller, key, command(content)).await.map_err(|error| match error {
+        ProposeError::Refused(refusal) => of_deploy(*refusal),
+        error => error.into(),
+    })?;
+    deployed(&name, done.answer, warnings)
+}
+
+/// What there is before a deploy.
+enum Known {
+    /// It was asked for before, under the same key.
+    Answered(Result<Answered, Refusal>),
+    /// The pipeline, where there is one: its version, and what is to run.
+    There(Option<(Version, Option<Arc<state::Revision>>)>),
+}
+
+fn deployed(
+    name: &PipelineName,
+    answer: Answered,
+    warnings: Vec<String>,
+) -> Result<Answer<Deployed>, Problem> {
+    let Answered::Deployed { revision, version, is_new } = answer else { return Err(other_answer()) };
     let deployed = Deployed { revision: revision.0, version: version.0, is_new, is_dry_run: false, warnings };
     let answer = Answer::ok(deployed).at(version.0);
     Ok(match is_new && version.0 == 1 {

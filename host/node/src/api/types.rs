@@ -210,7 +210,7 @@ pub struct Deployed {
     pub is_new: bool,
     /// Whether it was only tried out.
     pub is_dry_run: bool,
-    /// What there is to know though it fits.
+    /// What there is to know though it fits. Nothing, where it was asked for before under the same key.
     pub warnings: Vec<String>,
 }
 

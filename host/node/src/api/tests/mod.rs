@@ -27,7 +27,7 @@ use super::*;
 
 const NODE: NodeId = NodeId(1);
 const ADMIN: &str = "admin-token";
-const DEPLOYER: &str = "deployer-token";
+pub(crate) const DEPLOYER: &str = "deployer-token";
 const VIEWER: &str = "viewer-token";
 /// A deployer of `team`, and of nothing else.
 const TEAM: &str = "team-token";
@@ -57,10 +57,10 @@ impl Running for Fake {
 }
 
 /// A node without anything that runs.
-struct Scene {
-    control: Control,
+pub(crate) struct Scene {
+    pub(crate) control: Control,
     fake: Arc<Fake>,
-    router: Router,
+    pub(crate) router: Router,
     _dir: TempDir,
 }
 
@@ -106,7 +106,7 @@ async fn control(dir: &TempDir) -> Control {
 }
 
 impl Scene {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::with(|_| ()).await
     }
 
@@ -177,7 +177,7 @@ impl Scene {
         self.admin(&what, &serde_json::json!({ "manifest": manifest }).to_string()).await
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.control.shutdown().await;
     }
 }
