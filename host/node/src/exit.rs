@@ -1,4 +1,4 @@
-//! How a verb ends: 0 done, 1 it ran and failed, 2 the input or the command line is wrong.
+//! How a verb ends: 0 done, 1 it ran and failed, 2 the input or the command line is wrong, 3 the node cannot be reached.
 
 use std::process::ExitCode;
 
@@ -25,6 +25,8 @@ pub enum Failure {
     Ran(anyhow::Error),
     /// The same, and all that is missing is room on a disk.
     Full(anyhow::Error),
+    /// The node that it is to speak to does not answer.
+    Unreachable(anyhow::Error),
     /// It failed, and has said so itself.
     Told(Code),
     /// Nobody reads the data that it prints any more, which is no failure.
@@ -35,6 +37,7 @@ pub enum Failure {
 pub enum Code {
     Failed = 1,
     Wrong = 2,
+    Unreachable = 3,
 }
 
 pub type Result<T = ()> = std::result::Result<T, Failure>;
@@ -51,7 +54,9 @@ impl Failure {
     /// What is the matter, in a line.
     pub fn line(&self) -> String {
         match self {
-            Self::Input(why) | Self::Ran(why) | Self::Full(why) => format!("{why:#}"),
+            Self::Input(why) | Self::Ran(why) | Self::Full(why) | Self::Unreachable(why) => {
+                format!("{why:#}")
+            }
             Self::Manifest(all) => {
                 let problems = all.iter().flat_map(model::diagnostics::Diagnostics::iter);
                 problems.map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ")
@@ -84,6 +89,7 @@ impl Failure {
             Self::Manifest(_) if self.is_all_of(&[NO_ROOM, REGISTRY]) => Some(Code::Failed),
             Self::Manifest(_) => Some(Code::Wrong),
             Self::Ran(_) | Self::Full(_) => Some(Code::Failed),
+            Self::Unreachable(_) => Some(Code::Unreachable),
             Self::Told(code) => Some(*code),
             Self::ReaderGone => None,
         }
@@ -92,7 +98,9 @@ impl Failure {
     /// Prints what is to be said, and gives the code of the process.
     pub fn tell(self) -> ExitCode {
         match &self {
-            Self::Input(why) | Self::Ran(why) | Self::Full(why) => terminal::error(words(why)),
+            Self::Input(why) | Self::Ran(why) | Self::Full(why) | Self::Unreachable(why) => {
+                terminal::error(words(why));
+            }
             Self::Manifest(all) => all.iter().for_each(terminal::diagnostics),
             Self::Told(_) | Self::ReaderGone => {}
         }

@@ -25,6 +25,16 @@ fn of_this_user(variable: &str, below_home: &str) -> Option<PathBuf> {
     Some(base?.join("conveyor"))
 }
 
+/// The nodes that this user speaks to, each under a name.
+pub fn contexts() -> Option<PathBuf> {
+    Some(config()?.join("config.toml"))
+}
+
+/// By which `conveyor up` of this user is found while it runs.
+pub fn up_file() -> Option<PathBuf> {
+    Some(state()?.join("up.json"))
+}
+
 /// The trust policy that holds where none is named.
 pub fn trust() -> Option<PathBuf> {
     Some(config()?.join("trust.yaml"))

@@ -97,3 +97,9 @@ pub fn print_json(data: &impl serde::Serialize) -> Result {
     let text = serde_json::to_string_pretty(data).map_err(Failure::ran)?;
     print_data(&plain::json(&format!("{text}\n")))
 }
+
+/// One of many, in a line of its own.
+pub fn print_json_line(data: &impl serde::Serialize) -> Result {
+    let text = serde_json::to_string(data).map_err(Failure::ran)?;
+    print_data(&plain::json(&format!("{text}\n")))
+}

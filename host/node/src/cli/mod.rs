@@ -1,19 +1,27 @@
 //! The command line: one verb, one file, each a clap struct with `execute(self)`.
 
+mod act;
 mod amounts;
 mod build;
 mod bundle;
 mod checkpoint;
 mod compile_stage;
 mod completions;
+mod context;
+mod delete;
+mod diff;
 mod dlq;
 mod doctor;
+mod events;
 mod graph;
+mod history;
 mod inspect;
 mod key;
+mod list;
 mod lock;
 mod login;
 mod new;
+mod nodes;
 mod policy;
 mod pull;
 mod pulling;
@@ -21,8 +29,11 @@ mod push;
 mod registry;
 mod remote;
 mod replay;
+mod rollback;
 mod run;
+mod secret;
 mod sign;
+mod status;
 mod test;
 mod trust;
 mod validate;
@@ -42,7 +53,7 @@ use crate::wiring::{self, ResolvedPipeline, Resolver};
 use crate::{logging, terminal};
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done; 1 it ran and failed; 2 the input or the command line is wrong.
+Exit codes: 0 done; 1 it ran and failed; 2 the input or the command line is wrong; 3 the node cannot be reached.
 Human words go to stderr, data to stdout. CONVEYOR_LOG filters the log (`warn,stage=info` unless set),
 NO_COLOR=1 turns colours off.";
 
@@ -70,6 +81,20 @@ enum Verb {
     Bundle(bundle::Bundle),
     Run(run::Run),
     Test(test::Test),
+    List(list::List),
+    Status(status::Status),
+    History(history::History),
+    Diff(diff::Diff),
+    Pause(act::Pause),
+    Resume(act::Resume),
+    Restart(act::Restart),
+    Rollback(rollback::Rollback),
+    Delete(delete::Delete),
+    Events(events::Events),
+    #[command(subcommand)]
+    Context(context::Contextual),
+    #[command(subcommand)]
+    Secret(secret::Secret),
     #[command(subcommand)]
     Dlq(dlq::Dlq),
     Replay(replay::Replay),
@@ -141,6 +166,18 @@ impl Verb {
             Self::Bundle(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
+            Self::List(verb) => verb.execute(),
+            Self::Status(verb) => verb.execute(),
+            Self::History(verb) => verb.execute(),
+            Self::Diff(verb) => verb.execute(),
+            Self::Pause(verb) => verb.execute(),
+            Self::Resume(verb) => verb.execute(),
+            Self::Restart(verb) => verb.execute(),
+            Self::Rollback(verb) => verb.execute(),
+            Self::Delete(verb) => verb.execute(),
+            Self::Events(verb) => verb.execute(),
+            Self::Context(verb) => verb.execute(),
+            Self::Secret(verb) => verb.execute(),
             Self::Dlq(verb) => verb.execute(),
             Self::Replay(verb) => verb.execute(),
             Self::Checkpoint(verb) => verb.execute(),

@@ -13,4 +13,4 @@ pub use excerpt::excerpt;
 pub use failure::{explain, explain_cut, failure_json, frames};
 pub use letters::{Tally, default_dir, full_path, nothing_is_open, replay_command, run_command};
 pub use progress::Progress;
-pub use table::{number, plain_table, rate, stage_table};
+pub use table::{duration, number, plain_table, rate, stage_table};

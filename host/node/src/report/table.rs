@@ -72,7 +72,8 @@ pub fn number(n: u64) -> String {
     out
 }
 
-fn duration(us: u64) -> String {
+/// In the unit that fits.
+pub fn duration(us: u64) -> String {
     match us {
         0..1000 => format!("{us} us"),
         1000..1_000_000 => format!("{:.1} ms", us as f64 / 1e3),
