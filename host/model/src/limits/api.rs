@@ -41,6 +41,8 @@ pub const API_EVENT_BYTES_MAX: usize = 1 << 20;
 pub const API_ANSWER_TIME: Duration = Duration::from_secs(180);
 /// How often a client sends a request that the node had no time for, or that broke off. Writes are done once all the same.
 pub const API_TRIES: u32 = 3;
+/// How often in a row a client goes on with events where the connection broke off: as long as a node takes to be started again.
+pub const API_EVENTS_TRIES: u32 = 60;
 /// The longest wait before another try that a node may ask for: who is to wait longer is told so.
 pub const API_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Bytes of the file with the nodes that somebody speaks to, and of that by which `up` is found.

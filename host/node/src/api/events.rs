@@ -34,6 +34,7 @@ use super::types::{Event, Happened, Time};
 #[serde(deny_unknown_fields)]
 pub struct From {
     /// Those behind the event of this number; from now on unless set
+    #[param(nullable = false)]
     after: Option<u64>,
     /// Those that are kept first, from the first on, in place of `after`
     #[serde(default)]
@@ -57,7 +58,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// behind on an open connection is sent an event `problem`, and the connection ends.
 #[utoipa::path(
     get, path = "/events", tag = "events",
-    params(From, ("Last-Event-ID" = Option<u64>, Header, description = "The number of the last event that was seen")),
+    params(From, ("Last-Event-ID" = Option<u64>, Header, nullable = false, description = "The number of the last event that was seen")),
     responses((status = 200, description = "Events without end", body = Event, content_type = "text/event-stream"), AnyProblem)
 )]
 pub async fn watch_events(

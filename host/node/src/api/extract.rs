@@ -124,13 +124,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 #[into_params(parameter_in = Header)]
 pub struct Conditions {
     /// `"VERSION"`: it is done only where the pipeline is at this version, as its `ETag` says. `*`: only where there is one
-    #[param(rename = "If-Match")]
+    #[param(rename = "If-Match", nullable = false)]
     pub if_match: Option<String>,
     /// `*`: it is done only where there is no such pipeline
-    #[param(rename = "If-None-Match")]
+    #[param(rename = "If-None-Match", nullable = false)]
     pub if_none_match: Option<String>,
     /// Asked again under the same key, it is not done again, and the answer is the one that it had
-    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 128)]
+    #[param(rename = "Idempotency-Key", nullable = false, min_length = 1, max_length = 128)]
     pub idempotency_key: Option<String>,
 }
 
@@ -139,7 +139,7 @@ pub struct Conditions {
 #[into_params(parameter_in = Header)]
 pub struct Keyed {
     /// Asked again under the same key, it is not done again, and the answer is the one that it had
-    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 128)]
+    #[param(rename = "Idempotency-Key", nullable = false, min_length = 1, max_length = 128)]
     pub idempotency_key: Option<String>,
 }
 
@@ -245,7 +245,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for MaybeJson
         let bytes = whole(body).await?;
         match (bytes.is_empty(), is_json(&parts.headers)) {
             (true, _) => Ok(Self(T::default())),
-            (false, true) => read(&bytes).map(Self),
+            (false, true) => read(&bytes).map(|read: Option<T>| Self(read.unwrap_or_default())),
             (false, false) => Err(no_json()),
         }
     }

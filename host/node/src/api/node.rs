@@ -72,9 +72,10 @@ pub async fn list_nodes(State(api): State<Arc<Api>>, caller: Caller) -> Result<A
 #[serde(deny_unknown_fields)]
 pub struct WhichEntries {
     /// Those before the entry of this number; the last ones unless set
+    #[param(nullable = false)]
     before: Option<u64>,
     /// At most so many
-    #[param(minimum = 1, maximum = 1000, default = 100)]
+    #[param(nullable = false, minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
 }
 

@@ -29,7 +29,7 @@ use super::{Api, Checked};
 #[serde(deny_unknown_fields)]
 pub struct Which {
     /// Of this namespace alone
-    #[param(max_length = 63, pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+    #[param(nullable = false, max_length = 63, pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
     namespace: Option<String>,
 }
 

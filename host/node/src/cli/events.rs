@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::nodes::{self, NodeOptions};
+use super::nodes::{self, Within};
 use super::{Output, block_on};
 use crate::api::types::Event;
 use crate::exit::Result;
@@ -10,14 +10,14 @@ use crate::terminal;
 
 /// Shows what has happened on a node: deploys, starts, stops, and what else changed
 ///
-/// A line an event. As JSON, each is an object in a line of its own.
+/// A line an event; of all namespaces, unless one is named. As JSON, each is an object in a line of its own.
 #[derive(Debug, Args)]
 pub(super) struct Events {
     /// Go on with those that come
     #[arg(short, long)]
     follow: bool,
     #[command(flatten)]
-    node: NodeOptions,
+    within: Within,
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -25,11 +25,15 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn execute(self) -> Result {
-        let client = self.node.client()?;
+        let (client, only) = (self.within.node.client()?, self.within.named()?);
+        let is_meant = |event: &Event| {
+            only.as_ref().is_none_or(|only| event.namespace.as_deref() == Some(only.as_str()))
+        };
         block_on(async {
             let mut events = client.events(self.follow);
             while let Some(event) = events.next().await.map_err(nodes::failure)? {
                 match self.output {
+                    _ if !is_meant(&event) => {}
                     Output::Json => terminal::print_json_line(&event)?,
                     Output::Text => terminal::print(line(&event))?,
                 }

@@ -63,7 +63,7 @@ impl NodeOptions {
 /// A namespace, that of the context where none is named.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Within {
-    /// The namespace; that of the context, or `default`, unless set
+    /// The namespace; unless set, all that a list can have, else that of the context or `default`
     #[arg(short, long, value_name = "NS")]
     namespace: Option<String>,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use model::limits::API_TRIES;
+use model::limits::API_EVENTS_TRIES;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Response};
 
@@ -18,6 +18,8 @@ pub struct Events<'c> {
     /// The number of the last one.
     seen: Option<u64>,
     open: Option<(Response, Blocks)>,
+    /// Whether the node has answered so once.
+    was_there: bool,
     pending: VecDeque<Event>,
     /// How often in a row the connection broke off.
     broke: u32,
@@ -27,7 +29,16 @@ impl Client {
     /// Those that are kept, from the first on, and, where they are followed, those that come.
     pub fn events(&self, follow: bool) -> Events<'_> {
         let path = format!("v1/events?kept=true&follow={follow}");
-        Events { client: self, path, follow, seen: None, open: None, pending: VecDeque::new(), broke: 0 }
+        Events {
+            client: self,
+            path,
+            follow,
+            seen: None,
+            open: None,
+            was_there: false,
+            pending: VecDeque::new(),
+            broke: 0,
+        }
     }
 }
 
@@ -44,9 +55,11 @@ impl Events<'_> {
                 Ok(false) => self.client.strange("it has ended its events".to_owned()),
                 Err(error) => error,
             };
-            let is_broken = error.may_pass() || matches!(error, ClientError::Strange { .. });
+            // A node that is started again is gone for a while.
+            let is_away =
+                error.may_pass() || error.is_unreachable() || matches!(error, ClientError::Strange { .. });
             self.broke += 1;
-            if !self.follow || !is_broken || self.broke == API_TRIES {
+            if !self.follow || !self.was_there || !is_away || self.broke == API_EVENTS_TRIES {
                 return Err(error);
             }
             self.open = None;
@@ -60,6 +73,7 @@ impl Events<'_> {
             Some(open) => open,
             None => (self.connect().await?, Blocks::default()),
         };
+        self.was_there = true;
         let Some(bytes) = open.0.chunk().await.map_err(|error| self.client.unreachable(&error))? else {
             return Ok(false);
         };

@@ -12,6 +12,9 @@ pub enum ClientError {
     Problem(Box<ProblemBody>),
     #[error("no node answers at {url} ({found}): {why}; start it, or name another with `--node`")]
     Unreachable { url: String, found: String, why: String },
+    /// It may have been done.
+    #[error("the connection to {url} broke off: {why}; see that the node runs, and try again")]
+    Broken { url: String, why: String },
     /// No node was named, and none is known to run here.
     #[error(
         "no node is named, and `conveyor up` does not run here; start it, or name a node with `--node` or `conveyor context add`"
@@ -42,7 +45,11 @@ impl ClientError {
     pub fn is_input(&self) -> bool {
         match self {
             Self::Problem(problem) => problem.status < 500 && problem.status != 429 && problem.status != 408,
-            Self::Unreachable { .. } | Self::NoNode | Self::Strange { .. } | Self::Tls { .. } => false,
+            Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::NoNode
+            | Self::Strange { .. }
+            | Self::Tls { .. } => false,
             Self::InTheClear { .. }
             | Self::NoToken { .. }
             | Self::Certificates { .. }
@@ -51,7 +58,7 @@ impl ClientError {
     }
 
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::NoNode)
+        matches!(self, Self::Unreachable { .. } | Self::Broken { .. } | Self::NoNode)
     }
 
     /// Whether another try may go well.
@@ -59,7 +66,7 @@ impl ClientError {
         match self {
             Self::Problem(problem) => matches!(problem.status, 408 | 429 | 503 | 504),
             // It may have been done: the same key says so.
-            Self::Unreachable { .. } => true,
+            Self::Broken { .. } => true,
             _ => false,
         }
     }

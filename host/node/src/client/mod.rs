@@ -172,8 +172,11 @@ impl Client {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
-        let (url, found) = (self.url().to_owned(), self.found.clone());
-        ClientError::Unreachable { url, found, why: failure::chain(error) }
+        let (url, found, why) = (self.url().to_owned(), self.found.clone(), failure::chain(error));
+        match error.is_connect() {
+            true => ClientError::Unreachable { url, found, why },
+            false => ClientError::Broken { url, why },
+        }
     }
 
     fn strange(&self, why: String) -> ClientError {

@@ -30,6 +30,16 @@ const ROUTES: [&str; 23] = [
     "PUT /v1/namespaces/{namespace}/secrets/{secret}",
 ];
 
+/// Those whose names in the code are others.
+const PARAMETERS: [(&str, &str, &str); 6] = [
+    ("PUT /v1/namespaces/{namespace}/pipelines/{name}", "dry-run", "query"),
+    ("PUT /v1/namespaces/{namespace}/pipelines/{name}", "If-Match", "header"),
+    ("PUT /v1/namespaces/{namespace}/pipelines/{name}", "If-None-Match", "header"),
+    ("DELETE /v1/namespaces/{namespace}/pipelines/{name}", "keep-dead-letters", "query"),
+    ("GET /v1/events", "Last-Event-ID", "header"),
+    ("GET /v1/audit", "before", "query"),
+];
+
 fn operations(description: &Value) -> Vec<(String, &Value)> {
     let paths = description["paths"].as_object().expect("paths");
     let mut operations = vec![];
@@ -72,6 +82,11 @@ async fn the_description_has_each_route_with_what_it_takes_and_answers() {
         let problem = &responses["default"]["content"][PROBLEM_JSON]["schema"]["$ref"];
         assert_eq!(problem, "#/components/schemas/ProblemBody", "{route}");
         let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        // There is no null in a path, a query or a header.
+        assert!(
+            parameters.iter().all(|parameter| parameter["schema"]["type"].is_string()),
+            "{route}: {parameters:?}"
+        );
         let described = |name: &str, place: &str| {
             parameters.iter().any(|parameter| parameter["name"] == name && parameter["in"] == place)
         };
@@ -81,6 +96,9 @@ async fn the_description_has_each_route_with_what_it_takes_and_answers() {
         }
         let is_write = !route.starts_with("GET ");
         assert_eq!(described("Idempotency-Key", "header"), is_write, "{route}");
+        for (of, name, place) in PARAMETERS {
+            assert!(of != route || described(name, place), "{route}: {name}");
+        }
         // There it is, with any names at all.
         let path = ["{namespace}", "{name}", "{secret}"]
             .iter()

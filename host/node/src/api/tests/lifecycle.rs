@@ -66,8 +66,10 @@ async fn a_pipeline_is_deployed_replaced_rolled_back_and_deleted() {
     }
     let back = scene.admin(&format!("POST {ORDERS}/rollback"), "").await;
     assert_eq!(*back.is(200), json!({ "version": 6 }));
-    let none = scene.admin(&format!("POST {ORDERS}/rollback"), "{}").await;
-    assert!(none.problem(404, "unknown").contains("no revision before 1"));
+    for body in ["", "{}", "null"] {
+        let none = scene.admin(&format!("POST {ORDERS}/rollback"), body).await;
+        assert!(none.problem(404, "unknown").contains("no revision before 1"));
+    }
     let named =
         scene.admin(&format!("POST {ORDERS}/rollback"), r#"{"revision": 2, "why": "it was right"}"#).await;
     assert_eq!(*named.is(200), json!({ "version": 7 }));
