@@ -1,5 +1,8 @@
 //! What requests bring, and how answers are written. What a request has that cannot be read is a [`Problem`] like any other.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
@@ -8,13 +11,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use control::state::{Expects, IdempotencyKey, PipelineName, Version};
 use http_body_util::{BodyExt as _, Limited};
-use model::limits::{API_BODY_BYTES_MAX, API_BODY_TIME};
+use model::limits::API_BODY_BYTES_MAX;
 use model::manifest::Name;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::{IntoParams, IntoResponses};
 
+use super::Api;
 use super::access::Caller;
 use super::problem::{Kind, Problem};
 use super::types::ProblemBody;
@@ -221,15 +225,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Keyed {
 /// The body, which has to be JSON.
 pub struct Json<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
         if !is_json(&parts.headers) {
             return Err(no_json());
         }
-        let bytes = whole(body).await?;
+        let bytes = whole(body, api.times.0).await?;
         read(&bytes).map(Self)
     }
 }
@@ -237,12 +241,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 /// The body, where there is one.
 pub struct MaybeJson<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for MaybeJson<T> {
+impl<T: DeserializeOwned + Default> FromRequest<Arc<Api>> for MaybeJson<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = whole(body).await?;
+        let bytes = whole(body, api.times.0).await?;
         match (bytes.is_empty(), is_json(&parts.headers)) {
             (true, _) => Ok(Self(T::default())),
             (false, true) => read(&bytes).map(|read: Option<T>| Self(read.unwrap_or_default())),
@@ -261,11 +265,10 @@ fn is_json(headers: &HeaderMap) -> bool {
     media.eq_ignore_ascii_case("application/json")
 }
 
-async fn whole(body: Body) -> Result<Bytes, Problem> {
+async fn whole(body: Body, time: Duration) -> Result<Bytes, Problem> {
     let limited = Limited::new(body, API_BODY_BYTES_MAX);
-    let collected = timeout(API_BODY_TIME, limited.collect()).await.map_err(|_| {
-        let detail =
-            format!("the body did not come within {} s; send it again, faster", API_BODY_TIME.as_secs());
+    let collected = timeout(time, limited.collect()).await.map_err(|_| {
+        let detail = format!("the body did not come within {} s; send it again, faster", time.as_secs());
         Problem::new(Kind::SlowBody, detail)
     })?;
     match collected {

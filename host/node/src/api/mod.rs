@@ -20,6 +20,7 @@ pub mod types;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -32,7 +33,8 @@ use control::state::{self, Command, Content, IdempotencyKey, PipelineId, Pipelin
 use control::{Control, Done, ProposeError};
 use model::diagnostics::Diagnostics;
 use model::limits::{
-    API_BURST, API_CHECK_TIME, API_CHECKS_MAX, API_CONTROL_TIME, API_REQUESTS_PER_SECOND, API_WATCHERS_MAX,
+    API_BODY_TIME, API_BURST, API_CHECK_TIME, API_CHECKS_MAX, API_CONTROL_TIME, API_REQUESTS_PER_SECOND,
+    API_WATCHERS_MAX,
 };
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -115,6 +117,10 @@ pub struct Options {
     pub rate: Rate,
     /// How many may watch at once.
     pub watchers_max: usize,
+    /// How long a body may take to come.
+    pub body_time: Duration,
+    /// How long a deploy is tried out for.
+    pub check_time: Duration,
 }
 
 impl Options {
@@ -127,7 +133,17 @@ impl Options {
         hosts: Hosts,
     ) -> Self {
         let rate = Rate { burst: f64::from(API_BURST), per_second: f64::from(API_REQUESTS_PER_SECOND) };
-        Self { control, running, key, tokens, hosts, rate, watchers_max: API_WATCHERS_MAX }
+        Self {
+            control,
+            running,
+            key,
+            tokens,
+            hosts,
+            rate,
+            watchers_max: API_WATCHERS_MAX,
+            body_time: API_BODY_TIME,
+            check_time: API_CHECK_TIME,
+        }
     }
 }
 
@@ -141,14 +157,18 @@ pub struct Api {
     rates: Mutex<Rates>,
     watchers: Arc<Semaphore>,
     checks: Semaphore,
+    /// Of a body, and of trying out a deploy.
+    times: (Duration, Duration),
 }
 
 impl Api {
     pub fn new(options: Options) -> Arc<Self> {
-        let Options { control, running, key, tokens, hosts, rate, watchers_max } = options;
+        let Options { control, running, key, tokens, hosts, rate, watchers_max, body_time, check_time } =
+            options;
         let (rates, watchers) = (Mutex::new(Rates::new(rate)), Arc::new(Semaphore::new(watchers_max)));
         let checks = Semaphore::new(API_CHECKS_MAX);
-        Arc::new(Self { control, running, key, tokens, hosts, rates, watchers, checks })
+        let times = (body_time, check_time);
+        Arc::new(Self { control, running, key, tokens, hosts, rates, watchers, checks, times })
     }
 
     /// Who sends a request that may be answered.
@@ -194,12 +214,13 @@ impl Api {
 
     /// Tries out what is to be deployed.
     async fn check(&self, content: &Content, name: &PipelineName) -> Result<Checked, Problem> {
-        let checked = timeout(API_CHECK_TIME, async {
+        let (_, time) = self.times;
+        let checked = timeout(time, async {
             let _permit = self.checks.acquire().await;
             self.running.check(content, name).await
         });
         let late = |_| {
-            let seconds = API_CHECK_TIME.as_secs();
+            let seconds = time.as_secs();
             let detail = format!(
                 "it was not found out within {seconds} s whether it fits; nothing was done. See what the node is busy with, and try again"
             );

@@ -86,10 +86,7 @@ pub async fn list_pipelines(
             return Err(Refusal::NoNamespace { name: only.clone() });
         }
         let pipelines = state.pipelines().values().filter(|pipeline| is_meant(&pipeline.name));
-        // Without their revisions, which are large in number.
-        Ok(pipelines
-            .map(|pipeline| state::Pipeline { revisions: BTreeMap::new(), ..pipeline.clone() })
-            .collect())
+        Ok(pipelines.map(without_revisions).collect())
     });
     let found: Vec<state::Pipeline> = found.await??;
     let line = |pipeline: &state::Pipeline| {
@@ -105,6 +102,26 @@ pub async fn list_pipelines(
         }
     };
     Ok(Answer::ok(Pipelines { pipelines: found.iter().map(line).collect() }))
+}
+
+/// Revisions are many, and nobody lists them here.
+fn without_revisions(pipeline: &state::Pipeline) -> state::Pipeline {
+    state::Pipeline {
+        name: pipeline.name.clone(),
+        revisions: BTreeMap::new(),
+        stopped: pipeline.stopped.clone(),
+        id: pipeline.id,
+        made_at_us: pipeline.made_at_us,
+        version: pipeline.version,
+        desired: pipeline.desired,
+        revision: pipeline.revision,
+        revisions_made: pipeline.revisions_made,
+        node: pipeline.node,
+        run: pipeline.run,
+        epoch: pipeline.epoch,
+        rests: pipeline.rests,
+        is_removing: pipeline.is_removing,
+    }
 }
 
 /// What is wanted of a pipeline, with the revision that is to run

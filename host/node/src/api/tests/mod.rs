@@ -6,8 +6,7 @@ mod refused;
 mod watched;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -37,6 +36,8 @@ const TEAM: &str = "team-token";
 struct Fake {
     runs: Mutex<BTreeMap<PipelineId, PipelineStatus>>,
     misfit: Mutex<Option<Misfit>>,
+    /// Whether what is tried out never comes to an end.
+    hangs: AtomicBool,
 }
 
 #[async_trait]
@@ -46,6 +47,9 @@ impl Running for Fake {
     }
 
     async fn check(&self, content: &Content, _: &PipelineName) -> Result<Checked, Misfit> {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         match self.misfit.lock().expect("no panic").clone() {
             Some(misfit) => Err(misfit),
             None => {

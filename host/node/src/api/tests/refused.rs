@@ -206,6 +206,32 @@ async fn what_cannot_be_read_is_told_as_what_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_takes_too_long_is_given_up_and_nothing_is_done() {
+    let scene = Scene::with(|options| {
+        (options.body_time, options.check_time) = (Duration::from_millis(1), Duration::from_millis(1));
+    })
+    .await;
+    scene.fake.hangs.store(true, Ordering::SeqCst);
+    let tried = scene.deploy("default/orders", "m").await;
+    assert!(tried.problem(503, "unavailable").contains("nothing was done"));
+    // A body of which no more comes.
+    let mut request = scene.request(&format!("PUT {ORDERS}"), ADMIN, &[], M);
+    *request.body_mut() = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
+    let response = scene.send(request).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (408, &HeaderValue::from_static(PROBLEM_JSON))
+    );
+    // One that breaks off.
+    let mut request = scene.request(&format!("PUT {ORDERS}"), ADMIN, &[], M);
+    let gone = futures::stream::iter([Ok(Bytes::from("{")), Err(std::io::Error::other("gone"))]);
+    *request.body_mut() = Body::from_stream(gone);
+    assert_eq!(scene.send(request).await.status().as_u16(), 400);
+    scene.admin(&format!("GET {ORDERS}"), "").await.problem(404, "unknown");
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_asks_too_often_waits_and_others_do_not() {
     let scene = Scene::with(|options| {
         options.rate = Rate { burst: 2.0, per_second: 1e-3 };
