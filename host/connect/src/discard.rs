@@ -147,7 +147,7 @@ impl Sink for Discard {
 
     async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
         let (records, checksum) = (self.totals.records(), format!("{:016x}", self.totals.checksum()));
-        if barrier.last {
+        if barrier.is_last() {
             tracing::info!(records, checksum, "discarded");
         }
         let token = serde_json::to_vec(&Token { records, checksum });

@@ -13,7 +13,7 @@ use model::batch::{Batch, Parts};
 use model::ids::RecordId;
 use model::outcome::Rejection;
 /// So that whoever writes a sink finds here what its trait takes.
-pub use model::signal::Barrier;
+pub use model::signal::{Barrier, Then};
 
 /// How much a source may put into one batch, and how long it may wait for it to fill.
 #[derive(Clone, Copy, Debug)]

@@ -5,8 +5,18 @@
 pub struct Barrier {
     /// Of the checkpoint; ascending over all runs of a pipeline.
     pub number: u64,
-    /// Nothing comes behind it in this run.
-    pub last: bool,
+    pub then: Then,
+}
+
+/// What follows a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// More, now or later.
+    GoOn,
+    /// Nothing in this run, which was told to stop: what is still to be read comes to the next one.
+    Stop,
+    /// Nothing any more: the input of every source has ended.
+    End,
 }
 
 /// One thing that comes by an edge. `T`: how a batch travels there.
@@ -14,6 +24,20 @@ pub struct Barrier {
 pub enum Signal<T> {
     Item(T),
     Barrier(Barrier),
-    /// Nothing follows.
+    /// Nothing follows in this run. Whether any input has ended, the last barrier says.
     End,
+}
+
+impl Barrier {
+    /// Whether nothing comes behind it in this run, for whatever reason.
+    pub fn is_last(self) -> bool {
+        self.then != Then::GoOn
+    }
+}
+
+impl Then {
+    /// What follows the last barrier of a run.
+    pub fn of_last(is_stopped: bool) -> Self {
+        if is_stopped { Self::Stop } else { Self::End }
+    }
 }

@@ -18,7 +18,7 @@ use flow::connector::{Places, PullLimits, Source as _};
 use model::fields::FieldSpec;
 use model::manifest::{Context, Pipeline, TimeFrom, UnknownFields, parse};
 use model::plan::{Answer, Form, Plan, Planner, Stream};
-use model::signal::{Barrier, Signal};
+use model::signal::{Barrier, Signal, Then};
 use model::stage::{PortPlan, Role, TransformPlan};
 use serde_json::json;
 
@@ -154,7 +154,7 @@ fn many_edges_that_meet() {
         let mut alignment = Alignment::<()>::new(edges);
         for number in 1..=5 {
             for &edge in edges {
-                alignment.accept(edge, Signal::Barrier(Barrier { number, last: false }));
+                alignment.accept(edge, Signal::Barrier(Barrier { number, then: Then::GoOn }));
                 let step = alignment.step();
                 assert_eq!(matches!(step, Some(Step::Barrier(_))), edge + 1 == edges.len(), "{step:?}");
             }

@@ -1,5 +1,6 @@
-//! Mistakes that are made on purpose, each by the wiring of the simulation or by a disk that helps to make it: nothing
-//! of the product can be switched to them.
+//! Mistakes that are made on purpose: by the wiring of the simulation, by a disk that helps to make them, or, where it is the
+//! product that decides, by the product itself, which is switched to them by [`flow::checkpoint::Mistake`] and by nothing
+//! else.
 
 /// A known mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +32,12 @@ pub enum Bug {
     /// Whoever goes on from a checkpoint takes all letters behind its mark for those of records that come again, also where
     /// their sources are behind them.
     LettersIgnorePlaces,
+    /// The last checkpoint of a pipeline that was told to stop says that the input has ended.
+    StopToldAsEnd,
 }
 
 impl Bug {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::AckBeforeSync,
         Self::CursorBeforeSink,
         Self::SegmentUnlinkedBeforeCommit,
@@ -48,6 +51,7 @@ impl Bug {
         Self::StateAfterBarrier,
         Self::SyncDoesNothing,
         Self::LettersIgnorePlaces,
+        Self::StopToldAsEnd,
     ];
 
     /// As it is typed.

@@ -76,3 +76,8 @@ fn a_sync_that_does_nothing_is_caught() {
 fn a_letter_that_is_taken_for_one_whose_record_comes_again_is_caught() {
     is_caught(Bug::LettersIgnorePlaces, "no loss");
 }
+
+#[test]
+fn a_stop_that_is_told_as_an_end_is_caught() {
+    is_caught(Bug::StopToldAsEnd, "no end from a stop");
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use connect::SinkSpec;
 use flow::checkpoint::{
-    Checkpoint, CheckpointStore, Coordinator, CoordinatorStatus, Effect, LoopId, LoopReport,
+    Checkpoint, CheckpointStore, Coordinator, CoordinatorStatus, Effect, LoopId, LoopReport, Mistake,
 };
 use flow::connector::{Committed, Sink};
 use flow::letters::{Letters as _, SharedStore, Writer};
@@ -104,6 +104,8 @@ pub struct Life<'w> {
     /// By loop: reports on their way, and when the last of them comes.
     reports: Vec<(VecDeque<Sent>, u64)>,
     pub is_stopping: bool,
+    /// A source has ended because of that.
+    pub is_stopped: bool,
     queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
     sequence: u64,
     pub now: u64,
@@ -181,8 +183,12 @@ impl<'w> Life<'w> {
                 Task::new(&graph, nodes, places, [2, 4, 12, 40][world.random.usize(0..4)])
             })
             .collect();
+        let mut coordinator = Coordinator::new((0..tasks.len()).map(LoopId::only), checkpoint);
+        if world.has(Bug::StopToldAsEnd) {
+            coordinator = coordinator.mistaken(Mistake::StopToldAsEnd);
+        }
         let mut life = Self {
-            coordinator: Coordinator::new((0..tasks.len()).map(LoopId::only), checkpoint),
+            coordinator,
             reports: tasks.iter().map(|_| (VecDeque::new(), 0)).collect(),
             ways: graph.edges.iter().map(|_| Way::default()).collect(),
             tasks,
@@ -194,6 +200,7 @@ impl<'w> Life<'w> {
             store,
             to_put: None,
             is_stopping: false,
+            is_stopped: false,
             queue: BinaryHeap::new(),
             sequence: 0,
             now: 0,

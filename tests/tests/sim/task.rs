@@ -32,7 +32,10 @@ pub enum Todo {
     Release(Places),
     /// Nothing follows on this edge.
     End(usize),
-    SayEnded,
+    /// `is_stopped`: because sources were told to stop.
+    SayEnded {
+        is_stopped: bool,
+    },
 }
 
 /// A stage that wants its records another time.

@@ -134,7 +134,7 @@ impl Life<'_> {
     /// The next batch of a source.
     fn pull(&mut self, index: usize) -> Step<bool> {
         if self.is_stopping {
-            return Ok(self.end(index));
+            return Ok(self.end(index, true));
         }
         let source = self.tasks[index].head;
         let count = self.world.random.usize(1..=5);
@@ -145,7 +145,7 @@ impl Life<'_> {
                     .filter(|(_, next)| *next < records)
                     .collect();
                 let Some(&(split, from)) = open.get(self.world.random.usize(0..open.len().max(1))) else {
-                    return Ok(self.end(index));
+                    return Ok(self.end(index, false));
                 };
                 let numbers = from..(from + count as u64).min(records);
                 let origin = |number| super::graph::Origin { source: source as u8, split, number };
@@ -158,7 +158,7 @@ impl Life<'_> {
                 let pulled = self.world.done(pulled)?;
                 let Some(&(from, _)) = pulled.first() else {
                     let is_over = is_idle && self.world.clients[source].requests_left == 0;
-                    return Ok(is_over && self.end(index));
+                    return Ok(is_over && self.end(index, false));
                 };
                 (0, from, pulled.into_iter().map(|(_, origin)| Record::new(origin)).collect())
             }
@@ -183,17 +183,18 @@ impl Life<'_> {
     }
 
     /// The loop has nothing more to work off, once no stage backs off.
-    fn end(&mut self, index: usize) -> bool {
+    fn end(&mut self, index: usize, is_stopped: bool) -> bool {
         let task = &mut self.tasks[index];
         if task.backoff.is_some() {
             return false;
         }
         task.has_ended = true;
         task.heard = 0;
+        self.is_stopped |= is_stopped;
         // No barrier follows on these edges: whoever is there counts them as aligned.
         let away = std::mem::take(&mut task.away);
         task.todo.extend(away.into_iter().map(Todo::End));
-        task.todo.push_back(Todo::SayEnded);
+        task.todo.push_back(Todo::SayEnded { is_stopped });
         true
     }
 
@@ -250,12 +251,15 @@ impl Life<'_> {
             }
             Todo::Ends => {
                 if !self.drain(index, &todo) {
-                    self.end(index);
+                    let is_stopped = self.is_stopped;
+                    self.end(index, is_stopped);
                 }
             }
             Todo::Forward(edge, barrier) => self.send(edge, Signal::Barrier(barrier)),
             Todo::End(edge) => self.send(edge, Signal::End),
-            Todo::SayEnded => self.report(index, LoopReport::Ended, Counts::new()),
+            Todo::SayEnded { is_stopped } => {
+                self.report(index, LoopReport::Ended { is_stopped }, Counts::new())
+            }
             Todo::Freeze => self.tasks[index].frozen = self.state(index),
             Todo::Prepare(sink, barrier) => self.prepare(index, sink, barrier)?,
             Todo::SyncLetters => {
@@ -317,6 +321,8 @@ impl Life<'_> {
 
     fn prepare(&mut self, index: usize, sink: usize, barrier: Barrier) -> Step {
         self.world.note(self.now, format_args!("sink {sink} prepares {}", barrier.number));
+        let (is_read, is_stopping) = (self.is_read(), self.is_stopping);
+        self.world.see(&Seen::Prepared { sink, then: barrier.then, is_read, is_stopping })?;
         let token = match &mut self.parts[sink] {
             Part::File(file) => {
                 let prepared = at_once(file.prepare(barrier));
@@ -331,6 +337,22 @@ impl Life<'_> {
         let task = &mut self.tasks[index];
         if is_late { &mut task.not_told } else { &mut task.prepared }.push((sink, token));
         Ok(())
+    }
+
+    /// Whether nothing is left of any input.
+    fn is_read(&self) -> bool {
+        let graph = self.world.graph();
+        self.tasks.iter().enumerate().filter(|(_, task)| task.meeting.is_none()).all(|(index, task)| {
+            match (graph.nodes[task.head].kind, &self.parts[task.head]) {
+                (Kind::Log { splits, records }, _) => {
+                    (0..splits).all(|split| self.place(index, split) >= records)
+                }
+                (_, Part::Spool(spool)) => {
+                    spool.is_idle() && self.world.clients[task.head].requests_left == 0
+                }
+                _ => true,
+            }
+        })
     }
 
     fn commit_sink(&mut self, sink: usize, number: u64, token: &[u8]) -> Step {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use flow::connector::{Barrier, Committed, Sink};
+use flow::connector::{Barrier, Committed, Sink, Then};
 use model::plan::Stream;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -17,10 +17,10 @@ fn open(directory: &Path, with: &Value, token: Option<Vec<u8>>) -> Box<dyn Sink>
 }
 
 /// Writes a record and prepares; the token.
-fn write(sink: &mut dyn Sink, record: &str, number: u64, last: bool) -> Vec<u8> {
+fn write(sink: &mut dyn Sink, record: &str, number: u64, then: Then) -> Vec<u8> {
     runtime().block_on(async {
         sink.write(&opaque(&[record]), &[]).await.expect("written");
-        sink.prepare(Barrier { number, last }).await.expect("prepared")
+        sink.prepare(Barrier { number, then }).await.expect("prepared")
     })
 }
 
@@ -50,15 +50,15 @@ fn what_was_prepared_is_in_the_file_that_is_kept_and_nothing_that_was_not() {
         let directory = tempdir().expect("a directory");
         let (at, with) = (directory.path(), json!({ "path": "o.txt" }));
         let mut sink = open(at, &with, None);
-        let first = write(&mut *sink, "one", 1, false);
+        let first = write(&mut *sink, "one", 1, Then::GoOn);
         if committed > 0 {
             runtime().block_on(sink.commit(&first)).expect("committed");
         }
-        let second = write(&mut *sink, "two", 2, false);
+        let second = write(&mut *sink, "two", 2, Then::GoOn);
         if committed > 1 {
             runtime().block_on(sink.commit(&second)).expect("committed");
         }
-        let third = write(&mut *sink, "three", 3, false);
+        let third = write(&mut *sink, "three", 3, Then::GoOn);
         assert!(has_file(&third));
         drop(sink);
         let kept = aside(at, &with, &second);
@@ -67,7 +67,7 @@ fn what_was_prepared_is_in_the_file_that_is_kept_and_nothing_that_was_not() {
         // A crash, and the same again.
         assert_eq!(aside(at, &with, &second), SetAside::default());
         let mut sink = open(at, &with, None);
-        let token = write(&mut *sink, "four", 3, true);
+        let token = write(&mut *sink, "four", 3, Then::End);
         runtime().block_on(sink.commit(&token)).expect("committed");
         drop(sink);
         assert_eq!(aside(at, &with, &token).kept, Some(at.join("o-000002.txt")), "no number is used twice");
@@ -79,7 +79,7 @@ fn what_was_prepared_is_in_the_file_that_is_kept_and_nothing_that_was_not() {
 fn a_file_whose_name_is_not_needed_keeps_it() {
     let directory = tempdir().expect("a directory");
     let (at, with) = (directory.path(), json!({ "path": "o.txt" }));
-    let token = write(&mut *open(at, &with, None), "one", 1, false);
+    let token = write(&mut *open(at, &with, None), "one", 1, Then::GoOn);
     let kept = aside(at, &json!({ "path": "other.txt.gz" }), &token).kept;
     assert_eq!(kept, Some(at.join("o.txt")));
     // The same file by another spelling is in the way.
@@ -94,9 +94,9 @@ fn a_row_ends_its_file_and_goes_on_with_the_next_number() {
     let at = directory.path();
     let with = json!({ "path": "o.txt", "rotate": { "size": "10B" } });
     let mut sink = open(at, &with, None);
-    write(&mut *sink, "long enough", 1, false);
-    let token = write(&mut *sink, "open", 2, false);
-    write(&mut *sink, "late", 3, false);
+    write(&mut *sink, "long enough", 1, Then::GoOn);
+    let token = write(&mut *sink, "open", 2, Then::GoOn);
+    write(&mut *sink, "late", 3, Then::GoOn);
     drop(sink);
     for again in [false, true] {
         let SetAside { kept, token: next } = aside(at, &with, &token);
@@ -108,7 +108,7 @@ fn a_row_ends_its_file_and_goes_on_with_the_next_number() {
     // Whoever takes full files away does not see a number twice.
     fs::remove_file(at.join("o-000002.txt")).expect("removed");
     let mut sink = open(at, &with, next);
-    let token = write(&mut *sink, "more", 3, true);
+    let token = write(&mut *sink, "more", 3, Then::End);
     runtime().block_on(sink.commit(&token)).expect("committed");
     drop(sink);
     assert_eq!(there(at), pairs(&[("o-000001.txt", "long enough\n"), ("o-000003.txt", "more\n")]));
@@ -120,9 +120,10 @@ fn a_file_that_is_written_in_place_is_kept_too() {
     let directory = tempdir().expect("a directory");
     let (at, with) = (directory.path(), json!({ "path": "o.txt", "delivery": "at-least-once" }));
     let mut sink = open(at, &with, None);
-    let nothing = runtime().block_on(sink.prepare(Barrier { number: 1, last: false })).expect("prepared");
+    let nothing =
+        runtime().block_on(sink.prepare(Barrier { number: 1, then: Then::GoOn })).expect("prepared");
     assert!(!has_file(&nothing));
-    let token = write(&mut *sink, "one", 2, false);
+    let token = write(&mut *sink, "one", 2, Then::GoOn);
     drop(sink);
     assert_eq!(aside(at, &with, &token).kept, Some(at.join("o-000001.txt")));
     assert_eq!(aside(at, &with, &token), SetAside::default());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Int64Array, StringArray};
 use arrow::datatypes::Schema;
-use flow::connector::{Barrier, Committed, Sink};
+use flow::connector::{Barrier, Committed, Sink, Then};
 use model::batch::{Column, Parts};
 use model::plan::{Stream, declared_field};
 use proptest::prelude::*;
@@ -99,9 +99,9 @@ impl<'a> Run<'a> {
         self.written += records;
     }
 
-    fn prepare(&mut self, last: bool) {
+    fn prepare(&mut self, then: Then) {
         self.number += 1;
-        let barrier = Barrier { number: self.number, last };
+        let barrier = Barrier { number: self.number, then };
         let (runtime, sink) = self.sink();
         let token = runtime.block_on(sink.prepare(barrier)).expect("prepared");
         self.prepared = Some((token, self.written));
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Write(records) => self.write(*records),
-            Step::Prepare => self.prepare(false),
+            Step::Prepare => self.prepare(Then::GoOn),
             Step::CommitCheckpoint => self.commit_checkpoint(),
             Step::Commit => self.commit(),
             Step::Crash => self.crash(),
@@ -239,7 +239,7 @@ fn check_steps(with: &Value, pattern: &str, steps: &[Step]) {
         }
     }
     run.write(5);
-    run.prepare(true);
+    run.prepare(Then::End);
     run.commit_checkpoint();
     run.crash();
     let all = run.written;
@@ -360,7 +360,7 @@ fn a_row_of_files_goes_on_in_the_file_it_was_in() {
         }
     }
     assert_eq!(hidden(directory.path()).iter().filter(|name| name.contains("000001")).count(), 1);
-    run.prepare(true);
+    run.prepare(Then::End);
     run.commit_checkpoint();
     run.commit();
     run.check(6, "in one file");
@@ -370,7 +370,7 @@ fn a_row_of_files_goes_on_in_the_file_it_was_in() {
     fs::remove_file(directory.path().join("o-000001.txt")).expect("taken away");
     run.crash();
     run.write(1);
-    run.prepare(true);
+    run.prepare(Then::End);
     run.commit_checkpoint();
     run.commit();
     assert!(directory.path().join("o-000002.txt").exists());
@@ -385,7 +385,7 @@ fn what_was_there_before_is_replaced_kept_or_refused() {
         let with = json!({ "path": "o.txt", "if-exists": if_exists });
         let mut run = Run::begin(directory.path(), with, "o.txt");
         run.write(1);
-        run.prepare(false);
+        run.prepare(Then::GoOn);
         let seen = || fs::read_to_string(&path).expect("a file");
         assert_eq!(seen(), "before\n", "{if_exists}: nothing is committed");
         run.commit_checkpoint();
@@ -408,11 +408,16 @@ fn a_run_without_records_says_so_in_its_file() {
         let directory = tempdir().expect("a directory");
         fs::write(directory.path().join("o.csv"), "of an earlier run").expect("written");
         let mut run = Run::begin(directory.path(), with, name);
-        run.prepare(false);
-        run.commit_checkpoint();
-        run.commit();
-        run.crash();
-        run.prepare(true);
+        // What was told to stop may have had nothing to read yet.
+        for then in [Then::GoOn, Then::Stop] {
+            run.prepare(then);
+            run.commit_checkpoint();
+            run.commit();
+            run.crash();
+            let before = fs::read_to_string(directory.path().join("o.csv")).expect("a file");
+            assert_eq!((before.as_str(), run.visible().len()), ("of an earlier run", 0), "{then:?}");
+        }
+        run.prepare(Then::End);
         run.commit_checkpoint();
         run.commit();
         assert_eq!(fs::read_to_string(directory.path().join(name)).expect("a file"), expected);
@@ -465,11 +470,11 @@ fn at_least_once_is_seen_at_once_and_goes_on_behind_whole_records() {
         };
         let runtime = runtime();
         let mut sink = open(None);
-        let barrier = |number, last| Barrier { number, last };
+        let barrier = |number, then| Barrier { number, then };
         let token = runtime.block_on(async {
-            sink.prepare(barrier(1, false)).await.expect("nothing");
+            sink.prepare(barrier(1, Then::GoOn)).await.expect("nothing");
             sink.write(&opaque(&[&record(0)]), &[]).await.expect("written");
-            let token = sink.prepare(barrier(2, false)).await.expect("prepared");
+            let token = sink.prepare(barrier(2, Then::GoOn)).await.expect("prepared");
             sink.write(&opaque(&[&record(1)]), &[]).await.expect("written");
             sink.flush().await.expect("flushed");
             token
@@ -487,7 +492,7 @@ fn at_least_once_is_seen_at_once_and_goes_on_behind_whole_records() {
         let mut sink = open(Some(token));
         runtime.block_on(async {
             sink.write(&opaque(&[&record(1)]), &[]).await.expect("written");
-            let token = sink.prepare(barrier(3, true)).await.expect("prepared");
+            let token = sink.prepare(barrier(3, Then::End)).await.expect("prepared");
             sink.commit(&token).await.expect("committed");
         });
         let output = read(&spec(directory.path(), "file", json!({ "path": name }))).expect("lines");
@@ -500,7 +505,7 @@ fn discard_counts_on_from_its_checkpoint() {
     let planned =
         || plan_sink(&sink_spec(Path::new("."), "discard", json!({ "checksum": true }))).expect("a plan");
     let mut sink = planned().open(&Stream::Opaque, Some(Committed(None))).expect("a sink");
-    let barrier = Barrier { number: 1, last: false };
+    let barrier = Barrier { number: 1, then: Then::GoOn };
     let first = runtime().block_on(async {
         sink.write(&opaque(&["a", "b"]), &[]).await.expect("counted");
         let first = sink.prepare(barrier).await.expect("prepared");

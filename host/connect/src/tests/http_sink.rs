@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use arrow::array::BinaryArray;
-use flow::connector::{Barrier, ConnectErrorKind, Refusals, Sink};
+use flow::connector::{Barrier, ConnectErrorKind, Refusals, Sink, Then};
 use model::batch::Parts;
 use model::ids::RecordId;
 use model::lineage::{Lineage, Offsets, SourceRows};
@@ -162,7 +162,7 @@ fn records_go_in_order_with_their_ids_over_one_connection() {
     {
         assert!(seen[0].contains(part), "{part}: {}", seen[0]);
     }
-    let barrier = Barrier { number: 1, last: false };
+    let barrier = Barrier { number: 1, then: Then::GoOn };
     let token = scene.runtime.block_on(scene.sink.prepare(barrier)).expect("a token");
     scene.runtime.block_on(scene.sink.commit(&token)).expect("committed");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use flow::connector::{Barrier, Committed, Sink};
+use flow::connector::{Barrier, Committed, Sink, Then};
 use model::plan::Stream;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -43,7 +43,7 @@ fn whoever_comes_second_is_refused_and_takes_nothing_away() {
         let mut sink = open(at, with, committed.clone()).expect("a sink");
         let token = runtime().block_on(async {
             sink.write(&opaque(&["kept"]), &[]).await.expect("written");
-            sink.prepare(Barrier { number: 1, last: true }).await.expect("prepared")
+            sink.prepare(Barrier { number: 1, then: Then::End }).await.expect("prepared")
         });
         let before = names(at);
         for second in [committed.clone(), None, begin()] {
@@ -68,7 +68,7 @@ fn a_file_is_not_set_aside_while_somebody_writes_it() {
     let mut sink = open(at, &with, Some(Committed(None))).expect("a sink");
     let token = runtime().block_on(async {
         sink.write(&opaque(&["one"]), &[]).await.expect("written");
-        sink.prepare(Barrier { number: 1, last: false }).await.expect("prepared")
+        sink.prepare(Barrier { number: 1, then: Then::GoOn }).await.expect("prepared")
     });
     let aside = || set_file_aside(&sink_spec(at, "file", with.clone()), &token);
     let refused = aside().expect_err("it was set aside").to_string();

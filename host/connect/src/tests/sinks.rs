@@ -2,7 +2,7 @@ use std::fs;
 use std::sync::Arc;
 
 use arrow::array::BinaryArray;
-use flow::connector::{Barrier, Places, Sink};
+use flow::connector::{Barrier, Places, Sink, Then};
 use model::batch::Parts;
 use model::lineage::{Lineage, Offsets, SourceRows};
 use model::manifest::ColumnType;
@@ -49,7 +49,7 @@ pub(super) fn write_all(sink: &mut dyn Sink, batches: &[Batch]) -> Vec<(u32, Str
             let refusals = sink.write(batch, &[]).await.expect("written");
             refused.extend(refusals.into_iter().map(|refusal| (refusal.row, refusal.code)));
         }
-        let token = sink.prepare(Barrier { number: 1, last: true }).await.expect("prepared");
+        let token = sink.prepare(Barrier { number: 1, then: Then::End }).await.expect("prepared");
         sink.commit(&token).await.expect("committed");
         sink.commit(&token).await.expect("a second time");
         refused
@@ -210,7 +210,7 @@ fn what_is_appended_begins_a_line_of_its_own() {
                     planned.open(&Stream::Opaque, committed).expect("a sink")
                 };
                 let mut sink = open(None);
-                let empty = runtime().block_on(sink.prepare(Barrier { number: 1, last: false }));
+                let empty = runtime().block_on(sink.prepare(Barrier { number: 1, then: Then::GoOn }));
                 runtime().block_on(sink.commit(&empty.clone().expect("prepared"))).expect("committed");
                 drop(sink);
                 // Nothing came before the crash, and what is there is as it was.
@@ -233,7 +233,7 @@ fn what_is_appended_begins_a_line_of_its_own() {
     let mut sink = open(at, json!({ "path": "o.txt.gz", "if-exists": "append" }), &Stream::Opaque);
     let written = runtime().block_on(async {
         sink.write(&opaque(&["new"]), &[]).await?;
-        sink.prepare(Barrier { number: 1, last: true }).await
+        sink.prepare(Barrier { number: 1, then: Then::End }).await
     });
     assert!(written.is_err_and(|error| error.to_string().contains("behind its last gzip member")));
 }
@@ -310,7 +310,7 @@ fn the_token_names_what_was_made_durable() {
     let mut sink = open(directory.path(), json!({ "path": "o.txt" }), &Stream::Opaque);
     let token = runtime().block_on(async {
         sink.write(&opaque(&["abc"]), &[]).await.expect("written");
-        sink.prepare(Barrier { number: 1, last: true }).await.expect("prepared")
+        sink.prepare(Barrier { number: 1, then: Then::End }).await.expect("prepared")
     });
     let token: serde_json::Value = serde_json::from_slice(&token).expect("JSON");
     assert_eq!(token[0]["bytes"], 4, "{token}");
@@ -326,7 +326,7 @@ fn a_full_disk_is_an_error_that_is_said_again() {
         let first = sink.flush().await.expect_err("nothing fits there");
         assert!(first.to_string().contains("free some space"), "{first}");
         assert_eq!(
-            sink.prepare(Barrier { number: 1, last: true }).await.expect_err("it has failed for good"),
+            sink.prepare(Barrier { number: 1, then: Then::End }).await.expect_err("it has failed for good"),
             first
         );
     });

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use disk::fault::{self, Point};
 use disk::{Disk, Stat, SystemDisk, is_full, make_dirs};
-use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind};
+use flow::connector::{Barrier, Committed, ConnectError, ConnectErrorKind, Then};
 use memchr::memrchr;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -283,7 +283,9 @@ impl InPlaceOutput {
     /// All there is becomes durable, and the current file goes on behind it.
     fn checkpoint(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
         self.rotate()?;
-        if barrier.last && !self.begun {
+        // A stop says nothing of the input: what is there stays, but for a file of a row, which is this run's own.
+        let says_nothing = barrier.then == Then::End || barrier.is_last() && self.rotation.is_some();
+        if says_nothing && !self.begun {
             // Nothing came at all: that is what the file then says.
             self.current()?;
         }
@@ -294,7 +296,7 @@ impl InPlaceOutput {
             path.clone_from(&current.path);
         }
         let is_written = self.current.as_ref().is_some_and(|current| current.append);
-        if barrier.last || is_written && !self.packing.concatenates() {
+        if barrier.is_last() || is_written && !self.packing.concatenates() {
             self.current = None;
         }
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

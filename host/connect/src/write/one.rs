@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use disk::fault::{self, Point};
 use disk::{Disk, DiskFile, Mode};
-use flow::connector::{Barrier, Committed, ConnectError};
+use flow::connector::{Barrier, Committed, ConnectError, Then};
 use model::plan::places::Name;
 
 use super::durable::{
@@ -295,7 +295,7 @@ impl Output for OneFile {
 
     fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
         let mut prepare = || {
-            if barrier.last && !self.state.begun {
+            if barrier.then == Then::End && !self.state.begun {
                 // Nothing came at all: that is what the file then says.
                 self.begin_part()?;
             }

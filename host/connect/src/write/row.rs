@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use disk::fault::{self, Point};
 use disk::{Disk, DiskFile, Mode};
-use flow::connector::{Barrier, Committed, ConnectError};
+use flow::connector::{Barrier, Committed, ConnectError, Then};
 
 use super::durable::{check_writable, checksum, directory_of, length, open_cut, remove_leftovers};
 use super::file::{FileOptions, IfExists, failed};
@@ -217,11 +217,11 @@ impl FileRow {
 
     fn prepare_files(&mut self, barrier: Barrier) -> std::io::Result<()> {
         self.rotate()?;
-        if barrier.last && !self.begun {
+        if barrier.then == Then::End && !self.begun {
             // Nothing came at all: that is what the file then says.
             self.begin_file()?;
         }
-        if barrier.last || !self.packing.concatenates() {
+        if barrier.is_last() || !self.packing.concatenates() {
             self.finish_file()?;
         } else if let Some(current) = &mut self.current {
             current.settle()?;

@@ -1,6 +1,6 @@
 //! What a belt does for checkpoints: its stages' state is frozen, its sinks prepare and commit, and barriers go on.
 
-use model::signal::Barrier;
+use model::signal::{Barrier, Then};
 
 use super::{Belt, Station};
 use crate::error::RunError;
@@ -8,9 +8,9 @@ use crate::error::RunError;
 impl Belt {
     /// Makes durable what the sinks of this belt have been given, then lets it be seen. Each sink is asked,
     /// whatever became of the others; the first error is told. A run without checkpoints has this one, numbered by its
-    /// epoch, so that a sink that names things by the number finds none of an earlier run.
-    pub async fn finish(&mut self) -> Result<(), RunError> {
-        let (tokens, prepared) = self.prepare(Barrier { number: self.context.epoch, last: true }).await;
+    /// epoch, so that a sink that names things by the number finds none of an earlier run. `then`: why nothing follows.
+    pub async fn finish(&mut self, then: Then) -> Result<(), RunError> {
+        let (tokens, prepared) = self.prepare(Barrier { number: self.context.epoch, then }).await;
         prepared.and(self.commit(&tokens).await)
     }
 

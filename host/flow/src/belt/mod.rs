@@ -7,13 +7,14 @@
 //! another is moved with it each time it is made, and the future of a call into a guest is large.
 
 mod checkpoints;
+mod ends;
 mod failures;
 mod isolation;
 mod parts;
 mod states;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use engine::Lease;
@@ -35,6 +36,7 @@ use crate::poison::Poison;
 use crate::quota::Quota;
 use crate::refuse::Refusing;
 use crate::state::StageState;
+pub(crate) use ends::{Cuts, Stopped};
 use failures::{Failed, FailedKind, Failure, failed, not_opened};
 
 /// Sees every batch that leaves a port, and those that reach a sink.
@@ -52,6 +54,7 @@ pub(crate) struct Context {
     pub record_bytes: Arc<[u64]>,
     pub on_failure: OnFailure,
     pub cuts: Cuts,
+    pub stopped: Stopped,
     pub quota: Quota,
     pub poison: Poison,
     /// Whether the pipeline may begin again at its last committed checkpoint when something fails.
@@ -72,7 +75,7 @@ impl Context {
         let letters = Arc::new(Mutex::new(letters));
         let refusing =
             Refusing { plan: plan.clone(), on_error: on_error.into(), meters: meters.clone(), letters };
-        let (cuts, quota) = (Cuts::default(), Quota::new(fuel_per_second));
+        let (cuts, stopped, quota) = (Cuts::default(), Stopped::default(), Quota::new(fuel_per_second));
         let (retry, record_bytes) = (retry.into(), parts::record_bytes(&plan, record_bytes));
         Self {
             plan,
@@ -82,6 +85,7 @@ impl Context {
             record_bytes,
             on_failure,
             cuts,
+            stopped,
             quota,
             poison: Poison::default(),
             restarts: false,
@@ -89,20 +93,6 @@ impl Context {
             keeps_cut: false,
             epoch: 0,
         }
-    }
-}
-
-/// Why branches were cut; one list for all loops of a pipeline.
-#[derive(Clone, Default)]
-pub(crate) struct Cuts(Arc<Mutex<Vec<RunError>>>);
-
-impl Cuts {
-    pub fn put(&self, error: RunError) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
-    }
-
-    pub fn take(&self) -> Vec<RunError> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -83,12 +83,13 @@ impl<T> Alignment<T> {
 #[cfg(test)]
 mod tests {
     use Signal::{End, Item};
+    use model::signal::Then;
     use proptest::prelude::*;
 
     use super::*;
 
     fn barrier(number: u64) -> Barrier {
-        Barrier { number, last: false }
+        Barrier { number, then: Then::GoOn }
     }
 
     fn all(alignment: &mut Alignment<u32>) -> Vec<Step<u32>> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::dead_letters::Closing;
-use model::signal::Barrier;
+use model::signal::{Barrier, Then};
 
 use super::Checkpoint;
 use super::messages::{Ack, LoopId, LoopReport};
@@ -29,6 +29,8 @@ pub struct Coordinator {
     loops: BTreeSet<LoopId>,
     /// Loops whose records have all been worked off; they still acknowledge.
     ended: BTreeSet<LoopId>,
+    /// One of them has ended because it was told to stop, so that nothing says that any input has.
+    is_stopped: bool,
     last_committed: Checkpoint,
     under_way: Option<UnderWay>,
     /// The highest number that was given away.
@@ -37,6 +39,14 @@ pub struct Coordinator {
     is_over: bool,
     /// Loops whose sinks have committed the last one, and whether all of their sinks have.
     sinks_committed: BTreeMap<LoopId, bool>,
+    mistake: Option<Mistake>,
+}
+
+/// A mistake that a simulation has the coordinator make, to show that it would be caught. Nothing else asks for one.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    StopToldAsEnd,
 }
 
 #[derive(Debug)]
@@ -56,12 +66,19 @@ impl Coordinator {
         Self {
             loops: loops.into_iter().collect(),
             ended: BTreeSet::new(),
+            is_stopped: false,
             begun: last_committed.number,
             last_committed,
             under_way: None,
             is_over: false,
             sinks_committed: BTreeMap::new(),
+            mistake: None,
         }
+    }
+
+    #[doc(hidden)]
+    pub fn mistaken(self, mistake: Mistake) -> Self {
+        Self { mistake: Some(mistake), ..self }
     }
 
     /// The interval has gone by. None where one is under way, or the last one was.
@@ -69,34 +86,38 @@ impl Coordinator {
         if self.under_way.is_some() || self.is_over {
             return None;
         }
-        Some(self.begin(self.have_all_ended()))
+        Some(self.begin())
     }
 
     /// A loop has something to say.
     pub fn heard(&mut self, from: LoopId, report: LoopReport) -> Option<Effect> {
         match report {
             LoopReport::Acked { number, ack } => self.acked(from, number, ack),
-            LoopReport::Ended => self.ended(from),
+            LoopReport::Ended { is_stopped } => self.ended(from, is_stopped),
             LoopReport::SinksCommitted { number, all_sinks } => self.sinks_committed(from, number, all_sinks),
         }
     }
 
     /// A loop has nothing more to work off. When that is so of all of them, the last checkpoint begins.
-    fn ended(&mut self, from: LoopId) -> Option<Effect> {
+    fn ended(&mut self, from: LoopId, is_stopped: bool) -> Option<Effect> {
         self.ended.insert(from);
+        self.is_stopped |= is_stopped;
         if !self.have_all_ended() || self.under_way.is_some() || self.is_over {
             return None;
         }
-        Some(self.begin(true))
+        Some(self.begin())
     }
 
     fn have_all_ended(&self) -> bool {
         self.ended.len() == self.loops.len()
     }
 
-    fn begin(&mut self, last: bool) -> Effect {
+    /// Of all that have ended it is known by now how: what the last barrier says is not taken back.
+    fn begin(&mut self) -> Effect {
         self.begun += 1;
-        let barrier = Barrier { number: self.begun, last };
+        let is_stopped = self.is_stopped && self.mistake != Some(Mistake::StopToldAsEnd);
+        let then = if self.have_all_ended() { Then::of_last(is_stopped) } else { Then::GoOn };
+        let barrier = Barrier { number: self.begun, then };
         // What the one before has closed is marked by now.
         let next =
             Checkpoint { number: barrier.number, closing: Closing::new(), ..self.last_committed.clone() };
@@ -134,7 +155,7 @@ impl Coordinator {
         let (next, last) = (&under_way.next, &self.last_committed);
         let has_new_state = !next.states.is_empty();
         // Behind the last one, nothing else says which letters may be of records that come again.
-        let has_new_letters = under_way.barrier.last && next.letters != last.letters;
+        let has_new_letters = under_way.barrier.is_last() && next.letters != last.letters;
         if next.places == last.places && next.tokens == last.tokens && !has_new_state && !has_new_letters {
             return self.announce(false);
         }
@@ -157,14 +178,14 @@ impl Coordinator {
             next.states.clear();
             self.last_committed = next;
         }
-        self.is_over = barrier.last;
+        self.is_over = barrier.is_last();
         Some(Effect::Announce { barrier, is_new })
     }
 
     /// What follows an announcement: the last checkpoint, where all loops ended while another was under way.
     pub fn announced(&mut self) -> Option<Effect> {
         let is_due = self.have_all_ended() && self.under_way.is_none() && !self.is_over;
-        is_due.then(|| self.begin(true))
+        is_due.then(|| self.begin())
     }
 
     /// The sinks of a loop have committed checkpoint `number`; `all_sinks`: whether each of them has. Only of the last
@@ -219,18 +240,18 @@ mod tests {
         Coordinator::new((0..loops).map(LoopId::only), last_committed)
     }
 
-    fn begin(number: u64, last: bool) -> Option<Effect> {
-        Some(Effect::Begin(Barrier { number, last }))
+    fn begin(number: u64, then: Then) -> Option<Effect> {
+        Some(Effect::Begin(Barrier { number, then }))
     }
 
-    fn announce(number: u64, last: bool, is_new: bool) -> Option<Effect> {
-        Some(Effect::Announce { barrier: Barrier { number, last }, is_new })
+    fn announce(number: u64, then: Then, is_new: bool) -> Option<Effect> {
+        Some(Effect::Announce { barrier: Barrier { number, then }, is_new })
     }
 
     #[test]
     fn a_checkpoint_is_stored_when_all_have_acknowledged_and_announced_when_it_is_durable() {
         let mut coordinator = coordinator(2, Checkpoint { number: 40, ..Checkpoint::default() });
-        assert_eq!(coordinator.due(), begin(41, false));
+        assert_eq!(coordinator.due(), begin(41, Then::GoOn));
         assert_eq!(coordinator.due(), None, "one is under way");
         assert_eq!(coordinator.acked(A, 41, ack("a", 1)), None);
         assert_eq!(coordinator.acked(A, 41, ack("a", 9)), None, "it has said so already");
@@ -242,9 +263,9 @@ mod tests {
         assert_eq!((stored.number, stored.places.len(), &stored.tokens["out"]), (41, 2, &vec![2]));
         assert_eq!(stored.places["a"]["s"], [1]);
         assert_eq!(coordinator.due(), None, "it is not durable yet");
-        assert_eq!(coordinator.committed(), announce(41, false, true));
+        assert_eq!(coordinator.committed(), announce(41, Then::GoOn, true));
         assert_eq!((coordinator.announced(), coordinator.committed()), (None, None));
-        assert_eq!(coordinator.due(), begin(42, false));
+        assert_eq!(coordinator.due(), begin(42, Then::GoOn));
     }
 
     /// Dead letters that were written while its barrier passed are before it by this alone.
@@ -252,7 +273,7 @@ mod tests {
     fn how_far_a_forgotten_split_came_is_said_once_more() {
         let mut coordinator = coordinator(1, Checkpoint::default());
         let mut stored = |splits: &[&str], reached: &[&str], number: u64| {
-            assert_eq!(coordinator.due(), begin(number, false));
+            assert_eq!(coordinator.due(), begin(number, Then::GoOn));
             let place = |split: &&str| ((*split).into(), number.to_le_bytes().to_vec());
             let reached = reached.iter().map(|split| ((*split).into(), number)).collect();
             let ack = Ack {
@@ -278,10 +299,10 @@ mod tests {
         assert!(matches!(coordinator.acked(A, 1, ack("a", 1)), Some(Effect::Commit(_))));
         coordinator.committed();
         coordinator.due();
-        assert_eq!(coordinator.acked(A, 2, ack("a", 1)), announce(2, false, false));
+        assert_eq!(coordinator.acked(A, 2, ack("a", 1)), announce(2, Then::GoOn, false));
         // What a stage does not tell any more stays.
         coordinator.due();
-        assert_eq!(coordinator.acked(A, 3, Ack::default()), announce(3, false, false));
+        assert_eq!(coordinator.acked(A, 3, Ack::default()), announce(3, Then::GoOn, false));
         coordinator.due();
         let Some(Effect::Commit(stored)) = coordinator.acked(A, 4, ack("b", 2)) else { panic!("not stored") };
         assert_eq!(stored.places["a"]["s"], [1]);
@@ -290,16 +311,37 @@ mod tests {
     #[test]
     fn the_last_checkpoint_begins_when_all_loops_have_ended_and_nothing_follows_it() {
         let mut coordinator = coordinator(2, Checkpoint::default());
-        assert_eq!(coordinator.due(), begin(1, false));
-        assert_eq!(coordinator.ended(A), None);
+        assert_eq!(coordinator.due(), begin(1, Then::GoOn));
+        assert_eq!(coordinator.ended(A, false), None);
         assert_eq!(coordinator.acked(A, 1, ack("a", 1)), None);
-        assert_eq!(coordinator.ended(B), None, "one is under way");
+        assert_eq!(coordinator.ended(B, false), None, "one is under way");
         assert!(matches!(coordinator.acked(B, 1, ack("b", 1)), Some(Effect::Commit(_))));
-        assert_eq!(coordinator.committed(), announce(1, false, true));
-        assert_eq!(coordinator.announced(), begin(2, true));
+        assert_eq!(coordinator.committed(), announce(1, Then::GoOn, true));
+        assert_eq!(coordinator.announced(), begin(2, Then::End));
         assert_eq!(coordinator.acked(A, 2, Ack::default()), None);
-        assert_eq!(coordinator.acked(B, 2, Ack::default()), announce(2, true, false));
+        assert_eq!(coordinator.acked(B, 2, Ack::default()), announce(2, Then::End, false));
         assert_eq!((coordinator.announced(), coordinator.due()), (None, None));
+    }
+
+    #[test]
+    fn the_last_checkpoint_says_whether_any_loop_was_told_to_stop() {
+        for (first, second) in [(false, true), (true, false), (true, true)] {
+            let mut coordinator = coordinator(2, Checkpoint::default());
+            assert_eq!(coordinator.ended(A, first), None);
+            assert_eq!(coordinator.ended(B, second), begin(1, Then::Stop));
+            coordinator.acked(A, 1, ack("a", 1));
+            coordinator.acked(B, 1, ack("b", 1));
+            assert_eq!(coordinator.committed(), announce(1, Then::Stop, true));
+        }
+        // Also where it begins behind one that was under way.
+        let mut coordinator = coordinator(1, Checkpoint::default());
+        coordinator.due();
+        assert_eq!(coordinator.ended(A, true), None);
+        coordinator.acked(A, 1, ack("a", 1));
+        assert_eq!(
+            (coordinator.committed(), coordinator.announced()),
+            (announce(1, Then::GoOn, true), begin(2, Then::Stop))
+        );
     }
 
     #[test]
@@ -307,8 +349,8 @@ mod tests {
         let letters = |letters| Ack { letters, ..Ack::default() };
         let mut coordinator = coordinator(1, Checkpoint::default());
         coordinator.due();
-        assert_eq!(coordinator.acked(A, 1, letters(3)), announce(1, false, false));
-        assert_eq!(coordinator.ended(A), begin(2, true));
+        assert_eq!(coordinator.acked(A, 1, letters(3)), announce(1, Then::GoOn, false));
+        assert_eq!(coordinator.ended(A, false), begin(2, Then::End));
         let Some(Effect::Commit(stored)) = coordinator.acked(A, 2, letters(5)) else { panic!("not stored") };
         assert_eq!(stored.letters, 5);
     }
@@ -328,12 +370,12 @@ mod tests {
     /// Of two loops, with the last checkpoint committed.
     fn at_the_end() -> Coordinator {
         let mut coordinator = coordinator(2, Checkpoint::default());
-        assert_eq!((coordinator.ended(A), coordinator.ended(B)), (None, begin(1, true)));
+        assert_eq!((coordinator.ended(A, false), coordinator.ended(B, false)), (None, begin(1, Then::End)));
         coordinator.acked(A, 1, ack("a", 1));
         assert_eq!(coordinator.sinks_committed(A, 1, true), None, "nothing is committed yet");
         assert!(matches!(coordinator.acked(B, 1, ack("b", 1)), Some(Effect::Commit(_))));
         assert!(coordinator.uncommitted().is_empty());
-        assert_eq!(coordinator.committed(), announce(1, true, true));
+        assert_eq!(coordinator.committed(), announce(1, Then::End, true));
         coordinator
     }
 

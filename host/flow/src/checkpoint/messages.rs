@@ -43,8 +43,8 @@ pub struct Ack {
 pub enum LoopReport {
     /// It has done its part in checkpoint `number`.
     Acked { number: u64, ack: Ack },
-    /// It has nothing more to work off.
-    Ended,
+    /// It has nothing more to work off: what comes to it has ended, or sources were told to stop, `is_stopped`, and have.
+    Ended { is_stopped: bool },
     /// Its sinks have committed the last checkpoint, `number`. `all_sinks`: whether each of them has.
     SinksCommitted { number: u64, all_sinks: bool },
 }

@@ -32,7 +32,7 @@ use crate::state::{StateBase, StateDelta};
 
 pub use crate::checkpoint_error::CheckpointError;
 pub use align::{Alignment, Step};
-pub use coordinator::{Coordinator, Effect};
+pub use coordinator::{Coordinator, Effect, Mistake};
 pub use mark::{Change, MarkPart, MarkParts, StageMark, config_parts};
 pub use messages::{Ack, CoordinatorStatus, LoopId, LoopReport};
 pub use participant::{BarrierStep, ON_BARRIER, Participant};

@@ -54,7 +54,7 @@ impl Participant {
 
     /// The loop has done all of [`ON_BARRIER`].
     pub fn acked(&mut self, barrier: Barrier) {
-        (self.acked, self.acked_last) = (barrier.number, barrier.last);
+        (self.acked, self.acked_last) = (barrier.number, barrier.is_last());
     }
 
     /// Whether this loop has done its part in the checkpoint that began last.
@@ -79,10 +79,13 @@ impl Participant {
 
 #[cfg(test)]
 mod tests {
+    use model::signal::Then;
+
     use super::*;
 
     fn barrier(number: u64) -> Option<Barrier> {
-        Some(Barrier { number, last: number == 9 })
+        let then = if number == 9 { Then::End } else { Then::GoOn };
+        Some(Barrier { number, then })
     }
 
     #[test]
@@ -91,7 +94,7 @@ mod tests {
         assert_eq!(participant.commits(None), None);
         assert_eq!(participant.commits(barrier(3)), None, "it has not acknowledged that one");
         assert_eq!(participant.begins(barrier(4), false), barrier(4));
-        participant.acked(Barrier { number: 4, last: false });
+        participant.acked(Barrier { number: 4, then: Then::GoOn });
         assert_eq!(participant.begins(barrier(4), false), None, "it has acknowledged it");
         assert_eq!(participant.commits(barrier(3)), None, "that one was committed before");
         assert_eq!(participant.commits(barrier(4)), barrier(4));
@@ -106,7 +109,7 @@ mod tests {
         assert!(participant.is_behind());
         assert_eq!(participant.begins(barrier(9), false), barrier(9));
         assert!(!participant.is_behind());
-        participant.acked(Barrier { number: 9, last: true });
+        participant.acked(Barrier { number: 9, then: Then::End });
         assert!(!participant.is_done() && participant.awaits_last(), "its sinks have not committed");
         assert_eq!(participant.commits(barrier(9)), barrier(9));
         assert!(participant.is_done() && !participant.awaits_last());

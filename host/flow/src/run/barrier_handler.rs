@@ -169,7 +169,7 @@ impl BarrierHandler {
             fault::hit(Point::SinksCommitting);
             belt.commit(&prepared).await?;
             fault::hit(Point::SinksCommitted);
-            if last.last {
+            if last.is_last() {
                 let (number, all_sinks) = (last.number, belt.has_committed_all());
                 self.report(LoopReport::SinksCommitted { number, all_sinks }).await;
             }
@@ -276,9 +276,10 @@ impl BarrierHandler {
         Ok(())
     }
 
-    /// Nothing comes to this loop any more, and all that came has been worked off.
-    pub async fn ended(&mut self) {
-        self.report(LoopReport::Ended).await;
+    /// Nothing comes to this loop any more, and all that came has been worked off. `is_stopped`: since sources were told to
+    /// stop.
+    pub async fn ended(&mut self, is_stopped: bool) {
+        self.report(LoopReport::Ended { is_stopped }).await;
     }
 
     /// Takes part in what checkpoints follow the end. Whether nothing is left to do: the sinks of this loop have committed

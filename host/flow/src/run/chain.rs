@@ -6,6 +6,7 @@ use std::task::Poll;
 
 use model::batch::Batch;
 use model::limits;
+use model::signal::Then;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +49,9 @@ impl Chain {
         match head {
             Head::Source(mut head) => {
                 let driven = drive_source(&mut belt, &mut handler, &mut head, &stop).await;
+                if let Ok(true) = driven {
+                    belt.context.stopped.set();
+                }
                 close(driven, &mut belt, &mut handler, Some(head)).await
             }
             Head::Meeting(receiver) => {
@@ -63,29 +67,34 @@ impl Chain {
     }
 }
 
-/// What is left to do when nothing more comes.
+/// What is left to do when nothing more comes. `driven`: whether that is so since sources were told to stop.
 async fn close(
-    driven: Result<(), RunError>,
+    driven: Result<bool, RunError>,
     belt: &mut Belt,
     handler: &mut Option<BarrierHandler>,
     mut head: Option<SourceHead>,
 ) -> Result<(), RunError> {
     match handler {
         None => {
+            // A failure says nothing of the input either.
+            let then = Then::of_last(driven.as_ref().map_or(true, |is_stopped| *is_stopped));
             let drained = match driven {
-                Ok(()) => belt.drain().await,
-                failed => failed,
+                Ok(_) => belt.drain().await,
+                Err(failed) => Err(failed),
             };
-            drained.and(belt.finish().await)
+            if drained.is_ok() {
+                belt.end().await;
+            }
+            drained.and(belt.finish(then).await)
         }
         Some(handler) => {
-            driven?;
+            let is_stopped = driven?;
             if handler.is_over() {
                 return Ok(());
             }
             belt.drain().await?;
             belt.end().await;
-            handler.ended().await;
+            handler.ended(is_stopped).await;
             loop {
                 let is_finished = handler.finish(belt).await?;
                 if let Some(head) = &mut head
@@ -133,12 +142,13 @@ impl SourceHead {
     }
 }
 
+/// Says whether it was told to stop, and its input had not ended by then.
 async fn drive_source(
     belt: &mut Belt,
     handler: &mut Option<BarrierHandler>,
     head: &mut SourceHead,
     stop: &CancellationToken,
-) -> Result<(), RunError> {
+) -> Result<bool, RunError> {
     let mut tries = 0;
     while !stop.is_cancelled() && !belt.is_over() {
         belt.context.quota.wait().await;
@@ -147,7 +157,7 @@ async fn drive_source(
         {
             handler.heed(belt, true).await?;
             if handler.is_over() {
-                return Ok(());
+                return Ok(true);
             }
         }
         let released = match handler {
@@ -169,19 +179,19 @@ async fn drive_source(
                 match belt.source_waits(head.stage, tries, &error) {
                     Some(wait) => {
                         tokio::select! {
-                            () = stop.cancelled() => return Ok(()),
+                            () = stop.cancelled() => return Ok(true),
                             () = tokio::time::sleep(wait) => continue,
                         }
                     }
                     None => {
                         let error = head.failed(error);
-                        return belt.give_up(head.stage, error, None);
+                        return belt.give_up(head.stage, error, None).map(|()| false);
                     }
                 }
             }
         };
         tries = 0;
-        let Some(mut pulled) = pulled else { return Ok(()) };
+        let Some(mut pulled) = pulled else { return Ok(false) };
         if handler.as_mut().is_some_and(|handler| handler.note(&mut pulled)) {
             belt.context.meters.stages[head.stage].mark_replayable();
         }
@@ -198,22 +208,24 @@ async fn drive_source(
     }
     if belt.is_over() {
         belt.context.meters.stages[head.stage].end_early();
+        return Ok(false);
     }
-    Ok(())
+    Ok(stop.is_cancelled())
 }
 
+/// Says whether all that came has ended because sources were told to stop, or one is gone.
 async fn drive_meeting(
     belt: &mut Belt,
     handler: &mut Option<BarrierHandler>,
     mut receiver: Receiver,
-) -> Result<(), RunError> {
+) -> Result<bool, RunError> {
     let mut alignment = Alignment::new(&receiver.edges);
     loop {
         if belt.is_over() {
             // What comes for a branch that was cut is counted, as long as others make the sources read on.
             receiver.only_counts();
             if !belt.counts() {
-                return Ok(());
+                return Ok(belt.context.stopped.is_set());
             }
         }
         belt.context.quota.wait().await;
@@ -222,7 +234,7 @@ async fn drive_meeting(
         {
             handler.heed(belt, false).await?;
             if handler.is_over() {
-                return Ok(());
+                return Ok(true);
             }
         }
         match alignment.step() {
@@ -242,7 +254,7 @@ async fn drive_meeting(
                     handler.on_barrier(belt, barrier).await?;
                 }
             }
-            Some(Step::End) => return Ok(()),
+            Some(Step::End) => return Ok(belt.context.stopped.is_set()),
             None => match wait(belt, handler, receiver.recv(), None).await? {
                 Waited::Ready(Some((edge, signal))) => alignment.accept(edge, signal),
                 Waited::Ready(None) => {
@@ -250,9 +262,9 @@ async fn drive_meeting(
                     if let Some(handler) = handler {
                         handler.until_over().await;
                     }
-                    return Ok(());
+                    return Ok(true);
                 }
-                Waited::Release | Waited::Over => return Ok(()),
+                Waited::Release | Waited::Over => return Ok(true),
             },
         }
     }
@@ -264,7 +276,7 @@ async fn drive_injections(
     injections: Vec<Injections>,
     then: Option<Receiver>,
     record_bytes_max: u64,
-) -> Result<(), RunError> {
+) -> Result<bool, RunError> {
     for injection in injections.into_iter().flatten() {
         let Injection { stage, entrance, batch, misfits } = injection?;
         if let Some(handler) = handler {
@@ -284,14 +296,14 @@ async fn drive_injections(
             // Where streams meet, a barrier comes by the edges.
             handler.relieve(belt, then.is_none()).await?;
             if handler.is_over() {
-                return Ok(());
+                return Ok(true);
             }
         }
         tokio::task::consume_budget().await;
     }
     match then {
         Some(receiver) => drive_meeting(belt, handler, receiver).await,
-        None => Ok(()),
+        None => Ok(false),
     }
 }
 

@@ -159,10 +159,10 @@ impl CoordinatorTask {
         let closing = checkpoint.closing.clone();
         let begun = Instant::now();
         let stored = self.put(checkpoint, took).await?;
+        self.meter.committed(number, took + begun.elapsed(), stored.bytes);
         fault::hit(Point::CheckpointStored);
         // Before the next one, which does not say it any more.
         self.refusing.close(&closing)?;
-        self.meter.committed(number, took + begun.elapsed(), stored.bytes);
         Ok(self.coordinator.committed())
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::array::BinaryArray;
 use async_trait::async_trait;
 use model::batch::{Batch, Parts};
-use model::ids::RecordId;
+use model::ids::{CheckpointNumber, RecordId};
 use model::lineage::{Lineage, Offsets, SourceRows};
 use model::manifest::OnFailure;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::tests::plan;
 use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointStore, Pace, Stored};
 use crate::connector::{
-    Barrier, ConnectError, ConnectErrorKind, Cursor, Death, PullLimits, Pulled, Refusals, Sink, Source,
+    Barrier, ConnectError, ConnectErrorKind, Cursor, Death, PullLimits, Pulled, Refusals, Sink, Source, Then,
 };
 use crate::fault::{Point, held};
 use crate::letters::{Closing, Group, Letters, LettersError, Reached};
@@ -183,7 +183,8 @@ fn run_held(commits: Commits, change: impl FnOnce(&mut Job)) -> (Ended, Log) {
 #[test]
 fn a_loop_that_is_late_has_its_sinks_commit_before_the_run_ends_well() {
     let (ended, log) = run_held(Commits::Well, |_| ());
-    assert!(ended.failure.is_none(), "{:?}", ended.failure);
+    assert!(ended.failure.is_none() && !ended.is_stopped, "{ended:?}");
+    assert_eq!(ended.checkpoint, Some(CheckpointNumber(1)));
     assert_eq!(log.all(), ["stored", "commit", "committed by all sinks"]);
 }
 
@@ -251,4 +252,67 @@ fn where_streams_meet_a_source_that_is_gone_has_not_ended() {
     let error = ended.failure.expect("a source is gone").to_string();
     assert!(error.contains("the loop of stage `b` broke"), "{error}");
     assert_eq!(log.all(), [""; 0]);
+}
+
+/// Waits for ever once it has given its record.
+struct Waiting(One);
+
+#[async_trait]
+impl Source for Waiting {
+    async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError> {
+        match self.0.pull(limits).await? {
+            None => std::future::pending().await,
+            pulled => Ok(pulled),
+        }
+    }
+}
+
+/// Keeps what followed each barrier.
+struct Told(Arc<Mutex<Vec<Then>>>);
+
+#[async_trait]
+impl Sink for Told {
+    async fn write(&mut self, _: &Batch, _: &[RecordId]) -> Result<Refusals, ConnectError> {
+        Ok(Vec::new())
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(barrier.then);
+        Ok(vec![1])
+    }
+
+    async fn commit(&mut self, _: &[u8]) -> Result<(), ConnectError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn sinks_are_told_of_a_stop_where_any_source_has_not_ended() {
+    let stages = "  a: { source: stdin }\n  b: { source: stdin }\n  x: { sink: stdout, from: [a, b] }\n";
+    for (waits, expected) in [(true, Then::Stop), (false, Then::End)] {
+        let (log, told, stop) = (Log::default(), Arc::default(), CancellationToken::new());
+        let mut job = job(stages, &[], &log);
+        let limits = PullLimits { records_max: 1, bytes_max: 1 << 20, delay: Duration::ZERO };
+        let source: Box<dyn Source> =
+            if waits { Box::new(Waiting(One::new())) } else { Box::new(One::new()) };
+        job.parts.push(Part::Source { source, limits });
+        job.parts.push(Part::Sink(Box::new(Told(Arc::clone(&told)))));
+        let run = job.build().expect("loops");
+        let meters = run.meters();
+        let running = tokio::spawn(run.run(stop.clone()));
+        while meters.report().iter().any(|stage| stage.role == "source" && stage.records_out == 0) {
+            tokio::task::yield_now().await;
+        }
+        if waits {
+            stop.cancel();
+        }
+        let ended = running.await.expect("it ends");
+        assert!(ended.failure.is_none(), "{ended:?}");
+        assert_eq!((ended.is_stopped, ended.checkpoint), (waits, Some(CheckpointNumber(1))));
+        assert_eq!(*told.lock().expect("what it was told"), [expected]);
+    }
 }

@@ -10,6 +10,7 @@ mod coordinator_task;
 
 use std::collections::HashMap;
 
+use model::ids::CheckpointNumber;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -34,13 +35,19 @@ pub struct Run {
 /// Named in the place of a stage where the coordinator is meant.
 const CHECKPOINTS: &str = "checkpoints";
 
-/// How a run ended.
+/// How a run ended: well, where there is no failure, since the input of every source has ended or it was told to stop.
 #[derive(Debug, Default)]
 pub struct Ended {
+    /// Whether it was told to stop before the input of all its sources had ended. There may be a failure beside it: one
+    /// that came while it stopped, or after which it would have begun again.
+    pub is_stopped: bool,
     /// Why it ended before its sources did.
     pub failure: Option<RunError>,
     /// Why branches were cut on the way.
     pub cuts: Vec<RunError>,
+    /// The last checkpoint that is known to be committed; none where there is none. After a failure of the store itself, a
+    /// later one may be there.
+    pub checkpoint: Option<CheckpointNumber>,
 }
 
 impl Ended {
@@ -114,7 +121,14 @@ impl Run {
             let why = "it ended before all sinks had committed the last checkpoint".to_owned();
             failure = Some(RunError::Broke { stage: CHECKPOINTS.to_owned(), why });
         }
-        Ended { failure, cuts: self.context.cuts.take() }
+        // A failure stops all loops, whoever else has told them to.
+        let is_stopped = match failure {
+            None => self.context.stopped.is_set(),
+            Some(_) => stop.is_cancelled(),
+        };
+        let committed = self.meters.checkpoints.report();
+        let checkpoint = (committed.number > 0).then_some(CheckpointNumber(committed.number));
+        Ended { is_stopped, failure, cuts: self.context.cuts.take(), checkpoint }
     }
 }
 

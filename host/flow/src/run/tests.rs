@@ -78,6 +78,8 @@ struct Recording {
     ids: Arc<Mutex<Vec<RecordId>>>,
     /// Its reader goes away after so many batches.
     open_for: usize,
+    /// Is cancelled when it prepares.
+    stops: Arc<Mutex<Option<CancellationToken>>>,
 }
 
 impl Recording {
@@ -110,8 +112,11 @@ impl Sink for Recording {
         Ok(())
     }
 
-    async fn prepare(&mut self, _: Barrier) -> Result<Vec<u8>, ConnectError> {
-        self.say("prepare");
+    async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError> {
+        self.say(format!("prepare, then {:?}", barrier.then));
+        if let Some(stop) = &*self.stops.lock().expect("the token") {
+            stop.cancel();
+        }
         Ok(b"token".to_vec())
     }
 
@@ -159,6 +164,7 @@ struct Bench {
     logs: Vec<Log>,
     ids: Vec<Arc<Mutex<Vec<RecordId>>>>,
     letters: Counted,
+    stops: Arc<Mutex<Option<CancellationToken>>>,
     run: Run,
 }
 
@@ -173,6 +179,7 @@ impl Bench {
         let plan = plan(stages);
         let mut pulls: VecDeque<_> = pulls.into();
         let (mut logs, mut ids, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        let stops = Arc::default();
         let limits = PullLimits { records_max: 1024, bytes_max: 1 << 20, delay: std::time::Duration::ZERO };
         for stage in &plan.stages {
             parts.push(match stage.role {
@@ -183,7 +190,8 @@ impl Bench {
                     Part::Source { source: Box::new(source), limits }
                 }
                 _ => {
-                    let sink = Recording { log: Log::default(), ids: Arc::default(), open_for };
+                    let (log, ids_seen, stops) = (Log::default(), Arc::default(), Arc::clone(&stops));
+                    let sink = Recording { log, ids: ids_seen, open_for, stops };
                     logs.push(sink.log.clone());
                     ids.push(sink.ids.clone());
                     Part::Sink(Box::new(sink))
@@ -200,7 +208,7 @@ impl Bench {
             letters: Box::new(letters.clone()),
         };
         let run = job.build().expect("loops");
-        Self { plan, logs, ids, letters, run }
+        Self { plan, logs, ids, letters, stops, run }
     }
 
     fn log(logs: &[Log], sink: usize) -> Vec<String> {
@@ -209,6 +217,7 @@ impl Bench {
     }
 }
 
+const ONE: &str = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n";
 const FAN_OUT: &str =
     "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n  y: { sink: stdout, from: a }\n";
 const FAN_IN: &str = "  a: { source: stdin }\n  b: { source: stdin }\n  x: { sink: stdout, from: [a, b] }\n";
@@ -218,9 +227,11 @@ async fn each_sink_behind_a_fan_out_gets_all_and_commits_once() {
     let bench =
         Bench::new(FAN_OUT, vec![(vec![vec!["1", "2"], vec!["3"]], Then::End)], 99, OnError::DeadLetter);
     let meters = bench.run.meters();
-    bench.run.run(CancellationToken::new()).await.result().expect("a good run");
+    let ended = bench.run.run(CancellationToken::new()).await;
+    assert_eq!((ended.is_stopped, ended.checkpoint), (false, None));
+    ended.result().expect("a good run");
     for sink in 0..2 {
-        assert_eq!(Bench::log(&bench.logs, sink), ["1", "2", "3", "prepare", "commit"]);
+        assert_eq!(Bench::log(&bench.logs, sink), ["1", "2", "3", "prepare, then End", "commit"]);
     }
     let report = meters.report();
     assert_eq!((report[0].records_in, report[0].records_out), (3, 3));
@@ -234,7 +245,7 @@ async fn streams_meet_in_one_sink_which_ends_when_both_have() {
     assert_eq!(bench.plan.chains.len(), 3, "two sources and the place where they meet");
     bench.run.run(CancellationToken::new()).await.result().expect("a good run");
     let mut log = Bench::log(&bench.logs, 0);
-    assert_eq!(log.split_off(3), ["prepare", "commit"], "the sink commits once, at the end");
+    assert_eq!(log.split_off(3), ["prepare, then End", "commit"], "the sink commits once, at the end");
     let place = |record: &str| log.iter().position(|line| line == record).expect(record);
     assert!(place("a1") < place("a2"), "the order of one source is kept");
     assert_eq!(place("b1") + place("a1") + place("a2"), 3);
@@ -250,8 +261,32 @@ async fn a_stop_ends_sources_that_wait_and_delivers_what_was_read() {
         tokio::task::yield_now().await;
     }
     stop.cancel();
-    running.await.expect("it ends").result().expect("a stop is no failure");
-    assert_eq!(Bench::log(&bench.logs, 0)[2..], ["prepare", "commit"]);
+    let ended = running.await.expect("it ends");
+    assert!(ended.is_stopped);
+    ended.result().expect("a stop is no failure");
+    assert_eq!(Bench::log(&bench.logs, 0)[2..], ["prepare, then Stop", "commit"]);
+}
+
+#[tokio::test]
+async fn a_stop_that_comes_to_one_of_two_sources_is_no_end_and_one_that_comes_too_late_is_no_stop() {
+    let pulls = vec![(vec![vec!["a1"]], Then::End), (vec![vec!["b1"]], Then::Wait)];
+    let bench = Bench::new(FAN_IN, pulls, 99, OnError::DeadLetter);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(bench.run.run(stop.clone()));
+    while Bench::log(&bench.logs, 0).len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    assert!(running.await.expect("it ends").is_stopped);
+    assert_eq!(Bench::log(&bench.logs, 0)[2..], ["prepare, then Stop", "commit"]);
+
+    // The sources have ended by themselves when it comes, and the rest drains.
+    let stop = CancellationToken::new();
+    let bench = Bench::new(ONE, vec![(vec![vec!["a1"]], Then::End)], 99, OnError::DeadLetter);
+    *bench.stops.lock().expect("the token") = Some(stop.clone());
+    let ended = bench.run.run(stop).await;
+    assert!(!ended.is_stopped, "it had ended before");
+    assert_eq!(Bench::log(&bench.logs, 0), ["a1", "prepare, then End", "commit"]);
 }
 
 #[tokio::test]
@@ -262,7 +297,7 @@ async fn what_was_written_before_a_failure_is_made_durable() {
     assert_eq!(error.to_string(), "stage `a`: the disk: it is on fire; run");
     let log = Bench::log(&bench.logs, 0);
     assert!(log.contains(&"a1".to_owned()), "what came before the failure is lost: {log:?}");
-    assert_eq!(log[log.len() - 2..], ["prepare", "commit"]);
+    assert_eq!(log[log.len() - 2..], ["prepare, then Stop", "commit"]);
 }
 
 #[tokio::test]
@@ -280,23 +315,22 @@ async fn a_sink_that_nobody_reads_any_more_ends_the_run_well() {
 
 #[tokio::test]
 async fn refused_records_go_where_on_error_says() {
-    let one = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n";
     let pulls = || vec![(vec![vec!["1", "!", "2"], vec!["!"]], Then::End)];
-    let bench = Bench::new(one, pulls(), 99, OnError::DeadLetter);
+    let bench = Bench::new(ONE, pulls(), 99, OnError::DeadLetter);
     let meters = bench.run.meters();
     bench.run.run(CancellationToken::new()).await.result().expect("a good run");
-    assert_eq!(Bench::log(&bench.logs, 0), ["1", "2", "prepare", "commit"]);
+    assert_eq!(Bench::log(&bench.logs, 0), ["1", "2", "prepare, then End", "commit"]);
     assert_eq!(bench.letters.0.load(Ordering::Relaxed), 2);
     let report = meters.report().swap_remove(0);
     assert_eq!((report.records_in, report.records_out, report.rejected), (4, 2, 2));
 
-    let bench = Bench::new(one, pulls(), 99, OnError::Drop);
+    let bench = Bench::new(ONE, pulls(), 99, OnError::Drop);
     let meters = bench.run.meters();
     bench.run.run(CancellationToken::new()).await.result().expect("a good run");
     assert_eq!(bench.letters.0.load(Ordering::Relaxed), 0);
     assert_eq!(meters.report()[0].dropped, 2);
 
-    let bench = Bench::new(one, pulls(), 99, OnError::Fail);
+    let bench = Bench::new(ONE, pulls(), 99, OnError::Fail);
     let error =
         bench.run.run(CancellationToken::new()).await.result().expect_err("a refused record ends the run");
     assert!(error.to_string().contains("stage `a` refused record 0 of `0`"), "{error}");
@@ -304,11 +338,10 @@ async fn refused_records_go_where_on_error_says() {
 
 #[tokio::test]
 async fn what_was_refused_is_durable_before_a_sink_commits() {
-    let one = "  a: { source: stdin }\n  x: { sink: stdout, from: a }\n";
-    let bench = Bench::new(one, vec![(vec![vec!["1", "!"]], Then::End)], 99, OnError::DeadLetter);
+    let bench = Bench::new(ONE, vec![(vec![vec!["1", "!"]], Then::End)], 99, OnError::DeadLetter);
     bench.run.run(CancellationToken::new()).await.result().expect("a good run");
     let log = bench.logs[0].lock().expect("the log").clone();
-    assert_eq!(log, ["1", "prepare", "letters are durable", "commit"]);
+    assert_eq!(log, ["1", "prepare, then End", "letters are durable", "commit"]);
 }
 
 #[tokio::test]

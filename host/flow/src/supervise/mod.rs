@@ -59,7 +59,8 @@ impl<O: Open> Supervisor<O> {
         self.share = Some(share);
     }
 
-    /// Runs until the pipeline has ended, `stop` is cancelled, or nothing is left to begin again for.
+    /// Runs until the pipeline has ended, `stop` is cancelled, or nothing is left to begin again for. One that is told to
+    /// stop while it waits to begin again has stopped at its last checkpoint, and the failure for which it waited is told.
     pub async fn run(self, stop: CancellationToken) -> Ended {
         let Self { mut run, open, recovery, share } = self;
         let Some(open) = open else { return run.run(stop).await };
@@ -85,7 +86,10 @@ impl<O: Open> Supervisor<O> {
                     cuts.extend(is_cut.then_some(error));
                     run
                 }
-                None => return with_cuts(Ended { failure: Some(error), ..ended }, cuts),
+                None => {
+                    let is_stopped = restarts.stop.is_cancelled();
+                    return with_cuts(Ended { is_stopped, failure: Some(error), ..ended }, cuts);
+                }
             };
             if let Some(share) = &share {
                 run.share_with(share.clone());

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use model::ids::CheckpointNumber;
 use model::manifest::{Duration as Text, DurationRange};
 
 use super::*;
@@ -90,7 +91,7 @@ async fn supervised(
 async fn a_pipeline_whose_sink_dies_begins_again_until_it_ends_well() {
     let openings = vec![Opening::Fails, Opening::Runs(Commits::AsksAgain), Opening::Runs(Commits::Well)];
     let (ended, log, restarts) = supervised(Commits::Dies, openings, OnFailure::Stop, false).await;
-    assert!(ended.failure.is_none() && ended.cuts.is_empty(), "{ended:?}");
+    assert!(ended.failure.is_none() && ended.cuts.is_empty() && !ended.is_stopped, "{ended:?}");
     assert_eq!((log.count("committed by all sinks"), restarts), (1, 3));
 }
 
@@ -107,8 +108,11 @@ async fn a_pipeline_that_cannot_be_opened_is_tried_as_often_as_its_stage_may_be(
 async fn what_does_not_help_is_not_tried_and_a_stop_ends_the_tries() {
     let (ended, _, restarts) = supervised(Commits::Fails, Vec::new(), OnFailure::Stop, false).await;
     assert!(ended.failure.is_some() && restarts == 0, "{ended:?}");
+    assert!(!ended.is_stopped);
     let (ended, _, restarts) = supervised(Commits::Dies, vec![Opening::Fails], OnFailure::Stop, true).await;
     assert!(ended.failure.is_some() && restarts == 1, "{ended:?}");
+    // It is where its last checkpoint is: a stop in the middle of a backoff is one.
+    assert_eq!((ended.is_stopped, ended.checkpoint), (true, Some(CheckpointNumber(1))));
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ impl Watch {
                 ended = loops.join_next() => match ended {
                     None => break,
                     Some(ended) => {
-                        let (index, end) = self.end_of(ended, &spawned, stopping.is_under_way());
+                        let (index, end) = self.end_of(ended, &spawned);
                         pipelines[index].took = self.started.elapsed();
                         if let End::Failed(error) = &end {
                             // The others have nothing to do with it and go on; who watches is told at once.
@@ -214,16 +214,12 @@ impl Watch {
         }
     }
 
-    fn end_of(
-        &self,
-        ended: std::result::Result<(usize, Ended), JoinError>,
-        spawned: &[Id],
-        stopping: bool,
-    ) -> (usize, End) {
+    fn end_of(&self, ended: std::result::Result<(usize, Ended), JoinError>, spawned: &[Id]) -> (usize, End) {
         match ended {
             Ok((index, Ended { failure: Some(error), .. })) => (index, End::Failed(error)),
             Ok((index, Ended { cuts, .. })) if !cuts.is_empty() => (index, End::Cut(cuts)),
-            Ok((index, _)) => (index, if stopping { End::Stopped } else { End::Done }),
+            Ok((index, Ended { is_stopped: true, .. })) => (index, End::Stopped),
+            Ok((index, _)) => (index, End::Done),
             Err(broke) => {
                 let index = spawned.iter().position(|id| *id == broke.id()).unwrap_or(0);
                 let why = broke.to_string();

@@ -79,11 +79,6 @@ impl Stop {
         self.deadline.get_or_insert_with(|| Instant::now() + STOP_GRACE);
     }
 
-    /// Whether sources were told to end, so that an end is not their own.
-    pub fn is_under_way(&self) -> bool {
-        self.sources.is_cancelled()
-    }
-
     /// Returns when draining took too long; never where nothing is being drained.
     pub async fn grace_is_over(&self) {
         match self.deadline {
@@ -112,9 +107,8 @@ mod tests {
     async fn the_first_stop_drains_and_the_second_cuts_off() {
         let sources = CancellationToken::new();
         let mut stop = Stop::new(sources.clone());
-        assert!(!stop.is_under_way());
         assert!(!stop.ask(), "the first stop was not patient");
-        assert!(stop.is_under_way() && sources.is_cancelled());
+        assert!(sources.is_cancelled());
         assert!(stop.ask(), "the second stop was patient");
     }
 }

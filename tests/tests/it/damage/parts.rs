@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::BinaryArray;
 use connect::SinkSpec;
 use disk::SystemDisk;
-use flow::connector::{Barrier, Committed, Sink};
+use flow::connector::{Barrier, Committed, Sink, Then};
 use futures::FutureExt as _;
 use model::batch::{Batch, Parts};
 use model::lineage::{Lineage, Offsets, SourceRows};
@@ -54,7 +54,7 @@ fn write(dir: &Path, with: Value, commits: u64) {
     let mut sink = open(dir, with, None).expect("a sink");
     let mut step = |number: u64| {
         block_on(sink.write(&batch(number * 50), &[])).expect("written");
-        let token = block_on(sink.prepare(Barrier { number, last: false })).expect("prepared");
+        let token = block_on(sink.prepare(Barrier { number, then: Then::GoOn })).expect("prepared");
         if number <= commits {
             block_on(sink.commit(&token)).expect("committed");
         }
@@ -71,7 +71,7 @@ fn read(dir: &Path, with: Value) -> Read {
     let mut go_on = || {
         block_on(sink.commit(&token))?;
         block_on(sink.write(&batch(7000), &[]))?;
-        let token = block_on(sink.prepare(Barrier { number: 9, last: true }))?;
+        let token = block_on(sink.prepare(Barrier { number: 9, then: Then::End }))?;
         block_on(sink.commit(&token))
     };
     go_on().map_err(|error| error.to_string())?;

@@ -3,6 +3,7 @@
 pub mod cursors_never_go_back;
 pub mod no_ack_before_durable;
 pub mod no_duplicate;
+pub mod no_end_from_a_stop;
 pub mod no_loss;
 
 use std::collections::BTreeSet;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 
 use flow::checkpoint::Checkpoint;
 use flow::connector::Places;
+use model::signal::Then;
 
 use super::disk::SimDisk;
 use super::graph::{Expected, Graph, Origin};
@@ -38,6 +40,13 @@ pub enum Seen<'a> {
     },
     /// The store says that it is durable.
     Stored(&'a Checkpoint),
+    /// A sink has prepared, at a barrier that is followed by this. `is_read`: whether nothing is left of any input.
+    Prepared {
+        sink: usize,
+        then: Then,
+        is_read: bool,
+        is_stopping: bool,
+    },
     /// A sink was told that a checkpoint is committed, and has committed what it gave this token for.
     Committed {
         sink: usize,
@@ -90,6 +99,7 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::<no_duplicate::NoDuplicate>::default(),
         Box::<no_ack_before_durable::NoAckBeforeDurable>::default(),
         Box::<cursors_never_go_back::CursorsNeverGoBack>::default(),
+        Box::<no_end_from_a_stop::NoEndFromAStop>::default(),
     ]
 }
 
