@@ -134,6 +134,11 @@ pub struct Pulled {
 }
 
 impl Pulled {
+    /// Whether there is no record in it, whatever it says of places.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.batch.as_ref().is_none_or(Batch::is_empty) && self.refused.is_empty() && self.misfits.is_none()
+    }
+
     /// Of the last record in it.
     pub(crate) fn last_offset(&self) -> Option<u64> {
         let rows = self.batch.as_ref().filter(|batch| !batch.is_empty());
@@ -181,7 +186,8 @@ pub trait Source: Send {
     /// there is something to release.
     async fn pull(&mut self, limits: PullLimits) -> Result<Option<Pulled>, ConnectError>;
 
-    /// All that was pulled up to these places is durable behind the sinks and may be released.
+    /// All that was pulled up to these places is durable behind the sinks and may be released. Called behind a checkpoint,
+    /// which begins only where something has moved.
     async fn committed(&mut self, places: &Places) -> Result<(), ConnectError> {
         let _ = places;
         Ok(())
@@ -269,6 +275,12 @@ pub trait Sink: Send {
     /// Makes all that was written so far durable, ready to be committed, and names it. Behind the last barrier
     /// nothing is written any more.
     async fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError>;
+
+    /// After how long there will be something to prepare though nothing is written until then, such as a file that is full by
+    /// its age. Asked where nothing comes; without it no checkpoint begins there.
+    fn due_in(&self) -> Option<Duration> {
+        None
+    }
 
     /// The checkpoint is committed. May be asked again with the same token.
     async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError>;

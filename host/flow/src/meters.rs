@@ -48,9 +48,12 @@ pub struct CheckpointReport {
     pub took_ms: u64,
     /// That were new in it.
     pub bytes: u64,
-    /// When it was found last that everything up to here is durable.
+    /// When it was found last that everything up to here is durable: now, where nothing has moved since.
     #[serde(skip)]
     pub committed_at: Option<Instant>,
+    /// Nothing has moved since the last one was committed.
+    #[serde(skip)]
+    pub rests: bool,
     /// Since when one is under way.
     #[serde(skip)]
     pub begun_at: Option<Instant>,
@@ -67,6 +70,7 @@ impl CheckpointMeter {
                 report.from = number;
             }
             (report.keeps, report.number, report.begun_at) = (true, number, None);
+            report.rests = false;
         });
     }
 
@@ -93,8 +97,25 @@ impl CheckpointMeter {
         self.with(|report| (report.begun_at, report.committed_at) = (None, Some(Instant::now())));
     }
 
+    /// Nothing has moved since the last one was found to be good.
+    pub(crate) fn rests(&self) {
+        self.with(|report| report.rests = true);
+    }
+
+    pub(crate) fn moves(&self) {
+        self.with(|report| {
+            if std::mem::take(&mut report.rests) {
+                report.committed_at = Some(Instant::now());
+            }
+        });
+    }
+
     pub fn report(&self) -> CheckpointReport {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut report = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if report.rests {
+            report.committed_at = Some(Instant::now());
+        }
+        report
     }
 }
 

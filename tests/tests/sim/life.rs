@@ -103,6 +103,8 @@ pub struct Life<'w> {
     to_put: Option<Checkpoint>,
     /// By loop: reports on their way, and when the last of them comes.
     reports: Vec<(VecDeque<Sent>, u64)>,
+    /// Something has moved since the last checkpoint began.
+    pub has_moved: bool,
     pub is_stopping: bool,
     /// A source has ended because of that.
     pub is_stopped: bool,
@@ -199,6 +201,7 @@ impl<'w> Life<'w> {
             version: 0,
             store,
             to_put: None,
+            has_moved: false,
             is_stopping: false,
             is_stopped: false,
             queue: BinaryHeap::new(),
@@ -303,6 +306,9 @@ impl<'w> Life<'w> {
                 }
             }
             Event::Tick => {
+                if self.has_moved {
+                    self.coordinator.moved();
+                }
                 let effect = self.coordinator.due();
                 self.heed(effect);
                 self.after(self.interval, self.interval * 2, Event::Tick);
@@ -344,6 +350,7 @@ impl<'w> Life<'w> {
             match effect {
                 Effect::Begin(barrier) => {
                     self.world.note(self.now, format_args!("checkpoint {} begins", barrier.number));
+                    self.has_moved = false;
                     self.status.begun = Some(barrier);
                 }
                 Effect::Commit(checkpoint) => {

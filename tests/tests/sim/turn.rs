@@ -171,6 +171,7 @@ impl Life<'_> {
             let is_new = self.world.taken.insert(record.origin);
             self.world.tally.read_again += u64::from(!is_new);
         }
+        self.has_moved = true;
         let task = &mut self.tasks[index];
         task.places.insert(split.into(), places::write(to));
         let graph = self.world.graph();

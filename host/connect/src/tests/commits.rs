@@ -523,3 +523,37 @@ fn discard_counts_on_from_its_checkpoint() {
     assert_eq!(serde_json::from_slice::<Value>(&second).expect("JSON"), expected);
     assert!(planned().open(&Stream::Opaque, Some(Committed(Some(b"x".to_vec())))).is_err());
 }
+
+/// Where nothing more comes, nobody else would say that its time has come.
+#[test]
+fn a_file_that_will_be_full_by_its_age_is_due_by_itself() {
+    let hour = Duration::from_secs(3600);
+    for at_least_once in [false, true] {
+        let directory = tempdir().expect("a directory");
+        let mut with = json!({ "path": "o.txt", "rotate": { "every": "1h" } });
+        if at_least_once {
+            with["delivery"] = "at-least-once".into();
+        }
+        let open = |token| {
+            let planned = plan_sink(&sink_spec(directory.path(), "file", with.clone())).expect("a plan");
+            planned.open(&Stream::Opaque, Some(Committed(token))).expect("a sink")
+        };
+        let (runtime, mut sink) = (runtime(), open(None));
+        assert_eq!(sink.due_in(), None, "nothing is in it");
+        let is_due = |sink: &dyn Sink| sink.due_in().is_some_and(|due| due <= hour && due > hour / 2);
+        let token = runtime.block_on(async {
+            sink.write(&opaque(&["x"]), &[]).await.expect("written");
+            sink.prepare(Barrier { number: 1, then: Then::GoOn }).await.expect("prepared")
+        });
+        assert!(is_due(&*sink), "{:?}", sink.due_in());
+        if !at_least_once {
+            // The file goes on in the next run, and so does its time.
+            drop(sink);
+            sink = open(Some(token));
+            assert!(is_due(&*sink), "{:?}", sink.due_in());
+        }
+        let last = Barrier { number: 2, then: Then::Stop };
+        runtime.block_on(sink.prepare(last)).expect("prepared");
+        assert_eq!(sink.due_in(), None, "it has ended");
+    }
+}

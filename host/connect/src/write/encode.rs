@@ -1,5 +1,7 @@
 //! Batches to the bytes of a format, and the sink that hands them over.
 
+use std::time::Duration;
+
 use arrow::array::{Array, BinaryArray};
 use async_trait::async_trait;
 use flow::connector::{Barrier, ConnectError, Refusals, Sink};
@@ -146,5 +148,9 @@ impl Sink for EncodedSink {
 
     async fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         self.writer.commit(token).await
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        self.writer.due_in()
     }
 }

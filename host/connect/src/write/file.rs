@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use disk::fault::{self, Point};
 use disk::{Disk, Stat, SystemDisk, is_full, make_dirs};
@@ -263,8 +263,7 @@ impl InPlaceOutput {
         let Some((rotation, _)) = &self.rotation else { return Ok(()) };
         let Some(current) = &self.current else { return Ok(()) };
         let written = current.written.bytes();
-        let is_empty = written == 0 && current.packed.is_none();
-        if is_empty || !rotation.is_due(written, current.begun.elapsed()) {
+        if current.is_empty() || !rotation.is_due(written, current.begun.elapsed()) {
             return Ok(());
         }
         self.close()
@@ -360,9 +359,19 @@ impl Output for InPlaceOutput {
     fn commit(&mut self, _token: &[u8]) -> Result<(), ConnectError> {
         Ok(())
     }
+
+    fn due_in(&self) -> Option<Duration> {
+        let (rotation, _) = self.rotation.as_ref()?;
+        let current = self.current.as_ref().filter(|current| !current.is_empty())?;
+        rotation.due_in(current.begun.elapsed())
+    }
 }
 
 impl Current {
+    fn is_empty(&self) -> bool {
+        self.written.bytes() == 0 && self.packed.is_none()
+    }
+
     fn begin(&mut self, packing: &Packing, header: &[u8], mends_line: bool) -> std::io::Result<()> {
         let there = self.file.metadata()?.len();
         // Pipes and devices are written to as they are.

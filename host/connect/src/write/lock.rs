@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use disk::{Disk, Lock};
 use flow::connector::{Barrier, ConnectError};
@@ -111,6 +112,10 @@ impl Output for Locked {
 
     fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         self.output.commit(token)
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        self.output.due_in()
     }
 }
 

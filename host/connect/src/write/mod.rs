@@ -16,10 +16,10 @@ mod row;
 mod stdout;
 mod token;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
 use flow::connector::{Barrier, ConnectError};
@@ -69,6 +69,10 @@ pub(crate) trait Output: Send {
     fn prepare(&mut self, barrier: Barrier) -> Result<Vec<u8>, ConnectError>;
     /// What was prepared up to this token becomes visible, if it is not yet.
     fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError>;
+    /// After how long there is something to prepare though nothing is written until then.
+    fn due_in(&self) -> Option<Duration> {
+        None
+    }
 }
 
 impl<T: Output + ?Sized> Output for Box<T> {
@@ -91,6 +95,10 @@ impl<T: Output + ?Sized> Output for Box<T> {
     fn commit(&mut self, token: &[u8]) -> Result<(), ConnectError> {
         (**self).commit(token)
     }
+
+    fn due_in(&self) -> Option<Duration> {
+        (**self).due_in()
+    }
 }
 
 enum Command {
@@ -110,6 +118,8 @@ pub(crate) struct Writer {
     thread: Option<thread::JoinHandle<()>>,
     /// What may be on its way to the thread, which finds out how quick the output is.
     window: Arc<AtomicUsize>,
+    /// When the output has something to prepare by itself.
+    due: Arc<Due>,
     /// Nobody wants what is still to be written.
     abandoned: Arc<AtomicBool>,
     /// Why the thread has ended, once it has.
@@ -121,6 +131,34 @@ pub(crate) enum Writing {
     Thread(Writer),
     /// Whoever calls: each call is done when it comes back.
     Here(Box<dyn Output>),
+}
+
+/// When an output has something to prepare by itself, as its thread found last.
+struct Due {
+    since: Instant,
+    /// Microseconds from then.
+    at: AtomicU64,
+}
+
+impl Due {
+    const NEVER: u64 = u64::MAX;
+
+    fn of(output: &impl Output) -> Self {
+        let due = Self { since: Instant::now(), at: AtomicU64::new(Self::NEVER) };
+        due.look(output);
+        due
+    }
+
+    fn look(&self, output: &impl Output) {
+        let at = output.due_in().map(|due_in| self.since.elapsed().saturating_add(due_in).as_micros());
+        let at = at.map_or(Self::NEVER, |at| u64::try_from(at).unwrap_or(Self::NEVER));
+        self.at.store(at, Ordering::Relaxed);
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        let at = self.at.load(Ordering::Relaxed);
+        (at != Self::NEVER).then(|| Duration::from_micros(at).saturating_sub(self.since.elapsed()))
+    }
 }
 
 impl Writing {
@@ -169,6 +207,13 @@ impl Writing {
             Self::Here(output) => output.commit(token),
         }
     }
+
+    pub(crate) fn due_in(&self) -> Option<Duration> {
+        match self {
+            Self::Thread(writer) => writer.due.due_in(),
+            Self::Here(output) => output.due_in(),
+        }
+    }
 }
 
 impl Writer {
@@ -181,6 +226,8 @@ impl Writer {
         let stop = abandoned.clone();
         let window = Arc::new(AtomicUsize::new(0));
         let open = window.clone();
+        let due = Arc::new(Due::of(&output));
+        let found = due.clone();
         let work = move || {
             let mut drain = Drain::default();
             while let Some(command) = incoming.blocking_recv() {
@@ -194,6 +241,7 @@ impl Writer {
                         let now = Instant::now();
                         drain.worked_off(block.bytes(), now - begun, WRITE_TIME, now);
                         open.store(drain.window(), Ordering::Relaxed);
+                        found.look(&output);
                         drop((block, room));
                         written
                     }
@@ -201,6 +249,7 @@ impl Writer {
                         let _ = reply.send(());
                     }),
                     Command::Prepare(barrier, reply) => output.prepare(barrier).map(|token| {
+                        found.look(&output);
                         let _ = reply.send(token);
                     }),
                     Command::Commit(token, reply) => output.commit(&token).map(|()| {
@@ -219,7 +268,7 @@ impl Writer {
         })?;
         let (room, thread) =
             (Arc::new(Semaphore::new(WRITE_BEHIND_BYTES_MAX)), Some(thread).filter(|_| is_waited_for));
-        Ok(Self { commands, room, thread, window, abandoned, failed })
+        Ok(Self { commands, room, thread, window, due, abandoned, failed })
     }
 
     async fn write(&mut self, block: Block) -> Result<(), ConnectError> {

@@ -23,6 +23,11 @@ impl Rotation {
     pub(super) fn is_due(&self, written: u64, age: Duration) -> bool {
         self.size.is_some_and(|size| written >= size) || self.every.is_some_and(|every| age >= every)
     }
+
+    /// After how long one of this age is full though nothing more is written.
+    pub(super) fn due_in(&self, age: Duration) -> Option<Duration> {
+        self.every.map(|every| every.saturating_sub(age))
+    }
 }
 
 /// Names one file after the other.

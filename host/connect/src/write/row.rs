@@ -201,10 +201,8 @@ impl FileRow {
     /// Ends the file that is being written if it is full.
     fn rotate(&mut self) -> std::io::Result<()> {
         let Some(current) = &self.current else { return Ok(()) };
-        let age = Duration::from_micros(u64::try_from(now() - current.begun).unwrap_or(0));
-        let written = current.written.bytes();
-        let is_empty = written == 0 && current.packed.is_none();
-        if is_empty || !self.rotation.is_due(written, age) { Ok(()) } else { self.finish_file() }
+        let is_due = self.rotation.is_due(current.written.bytes(), current.age());
+        if current.is_empty() || !is_due { Ok(()) } else { self.finish_file() }
     }
 
     fn finish_file(&mut self) -> std::io::Result<()> {
@@ -260,6 +258,14 @@ impl FileRow {
 }
 
 impl Current {
+    fn age(&self) -> Duration {
+        Duration::from_micros(u64::try_from(now() - self.begun).unwrap_or(0))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.written.bytes() == 0 && self.packed.is_none()
+    }
+
     /// Makes durable what was written, as something that can be read by itself.
     fn settle(&mut self) -> std::io::Result<()> {
         if let Some(packed) = self.packed.take() {
@@ -306,6 +312,12 @@ impl Output for FileRow {
             self.full.remove(name);
         }
         Ok(())
+    }
+
+    fn due_in(&self) -> Option<Duration> {
+        self.rotation.every?;
+        let current = self.current.as_ref().filter(|current| !current.is_empty())?;
+        self.rotation.due_in(current.age())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a belt does for checkpoints: its stages' state is frozen, its sinks prepare and commit, and barriers go on.
 
+use std::time::Duration;
+
 use model::signal::{Barrier, Then};
 
 use super::{Belt, Station};
@@ -49,6 +51,15 @@ impl Belt {
             }
         }
         first
+    }
+
+    /// After how long a sink of this belt will have something to prepare though nothing comes.
+    pub fn due_in(&self) -> Option<Duration> {
+        let due_in = |station: &Station| match station {
+            Station::Sink(sink) => sink.due_in(),
+            _ => None,
+        };
+        self.stations.iter().filter_map(due_in).min()
     }
 
     /// Whether no sink of this belt has a token left that it has not committed: one that was cut off may.

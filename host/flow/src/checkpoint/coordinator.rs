@@ -32,6 +32,8 @@ pub struct Coordinator {
     /// One of them has ended because it was told to stop, so that nothing says that any input has.
     is_stopped: bool,
     last_committed: Checkpoint,
+    /// Something has moved since the last one began, which the next one is for.
+    has_moved: bool,
     under_way: Option<UnderWay>,
     /// The highest number that was given away.
     begun: u64,
@@ -61,13 +63,15 @@ struct UnderWay {
 }
 
 impl Coordinator {
-    /// For these loops, going on from the checkpoint that was committed last.
+    /// For these loops, going on from the checkpoint that was committed last. Where sources go on from there, one more begins
+    /// in any case: they are told once more what they may release, which the crash before may have kept from them.
     pub fn new(loops: impl IntoIterator<Item = LoopId>, last_committed: Checkpoint) -> Self {
         Self {
             loops: loops.into_iter().collect(),
             ended: BTreeSet::new(),
             is_stopped: false,
             begun: last_committed.number,
+            has_moved: last_committed.places.values().any(|places| !places.is_empty()),
             last_committed,
             under_way: None,
             is_over: false,
@@ -81,9 +85,25 @@ impl Coordinator {
         Self { mistake: Some(mistake), ..self }
     }
 
-    /// The interval has gone by. None where one is under way, or the last one was.
+    /// Something has moved that the next checkpoint is to have: a record or a place of a source, what a stage remembers, or
+    /// what a sink makes of it by itself after a while.
+    pub fn moved(&mut self) {
+        self.has_moved = true;
+    }
+
+    /// Whether there is something for the next one. Until then nobody need say that one is due.
+    pub fn has_moved(&self) -> bool {
+        self.has_moved && !self.is_over
+    }
+
+    /// Whether it makes a difference that something moves.
+    pub fn rests(&self) -> bool {
+        !self.has_moved && !self.is_over
+    }
+
+    /// The interval has gone by. None where nothing has moved, one is under way, or the last one was.
     pub fn due(&mut self) -> Option<Effect> {
-        if self.under_way.is_some() || self.is_over {
+        if self.under_way.is_some() || !(self.has_moved() || self.is_last_due()) {
             return None;
         }
         Some(self.begin())
@@ -102,10 +122,13 @@ impl Coordinator {
     fn ended(&mut self, from: LoopId, is_stopped: bool) -> Option<Effect> {
         self.ended.insert(from);
         self.is_stopped |= is_stopped;
-        if !self.have_all_ended() || self.under_way.is_some() || self.is_over {
-            return None;
-        }
-        Some(self.begin())
+        let is_due = self.under_way.is_none() && self.is_last_due();
+        is_due.then(|| self.begin())
+    }
+
+    /// Whether the last one is still to begin, and nothing but one that is under way comes before it.
+    fn is_last_due(&self) -> bool {
+        self.have_all_ended() && !self.is_over
     }
 
     fn have_all_ended(&self) -> bool {
@@ -115,6 +138,7 @@ impl Coordinator {
     /// Of all that have ended it is known by now how: what the last barrier says is not taken back.
     fn begin(&mut self) -> Effect {
         self.begun += 1;
+        self.has_moved = false;
         let is_stopped = self.is_stopped && self.mistake != Some(Mistake::StopToldAsEnd);
         let then = if self.have_all_ended() { Then::of_last(is_stopped) } else { Then::GoOn };
         let barrier = Barrier { number: self.begun, then };
@@ -184,7 +208,7 @@ impl Coordinator {
 
     /// What follows an announcement: the last checkpoint, where all loops ended while another was under way.
     pub fn announced(&mut self) -> Option<Effect> {
-        let is_due = self.have_all_ended() && self.under_way.is_none() && !self.is_over;
+        let is_due = self.under_way.is_none() && self.is_last_due();
         is_due.then(|| self.begin())
     }
 
@@ -240,6 +264,12 @@ mod tests {
         Coordinator::new((0..loops).map(LoopId::only), last_committed)
     }
 
+    /// Something has moved, and the interval has gone by.
+    fn due(coordinator: &mut Coordinator) -> Option<Effect> {
+        coordinator.moved();
+        coordinator.due()
+    }
+
     fn begin(number: u64, then: Then) -> Option<Effect> {
         Some(Effect::Begin(Barrier { number, then }))
     }
@@ -251,8 +281,8 @@ mod tests {
     #[test]
     fn a_checkpoint_is_stored_when_all_have_acknowledged_and_announced_when_it_is_durable() {
         let mut coordinator = coordinator(2, Checkpoint { number: 40, ..Checkpoint::default() });
-        assert_eq!(coordinator.due(), begin(41, Then::GoOn));
-        assert_eq!(coordinator.due(), None, "one is under way");
+        assert_eq!(due(&mut coordinator), begin(41, Then::GoOn));
+        assert_eq!(due(&mut coordinator), None, "one is under way");
         assert_eq!(coordinator.acked(A, 41, ack("a", 1)), None);
         assert_eq!(coordinator.acked(A, 41, ack("a", 9)), None, "it has said so already");
         assert_eq!(coordinator.missing(), [B]);
@@ -262,10 +292,10 @@ mod tests {
         };
         assert_eq!((stored.number, stored.places.len(), &stored.tokens["out"]), (41, 2, &vec![2]));
         assert_eq!(stored.places["a"]["s"], [1]);
-        assert_eq!(coordinator.due(), None, "it is not durable yet");
+        assert_eq!(due(&mut coordinator), None, "it is not durable yet");
         assert_eq!(coordinator.committed(), announce(41, Then::GoOn, true));
         assert_eq!((coordinator.announced(), coordinator.committed()), (None, None));
-        assert_eq!(coordinator.due(), begin(42, Then::GoOn));
+        assert_eq!(due(&mut coordinator), begin(42, Then::GoOn));
     }
 
     /// Dead letters that were written while its barrier passed are before it by this alone.
@@ -273,7 +303,7 @@ mod tests {
     fn how_far_a_forgotten_split_came_is_said_once_more() {
         let mut coordinator = coordinator(1, Checkpoint::default());
         let mut stored = |splits: &[&str], reached: &[&str], number: u64| {
-            assert_eq!(coordinator.due(), begin(number, Then::GoOn));
+            assert_eq!(due(&mut coordinator), begin(number, Then::GoOn));
             let place = |split: &&str| ((*split).into(), number.to_le_bytes().to_vec());
             let reached = reached.iter().map(|split| ((*split).into(), number)).collect();
             let ack = Ack {
@@ -293,17 +323,47 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_pipeline_stores_nothing() {
+    fn a_checkpoint_begins_only_where_something_has_moved_since_the_one_before_began() {
         let mut coordinator = coordinator(1, Checkpoint::default());
-        coordinator.due();
+        assert_eq!((coordinator.has_moved(), coordinator.rests(), coordinator.due()), (false, true, None));
+        coordinator.moved();
+        assert_eq!((coordinator.has_moved(), coordinator.due()), (true, begin(1, Then::GoOn)));
+        assert!(!coordinator.has_moved(), "it has what moved");
+        assert!(matches!(coordinator.acked(A, 1, ack("a", 1)), Some(Effect::Commit(_))));
+        // What moves while it is under way is behind its barrier.
+        coordinator.moved();
+        assert_eq!(coordinator.due(), None);
+        assert_eq!(coordinator.committed(), announce(1, Then::GoOn, true));
+        assert_eq!(coordinator.due(), begin(2, Then::GoOn));
+        assert_eq!(coordinator.acked(A, 2, ack("a", 1)), announce(2, Then::GoOn, false));
+        assert_eq!(coordinator.due(), None);
+        // The last one says what nobody else does.
+        assert_eq!(coordinator.ended(A, false), begin(3, Then::End));
+        coordinator.moved();
+        assert!(matches!(coordinator.acked(A, 3, ack("a", 2)), Some(Effect::Commit(_))));
+        assert_eq!(coordinator.committed(), announce(3, Then::End, true));
+        assert_eq!((coordinator.has_moved(), coordinator.rests(), coordinator.due()), (false, false, None));
+    }
+
+    #[test]
+    fn sources_that_go_on_from_a_checkpoint_are_told_it_again() {
+        let places: Places = [("s".into(), vec![1])].into();
+        let last = Checkpoint { number: 4, places: [("a".into(), places)].into(), ..Checkpoint::default() };
+        assert_eq!(coordinator(1, last).due(), begin(5, Then::GoOn));
+    }
+
+    #[test]
+    fn what_is_as_before_is_not_stored() {
+        let mut coordinator = coordinator(1, Checkpoint::default());
+        due(&mut coordinator);
         assert!(matches!(coordinator.acked(A, 1, ack("a", 1)), Some(Effect::Commit(_))));
         coordinator.committed();
-        coordinator.due();
+        due(&mut coordinator);
         assert_eq!(coordinator.acked(A, 2, ack("a", 1)), announce(2, Then::GoOn, false));
         // What a stage does not tell any more stays.
-        coordinator.due();
+        due(&mut coordinator);
         assert_eq!(coordinator.acked(A, 3, Ack::default()), announce(3, Then::GoOn, false));
-        coordinator.due();
+        due(&mut coordinator);
         let Some(Effect::Commit(stored)) = coordinator.acked(A, 4, ack("b", 2)) else { panic!("not stored") };
         assert_eq!(stored.places["a"]["s"], [1]);
     }
@@ -311,7 +371,7 @@ mod tests {
     #[test]
     fn the_last_checkpoint_begins_when_all_loops_have_ended_and_nothing_follows_it() {
         let mut coordinator = coordinator(2, Checkpoint::default());
-        assert_eq!(coordinator.due(), begin(1, Then::GoOn));
+        assert_eq!(due(&mut coordinator), begin(1, Then::GoOn));
         assert_eq!(coordinator.ended(A, false), None);
         assert_eq!(coordinator.acked(A, 1, ack("a", 1)), None);
         assert_eq!(coordinator.ended(B, false), None, "one is under way");
@@ -320,7 +380,7 @@ mod tests {
         assert_eq!(coordinator.announced(), begin(2, Then::End));
         assert_eq!(coordinator.acked(A, 2, Ack::default()), None);
         assert_eq!(coordinator.acked(B, 2, Ack::default()), announce(2, Then::End, false));
-        assert_eq!((coordinator.announced(), coordinator.due()), (None, None));
+        assert_eq!((coordinator.announced(), due(&mut coordinator)), (None, None));
     }
 
     #[test]
@@ -335,7 +395,7 @@ mod tests {
         }
         // Also where it begins behind one that was under way.
         let mut coordinator = coordinator(1, Checkpoint::default());
-        coordinator.due();
+        due(&mut coordinator);
         assert_eq!(coordinator.ended(A, true), None);
         coordinator.acked(A, 1, ack("a", 1));
         assert_eq!(
@@ -348,7 +408,7 @@ mod tests {
     fn the_last_checkpoint_says_which_letters_may_come_again_also_where_nothing_else_is_new() {
         let letters = |letters| Ack { letters, ..Ack::default() };
         let mut coordinator = coordinator(1, Checkpoint::default());
-        coordinator.due();
+        due(&mut coordinator);
         assert_eq!(coordinator.acked(A, 1, letters(3)), announce(1, Then::GoOn, false));
         assert_eq!(coordinator.ended(A, false), begin(2, Then::End));
         let Some(Effect::Commit(stored)) = coordinator.acked(A, 2, letters(5)) else { panic!("not stored") };
@@ -359,7 +419,7 @@ mod tests {
     fn a_letter_may_come_again_where_one_loop_says_so() {
         for (first, second) in [(7, 4), (4, 7)] {
             let mut coordinator = coordinator(2, Checkpoint { letters: 9, ..Checkpoint::default() });
-            coordinator.due();
+            due(&mut coordinator);
             assert_eq!(coordinator.acked(A, 1, Ack { letters: first, ..ack("a", 1) }), None);
             let second = Ack { letters: second, ..ack("b", 1) };
             let Some(Effect::Commit(stored)) = coordinator.acked(B, 1, second) else { panic!("not stored") };

@@ -8,6 +8,7 @@ use model::ids::RecordId;
 use model::signal::Barrier;
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::moved::Moved;
 use crate::belt::Belt;
 use crate::checkpoint::{Ack, BarrierStep, CoordinatorStatus, LoopId, LoopReport, ON_BARRIER, Participant};
 use crate::connector::{ConnectError, Places, Pulled, Source};
@@ -31,6 +32,7 @@ pub(super) struct BarrierHandler {
     status: watch::Receiver<CoordinatorStatus>,
     reports: mpsc::Sender<(LoopId, LoopReport)>,
     wanted: Arc<Notify>,
+    moved: Arc<Moved>,
     /// The source at the head of the loop, where there is one, and where it is.
     source: Option<TrackedSource>,
     places: Places,
@@ -60,7 +62,7 @@ impl BarrierHandler {
         id: LoopId,
         status: watch::Receiver<CoordinatorStatus>,
         reports: mpsc::Sender<(LoopId, LoopReport)>,
-        wanted: Arc<Notify>,
+        (wanted, moved): (Arc<Notify>, Arc<Moved>),
         mut source: Option<TrackedSource>,
     ) -> Self {
         let places = source.as_mut().map(|source| std::mem::take(&mut source.places)).unwrap_or_default();
@@ -69,6 +71,7 @@ impl BarrierHandler {
             status,
             reports,
             wanted,
+            moved,
             source,
             places,
             reached: BTreeMap::new(),
@@ -88,6 +91,10 @@ impl BarrierHandler {
     /// Takes the place up to which the source has read, and splits that never go on, out of what it brought. Whether there
     /// was a place.
     pub fn note(&mut self, pulled: &mut Pulled) -> bool {
+        // A source that is asked again and again says each time where it is.
+        if !pulled.is_empty() || !pulled.forgotten.is_empty() {
+            self.moved.tell();
+        }
         for split in pulled.forgotten.drain(..) {
             self.places.remove(&split);
             self.forgotten.push(split);
@@ -105,12 +112,28 @@ impl BarrierHandler {
             }
         }
         match self.places.get_mut(&cursor.split) {
-            Some(place) => *place = cursor.place,
+            Some(place) if *place == cursor.place => {}
+            Some(place) => {
+                *place = cursor.place;
+                self.moved.tell();
+            }
             None => {
                 self.places.insert(cursor.split, cursor.place);
+                self.moved.tell();
             }
         }
         true
+    }
+
+    /// There is something for the next checkpoint. Where streams meet nobody says so of what comes by the edges: a checkpoint
+    /// that has the record of a source has all that came of it.
+    pub fn moved(&self) {
+        self.moved.tell();
+    }
+
+    /// Whether the next checkpoint has nothing to begin for, and none is on its way to this loop.
+    pub fn rests(&self) -> bool {
+        !self.moved.is_told() && self.participant.has_acked(self.status.borrow().begun)
     }
 
     /// A replay sends these records in.

@@ -280,6 +280,7 @@ async fn drive_injections(
     for injection in injections.into_iter().flatten() {
         let Injection { stage, entrance, batch, misfits } = injection?;
         if let Some(handler) = handler {
+            handler.moved();
             handler.note_sent_in(&batch);
             misfits.iter().for_each(|misfits| handler.note_sent_in(&misfits.rows));
         }
@@ -344,6 +345,9 @@ async fn wait<T>(
             tokio::time::sleep_until(at).await;
             at
         }));
+        // What a sink makes of its records by itself, such as a file that is full by its age, is for the next checkpoint.
+        let rests = handler.as_ref().is_some_and(BarrierHandler::rests);
+        let due = or_never(rests.then(|| belt.due_in()).flatten().map(tokio::time::sleep));
         let changed = or_never(handler.as_mut().map(BarrierHandler::changed));
         tokio::select! {
             biased;
@@ -359,6 +363,11 @@ async fn wait<T>(
                     return Ok(ended);
                 }
                 belt.flush().await?;
+            }
+            () = due => {
+                if let Some(handler) = handler {
+                    handler.moved();
+                }
             }
             () = cools.as_mut(), if is_warm => {
                 belt.cool();

@@ -1,14 +1,16 @@
 //! The task that coordinates the checkpoints of one pipeline, beside its loops. `checkpoint::Coordinator` decides.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::plan::Plan;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::barrier_handler::{BarrierHandler, TrackedSource};
+use super::moved::Moved;
 use crate::belt::Context;
 use crate::checkpoint::{
     Checkpoint, CheckpointError, CheckpointStore, Coordinator, CoordinatorStatus, Effect, LoopId, LoopReport,
@@ -34,6 +36,13 @@ pub(super) struct CoordinatorTask {
     sender: Option<mpsc::Sender<(LoopId, LoopReport)>>,
     /// Some stage has written so much that it wants a checkpoint before its time.
     wanted: Arc<Notify>,
+    moved: Arc<Moved>,
+    /// When the interval has gone by. Nobody waits for that before something has moved.
+    due_at: tokio::time::Instant,
+    /// When the last one began.
+    began: Instant,
+    /// It has been said that it takes long.
+    was_late: bool,
     plan: Arc<Plan>,
     meter: Arc<CheckpointMeter>,
     refusing: Refusing,
@@ -72,6 +81,10 @@ impl CoordinatorTask {
             reports,
             sender: Some(sender),
             wanted: Arc::default(),
+            moved: Arc::default(),
+            due_at: tokio::time::Instant::now(),
+            began: Instant::now(),
+            was_late: false,
             plan: context.plan.clone(),
             meter,
             refusing,
@@ -81,7 +94,8 @@ impl CoordinatorTask {
     /// The barrier handler of a loop. `source`: at its head.
     pub fn handler(&self, id: LoopId, source: Option<TrackedSource>) -> Option<BarrierHandler> {
         let reports = self.sender.clone()?;
-        Some(BarrierHandler::new(id, self.status(), reports, self.wanted.clone(), source))
+        let told = (self.wanted.clone(), self.moved.clone());
+        Some(BarrierHandler::new(id, self.status(), reports, told, source))
     }
 
     /// What it tells, now and later.
@@ -93,43 +107,27 @@ impl CoordinatorTask {
     /// cancelled.
     pub async fn run(mut self, broken: CancellationToken) -> Result<(), RunError> {
         self.sender = None;
-        let mut ticks = interval(self.pace.interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticks.reset();
-        let mut began = Instant::now();
-        let mut was_late = false;
+        self.due_at = tokio::time::Instant::now() + self.pace.interval;
         loop {
-            let left = self.pace.timeout.saturating_sub(began.elapsed());
-            let is_waiting =
-                self.coordinator.under_way().is_some() || !self.coordinator.uncommitted().is_empty();
-            let mut next = tokio::select! {
-                biased;
-                () = broken.cancelled() => return Ok(()),
-                report = self.reports.recv() => match report {
-                    Some((from, report)) => self.coordinator.heard(from, report),
-                    // One of the loops has failed, and its own error says why.
-                    None => return Ok(()),
-                },
-                _ = ticks.tick() => self.coordinator.due(),
-                () = self.wanted.notified() => self.coordinator.due(),
-                () = sleep(left), if is_waiting && !was_late => {
-                    was_late = true;
-                    self.warn_late(began.elapsed());
-                    None
-                }
-            };
+            let ControlFlow::Continue(mut next) = self.next(&broken).await else { return Ok(()) };
             while let Some(effect) = next.take() {
                 match effect {
                     Effect::Begin(barrier) => {
-                        (began, was_late) = (Instant::now(), false);
+                        (self.began, self.was_late) = (Instant::now(), false);
                         self.meter.begin();
+                        self.moved.forget();
                         self.status.send_modify(|status| status.begun = Some(barrier));
                         fault::hit(Point::CheckpointBegun);
                     }
-                    Effect::Commit(checkpoint) => next = self.commit(checkpoint, began.elapsed()).await?,
+                    Effect::Commit(checkpoint) => {
+                        next = self.commit(checkpoint, self.began.elapsed()).await?;
+                    }
                     Effect::Announce { barrier, is_new } => {
                         if !is_new {
                             self.meter.unchanged();
+                        }
+                        if !self.moved.is_told() {
+                            self.meter.rests();
                         }
                         self.status.send_modify(|status| status.committed = Some(barrier));
                         fault::hit(Point::CheckpointAnnounced);
@@ -145,6 +143,42 @@ impl CoordinatorTask {
                 }
             }
         }
+    }
+
+    /// Waits for what comes next, and says what follows from it. While nothing moves and none is under way, nothing wakes
+    /// this but what loops report. Breaks where nothing follows any more.
+    async fn next(&mut self, broken: &CancellationToken) -> ControlFlow<(), Option<Effect>> {
+        let left = self.pace.timeout.saturating_sub(self.began.elapsed());
+        let is_waiting = self.coordinator.under_way().is_some() || !self.coordinator.uncommitted().is_empty();
+        let effect = tokio::select! {
+            biased;
+            () = broken.cancelled() => return ControlFlow::Break(()),
+            report = self.reports.recv() => match report {
+                Some((from, report)) => self.coordinator.heard(from, report),
+                // One of the loops has failed, and its own error says why.
+                None => return ControlFlow::Break(()),
+            },
+            () = self.moved.told(), if self.coordinator.rests() => {
+                self.coordinator.moved();
+                self.meter.moves();
+                None
+            }
+            () = sleep_until(self.due_at), if self.coordinator.has_moved() => {
+                self.due_at = tokio::time::Instant::now() + self.pace.interval;
+                self.coordinator.due()
+            }
+            () = self.wanted.notified() => {
+                // Whoever has written much waits for this one, whatever came before.
+                self.coordinator.moved();
+                self.coordinator.due()
+            }
+            () = sleep(left), if is_waiting && !self.was_late => {
+                self.was_late = true;
+                self.warn_late(self.began.elapsed());
+                None
+            }
+        };
+        ControlFlow::Continue(effect)
     }
 
     /// Makes a checkpoint durable, with what becomes of dead letters.

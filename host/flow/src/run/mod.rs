@@ -7,6 +7,7 @@ mod barrier_handler;
 mod build;
 mod chain;
 mod coordinator_task;
+mod moved;
 
 use std::collections::HashMap;
 
@@ -136,6 +137,8 @@ impl Run {
 mod crash_tests;
 #[cfg(test)]
 mod cut_tests;
+#[cfg(test)]
+mod idle_tests;
 #[cfg(test)]
 pub(crate) mod last_tests;
 #[cfg(test)]
