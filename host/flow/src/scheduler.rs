@@ -33,11 +33,20 @@ struct State {
     waiting: Vec<(usize, Waker)>,
 }
 
-/// The place of one pipeline among the others; its loops share it.
+/// The place of one pipeline among the others; its loops share it. When the last of them drops it, the pipeline leaves.
 #[derive(Clone, Debug)]
-pub struct ShareHandle {
+pub struct ShareHandle(Arc<Joined>);
+
+#[derive(Debug)]
+struct Joined {
     scheduler: FairScheduler,
     number: usize,
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.scheduler.leave(self.number);
+    }
 }
 
 /// How long a loop whose pipeline is ahead waits before it asks again by itself: the others may have nothing to do and
@@ -57,7 +66,18 @@ impl FairScheduler {
 
     pub fn join(&self, weight: u32) -> ShareHandle {
         let number = self.with(|state, _| state.shares.join(weight));
-        ShareHandle { scheduler: self.clone(), number }
+        ShareHandle(Arc::new(Joined { scheduler: self.clone(), number }))
+    }
+
+    /// Whoever waited for this pipeline need not any more.
+    fn leave(&self, pipeline: usize) {
+        let left = self.with(|state, _| {
+            state.shares.leave(pipeline);
+            state.waiting.extract_if(.., |(waiting, _)| *waiting == pipeline).collect::<Vec<_>>()
+        });
+        // What they belong to may go with them, and is not to go within the lock.
+        drop(left);
+        self.change(|_, _| ());
     }
 
     fn with<T>(&self, decide: impl FnOnce(&mut State, Duration) -> T) -> T {
@@ -97,11 +117,13 @@ impl ShareHandle {
     }
 
     fn wants(&self) {
-        self.scheduler.with(|state, now| state.shares.wants(self.number, now));
+        let Joined { scheduler, number } = &*self.0;
+        scheduler.with(|state, now| state.shares.wants(*number, now));
     }
 
     fn rests(&self) {
-        self.scheduler.change(|shares, now| shares.rests(self.number, now));
+        let Joined { scheduler, number } = &*self.0;
+        scheduler.change(|shares, now| shares.rests(*number, now));
     }
 }
 
@@ -186,7 +208,7 @@ impl<T> Future for Scheduled<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let this = self.get_mut();
         this.tracker.called(cx.waker());
-        let ShareHandle { scheduler, number } = &this.tracker.share;
+        let Joined { scheduler, number } = &*this.tracker.share.0;
         while !scheduler.may_work(*number, cx.waker()) {
             let timer = this.wait.insert(Box::pin(tokio::time::sleep(ASK_AGAIN_AFTER)));
             ready!(timer.as_mut().poll(cx));
@@ -297,6 +319,38 @@ mod tests {
         light.abort();
         // Forty turns: were each held up, the thread would have waited as often. It waits for a lock now and then too.
         assert!(parked < 30, "with work to do, the thread waited {parked} times");
+    }
+
+    #[tokio::test]
+    async fn pipelines_that_come_and_go_leave_nothing_behind() {
+        let scheduler = FairScheduler::new(1);
+        for round in 0..10_000 {
+            let share = scheduler.join(100);
+            match round % 3 {
+                // It never runs, it runs to its end, or it is dropped where it waits.
+                0 => {}
+                1 => assert_eq!(share.clone().schedule(async { round }).await, round),
+                _ => {
+                    let mut waits = Box::pin(share.clone().schedule(std::future::pending::<()>()));
+                    assert!(futures::poll!(&mut waits).is_pending());
+                }
+            }
+        }
+        let state = scheduler.state.lock().expect("the shares");
+        assert!(state.shares.is_empty() && state.waiting.is_empty(), "{state:?}");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_waits_goes_on_when_the_other_leaves() {
+        let scheduler = FairScheduler::by_clock(1, || Duration::from_secs(1));
+        let (ahead, other) = (scheduler.join(100), scheduler.join(100));
+        other.wants();
+        let waits = ahead.clone().schedule(async {});
+        ahead.0.scheduler.change(|shares, _| shares.worked(ahead.0.number, Duration::from_secs(1)));
+        let mut waits = Box::pin(waits);
+        assert!(futures::poll!(&mut waits).is_pending(), "it is ahead");
+        drop(other);
+        assert!(futures::poll!(&mut waits).is_ready(), "nobody is left to wait for");
     }
 
     /// The workers of a busy runtime look at timers once in dozens of polls, each as long as a tick of the epoch.

@@ -3,18 +3,30 @@
 //! Shares are those of start-time fair queueing (Goyal, Vin and Cheng, 1996): each pipeline has a virtual time that
 //! its work moves forward by the time worked over its weight, and one that is ahead of the others that want to work
 //! waits. One that had nothing to do comes back at the virtual time of those that worked, so that nobody saves up, and
-//! while it has nothing to do nobody waits for it, nor where there is a thread for everybody. Times come in as
-//! arguments; whoever asks does the waiting.
+//! while it has nothing to do nobody waits for it, nor where there is a thread for everybody. One that has left counts
+//! no more. Times come in as arguments; whoever asks does the waiting.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::limits;
 
-/// The pipelines that share the threads of one process.
+/// The pipelines that share the threads of one process. What is asked for each turn takes as long as a look into an ordered
+/// set of those that work or have just worked, however many others there are.
 #[derive(Debug)]
 pub struct Shares {
     threads: usize,
-    pipelines: Vec<Share>,
+    /// None where one has left, and another may join.
+    pipelines: Vec<Option<Share>>,
+    vacant: Vec<usize>,
+    /// Those that others may have to wait for, by their virtual time.
+    present: BTreeSet<(u128, usize)>,
+    /// Those of them that have nothing to do just now, by the end of their presence on the clock of [`Shares::quiet`].
+    lingering: BTreeSet<(Duration, usize)>,
+    /// Loops that others may have to wait for; each that lingers counts as one.
+    wanting: usize,
+    /// What all have worked, over the threads.
+    worked: Duration,
 }
 
 #[derive(Debug)]
@@ -26,90 +38,155 @@ struct Share {
     wanting: usize,
     /// Time worked since it last had nothing to do for longer than a moment.
     lately: Duration,
-    /// When the last of its loops had nothing to do any more.
-    rested: Option<Duration>,
-    /// Time that others worked since then. It may have been woken meanwhile, and nobody was there to hear it.
-    unheard: Duration,
+    /// Until when it lingers, while it does. One that has worked for a while counts for as long as that when it has nothing
+    /// to do: it may be between two pieces of its input. One that works now and then counts while it works.
+    lingers: Option<Duration>,
 }
 
 impl Share {
-    /// Its loops that others may have to wait for. One that has worked for a while counts for as long as that when it
-    /// has nothing to do: it may be between two pieces of its input. One that works now and then counts while it works.
-    fn present(&self, now: Duration) -> usize {
-        let between = self.rested.is_some_and(|rested| {
-            let idle = now.saturating_sub(rested).saturating_sub(self.unheard);
-            idle <= self.lately.clamp(limits::SHARE_LINGER, limits::SHARE_LINGER_MAX)
-        });
-        self.wanting.max(usize::from(between))
+    fn is_present(&self) -> bool {
+        self.wanting > 0 || self.lingers.is_some()
     }
 }
 
 impl Shares {
     pub fn new(threads: usize) -> Self {
-        Self { threads, pipelines: Vec::new() }
+        Self {
+            threads,
+            pipelines: Vec::new(),
+            vacant: Vec::new(),
+            present: BTreeSet::new(),
+            lingering: BTreeSet::new(),
+            wanting: 0,
+            worked: Duration::ZERO,
+        }
     }
 
-    /// A new pipeline, by its number from now on.
+    /// A new pipeline, by its number until it leaves.
     pub fn join(&mut self, weight: u32) -> usize {
-        self.pipelines.push(Share {
+        let share = Share {
             weight: weight.max(1),
             virtual_time: 0,
             wanting: 0,
             lately: Duration::ZERO,
-            rested: None,
-            unheard: Duration::ZERO,
-        });
-        self.pipelines.len() - 1
+            lingers: None,
+        };
+        match self.vacant.pop() {
+            Some(number) => {
+                self.pipelines[number] = Some(share);
+                number
+            }
+            None => {
+                self.pipelines.push(Some(share));
+                self.pipelines.len() - 1
+            }
+        }
+    }
+
+    /// A pipeline is gone, and nobody waits for it any more. Its number may be that of another one from now on.
+    pub fn leave(&mut self, pipeline: usize) {
+        let Some(share) = self.pipelines.get_mut(pipeline).and_then(Option::take) else { return };
+        self.present.remove(&(share.virtual_time, pipeline));
+        self.wanting -= share.wanting;
+        if let Some(until) = share.lingers {
+            self.lingering.remove(&(until, pipeline));
+            self.wanting -= 1;
+        }
+        self.vacant.push(pipeline);
+        if self.vacant.len() == self.pipelines.len() {
+            (self.pipelines, self.vacant) = (Vec::new(), Vec::new());
+        }
+    }
+
+    /// Whether there is no pipeline.
+    pub fn is_empty(&self) -> bool {
+        self.pipelines.is_empty()
     }
 
     /// A loop of a pipeline has something to do, until it `rests`.
     pub fn wants(&mut self, pipeline: usize, now: Duration) {
-        let least = self.least(pipeline, now);
-        let Some(share) = self.pipelines.get_mut(pipeline) else { return };
-        if share.present(now) == 0 {
+        self.let_go(now);
+        let least = self.least(pipeline);
+        let Some(share) = self.pipelines.get_mut(pipeline).and_then(Option::as_mut) else { return };
+        if !share.is_present() {
             share.lately = Duration::ZERO;
             share.virtual_time = share.virtual_time.max(least.unwrap_or_default());
+            self.present.insert((share.virtual_time, pipeline));
+        }
+        if let Some(until) = share.lingers.take() {
+            self.lingering.remove(&(until, pipeline));
+            self.wanting -= 1;
         }
         share.wanting += 1;
-        share.rested = None;
+        self.wanting += 1;
     }
 
     /// A loop of a pipeline has nothing to do for now, or has ended.
     pub fn rests(&mut self, pipeline: usize, now: Duration) {
-        if let Some(share) = self.pipelines.get_mut(pipeline) {
-            share.wanting = share.wanting.saturating_sub(1);
-            share.rested = (share.wanting == 0).then_some(now);
-            share.unheard = Duration::ZERO;
+        let quiet = self.quiet(now);
+        let Some(share) = self.pipelines.get_mut(pipeline).and_then(Option::as_mut) else { return };
+        match share.wanting {
+            0 => {}
+            // The loop that wanted to work is the one that lingers.
+            1 => {
+                let until =
+                    quiet.saturating_add(share.lately.clamp(limits::SHARE_LINGER, limits::SHARE_LINGER_MAX));
+                (share.wanting, share.lingers) = (0, Some(until));
+                self.lingering.insert((until, pipeline));
+            }
+            _ => {
+                share.wanting -= 1;
+                self.wanting -= 1;
+            }
         }
     }
 
     /// Whether a pipeline may go on now. It wants to.
-    pub fn may_work(&self, pipeline: usize, now: Duration) -> bool {
-        let wanting: usize = self.pipelines.iter().map(|share| share.present(now)).sum();
-        let (Some(share), Some(least)) = (self.pipelines.get(pipeline), self.least(pipeline, now)) else {
+    pub fn may_work(&mut self, pipeline: usize, now: Duration) -> bool {
+        self.let_go(now);
+        let share = self.pipelines.get(pipeline).and_then(Option::as_ref);
+        let (Some(share), Some(least)) = (share, self.least(pipeline)) else {
             return true;
         };
-        wanting <= self.threads || share.virtual_time <= least + over(limits::SHARE_SLACK, share.weight)
+        self.wanting <= self.threads || share.virtual_time <= least + over(limits::SHARE_SLACK, share.weight)
     }
 
     /// A pipeline worked.
     pub fn worked(&mut self, pipeline: usize, time: Duration) {
-        let unheard = time / u32::try_from(self.threads.max(1)).unwrap_or(u32::MAX);
-        for (i, share) in self.pipelines.iter_mut().enumerate() {
-            if i == pipeline {
-                share.virtual_time += over(time, share.weight);
-                share.lately += time;
-            } else if share.rested.is_some() {
-                share.unheard += unheard;
+        self.worked += time / u32::try_from(self.threads.max(1)).unwrap_or(u32::MAX);
+        let Some(share) = self.pipelines.get_mut(pipeline).and_then(Option::as_mut) else { return };
+        let before = share.virtual_time;
+        share.virtual_time += over(time, share.weight);
+        share.lately += time;
+        if self.present.remove(&(before, pipeline)) {
+            self.present.insert((share.virtual_time, pipeline));
+        }
+    }
+
+    /// The time without what was worked: one that has nothing to do may have been woken while others worked, and nobody was
+    /// there to hear it.
+    fn quiet(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.worked)
+    }
+
+    /// Those that have had nothing to do for long enough are not waited for any more.
+    fn let_go(&mut self, now: Duration) {
+        let quiet = self.quiet(now);
+        while let Some(&(until, pipeline)) = self.lingering.first()
+            && until < quiet
+        {
+            self.lingering.pop_first();
+            self.wanting -= 1;
+            if let Some(share) = self.pipelines.get_mut(pipeline).and_then(Option::as_mut) {
+                share.lingers = None;
+                self.present.remove(&(share.virtual_time, pipeline));
             }
         }
     }
 
     /// The least virtual time of the others that want to work.
-    fn least(&self, but: usize, now: Duration) -> Option<u128> {
-        let others =
-            self.pipelines.iter().enumerate().filter(|(i, share)| *i != but && share.present(now) > 0);
-        others.map(|(_, share)| share.virtual_time).min()
+    fn least(&self, but: usize) -> Option<u128> {
+        self.present.iter().find(|(_, pipeline)| *pipeline != but).map(|(virtual_time, _)| *virtual_time)
     }
 }
 
@@ -271,6 +348,59 @@ mod tests {
         shares.rests(a, now);
         assert!(!shares.may_work(b, now), "the other is between two turns");
         assert!(shares.may_work(b, now + 51 * MS), "it waits for one that has ended");
+    }
+
+    #[test]
+    fn who_has_left_is_not_waited_for_and_has_left_nothing_to_the_next() {
+        let mut shares = Shares::new(1);
+        let (a, b) = (shares.join(100), shares.join(100));
+        shares.wants(a, MS);
+        shares.wants(b, MS);
+        shares.worked(b, 30 * MS);
+        assert!(!shares.may_work(b, MS), "it is ahead");
+        shares.leave(a);
+        assert!(shares.may_work(b, MS));
+        // One that lingers leaves as well.
+        let a = shares.join(100);
+        shares.wants(a, MS);
+        shares.worked(a, MS);
+        shares.rests(a, 2 * MS);
+        shares.worked(b, 30 * MS);
+        assert!(!shares.may_work(b, 2 * MS));
+        shares.leave(a);
+        assert!(shares.may_work(b, 2 * MS));
+        // Whoever gets its number begins where the others are.
+        let next = shares.join(100);
+        assert_eq!(next, a);
+        shares.wants(next, 2 * MS);
+        shares.worked(next, 30 * MS);
+        assert!(!shares.may_work(next, 2 * MS) && shares.may_work(b, 2 * MS));
+        // What comes late from one that has left changes nothing.
+        shares.leave(next);
+        shares.rests(next, 3 * MS);
+        shares.wants(next, 3 * MS);
+        shares.worked(next, MS);
+        assert!(shares.may_work(b, 3 * MS) && shares.may_work(next, 3 * MS));
+    }
+
+    #[test]
+    fn thousands_that_join_and_leave_leave_nothing_behind() {
+        let mut shares = Shares::new(2);
+        for round in 0..100u32 {
+            let joined: Vec<usize> = (0..100).map(|_| shares.join(100)).collect();
+            for (i, &pipeline) in joined.iter().enumerate() {
+                let now = MS * round;
+                // Some leave before they have worked, some while they do, some between two turns, and some long after.
+                (0..i % 4).for_each(|_| shares.wants(pipeline, now));
+                shares.worked(pipeline, MS / 10);
+                (0..i % 3).for_each(|_| shares.rests(pipeline, now));
+                shares.may_work(pipeline, now + MS * (i % 5) as u32 * 100);
+            }
+            assert!(shares.pipelines.len() <= 100, "numbers are given again");
+            joined.into_iter().rev().for_each(|pipeline| shares.leave(pipeline));
+            assert!(shares.is_empty() && shares.present.is_empty() && shares.lingering.is_empty());
+            assert_eq!((shares.wanting, shares.vacant.len()), (0, 0));
+        }
     }
 
     #[test]
