@@ -5,6 +5,7 @@ mod api;
 mod artifact;
 mod client;
 mod control;
+mod node;
 mod signing;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ pub use api::*;
 pub use artifact::*;
 pub use client::*;
 pub use control::*;
+pub use node::*;
 pub use signing::*;
 
 /// Records that a source puts into one batch, unless the manifest says otherwise.

@@ -118,6 +118,7 @@ shows! {
         "replicas: 2\npartition: key\nplace: { labels: { zone: edge } }\nbuffer: disk"
     );
     checkpoints_out_of_bounds: with_lines("") + "checkpoint: { interval: 1ms, timeout: 48h, every: 1s }\n";
+    a_gate_that_nothing_passes: with_lines("") + "deploy: { max-reject-rate: 101%, within: 1d, after: 1s }\n";
     a_checkpoint_that_is_a_time: with_lines("") + "checkpoint: 1s\n";
     a_retry_that_is_wrong_besides: with_lines("retry: { attempts: none, backoff: 10s..100ms, jitter: 1 }");
     replicas_that_are_no_number: with_lines("replicas: many\nbuffer: ram");

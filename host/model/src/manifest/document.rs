@@ -43,6 +43,8 @@ struct Manifest {
     quota: Option<Quota>,
     /// How often `run --state` takes a checkpoint.
     checkpoint: Option<Checkpoint>,
+    /// When a revision that is deployed over another is given up, and the other goes on.
+    deploy: Option<Deploy>,
     /// Checks that `conveyor test` runs.
     tests: Option<Vec<Test>>,
 }
@@ -217,6 +219,16 @@ struct Checkpoint {
     timeout: Option<DurationText>,
 }
 
+/// A new revision that fails, or refuses more than this, is given up, and the one before goes on.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields, rename_all = "kebab-case")]
+struct Deploy {
+    /// Of the records that its sources gave, once there are 1,000 of them: `1%` unless set.
+    max_reject_rate: Option<PercentText>,
+    /// How long it is watched from its start: 1m unless set, 1s to 24h.
+    within: Option<DurationText>,
+}
+
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename_all = "kebab-case")]
 struct Retry {
@@ -346,6 +358,10 @@ struct DurationText(#[schemars(regex(pattern = r"^([0-9][0-9_]*(\.[0-9_]+)? ?(h|
 
 #[derive(JsonSchema)]
 #[schemars(transparent, inline)]
+struct PercentText(#[schemars(regex(pattern = r"^[0-9][0-9_]*(\.[0-9_]+)? ?%$"))] String);
+
+#[derive(JsonSchema)]
+#[schemars(transparent, inline)]
 struct RangeText(
     #[schemars(regex(
         pattern = r"^[0-9][0-9_]*(\.[0-9_]+)? ?(h|m|s|ms|us|µs)\.\.[0-9][0-9_]*(\.[0-9_]+)? ?(h|m|s|ms|us|µs)$"
@@ -412,7 +428,7 @@ mod tests {
     use super::super::lower::grants::{DIR_KEYS, DIR_MODES, GRANT_KEYS};
     use super::super::lower::settings::{BATCH_KEYS, ISOLATION, LIMIT_KEYS, ON_ERROR, RETRY_KEYS, UNKNOWN};
     use super::super::lower::stage::STAGE_KEYS;
-    use super::super::lower::{MANIFEST_KEYS, ON_FAILURE};
+    use super::super::lower::{DEPLOY_KEYS, MANIFEST_KEYS, ON_FAILURE};
     use super::super::pipeline;
     use super::*;
 
@@ -445,6 +461,7 @@ mod tests {
             ("Grants", GRANT_KEYS),
             ("Directory", DIR_KEYS),
             ("Retry", RETRY_KEYS),
+            ("Deploy", DEPLOY_KEYS),
             ("Test", TEST_KEYS),
             ("Records", RECORDS_KEYS),
         ];

@@ -22,11 +22,11 @@ pub use lower::{Context, Rejected, parse, parse_bytes};
 pub use names::{Name, NameError};
 pub use overrides::SetError;
 pub use pipeline::{
-    BatchDecl, CheckpointDecl, ColumnDecl, ColumnType, Config, Expect, GrantsDecl, Input, Isolation, KeyFrom,
-    Limits, OciRef, OnError, OnFailure, Pipeline, Quota, Retry, Role, SchemaDecl, Stage, StageRef, Test,
-    TestInput, TimeFrom, UnknownFields,
+    BatchDecl, CheckpointDecl, ColumnDecl, ColumnType, Config, Expect, Gate, GrantsDecl, Input, Isolation,
+    KeyFrom, Limits, OciRef, OnError, OnFailure, Pipeline, Quota, Retry, Role, SchemaDecl, Stage, StageRef,
+    Test, TestInput, TimeFrom, UnknownFields,
 };
-pub use units::{Bytes, Duration, DurationRange, Fuel, UnitError};
+pub use units::{Bytes, Duration, DurationRange, Fuel, Percent, UnitError};
 pub use variables::Environment;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::names::Name;
-use super::units::{Bytes, Duration, DurationRange, Fuel};
+use super::units::{Bytes, Duration, DurationRange, Fuel, Percent};
 pub use crate::stage::Role;
 
 use crate::diagnostics::{Diagnostic, Diagnostics, SourceText, Span, Spanned};
@@ -27,6 +27,8 @@ pub struct Pipeline {
     pub stages: Vec<Stage>,
     /// For a run that keeps its state.
     pub checkpoint: CheckpointDecl,
+    /// For a revision that is deployed over another.
+    pub gate: Gate,
     pub on_failure: OnFailure,
     /// The pipeline's share of a busy machine, against the weights of the others.
     pub weight: u32,
@@ -34,6 +36,22 @@ pub struct Pipeline {
     pub tests: Vec<Test>,
     /// The text that all spans in here are ranges of.
     pub text: SourceText,
+}
+
+/// How a revision that was deployed over another is told from one that is no good: where it fails, or refuses too much, the
+/// one before goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Of the records that its sources gave.
+    pub max_reject_rate: Percent,
+    /// From its start.
+    pub within: Duration,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { max_reject_rate: Percent(limits::DEPLOY_REJECT_RATE), within: Duration(limits::DEPLOY_WITHIN) }
+    }
 }
 
 /// How often a run that keeps its state takes a checkpoint.

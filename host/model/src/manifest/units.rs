@@ -13,6 +13,8 @@ pub enum UnitError {
     Count,
     #[error("a duration is a number and a unit, such as 500us, 250ms, 10s, 5m or 1h")]
     Duration,
+    #[error("a share is a number of percent, such as 1%, 0.5% or 25%")]
+    Percent,
     #[error("a range of durations is two of them, the shorter first, such as 100ms..10s")]
     Range,
     #[error("the number is too large")]
@@ -30,6 +32,10 @@ pub struct Fuel(pub u64);
 /// A length of time, never below a microsecond's precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub time::Duration);
+
+/// A share of a whole, in parts of a million: `1%` is 10,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percent(pub u64);
 
 /// From a shorter to a longer length of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +61,9 @@ const COUNT_UNITS: &[(&str, u64)] =
 const TIME_UNITS: &[(&str, u64)] =
     &[("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1), ("µs", 1)];
 
+/// In parts of a million.
+const PERCENT_UNITS: &[(&str, u64)] = &[("%", 10_000)];
+
 /// More digits behind a point than any unit has zeros would only be dropped.
 const FRACTION_DIGITS_MAX: usize = 10;
 
@@ -71,6 +80,14 @@ impl FromStr for Fuel {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         amount(text, COUNT_UNITS, UnitError::Count).map(Self)
+    }
+}
+
+impl FromStr for Percent {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        amount(text, PERCENT_UNITS, UnitError::Percent).map(Self)
     }
 }
 
@@ -105,6 +122,17 @@ impl fmt::Display for Bytes {
 impl fmt::Display for Fuel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_amount(f, self.0, &[("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000), ("", 1)])
+    }
+}
+
+/// A decimal number of percent, exactly.
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, rest) = (self.0 / 10_000, self.0 % 10_000);
+        match rest {
+            0 => write!(f, "{whole}%"),
+            _ => write!(f, "{}%", format!("{whole}.{rest:04}").trim_end_matches('0')),
+        }
     }
 }
 
@@ -189,6 +217,20 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(text.parse::<Bytes>().map(|bytes| bytes.0), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn shares() {
+        for (text, parts, printed) in [
+            ("1%", 10_000, "1%"),
+            ("0.5 %", 5_000, "0.5%"),
+            ("100%", 1_000_000, "100%"),
+            ("0.0001%", 1, "0.0001%"),
+        ] {
+            let share: Percent = text.parse().expect("a share");
+            assert_eq!((share.0, &*share.to_string()), (parts, printed));
+        }
+        assert_eq!("1".parse::<Percent>(), Err(UnitError::Percent));
     }
 
     #[test]

@@ -15,10 +15,10 @@ use self::read::{Reader, is_nothing};
 pub(super) use self::settings::escaped;
 use super::graph;
 use super::names::Name;
-use super::pipeline::{CheckpointDecl, OnFailure, Pipeline, Quota, Stage};
+use super::pipeline::{CheckpointDecl, Gate, OnFailure, Pipeline, Quota, Stage};
 use super::suggest::quoted;
 use super::tree::{self, Node, Tree};
-use super::units::{Duration, Fuel};
+use super::units::{Duration, Fuel, Percent};
 use super::variables::Environment;
 
 /// What a manifest is read against.
@@ -33,7 +33,7 @@ pub struct Context<'a> {
 }
 
 pub(super) const MANIFEST_KEYS: &[&str] =
-    &["pipeline", "description", "stages", "checkpoint", "on-failure", "weight", "quota", "tests"];
+    &["pipeline", "description", "stages", "checkpoint", "deploy", "on-failure", "weight", "quota", "tests"];
 
 const SMALLEST: &str = "the smallest is:\n  pipeline: name\n  stages:\n    in: { source: stdin }\n    out: { sink: \
                         stdout, from: in }";
@@ -127,6 +127,7 @@ fn manifest(
     let weight = fields.get("weight").map_or(limits::WEIGHT, |entry| weight(reader, entry));
     let quota = fields.get("quota").map(|entry| quota(reader, entry)).unwrap_or_default();
     let checkpoint = fields.get("checkpoint").map(|entry| checkpoint(reader, entry)).unwrap_or_default();
+    let gate = fields.get("deploy").map(|entry| gate(reader, entry)).unwrap_or_default();
     let likely = fields.has_likely("stages", MANIFEST_KEYS);
     let drafts = match fields.get("stages") {
         Some(entry) => drafts(reader, context, &entry.value, entry.key.span),
@@ -151,6 +152,7 @@ fn manifest(
         description,
         stages: stages?,
         checkpoint,
+        gate,
         on_failure,
         weight,
         quota,
@@ -181,6 +183,7 @@ fn no_stages(reader: &mut Reader, at: Span) {
     reader.report(diagnostic.label(at, "nothing would run").help(SMALLEST));
 }
 
+pub(super) const DEPLOY_KEYS: &[&str] = &["max-reject-rate", "within"];
 pub(super) const ON_FAILURE: &[(&str, OnFailure)] =
     &[("stop", OnFailure::Stop), ("continue", OnFailure::Continue)];
 
@@ -217,6 +220,25 @@ fn checkpoint(reader: &mut Reader, entry: &tree::Entry) -> CheckpointDecl {
         given.map_or(otherwise, |given| given.value)
     };
     CheckpointDecl { interval: time("interval", default.interval), timeout: time("timeout", default.timeout) }
+}
+
+fn gate(reader: &mut Reader, entry: &tree::Entry) -> Gate {
+    let help = "such as `{ max-reject-rate: 1%, within: 1m }`";
+    let default = Gate::default();
+    let fields = reader.fields("`deploy`".to_owned(), entry.key.span, &entry.value, help);
+    let Some(fields) = fields else { return default };
+    reader.only(&fields, DEPLOY_KEYS, &[]);
+    let rate = fields.get("max-reject-rate").and_then(|entry| {
+        reader.within("`max-reject-rate` of `deploy`", &entry.value, Percent(0), Percent(1_000_000))
+    });
+    let (least, most) = (Duration(limits::DEPLOY_WITHIN_MIN), Duration(limits::DEPLOY_WITHIN_MAX));
+    let within = fields
+        .get("within")
+        .and_then(|entry| reader.within("`within` of `deploy`", &entry.value, least, most));
+    Gate {
+        max_reject_rate: rate.map_or(default.max_reject_rate, |rate| rate.value),
+        within: within.map_or(default.within, |within| within.value),
+    }
 }
 
 /// A name, or a report of why the text is none.
