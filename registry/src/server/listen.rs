@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -159,10 +160,11 @@ impl Line {
         }
     }
 
-    /// One request after the other.
+    /// One request after the other, each with the address that it is from.
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, from: SocketAddr) {
-        let service = service_fn(|request: hyper::Request<hyper::body::Incoming>| {
+        let service = service_fn(|mut request: hyper::Request<hyper::body::Incoming>| {
             let mut router = self.router.clone();
+            request.extensions_mut().insert(ConnectInfo(from));
             async move {
                 Ok::<_, Infallible>(
                     router.call(request.map(Body::new)).await.unwrap_or_else(|never| match never {}),

@@ -72,6 +72,8 @@ pub struct Keyring {
     pub path: Option<PathBuf>,
     /// Where programs are looked for that keep passwords, as in `PATH`; that of the process where there is none.
     pub programs: Option<OsString>,
+    /// Who somebody is to one registry, whatever the file says.
+    pub given: Option<(RegistryHost, Credential)>,
 }
 
 impl Credential {
@@ -112,11 +114,14 @@ impl Keyring {
     pub fn of(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let set = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let directory = set("DOCKER_CONFIG").or_else(|| set("HOME").map(|home| home.join(".docker")));
-        Self { path: directory.map(|directory| directory.join("config.json")), programs: None }
+        Self { path: directory.map(|directory| directory.join("config.json")), ..Self::default() }
     }
 
     /// Who somebody is to a registry. Waits for the disk, and for a program that may ask somebody.
     pub fn find(&self, host: &RegistryHost) -> Result<Credential, CredentialsError> {
+        if let Some((_, given)) = self.given.as_ref().filter(|(known, _)| known == host) {
+            return Ok(given.clone());
+        }
         let Some(path) = &self.path else { return Ok(Credential::Anonymous) };
         let config = file::read(path)?;
         if let Some(helper) = self.helper(&config, host)? {

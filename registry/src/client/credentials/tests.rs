@@ -32,7 +32,7 @@ impl Scene {
     fn keyring(&self) -> Keyring {
         let mut programs = self.dir.path().as_os_str().to_owned();
         programs.push(":/usr/bin:/bin");
-        Keyring { path: Some(self.path()), programs: Some(programs) }
+        Keyring { path: Some(self.path()), programs: Some(programs), given: None }
     }
 
     /// A program of a name, as a script of the shell.
@@ -167,12 +167,12 @@ fn a_file_that_is_a_link_stays_one_and_a_directory_that_is_missing_is_made() {
     let scene = Scene::with(&json!({}));
     let link = scene.dir.path().join("link.json");
     std::os::unix::fs::symlink(scene.path(), &link).expect("a link");
-    let keyring = Keyring { path: Some(link.clone()), programs: None };
+    let keyring = Keyring { path: Some(link.clone()), ..Keyring::default() };
     keyring.keep(&host("a.example.com"), &password("u", "p")).expect("kept");
     assert!(fs::symlink_metadata(&link).expect("a link").is_symlink());
     assert_eq!(scene.find("a.example.com").expect("found"), password("u", "p"));
     let path = scene.dir.path().join("new/.docker/config.json");
-    let keyring = Keyring { path: Some(path.clone()), programs: None };
+    let keyring = Keyring { path: Some(path.clone()), ..Keyring::default() };
     keyring.keep(&host("a.example.com"), &password("u", "p")).expect("kept");
     assert_eq!((mode(&path), mode(path.parent().expect("a directory"))), (0o600, 0o700));
 }
@@ -238,4 +238,12 @@ fn programs_keep_and_forget() {
     assert!(keyring.forget(&host("a.example.com")).expect("forgotten"));
     assert!(!kept.exists());
     assert!(!keyring.forget(&host("a.example.com")).expect("nothing"));
+}
+
+#[test]
+fn what_is_given_for_a_registry_comes_before_the_file_and_is_for_no_other() {
+    let given = Credential::Password { user: "token".to_owned(), password: "x".to_owned() };
+    let keyring = Keyring { given: Some((host("node.example:4747"), given.clone())), ..Keyring::default() };
+    assert_eq!(keyring.find(&host("node.example:4747")).expect("found"), given);
+    assert_eq!(keyring.find(&host("node.example")).expect("nobody"), Credential::Anonymous);
 }

@@ -15,7 +15,7 @@ fn with(odd: &Odd, entry: &serde_json::Value) -> Remote {
     let host = odd.host.to_string();
     std::fs::write(&path, serde_json::json!({ "auths": { host: entry } }).to_string()).expect("written");
     // It is read once, when a registry asks: the directory has to stay until then, and the system keeps it no longer.
-    let keyring = Keyring { path: Some(dir.keep().join("config.json")), programs: None };
+    let keyring = Keyring { path: Some(dir.keep().join("config.json")), ..Keyring::default() };
     let client = Client::new(Settings { keyring, ..Settings::default() }).expect("a client");
     client.repository(&odd.host, &"a/b".parse().expect("a name"))
 }
@@ -184,7 +184,7 @@ async fn whoever_a_redirect_leads_to_is_not_told_who_one_is() {
 #[tokio::test]
 async fn signing_in_asks_the_registry_before_anything_is_kept() {
     let dir = tempfile::tempdir().expect("a directory");
-    let keyring = Keyring { path: Some(dir.path().join("config.json")), programs: None };
+    let keyring = Keyring { path: Some(dir.path().join("config.json")), ..Keyring::default() };
     let client = Client::new(Settings { keyring: keyring.clone(), ..Settings::default() }).expect("a client");
     let odd = Odd::new(|ask| match ask.header("authorization") {
         Some(shown) if shown == basic() => Reply::of(200),

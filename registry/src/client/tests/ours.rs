@@ -63,7 +63,8 @@ impl Ours {
 
     /// A client with a keyring of its own.
     pub fn client(&self, name: &str) -> Client {
-        let keyring = Keyring { path: Some(self.dir.path().join(name).join("config.json")), programs: None };
+        let keyring =
+            Keyring { path: Some(self.dir.path().join(name).join("config.json")), ..Keyring::default() };
         Client::new(Settings { keyring, ..Settings::default() }).expect("a client")
     }
 }
@@ -237,7 +238,7 @@ async fn a_certificate_is_trusted_where_it_is_named() {
     let certificate = file("localhost.pem", include_str!("localhost.pem"));
     let key = file("localhost.key", include_str!("localhost.key"));
     let ours = Ours::by(Some(Challenge::Bearer), Some(Tls { certificate: certificate.clone(), key })).await;
-    let keyring = Keyring { path: Some(dir.path().join("config.json")), programs: None };
+    let keyring = Keyring { path: Some(dir.path().join("config.json")), ..Keyring::default() };
     let settings = Settings { ca_cert: Some(certificate), keyring, ..Settings::default() };
     let client = Client::new(settings).expect("a client");
     client.login(&ours.host, "alice", "alice").await.expect("let in");
