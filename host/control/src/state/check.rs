@@ -2,7 +2,7 @@
 
 use model::limits::{
     CONTROL_ANSWERS_BYTES_MAX, CONTROL_GRANT_BYTES_MAX, CONTROL_GRANTS_MAX, CONTROL_LOCK_BYTES_MAX,
-    CONTROL_TEXT_BYTES_MAX, MANIFEST_BYTES_MAX, SECRET_BYTES_MAX, STAGES_MAX,
+    CONTROL_TEXT_BYTES_MAX, CONTROL_VARIABLES_MAX, MANIFEST_BYTES_MAX, SECRET_BYTES_MAX, STAGES_MAX,
 };
 
 use super::command::{Boot, Command, Content, Proposal};
@@ -28,6 +28,10 @@ fn content(content: &Content) -> Result<(), Refusal> {
     at_most(Kind::Answers, content.answers.as_slice().len(), CONTROL_ANSWERS_BYTES_MAX)?;
     at_most(Kind::Lock, content.lock.len(), CONTROL_LOCK_BYTES_MAX)?;
     text(content.dir.as_deref())?;
+    count(Kind::Variables, content.variables.len(), CONTROL_VARIABLES_MAX)?;
+    for (name, value) in &content.variables {
+        at_most(Kind::Text, name.len().saturating_add(value.len()), CONTROL_TEXT_BYTES_MAX)?;
+    }
     count(Kind::Stages, content.grants.len(), STAGES_MAX)?;
     for grants in content.grants.values() {
         count(Kind::Grants, grants.len(), CONTROL_GRANTS_MAX)?;

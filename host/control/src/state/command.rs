@@ -138,8 +138,10 @@ pub struct TakenOver {
 /// What a revision consists of. Nothing of it ever changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// As it was deployed, with its variables replaced.
+    /// As it was deployed.
     pub manifest: Arc<str>,
+    /// The variables of the environment that it names, as they were where it was deployed.
+    pub variables: BTreeMap<String, String>,
     /// The text of a [`model::lock::Lock`]: what each reference and each path of the manifest stands for. Empty where there is
     /// none.
     pub lock: Arc<str>,

@@ -87,8 +87,9 @@ pub fn fingerprint(command: &Command) -> String {
     let bytes = match command {
         Command::Deploy(deploy) => {
             let Deploy { pipeline, content, expects, node, taken_over } = &**deploy;
-            let Content { manifest, lock, dir, answers: _, grants: _ } = content;
-            serde_json::to_vec(&("deploy", pipeline, (manifest, lock, dir), expects, node, taken_over))
+            let Content { manifest, variables, lock, dir, answers: _, grants: _ } = content;
+            let content = (manifest, variables, lock, dir);
+            serde_json::to_vec(&("deploy", pipeline, content, expects, node, taken_over))
         }
         Command::SetSecret { secret, sealed } => serde_json::to_vec(&("set-secret", secret, &sealed.mark)),
         command => serde_json::to_vec(command),

@@ -62,6 +62,8 @@ pub const CONTROL_PIPELINES_MAX: usize = 50_000;
 pub const CONTROL_REVISIONS_KEPT: usize = 128;
 /// What the references and paths of a revision's manifest stand for, as the text of a lock.
 pub const CONTROL_LOCK_BYTES_MAX: usize = 1 << 20;
+/// Variables of the environment that a manifest names.
+pub const CONTROL_VARIABLES_MAX: usize = 1000;
 /// What the stages of a revision answered when it was planned.
 pub const CONTROL_ANSWERS_BYTES_MAX: usize = 1 << 20;
 /// Grants of one stage, and bytes of one of them.
