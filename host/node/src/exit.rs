@@ -74,6 +74,11 @@ impl Failure {
         }
     }
 
+    /// Whether nothing is wrong with what was to be done: a disk is full, or a registry has failed.
+    pub fn is_of_surroundings(&self) -> bool {
+        self.is_full() || self.is_all_of(&[NO_ROOM, REGISTRY])
+    }
+
     /// Whether all problems of manifests have one of these codes.
     fn is_all_of(&self, codes: &[&str]) -> bool {
         let Self::Manifest(all) = self else { return false };

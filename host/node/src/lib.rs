@@ -9,6 +9,7 @@ mod bars;
 mod build;
 pub mod cli;
 pub mod client;
+mod daemon;
 mod exit;
 mod graph;
 mod logging;

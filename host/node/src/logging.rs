@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use crate::terminal;
 
 /// Warnings, and what stages say of themselves.
-const DEFAULT: &str = "warn,stage=info";
+const DEFAULT: &str = "warn,stage=info,openraft=error";
 const VARIABLE: &str = "CONVEYOR_LOG";
 
 /// Lines have to be kept away from the display that is being drawn, wherever they come from.

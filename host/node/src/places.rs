@@ -25,6 +25,12 @@ fn of_this_user(variable: &str, below_home: &str) -> Option<PathBuf> {
     Some(base?.join("conveyor"))
 }
 
+/// What a node of this user keeps: `$XDG_DATA_HOME/conveyor/node` or `~/.local/share/conveyor/node`. None where neither is
+/// known.
+pub fn node() -> Option<PathBuf> {
+    Some(of_this_user("XDG_DATA_HOME", ".local/share")?.join("node"))
+}
+
 /// The nodes that this user speaks to, each under a name.
 pub fn contexts() -> Option<PathBuf> {
     Some(config()?.join("config.toml"))

@@ -21,6 +21,7 @@ mod manifest_changes;
 mod manifest_tests;
 mod meeting;
 mod metrics;
+mod node;
 mod nodes;
 mod places;
 mod push;

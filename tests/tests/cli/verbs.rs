@@ -5,7 +5,7 @@ use snapbox::data::Data;
 
 use crate::scene::Scene;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 30] = [
     "new",
     "build",
     "inspect",
@@ -18,13 +18,27 @@ const VERBS: [&str; 18] = [
     "lock",
     "bundle",
     "run",
+    "up",
+    "deploy",
     "test",
+    "list",
+    "status",
+    "history",
+    "diff",
+    "pause",
+    "resume",
+    "restart",
+    "rollback",
+    "delete",
+    "events",
     "dlq",
     "replay",
     "registry",
     "doctor",
     "completions",
 ];
+
+const OF_NODE: [&str; 2] = ["start", "unit"];
 
 const OF_DLQ: [&str; 5] = ["list", "show", "replay", "export", "purge"];
 
@@ -44,6 +58,10 @@ fn the_help_of_every_verb() {
         let ran = scene.run(&[verb, "--help"]).code(0);
         assert_eq!(ran.stderr, "", "{verb}");
         is_as_in(&format!("help-{verb}.txt"), &ran.stdout);
+    }
+    for verb in OF_NODE {
+        let ran = scene.run(&["node", verb, "--help"]).code(0);
+        is_as_in(&format!("help-node-{verb}.txt"), &ran.stdout);
     }
     for verb in OF_DLQ {
         let ran = scene.run(&["dlq", verb, "--help"]).code(0);

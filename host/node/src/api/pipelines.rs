@@ -262,7 +262,7 @@ pub fn other_answer() -> Problem {
 }
 
 fn content(deploy: Deploy) -> Result<(Content, Option<TakenOver>), Problem> {
-    let Deploy { manifest, lock, dir, grants, taken_over } = deploy;
+    let Deploy { manifest, variables, lock, dir, grants, taken_over } = deploy;
     let invalid = |detail: String| Problem::new(Kind::Invalid, detail);
     if let Some(dir) = dir.as_deref().filter(|dir| !FilePath::new(dir).is_absolute()) {
         return Err(invalid(format!(
@@ -275,6 +275,7 @@ fn content(deploy: Deploy) -> Result<(Content, Option<TakenOver>), Problem> {
     });
     let content = Content {
         manifest: manifest.into(),
+        variables,
         lock: lock.into(),
         dir: dir.map(Into::into),
         grants: grants.collect::<Result<_, _>>()?,

@@ -90,6 +90,7 @@ pub fn revision(kept: &state::Revision) -> Revision {
         made_at: Time::of_us(kept.made_at_us),
         by: kept.by.clone(),
         manifest: content.manifest.to_string(),
+        variables: content.variables.clone(),
         lock: content.lock.to_string(),
         dir: content.dir.as_deref().map(str::to_owned),
         grants: content.grants.iter().map(|(stage, grants)| (stage.to_string(), grants.clone())).collect(),

@@ -175,8 +175,11 @@ pub struct Pipeline {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deploy {
-    /// The text of the manifest, with its variables replaced.
+    /// The text of the manifest.
     pub manifest: String,
+    /// The variables that it names, with what they stand for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
     /// The text of its lock: what each reference and each path of the manifest stands for.
     #[serde(default)]
     pub lock: String,
@@ -257,6 +260,7 @@ pub struct Revision {
     pub made_at: Time,
     pub by: Option<String>,
     pub manifest: String,
+    pub variables: BTreeMap<String, String>,
     pub lock: String,
     pub dir: Option<String>,
     pub grants: BTreeMap<String, BTreeSet<String>>,

@@ -49,9 +49,9 @@ impl Diff {
         let mut words: Words = manifest.lines().collect();
         components.iter().flat_map(Change::lines).for_each(|line| words.push(line));
         grants.iter().for_each(|line| words.push(line));
+        variables(&from, &to).iter().for_each(|line| words.push(line));
         if from.dir != to.dir {
-            let shown = |dir: &Option<String>| dir.clone().unwrap_or_else(|| "none".to_owned());
-            words.push(format!("paths are relative to {}, and were to {}", shown(&to.dir), shown(&from.dir)));
+            words.push(dirs(&from, &to));
         }
         if words.lines().next().is_none() {
             terminal::say(format!(
@@ -83,6 +83,30 @@ impl Diff {
         };
         Ok((client.revision(pipeline, from).await.map_err(nodes::failure)?, to))
     }
+}
+
+/// How one revision differs from the one before it, a line each; none where they have the same in them.
+pub(super) fn lines(from: &Revision, to: &Revision) -> Result<Vec<String>> {
+    let changed = text(from, to);
+    // Behind the two names.
+    let manifest = changed.lines().skip(2).map(str::to_owned);
+    let components = components(from, to)?;
+    let components = components.iter().flat_map(Change::lines);
+    let variables = variables(from, to);
+    let dir = (from.dir != to.dir).then(|| dirs(from, to));
+    Ok(manifest.chain(components).chain(grants(from, to)).chain(variables).chain(dir).collect())
+}
+
+fn dirs(from: &Revision, to: &Revision) -> String {
+    let shown = |dir: &Option<String>| dir.clone().unwrap_or_else(|| "none".to_owned());
+    format!("paths are relative to {}, and were to {}", shown(&to.dir), shown(&from.dir))
+}
+
+/// Which variables stand for something else. What they stand for may be nobody's business.
+fn variables(from: &Revision, to: &Revision) -> Vec<String> {
+    let names: BTreeSet<&String> = from.variables.keys().chain(to.variables.keys()).collect();
+    let differs = |name: &&String| from.variables.get(*name) != to.variables.get(*name);
+    names.into_iter().filter(differs).map(|name| format!("${{{name}}} has another value")).collect()
 }
 
 /// Of the manifests, as `diff -u` prints it.
@@ -134,6 +158,7 @@ mod tests {
             made_at: Time(0),
             by: None,
             manifest: manifest.to_owned(),
+            variables: BTreeMap::new(),
             lock: String::new(),
             dir: None,
             grants: [("in".to_owned(), BTreeSet::from(["a".to_owned(), grant.to_owned()]))].into(),

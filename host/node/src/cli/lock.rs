@@ -138,7 +138,8 @@ pub(super) async fn of(
     lock
 }
 
-fn without_ports(draft: &Draft, loaded: &[Option<Loaded>]) -> Lock {
+/// The same without the ports of transforms, which nobody is asked for.
+pub(super) fn without_ports(draft: &Draft, loaded: &[Option<Loaded>]) -> Lock {
     let mut components: BTreeMap<String, Pinned> = BTreeMap::new();
     for (stage, loaded) in draft.pipeline.stages.iter().zip(loaded) {
         let Some(Loaded { component, image, bytes, digest }) = loaded else { continue };
@@ -167,9 +168,15 @@ async fn add_ports(
     old: Option<&Lock>,
     lock: &mut Lock,
 ) {
-    let (pipeline, home) = (draft.pipeline.clone(), draft.home.clone());
-    let planned =
-        resolver.resolve(Draft { pipeline, home, lock: Some(lock.clone()), bundle: None }).await.ok();
+    let again = Draft {
+        pipeline: draft.pipeline.clone(),
+        home: draft.home.clone(),
+        lock: Some(lock.clone()),
+        bundle: None,
+        pushed: None,
+        variables: draft.variables.clone(),
+    };
+    let planned = resolver.resolve(again).await.ok();
     for (index, (stage, loaded)) in draft.pipeline.stages.iter().zip(loaded).enumerate() {
         let Some(Loaded { component, .. }) = loaded.as_ref().filter(|_| *stage.role == Role::Transform)
         else {

@@ -9,6 +9,7 @@ mod compile_stage;
 mod completions;
 mod context;
 mod delete;
+mod deploy;
 mod diff;
 mod dlq;
 mod doctor;
@@ -21,6 +22,7 @@ mod list;
 mod lock;
 mod login;
 mod new;
+mod node;
 mod nodes;
 mod policy;
 mod pull;
@@ -36,6 +38,7 @@ mod sign;
 mod status;
 mod test;
 mod trust;
+mod up;
 mod validate;
 mod verify;
 
@@ -54,7 +57,7 @@ use crate::{logging, terminal};
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done; 1 it ran and failed; 2 the input or the command line is wrong; 3 the node cannot be reached.
-Human words go to stderr, data to stdout. CONVEYOR_LOG filters the log (`warn,stage=info` unless set),
+Human words go to stderr, data to stdout. CONVEYOR_LOG filters the log (`warn,stage=info,openraft=error` unless set),
 NO_COLOR=1 turns colours off.";
 
 /// Runs data pipelines whose stages are WebAssembly components.
@@ -80,6 +83,10 @@ enum Verb {
     Lock(lock::LockVerb),
     Bundle(bundle::Bundle),
     Run(run::Run),
+    Up(up::Up),
+    Deploy(deploy::Deploy),
+    #[command(subcommand)]
+    Node(node::Node),
     Test(test::Test),
     List(list::List),
     Status(status::Status),
@@ -165,6 +172,9 @@ impl Verb {
             Self::Lock(verb) => verb.execute(),
             Self::Bundle(verb) => verb.execute(),
             Self::Run(verb) => verb.execute(),
+            Self::Up(verb) => verb.execute(),
+            Self::Deploy(verb) => verb.execute(),
+            Self::Node(verb) => verb.execute(),
             Self::Test(verb) => verb.execute(),
             Self::List(verb) => verb.execute(),
             Self::Status(verb) => verb.execute(),

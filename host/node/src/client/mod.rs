@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use control::state::Expects;
 use model::limits::{API_ANSWER_BYTES_MAX, API_ANSWER_TIME, API_TRIES, API_WAIT_MAX, CLIENT_CONNECT_TIME};
+use registry::client::Credential;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Method, Response, Url};
@@ -77,6 +78,12 @@ impl Client {
             token.set_sensitive(true);
         }
         Ok(Self { url, token, http, found })
+    }
+
+    /// Who somebody is to the registry of the node: the token stands for a password. None where there is no token.
+    pub fn registry_credential(&self) -> Option<Credential> {
+        let token = self.token.as_ref()?.to_str().ok()?.strip_prefix("Bearer ")?;
+        Some(Credential::Password { user: "token".to_owned(), password: token.to_owned() })
     }
 
     /// The node, as it is shown.

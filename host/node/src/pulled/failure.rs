@@ -6,10 +6,11 @@ use model::ids::Digest;
 use model::manifest::Stage;
 use registry::artifact::{Differs, FindError};
 use registry::client::ClientError;
+use registry::store::StoreError;
 use registry::trust::TrustError;
 
 use super::trusting::Distrust;
-use crate::exit::REGISTRY;
+use crate::exit::{NO_ROOM, REGISTRY};
 
 const GONE: &str = "what is pinned is not there any more: `conveyor lock FILE --update` pins what its tag stands for now; a digest \
                     in the manifest has to be written anew";
@@ -29,6 +30,8 @@ pub enum PullError {
     Differs(#[from] Differs),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl From<FindError> for PullError {
@@ -92,6 +95,15 @@ impl PullError {
             ),
             Self::Distrust(Distrust::Unjudged(_)) => ("stage::trust", None),
             Self::Load(error) if error.is_of_compiling() => ("stage::compile", None),
+            Self::Store(StoreError::Full { .. }) => (NO_ROOM, None),
+            Self::Store(StoreError::Refused(_)) => (
+                "stage::pushed",
+                Some(
+                    "deploy it again: what its paths stood for is not in this node's registry any more"
+                        .to_owned(),
+                ),
+            ),
+            Self::Store(_) => (REGISTRY, None),
             Self::Load(_) => {
                 ("stage::load", Some("`conveyor inspect REFERENCE` shows what an image is".to_owned()))
             }

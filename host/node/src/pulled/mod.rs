@@ -6,6 +6,7 @@
 
 mod bundle;
 mod failure;
+mod pushed;
 mod trusting;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use crate::report::component::facts;
 use crate::terminal;
 pub use bundle::{Bundle, is_bundle};
 pub use failure::PullError;
+pub use pushed::Pushed;
 use trusting::Trusting;
 
 /// How registries are spoken with, and who is trusted.
@@ -111,6 +113,21 @@ impl Puller {
     pub async fn bundled(&self, bundle: &Bundle, path: &str) -> Result<Bytes, PullError> {
         self.trusting.judge_unnamed(path).await?;
         Ok(bundle.component(path).await?)
+    }
+
+    /// The component that was pushed to this node for a path.
+    pub async fn pushed(
+        &self,
+        engine: &Engine,
+        pushed: &Pushed,
+        path: &str,
+        digest: Digest,
+    ) -> Result<Component, PullError> {
+        self.trusting.judge_unnamed(path).await?;
+        match compiled(engine, &digest).await? {
+            Some(component) => Ok(component),
+            None => Ok(engine.load(pushed.component(digest).await?).await?),
+        }
     }
 
     /// What was built here and is pinned by its digest; none where it is not here any more.

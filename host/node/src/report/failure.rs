@@ -91,7 +91,8 @@ pub fn failure_json(error: &RunError) -> Value {
     data
 }
 
-fn stage(error: &RunError) -> Option<&str> {
+/// The stage at fault, where one is.
+pub fn stage(error: &RunError) -> Option<&str> {
     match error {
         RunError::Call { stage, .. }
         | RunError::Start { stage, .. }
@@ -116,7 +117,7 @@ fn records(error: &RunError) -> Option<&flow::error::Records> {
 }
 
 /// What to do about it.
-fn next_step(error: &RunError) -> &'static str {
+pub fn next_step(error: &RunError) -> &'static str {
     match error {
         RunError::Call { .. } => {
             "feed these records to the stage in `tests:` and run `conveyor test`, mend the stage, and run again; \

@@ -3,7 +3,7 @@
 pub mod claims;
 pub mod component;
 mod excerpt;
-mod failure;
+pub mod failure;
 mod letters;
 mod progress;
 pub mod reach;

@@ -1,7 +1,7 @@
 //! Opens one pipeline for its supervisor (`flow::supervise`): for its first run, and for each that begins at its last
 //! committed checkpoint.
 
-use flow::letters::{Identity, Letters as _, SharedStore, Writer};
+use flow::letters::{Identity, Letters as _, SharedStore, StoreOptions, Writer};
 use flow::supervise::{Open, RestartPolicy, Supervisor};
 use flow::{Recovery, RestartCause, Run};
 use model::manifest::Retry;
@@ -13,8 +13,27 @@ use crate::exit::Failure;
 use crate::report::{Tally, full_path};
 use crate::wiring::{ResolvedPipeline, epoch_now};
 
+/// The store of a pipeline's dead letters. Where a disk has no room for that, and there are checkpoints (`may_wait`), it waits
+/// until there is some, or `stop` is cancelled.
+pub(crate) async fn open_store(
+    options: StoreOptions,
+    pipeline: &str,
+    may_wait: bool,
+    stop: &CancellationToken,
+) -> Result<SharedStore, Failure> {
+    let mut start = Start::new(pipeline, may_wait, stop);
+    let store = loop {
+        match SharedStore::open(options.clone()) {
+            Ok(store) => break store,
+            Err(error) => start.wait_for_room(error.into()).await?,
+        }
+    };
+    store.mark_when_idle();
+    Ok(store)
+}
+
 /// A pipeline with all that it takes to open it.
-pub(super) struct Opener {
+pub(crate) struct Opener {
     resolved: ResolvedPipeline,
     store: SharedStore,
     tally: Tally,
@@ -24,7 +43,7 @@ pub(super) struct Opener {
 impl Opener {
     /// Opens a pipeline for its first run. Where a disk has no room for that, and there are checkpoints, it waits until
     /// there is some, or `stop` is cancelled. Without checkpoints, or with a source that cannot be read again, it runs once.
-    pub(super) async fn supervise(
+    pub(crate) async fn supervise(
         resolved: ResolvedPipeline,
         store: SharedStore,
         state: Option<&State>,
@@ -83,7 +102,7 @@ fn identity(resolved: &ResolvedPipeline, state: Option<&State>) -> Identity {
 }
 
 /// The start of a pipeline, which waits for room on a disk as long as one that runs does.
-pub(super) struct Start<'a> {
+struct Start<'a> {
     pipeline: String,
     may_wait: bool,
     stop: &'a CancellationToken,
@@ -91,12 +110,12 @@ pub(super) struct Start<'a> {
 }
 
 impl<'a> Start<'a> {
-    pub(super) fn new(pipeline: &str, may_wait: bool, stop: &'a CancellationToken) -> Self {
+    fn new(pipeline: &str, may_wait: bool, stop: &'a CancellationToken) -> Self {
         Self { pipeline: pipeline.to_owned(), may_wait, stop, policy: RestartPolicy::default() }
     }
 
     /// Waits before another try. Gives the failure back where that would not help, or nobody wants one any more.
-    pub(super) async fn wait_for_room(&mut self, failure: Failure) -> Result<(), Failure> {
+    async fn wait_for_room(&mut self, failure: Failure) -> Result<(), Failure> {
         let may_help = self.may_wait && failure.is_full();
         let wait = self.policy.wait(RestartCause::Full, &Retry::default(), fastrand::f64());
         let Some(wait) = wait.filter(|_| may_help) else { return Err(failure) };

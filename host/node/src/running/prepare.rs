@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::opener::{Opener, Start};
+use super::opener::{Opener, open_store};
 use super::stopping::Signals;
 use super::{DeadLetters, End, Options, Pipeline, Session, State};
 use crate::exit::{Failure, Result};
@@ -108,7 +108,7 @@ fn share(pipelines: &mut [Pipeline], threads: usize) {
     }
 }
 
-fn runtime(name: &str, threads: usize) -> Result<Runtime> {
+pub(crate) fn runtime(name: &str, threads: usize) -> Result<Runtime> {
     let mut runtime = Builder::new_multi_thread();
     // Tasks that yielded, timers and sockets come after so many polls. A poll can be as long as a tick of the epoch,
     // and after the usual 61 of a busy stage its neighbours would have waited for more than half a second.
@@ -306,14 +306,8 @@ async fn open_all(
         let store = match stores.get(&dir) {
             Some(store) => store.clone(),
             None => {
-                let mut start = Start::new(&name, state.is_some(), &stop);
-                let store = loop {
-                    match SharedStore::open(dead_letters.store(dir.clone())) {
-                        Ok(store) => break store,
-                        Err(error) => start.wait_for_room(error.into()).await?,
-                    }
-                };
-                store.mark_when_idle();
+                let store =
+                    open_store(dead_letters.store(dir.clone()), &name, state.is_some(), &stop).await?;
                 stores.entry(dir).or_insert(store).clone()
             }
         };

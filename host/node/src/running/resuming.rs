@@ -33,15 +33,14 @@ pub struct State {
 }
 
 impl State {
+    /// In this directory, going on from what is there.
+    pub(crate) fn at(dir: PathBuf) -> Self {
+        Self { dir, reset: false, renames: Vec::new(), forgotten: Vec::new(), new_files: Vec::new() }
+    }
+
     /// For runs after the first: what was asked for once is not done again.
     pub(super) fn again(self) -> Self {
-        Self {
-            dir: self.dir,
-            reset: false,
-            renames: Vec::new(),
-            forgotten: Vec::new(),
-            new_files: Vec::new(),
-        }
+        Self::at(self.dir)
     }
 }
 

@@ -78,13 +78,16 @@ impl Bound {
     /// Answers until it is dropped.
     pub async fn serve(self, pipelines: Vec<Meters>) -> Result<()> {
         let Self { listener, ready } = self;
-        let pipelines: Arc<[Meters]> = pipelines.into();
-        let app = Router::new()
-            .route("/metrics", get(async move |headers: HeaderMap| answer(&pipelines, &headers)))
-            .route("/livez", get(async || "alive\n"))
-            .route("/readyz", get(async move || ready.answer()));
-        Ok(axum::serve(listener, app).await?)
+        Ok(axum::serve(listener, routes(ready, move || pipelines.clone())).await?)
     }
+}
+
+/// `/metrics`, `/livez` and `/readyz`. `pipelines`: the meters of those that there are when it is asked.
+pub fn routes(ready: Ready, pipelines: impl Fn() -> Vec<Meters> + Clone + Send + Sync + 'static) -> Router {
+    Router::new()
+        .route("/metrics", get(async move |headers: HeaderMap| answer(&pipelines(), &headers)))
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(async move || ready.answer()))
 }
 
 fn answer(pipelines: &[Meters], headers: &HeaderMap) -> impl IntoResponse + use<> {

@@ -16,7 +16,7 @@ use tokio::task::{Id, JoinSet};
 
 use super::{Code, Draft, Resolver, builtin, reach};
 use crate::build;
-use crate::pulled::{Bundle, Loaded, PullError, Puller, Wanted};
+use crate::pulled::{Bundle, Loaded, PullError, Puller, Pushed, Wanted};
 
 impl Resolver {
     /// What each stage stands for, none where something is wrong with it.
@@ -100,6 +100,16 @@ impl Resolver {
             }
             (StageRef::BuiltIn(_), _) => Err(Box::new(no_component)),
             (_, Some(bundle)) => Ok(Place::Bundled(reference.to_owned(), bundle.clone())),
+            (StageRef::WasmFile(_) | StageRef::Directory(_), _) if let Some(pushed) = &draft.pushed => {
+                match pinned {
+                    Some(pinned) => Ok(Place::Pushed {
+                        path: reference.to_owned(),
+                        pinned: Box::new(pinned),
+                        from: pushed.clone(),
+                    }),
+                    None => Err(Box::new(not_pushed)),
+                }
+            }
             (StageRef::WasmFile(file), _) => {
                 Ok(Place::File(path(file), pinned.map(|pinned| pinned.component)))
             }
@@ -136,6 +146,12 @@ enum Place {
     Image(Box<Wanted>, Option<Arc<Bundle>>),
     /// A path, of which a bundle has what was there.
     Bundled(String, Arc<Bundle>),
+    /// A path, of which this node's registry has what was there when it was deployed.
+    Pushed {
+        path: String,
+        pinned: Box<Pinned>,
+        from: Pushed,
+    },
 }
 
 /// Why there is no component.
@@ -194,6 +210,12 @@ impl Place {
                 let of_pull = |error| Unfit::Pull { error: Arc::new(error), is_pinned: true };
                 let bytes = puller.bundled(&bundle, &path).await.map_err(of_pull)?;
                 local(engine, path.into(), bytes, None).await
+            }
+            Self::Pushed { path, pinned, from } => {
+                let of_pull = |error| Unfit::Pull { error: Arc::new(error), is_pinned: true };
+                let component =
+                    puller.pushed(engine, &from, &path, pinned.component).await.map_err(of_pull)?;
+                Ok(Loaded { component, image: None, bytes: pinned.bytes, digest: pinned.component })
             }
         }
     }
@@ -285,6 +307,13 @@ fn not_there(stage: &Stage) -> Diagnostic {
     let message = format!("`{}` is not there", *stage.reference);
     let help = "check the name: it is relative to the manifest, or of a connector (`conveyor inspect` lists those) or an image";
     Diagnostic::new("stage::unreadable", message).label(stage.reference.span, "this directory").help(help)
+}
+
+/// A path that was not pushed with the manifest.
+fn not_pushed(stage: &Stage) -> Diagnostic {
+    let message = format!("`{}` was not pushed to this node with the manifest", *stage.reference);
+    let help = "deploy it with `conveyor deploy`, which pushes what is named by a path and says in the lock what it is";
+    Diagnostic::new("stage::pushed", message).label(stage.reference.span, "this component").help(help)
 }
 
 fn not_built(stage: &Stage) -> Diagnostic {

@@ -1,5 +1,7 @@
 //! A manifest's file, or a bundle, becomes a pipeline, with the lock of what it names.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use model::manifest::{Context, Pipeline, Rejected, parse_bytes};
 
 use super::builtin;
 use crate::exit::{Failure, Result};
-use crate::pulled::{Bundle, is_bundle, lock_path};
+use crate::pulled::{Bundle, Pushed, is_bundle, lock_path};
 
 /// A pipeline that is checked by itself.
 #[derive(Debug)]
@@ -25,6 +27,42 @@ pub struct Draft {
     pub lock: Option<Lock>,
     /// Where its components come from, if not from files and registries.
     pub bundle: Option<Arc<Bundle>>,
+    /// Where those come from that it names by paths, if not from files.
+    pub pushed: Option<Pushed>,
+    /// The variables that it names and that the environment has, with what they were.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// What a node was given of a manifest when it was deployed.
+pub struct Deployed<'a> {
+    /// What people know it by: pipeline and revision.
+    pub called: &'a str,
+    pub manifest: &'a str,
+    /// What its references and paths stand for; empty where it names built-in stages alone.
+    pub lock: &'a str,
+    /// To which its paths are relative.
+    pub dir: Option<&'a str>,
+    /// Of the environment in which it was deployed: those that it names.
+    pub variables: &'a BTreeMap<String, String>,
+    pub pushed: Pushed,
+}
+
+impl Deployed<'_> {
+    pub fn read(self) -> Result<Draft> {
+        let Self { called, manifest, lock, dir, variables, pushed } = self;
+        let home = PathBuf::from(dir.unwrap_or_default());
+        let env = |variable: &str| variables.get(variable).cloned();
+        let (pipeline, variables) = parse(called, manifest.as_bytes(), &home, &env)?;
+        let lock = match lock {
+            "" => None,
+            text => Some(Lock::parse(&format!("the lock of {called}"), text.as_bytes(), "conveyor deploy")?),
+        };
+        if let Some(lock) = &lock {
+            let misfits = lock.misfits(&pipeline, &format!("the lock of {called}"), "conveyor deploy");
+            Diagnostics::check(pipeline.text.clone(), misfits)?;
+        }
+        Ok(Draft { pipeline, home, lock, bundle: None, pushed: Some(pushed), variables })
+    }
 }
 
 impl Draft {
@@ -100,18 +138,36 @@ fn of_bundle(path: &Path) -> Result<Draft> {
     let bundle = Bundle::open(path).map_err(Failure::input)?;
     let (name, text) = bundle.manifest();
     let home = PathBuf::new();
-    let pipeline = parse(&name, text, &home)?;
+    let (pipeline, variables) = parse(&name, text, &home, &of_environment)?;
     let lock = match bundle.lock() {
         Some(text) => Some(Lock::parse(&bundle.lock_name(), text, "conveyor bundle")?),
         None => None,
     };
-    Ok(Draft { pipeline, home, lock, bundle: Some(Arc::new(bundle)) })
+    Ok(Draft { pipeline, home, lock, bundle: Some(Arc::new(bundle)), pushed: None, variables })
 }
 
-fn parse(name: &str, bytes: &[u8], home: &Path) -> std::result::Result<Pipeline, Diagnostics> {
-    let env = |variable: &str| std::env::var(variable).ok();
+/// The variables that a manifest names and that there are.
+type Variables = BTreeMap<String, String>;
+
+fn parse(
+    name: &str,
+    bytes: &[u8],
+    home: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> std::result::Result<(Pipeline, Variables), Diagnostics> {
+    let used = RefCell::new(Variables::new());
+    let env = |variable: &str| {
+        let value = env(variable)?;
+        used.borrow_mut().insert(variable.to_owned(), value.clone());
+        Some(value)
+    };
     let context = Context { sources: &connect::SOURCES, sinks: &connect::SINKS, env: &env };
-    parse_bytes(name, bytes, &context).map_err(|rejected| with_configs(*rejected, home))
+    let parsed = parse_bytes(name, bytes, &context).map_err(|rejected| with_configs(*rejected, home));
+    Ok((parsed?, used.take()))
+}
+
+fn of_environment(variable: &str) -> Option<String> {
+    std::env::var(variable).ok()
 }
 
 /// Reads a manifest, whatever its lock says.
@@ -127,8 +183,8 @@ pub fn read_unlocked(path: &Path) -> Result<Draft> {
         Failure::Input(anyhow!("{name} cannot be read: {error}; {help}"))
     })?;
     let home = path.parent().map(Path::to_owned).unwrap_or_default();
-    let pipeline = parse(&name, &bytes, &home)?;
-    Ok(Draft { pipeline, home, lock: None, bundle: None })
+    let (pipeline, variables) = parse(&name, &bytes, &home, &of_environment)?;
+    Ok(Draft { pipeline, home, lock: None, bundle: None, pushed: None, variables })
 }
 
 /// What is wrong with how stages hang together, and with the config of each.

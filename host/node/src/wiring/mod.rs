@@ -33,10 +33,10 @@ use planning::Planned;
 
 pub use builtin::{BuiltIn, connectors, describe_connector};
 pub use components::read as read_component;
-pub use manifest::{Draft, read, read_lock_for_update, read_unlocked};
+pub use manifest::{Deployed, Draft, read, read_lock_for_update, read_unlocked};
 pub use meeting::{between, tell_written};
 pub use opening::{Behind, epoch_now};
-pub use policy::{Policy, spools_in};
+pub use policy::{KeptSecrets, Policy, spools_in};
 pub use reach::{needs, needs_left};
 
 /// Makes resolved pipelines of manifests: an engine, and what else that takes.
@@ -78,16 +78,21 @@ pub struct ResolvedPipeline {
     pub plan: Arc<Plan>,
 }
 
+/// An engine that keeps what it compiles in the cache of this user, and compiles in processes of their own.
+pub fn engine() -> Result<Engine> {
+    let cache_dir = places::code();
+    let compiler = Some(compiling::compiler()?);
+    let engine = Engine::new(EngineOptions { cache_dir, compiler, ..EngineOptions::default() });
+    engine.map_err(Failure::ran)
+}
+
 impl Resolver {
     pub fn new(builds: bool) -> Result<Self> {
         Self::under(Policy::default(), builds)
     }
 
     pub fn under(policy: Policy, builds: bool) -> Result<Self> {
-        let cache_dir = places::code();
-        let compiler = Some(compiling::compiler()?);
-        let engine = Engine::new(EngineOptions { cache_dir, compiler, ..EngineOptions::default() });
-        Self::of(engine.map_err(Failure::ran)?, policy, builds)
+        Self::of(engine()?, policy, builds)
     }
 
     /// With an engine that is there.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use connect::{Presence, Roots};
@@ -15,6 +16,25 @@ use crate::pulled;
 /// Before the name of a secret, in the environment of this process.
 pub const SECRET_PREFIX: &str = "CONVEYOR_SECRET_";
 
+/// What a node keeps of secrets, for the pipelines of one namespace.
+#[derive(Clone)]
+pub struct KeptSecrets(Arc<FindSecret>);
+
+type FindSecret = dyn Fn(&str) -> anyhow::Result<Option<Vec<u8>>> + Send + Sync;
+
+impl KeptSecrets {
+    /// `find`: the value of a secret by its name; none where there is none of that name.
+    pub fn new(find: impl Fn(&str) -> anyhow::Result<Option<Vec<u8>>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+}
+
+impl std::fmt::Debug for KeptSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the secrets of a node")
+    }
+}
+
 /// The policy of one process. The default: files anywhere, secrets from the environment, needed by nobody.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
@@ -22,6 +42,8 @@ pub struct Policy {
     pub roots: Roots,
     /// Where each secret is a file of its name, as Kubernetes mounts them.
     secrets: Option<PathBuf>,
+    /// Where a node keeps them; what is not there is looked for as without it.
+    kept: Option<KeptSecrets>,
     /// Where sources that cannot be read again keep what they have taken, in a directory for each pipeline. None where
     /// nothing is kept.
     pub state: Option<PathBuf>,
@@ -57,6 +79,16 @@ impl Policy {
         Self { is_replay: true, ..self }
     }
 
+    /// The same for a pipeline that keeps what it takes in this directory.
+    pub fn keeping(self, state: Option<PathBuf>) -> Self {
+        Self { state, ..self }
+    }
+
+    /// The same for pipelines whose secrets a node keeps.
+    pub fn with_secrets(self, kept: KeptSecrets) -> Self {
+        Self { kept: Some(kept), ..self }
+    }
+
     pub fn needing_secrets(self) -> Self {
         Self { needs_secrets: true, ..self }
     }
@@ -88,15 +120,17 @@ impl Policy {
 
     /// The value of a secret, or why there is none.
     pub fn secret(&self, name: &str) -> anyhow::Result<Secret> {
-        let value = match &self.secrets {
-            Some(dir) => {
+        let kept = self.kept.as_ref().map(|KeptSecrets(find)| find(name)).transpose()?.flatten();
+        let value = match (kept, &self.secrets) {
+            (Some(bytes), _) => String::from_utf8(bytes).map_err(|_| anyhow!("it is not UTF-8"))?,
+            (None, Some(dir)) => {
                 let path = dir.join(name);
                 let what = || format!("{} cannot be read", path.display());
                 let bytes = read_some(&path).with_context(what)?;
                 let text = String::from_utf8(bytes).map_err(|_| anyhow!("it is not UTF-8"));
                 without_line_end(text.with_context(what)?)
             }
-            None => match std::env::var(format!("{SECRET_PREFIX}{name}")) {
+            (None, None) => match std::env::var(format!("{SECRET_PREFIX}{name}")) {
                 Ok(value) => value,
                 Err(std::env::VarError::NotPresent) => bail!("{SECRET_PREFIX}{name} is not set"),
                 Err(std::env::VarError::NotUnicode(_)) => bail!("{SECRET_PREFIX}{name} is not UTF-8"),
@@ -111,6 +145,7 @@ impl Policy {
     /// What to do about a secret without a value.
     pub fn secret_help(&self, name: &str) -> String {
         match &self.secrets {
+            None if self.kept.is_some() => format!("set it with `conveyor secret set {name}`"),
             Some(dir) => format!("put its value into {}", dir.join(name).display()),
             None => format!(
                 "set {SECRET_PREFIX}{name}, or name with `--secrets` a directory with a file `{name}`"

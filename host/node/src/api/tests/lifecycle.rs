@@ -30,7 +30,7 @@ async fn a_pipeline_is_deployed_replaced_rolled_back_and_deleted() {
     let scene = Scene::open().await;
     let put = format!("PUT {ORDERS}");
     let body = json!({
-        "manifest": "pipeline: orders\n", "lock": "{}", "dir": "/srv/a b",
+        "manifest": "pipeline: orders\n", "variables": { "CITY": "Ulm" }, "lock": "{}", "dir": "/srv/a b",
         "grants": { "in": ["file /srv"] },
     });
     let made = scene.ask(&put, DEPLOYER, &[], &body.to_string()).await;
@@ -46,8 +46,8 @@ async fn a_pipeline_is_deployed_replaced_rolled_back_and_deleted() {
     let at = "2026-08-01T12:00:00Z";
     assert_eq!(
         json["revision"],
-        json!({ "revision": 1, "made_at": at, "by": "dan", "manifest": "pipeline: orders\n", "lock": "{}",
-            "dir": "/srv/a b", "grants": { "in": ["file /srv"] } })
+        json!({ "revision": 1, "made_at": at, "by": "dan", "manifest": "pipeline: orders\n",
+            "variables": { "CITY": "Ulm" }, "lock": "{}", "dir": "/srv/a b", "grants": { "in": ["file /srv"] } })
     );
     assert_eq!((&json["id"], &json["desired"], &json["made_at"]), (&json!(1), &json!("running"), &json!(at)));
     let kept = scene.control.look(|state| {
