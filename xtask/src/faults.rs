@@ -1,5 +1,5 @@
-//! `faults`: more kills, power cuts and a longer slow reader than `test` has, against the binary itself. And `faults
-//! commits`: more runs that have to end with a commit.
+//! `faults`: more kills, power cuts and a longer slow reader than `test` has, against the binary itself. `faults
+//! commits`: more runs that have to end with a commit. `faults node`: more kills of a node on which pipelines change.
 
 use anyhow::{Result, bail};
 
@@ -7,9 +7,10 @@ use crate::checks::at;
 use crate::places::Places;
 use crate::{demo, guests, setup, step};
 
-pub const USAGE: &str = "cargo xtask faults [commits]";
+pub const USAGE: &str = "cargo xtask faults [commits | node]";
 
 const COMMITS: &str = "10000";
+const NODE_KILLS: &str = "200";
 
 /// Which faults are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Of {
     Binary,
     /// Loops that are late when their last checkpoint is to be committed.
     Commits,
+    /// Kills of a node that stays.
+    Node,
 }
 
 impl Of {
@@ -26,6 +29,7 @@ impl Of {
         match args[..] {
             [] => Ok(Self::Binary),
             ["commits"] => Ok(Self::Commits),
+            ["node"] => Ok(Self::Node),
             _ => bail!("there are no such faults: {}; {USAGE}", args.join(" ")),
         }
     }
@@ -54,6 +58,25 @@ pub fn run(places: &Places, of: Of) -> Result<()> {
                 .env("CONVEYOR_FAULTS_COMMITS", COMMITS),
         );
     }
+    if of == Of::Node {
+        demo::build_conveyor(places)?;
+        return step::run(
+            format!("{NODE_KILLS} kills of a node while pipelines flow and change").as_str(),
+            at(&places.root, places)
+                .args([
+                    "test",
+                    "--release",
+                    "--workspace",
+                    "--test",
+                    "cli",
+                    "--",
+                    "node::kills::",
+                    "--nocapture",
+                ])
+                .env(guests::DIRECTORY, &components)
+                .env("CONVEYOR_FAULTS_NODE_KILLS", NODE_KILLS),
+        );
+    }
     setup::clock();
     let data = setup::data(places)?;
     demo::build_conveyor(places)?;
@@ -78,6 +101,7 @@ mod tests {
             Of::read(&args).map_err(|error| error.to_string())
         };
         assert_eq!((read(""), read("commits")), (Ok(Of::Binary), Ok(Of::Commits)));
+        assert_eq!(read("node"), Ok(Of::Node));
         assert!(read("commit").is_err_and(|error| error.contains("no such faults: commit")));
         assert!(read("commits commits").is_err());
     }

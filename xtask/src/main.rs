@@ -29,7 +29,8 @@ cargo xtask VERB
   install  put the conveyor binary into ~/.cargo/bin
   test     everything that must hold: format, lints, tidy, guests, unit, integration and CLI tests
   faults   200 kills, 50 power cuts, a full disk, and a slow reader, against the binary; `faults commits`: 10,000 short
-           runs beside busy cores, with a sink that commits and with one that does not
+           runs beside busy cores, with a sink that commits and with one that does not; `faults node`: 200 kills of a
+           node on which pipelines change
   conformance  every kind of run of the OCI conformance suite against the registry; `test` has one
   formats  files of pyarrow, DuckDB, Polars, fastparquet and others through the binary, compared by value: --files COUNT
            of each format, of --seed N

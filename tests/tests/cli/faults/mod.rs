@@ -52,7 +52,7 @@ fn killed(scene: &Scene, of: &str, places: &[&str]) -> String {
 }
 
 /// How many faults there are to be: `few` in the test command.
-fn count(few: usize, of: &str) -> usize {
+pub fn count(few: usize, of: &str) -> usize {
     std::env::var(format!("CONVEYOR_FAULTS_{of}")).ok().and_then(|text| text.parse().ok()).unwrap_or(few)
 }
 

@@ -1,12 +1,14 @@
 //! A node that stays (`conveyor up`), and pipelines that come and go on it.
 
 mod deploys;
+mod kills;
 mod refusals;
 mod survival;
 
 use std::fs::OpenOptions;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -75,18 +77,21 @@ impl Up {
 
     /// The status code and the body of one request.
     fn ask(&self, line: &str, headers: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).expect("it listens");
-        let head = format!(
-            "{line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
-            body.len()
-        );
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
-        let mut all = String::new();
-        let _ = stream.read_to_string(&mut all);
-        let (head, body) = all.split_once("\r\n\r\n").unwrap_or((&all, ""));
-        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok());
-        (status.unwrap_or_else(|| panic!("{all}")), body.to_owned())
+        ask(&self.address, line, headers, body).expect("it answers")
     }
+}
+
+/// The status code and the body of one request; none where nobody answers.
+fn ask(address: &str, line: &str, headers: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let head =
+        format!("{line} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes()));
+    let mut all = String::new();
+    let _ = stream.read_to_string(&mut all);
+    let (head, body) = all.split_once("\r\n\r\n")?;
+    let status = head.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
 }
 
 /// A verb of whoever started the node in this scene.
@@ -136,8 +141,12 @@ fn lines(scene: &Scene, file: &str, count: usize) -> Vec<Value> {
 
 /// Adds rows to a file that is followed.
 fn append(scene: &Scene, file: &str, ids: std::ops::Range<u32>) {
+    append_to(&scene.path(file), ids);
+}
+
+fn append_to(path: &Path, ids: std::ops::Range<u32>) {
     let rows: String = ids.map(|id| format!("{id}\n")).collect();
-    let opened = OpenOptions::new().append(true).create(true).open(scene.path(file));
+    let opened = OpenOptions::new().append(true).create(true).open(path);
     opened.expect("a file").write_all(rows.as_bytes()).expect("written");
 }
 
