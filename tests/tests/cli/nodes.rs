@@ -48,7 +48,11 @@ fn where_no_node_answers_a_verb_ends_with_3_and_says_what_to_do() {
     let up = json!({ "url": node, "token_file": scene.path("token") });
     scene.write("state/conveyor/up.json", up.to_string()).write("token", "secret");
     let ended = run(&scene, &[], &["list"]).code(3);
-    assert!(ended.stderr.contains("up.json") && !ended.stderr.contains("secret"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("does not run here") && !ended.stderr.contains("secret"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

@@ -55,7 +55,9 @@ pub enum Refusal {
         "the number {node} was given to a node before, and none is given twice; begin with an empty data directory"
     )]
     NodeGone { node: NodeId },
-    #[error("there is no namespace `{name}`; create it first, or name another with `-n`")]
+    #[error(
+        "there is no namespace `{name}`; create it by the API (`POST /v1/namespaces`), or name another with `-n`"
+    )]
     NoNamespace { name: Name },
     #[error("there is a namespace `{name}` already")]
     NamespaceTaken { name: Name },

@@ -25,7 +25,7 @@ pub enum StoreError {
     #[error("there is no control state in {}; start a node there first", path.display())]
     Empty { path: PathBuf },
     #[error(
-        "{} is damaged: {why}; nothing of it is used. Put back a backup with `conveyor restore`, or begin with an empty \
+        "{} is damaged: {why}; nothing of it is used. Put back a copy, or begin with an empty \
          directory", path.display()
     )]
     Damaged { path: PathBuf, why: String },

@@ -14,7 +14,7 @@ use crate::terminal;
 /// A node on a server: starts it, and prints the unit by which systemd does
 #[derive(Debug, Subcommand)]
 pub(super) enum Node {
-    Start(Start),
+    Start(Box<Start>),
     Unit(Unit),
 }
 
@@ -52,6 +52,9 @@ pub(super) struct Start {
     /// A name by which the node is called beside its address; may be given several times
     #[arg(long, value_name = "HOST", env = "CONVEYOR_HOST", value_delimiter = ',')]
     host: Vec<String>,
+    /// The file with the key of secrets, which is made where it is missing; in the data directory unless set
+    #[arg(long, value_name = "FILE", env = "CONVEYOR_SECRET_KEY_FILE")]
+    secret_key_file: Option<PathBuf>,
     /// Threads that run stages; one for each core unless set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "CONVEYOR_THREADS")]
     threads: Option<u16>,
@@ -74,6 +77,7 @@ impl Start {
             tls,
             hosts: self.host,
             is_open_to_look: false,
+            secret_key: self.secret_key_file,
             threads: self.threads.map(usize::from),
             policy: self.policy.read()?,
             up_file: None,

@@ -29,6 +29,9 @@ pub(super) struct Up {
     /// The address of this machine to listen on; a port of 0 is chosen by the system, and told
     #[arg(long, value_name = "ADDR", default_value = LISTEN, env = "CONVEYOR_LISTEN")]
     listen: SocketAddr,
+    /// The file with the key of secrets, which is made where it is missing; in the data directory unless set
+    #[arg(long, value_name = "FILE", env = "CONVEYOR_SECRET_KEY_FILE")]
+    secret_key_file: Option<PathBuf>,
     /// Threads that run stages; one for each core unless set
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), env = "CONVEYOR_THREADS")]
     threads: Option<u16>,
@@ -56,6 +59,7 @@ impl Up {
             tls: None,
             hosts: Vec::new(),
             is_open_to_look: true,
+            secret_key: self.secret_key_file,
             threads: self.threads.map(usize::from),
             policy: self.policy.read()?,
             up_file: places::up_file(),

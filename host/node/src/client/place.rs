@@ -128,6 +128,10 @@ pub fn find(named: Named, contexts: &Contexts, up: Option<&Path>) -> Result<Plac
         let text = read(path, CONTEXTS_BYTES_MAX)?.ok_or(ClientError::NoNode)?;
         let up: UpFile = serde_json::from_str(&text)
             .map_err(|error| wrong(path, format!("{error}; start `conveyor up` again, which writes it")))?;
+        // Whoever has its port since it was killed is not told the token.
+        if !is_held(&up.token_file) {
+            return Err(ClientError::NoNode.into());
+        }
         (up.url, Some(up.token_file), None, format!("`conveyor up`, as {} says", path.display()))
     };
     let url = url(&text)?;
@@ -137,6 +141,13 @@ pub fn find(named: Named, contexts: &Contexts, up: Option<&Path>) -> Result<Plac
         (None, None) => None,
     };
     Ok(Place { url, token, ca_cert: ca_cert.or(of_context), found })
+}
+
+/// Whether a node has the directory in which its token is, and its lock beside that.
+fn is_held(token_file: &Path) -> bool {
+    let lock = token_file.with_file_name("lock");
+    let taken = std::fs::File::open(lock).map(|file| file.try_lock());
+    matches!(taken, Ok(Err(std::fs::TryLockError::WouldBlock)))
 }
 
 /// The address of a node, which ends with `/`.
@@ -247,6 +258,10 @@ mod tests {
         assert!(matches!(nobody, PlaceError::Client(ClientError::NoNode)), "{nobody}");
         let here = UpFile { url: "http://127.0.0.1:5".into(), token_file: dir.path().join("token") };
         std::fs::write(&up, serde_json::to_string(&here).expect("JSON")).expect("written");
+        let lock = std::fs::File::create(dir.path().join("lock")).expect("a file");
+        let gone = find(Named::default(), &Contexts::default()).expect_err("it was killed");
+        assert!(matches!(gone, PlaceError::Client(ClientError::NoNode)), "{gone}");
+        lock.lock().expect("locked");
         let (url, token, _, found) = find(Named::default(), &Contexts::default()).expect("found");
         assert_eq!((url.as_str(), token.as_deref()), ("http://127.0.0.1:5/", Some("secret")));
         assert!(found.contains("up.json"), "{found}");

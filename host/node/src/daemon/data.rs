@@ -12,7 +12,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use control::state::{BootId, ClusterId, NodeId, PipelineId};
@@ -66,6 +66,8 @@ pub enum DataError {
         "{} has files, and is no data directory of a node; name an empty directory with `--data`", dir.display()
     )]
     Foreign { dir: PathBuf },
+    #[error("{}: {why}; remove it, and another is made at the next start", path.display())]
+    Token { path: PathBuf, why: String },
     #[error("the system gives no random numbers")]
     Random,
 }
@@ -205,10 +207,10 @@ fn read_node(path: &Path, bytes: &[u8]) -> Result<(NodeId, ClusterId), DataError
 fn token(dir: &Path) -> Result<String, DataError> {
     let path = dir.join("token");
     match fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-        Ok(_) => {
-            Err(DataError::Damaged { path, why: "it is empty; remove it, and another is made".to_owned() })
-        }
+        Ok(text) => match whole_token(&path, text.trim()) {
+            Ok(()) => Ok(text.trim().to_owned()),
+            Err(why) => Err(DataError::Token { path, why }),
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut bytes = [0; TOKEN_BYTES];
             SystemRandom::new().fill(&mut bytes).map_err(|_| DataError::Random)?;
@@ -216,7 +218,22 @@ fn token(dir: &Path) -> Result<String, DataError> {
             let written = write_whole(&path, format!("{token}\n").as_bytes());
             written.map(|()| token).map_err(|error| DataError::Io { path, error })
         }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(DataError::Token { path, why: "it is no text".to_owned() })
+        }
         Err(error) => Err(DataError::Io { path, error }),
+    }
+}
+
+/// Nobody guesses it, and nobody else reads it.
+fn whole_token(path: &Path, token: &str) -> Result<(), String> {
+    if token.len() < TOKEN_BYTES {
+        return Err(format!("it has {} characters, and {TOKEN_BYTES} are the least", token.len()));
+    }
+    let mode = fs::metadata(path).map_err(|error| error.to_string())?.permissions().mode() & 0o777;
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => Err(format!("others may read it (its mode is {mode:o})")),
     }
 }
 
@@ -244,8 +261,6 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -262,6 +277,13 @@ mod tests {
         let again = Data::open(&dir).expect("it is free");
         assert_eq!((again.node(), again.cluster(), again.token()), (node, cluster, &*token));
         assert_ne!(again.boot(), boot, "another start");
+        let file = again.token_file();
+        drop(again);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("set");
+        assert!(matches!(Data::open(&dir), Err(DataError::Token { .. })), "others may read it");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("set");
+        fs::write(&file, "short").expect("written");
+        assert!(matches!(Data::open(&dir), Err(DataError::Token { .. })));
     }
 
     #[test]

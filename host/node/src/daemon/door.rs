@@ -1,5 +1,5 @@
-//! Who may use the registry of a node: no web page of others, and on a server nobody without a token of the node, which stands
-//! for the password of any name.
+//! Who may use the registry of a node, and see its meters: no web page of others; to write, and on a server to look, whoever has a
+//! token of the node, which stands for the password of any name.
 
 use std::sync::Arc;
 
@@ -15,26 +15,26 @@ use base64::engine::general_purpose::STANDARD;
 use crate::api::access::{Hosts, Role, Tokens};
 use crate::api::problem::Problem;
 
-/// What stands before a registry.
+/// What stands before routes that are none of the API.
 #[derive(Clone)]
 pub struct Door {
     pub hosts: Hosts,
     pub tokens: Tokens,
-    /// Whether nobody needs a token.
+    /// Whether nobody needs a token to look.
     pub is_open: bool,
 }
 
 impl Door {
-    pub fn before(self, registry: Router) -> Router {
-        registry.layer(from_fn_with_state(Arc::new(self), enter))
+    pub fn before(self, routes: Router) -> Router {
+        routes.layer(from_fn_with_state(Arc::new(self), enter))
     }
 
     fn check(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         self.hosts.check(headers)?;
-        if self.is_open {
+        let role = if matches!(*method, Method::GET | Method::HEAD) { Role::Viewer } else { Role::Deployer };
+        if self.is_open && role == Role::Viewer {
             return Ok(());
         }
-        let role = if matches!(*method, Method::GET | Method::HEAD) { Role::Viewer } else { Role::Deployer };
         self.tokens.caller(&shown(headers))?.may_everywhere(role)
     }
 }
@@ -95,7 +95,9 @@ mod tests {
         assert!(is_let_in(Method::PUT, Some(&basic("secret"))));
         assert!(is_let_in(Method::PUT, Some("Bearer secret")));
         let open = Door { is_open: true, ..door };
-        assert!(open.check(&Method::PUT, &headers(None)).is_ok());
+        assert!(open.check(&Method::GET, &headers(None)).is_ok());
+        assert!(open.check(&Method::PUT, &headers(None)).is_err());
+        assert!(open.check(&Method::PUT, &headers(Some("Bearer secret"))).is_ok());
         let foreign = [(axum::http::header::HOST, HeaderValue::from_static("evil.example"))];
         assert!(open.check(&Method::GET, &foreign.into_iter().collect()).is_err());
     }

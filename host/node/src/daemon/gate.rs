@@ -62,9 +62,11 @@ pub fn before(
     let is_newest = revision.0 == pipeline.revisions_made;
     let age = Duration::from_micros(now_us.saturating_sub(known.made_at_us));
     let is_new = age <= gate.within.0 + PIPELINE_STOP_GRACE;
-    let before = pipeline.stopped.as_ref()?.revision;
-    let is_there = pipeline.revisions.contains_key(&before) && before < revision;
-    (is_newest && is_new && is_there).then_some(before)
+    // Where it was started anew itself, the one below it ran before.
+    let stopped = pipeline.stopped.as_ref()?.revision;
+    let most = if stopped < revision { stopped } else { RevisionNumber(revision.0.checked_sub(1)?) };
+    let before = pipeline.revisions.range(..=most).next_back().map(|(number, _)| *number)?;
+    (is_newest && is_new).then_some(before)
 }
 
 #[cfg(test)]
@@ -121,6 +123,6 @@ mod tests {
         assert_eq!(before(&pipeline, second, &gate(), 12 * minute), None, "it has passed by now");
         assert_eq!(before(&pipeline, first, &gate(), now), None, "somebody went back to it");
         pipeline.stopped = Some(stopped(second));
-        assert_eq!(before(&pipeline, second, &gate(), now), None, "it ran before itself");
+        assert_eq!(before(&pipeline, second, &gate(), now), Some(first), "it was started anew");
     }
 }

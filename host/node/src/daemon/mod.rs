@@ -3,6 +3,7 @@
 //! What is wanted is in the control state, which the API changes; `reconcile` decides what follows from it here,
 //! and `pipelines` and `runner` do that. One port has the API (`/v1`), the registry (`/v2`), metrics and health.
 
+mod apart;
 mod data;
 mod door;
 mod gate;
@@ -26,7 +27,7 @@ use control::{Control, New, OpenError, StoreError};
 use disk::SystemDisk;
 use flow::meters::Meters;
 use flow::scheduler::FairScheduler;
-use model::limits::{NODE_CONTROL_THREADS, REGISTRY_BODY_TIME, STOP_GRACE};
+use model::limits::{NODE_CONTROL_THREADS, NODE_REPORT_AGAIN, REGISTRY_BODY_TIME, STOP_GRACE};
 use registry::auth::{Access, Auth};
 use registry::server::{Registry, Server, ServerOptions, Tls, Writes};
 use registry::store::{Store, StoreOptions};
@@ -58,6 +59,8 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Whether nobody needs a token to look.
     pub is_open_to_look: bool,
+    /// With which secrets are sealed; in the data directory unless set.
+    pub secret_key: Option<PathBuf>,
     pub threads: Option<usize>,
     pub policy: Policy,
     /// Where verbs of this user find the node while it runs; none where they are told by other means.
@@ -80,16 +83,17 @@ pub fn run(options: Options) -> Result {
 
 async fn serve(options: Options, data: Data, stages: Handle, threads: usize) -> Result {
     let mut signals = Signals::listen().map_err(Failure::ran)?;
-    let Options { listen, tls, hosts, is_open_to_look, policy, up_file, .. } = options;
+    let Options { listen, tls, hosts, is_open_to_look, policy, up_file, secret_key, .. } = options;
     let is_tls = tls.is_some();
     let server = ServerOptions { listen, tls }.bind().await.map_err(Failure::input)?;
     let address = server.address().map_err(Failure::ran)?;
-    let key = Arc::new(SecretKey::open_or_make(&data.secret_key()).map_err(Failure::input)?);
+    let secret_key = secret_key.unwrap_or_else(|| data.secret_key());
+    let key = Arc::new(SecretKey::open_or_make(&secret_key).map_err(Failure::input)?);
     let of_file = Token::new("owner", data.token(), Rights::everywhere(Role::Admin));
     let tokens = Tokens::new(vec![of_file], is_open_to_look).map_err(Failure::input)?;
     let control = opened(&data, address).await?;
-    let store = StoreOptions::new(data.registry()).open().map_err(Failure::input)?;
-    let store = Arc::new(store);
+    tell_closed_secrets(&control, &key);
+    let store = Arc::new(opened_store(&data).await?);
     let parts = Parts {
         control: control.clone(),
         engine: engine()?,
@@ -106,8 +110,16 @@ async fn serve(options: Options, data: Data, stages: Handle, threads: usize) -> 
     let running = Arc::new(pipelines.clone());
     let door = Door { hosts: hosts.clone(), tokens: tokens.clone(), is_open: is_open_to_look };
     let api = Api::new(api::Options::new(control.clone(), running, key, tokens, hosts));
-    let registry = door.before(registry::server::router(registry(&store, is_tls)));
-    let router = router(api, registry, ready.clone(), pipelines.clone());
+    let registry = door.clone().before(registry::server::router(registry(&store, is_tls)));
+    let meters = {
+        let pipelines = pipelines.clone();
+        move || pipelines.all().iter().filter_map(|task| task.seen().meters).collect::<Vec<Meters>>()
+    };
+    let router = Router::new()
+        .merge(api::router(api))
+        .merge(serve::health(ready.clone()))
+        .merge(door.before(serve::metrics(meters)))
+        .fallback_service(registry);
     let scheme = if is_tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
     let found = up_file.map(|path| UpFile::write(path, &url, &pipelines.token_file())).transpose()?;
@@ -252,10 +264,30 @@ fn registry(store: &Arc<Store>, is_tls: bool) -> Arc<Registry> {
     })
 }
 
-fn router(api: Arc<Api>, registry: Router, ready: Ready, pipelines: Pipelines) -> Router {
-    let meters =
-        move || pipelines.all().iter().filter_map(|task| task.seen().meters).collect::<Vec<Meters>>();
-    Router::new().merge(api::router(api)).merge(serve::routes(ready, meters)).fallback_service(registry)
+/// The store of the registry. On a full disk it waits for room, as everything else does.
+async fn opened_store(data: &Data) -> Result<Store> {
+    let mut is_told = false;
+    loop {
+        match StoreOptions::new(data.registry()).open() {
+            Ok(store) => return Ok(store),
+            Err(error @ registry::store::StoreError::Full { .. }) => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%error, "this start waits for room");
+                }
+                tokio::time::sleep(NODE_REPORT_AGAIN).await;
+            }
+            Err(error) => return Err(Failure::input(error)),
+        }
+    }
+}
+
+/// Says at a start that secrets stay closed, rather than when a pipeline asks for one.
+fn tell_closed_secrets(control: &Control, key: &SecretKey) {
+    let secrets = control.look(|state| state.secrets().clone());
+    let closed = secrets.iter().find_map(|(name, secret)| key.open_sealed(name, &secret.sealed).err());
+    if let Some(error) = closed {
+        terminal::warning(error.to_string());
+    }
 }
 
 /// Comes back with the reason when the store of the registry has ended by itself.

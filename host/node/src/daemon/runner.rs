@@ -27,6 +27,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::apart::reaches_into;
 use super::data::Data;
 use super::gate::{Record, Verdict, before, judge};
 use super::now_us;
@@ -267,6 +268,12 @@ impl Runner {
             pushed,
         };
         let draft = deployed.read()?;
+        if let Some((stage, path)) = reaches_into(data.dir(), &draft.pipeline, &draft.home) {
+            return Err(Failure::Input(anyhow::anyhow!(
+                "stage `{stage}` names `{path}`, and {} is the node's own: name another place",
+                data.dir().display()
+            )));
+        }
         let policy = policy.clone().keeping(id.map(|id| data.pipeline(id)));
         let policy = policy.with_secrets(self.secrets(name.namespace.clone(), reads));
         // What was looked up is not kept: a node runs for months.

@@ -78,23 +78,26 @@ impl Bound {
     /// Answers until it is dropped.
     pub async fn serve(self, pipelines: Vec<Meters>) -> Result<()> {
         let Self { listener, ready } = self;
-        Ok(axum::serve(listener, routes(ready, move || pipelines.clone())).await?)
+        let app = health(ready).merge(metrics(move || pipelines.clone()));
+        Ok(axum::serve(listener, app).await?)
     }
 }
 
-/// `/metrics`, `/livez` and `/readyz`. `pipelines`: the meters of those that there are when it is asked.
-pub fn routes(ready: Ready, pipelines: impl Fn() -> Vec<Meters> + Clone + Send + Sync + 'static) -> Router {
-    Router::new()
-        .route("/metrics", get(async move |headers: HeaderMap| answer(&pipelines(), &headers)))
-        .route("/livez", get(async || "alive\n"))
-        .route("/readyz", get(async move || ready.answer()))
+/// `/metrics`. `pipelines`: the meters of those that there are when it is asked.
+pub fn metrics(pipelines: impl Fn() -> Vec<Meters> + Clone + Send + Sync + 'static) -> Router {
+    Router::new().route("/metrics", get(async move |headers: HeaderMap| answer(&pipelines(), &headers)))
+}
+
+/// `/livez` and `/readyz`.
+pub fn health(ready: Ready) -> Router {
+    Router::new().route("/livez", get(async || "alive\n")).route("/readyz", get(async move || ready.answer()))
 }
 
 fn answer(pipelines: &[Meters], headers: &HeaderMap) -> impl IntoResponse + use<> {
     let accept: Vec<&str> =
         headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
     let format = Format::wanted(&accept.join(","));
-    match format.write(&metrics::families(pipelines)) {
+    match format.write(&self::metrics::families(pipelines)) {
         Ok(text) => {
             let headers = [(header::CONTENT_TYPE, format.content_type()), (header::VARY, "accept")];
             (headers, text).into_response()

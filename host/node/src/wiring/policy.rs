@@ -130,6 +130,11 @@ impl Policy {
                 let text = String::from_utf8(bytes).map_err(|_| anyhow!("it is not UTF-8"));
                 without_line_end(text.with_context(what)?)
             }
+            (None, None)
+                if self.kept.is_some() && std::env::var_os(format!("{SECRET_PREFIX}{name}")).is_none() =>
+            {
+                bail!("there is no secret `{name}` in the pipeline's namespace")
+            }
             (None, None) => match std::env::var(format!("{SECRET_PREFIX}{name}")) {
                 Ok(value) => value,
                 Err(std::env::VarError::NotPresent) => bail!("{SECRET_PREFIX}{name} is not set"),
