@@ -24,6 +24,7 @@ use model::limits::{
 use model::manifest::Name;
 use registry::store::Store;
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -90,7 +91,7 @@ impl Runner {
         task.name.clone()
     }
 
-    async fn run_until_end(self: &Arc<Self>, task: &Arc<Task>, revision: &Revision) -> Ending {
+    async fn run_until_end(self: &Arc<Self>, task: &Arc<Task>, revision: &Arc<Revision>) -> Ending {
         loop {
             task.enter(Phase::Starting);
             let reopen = task.renew();
@@ -123,32 +124,40 @@ impl Runner {
     /// Opens a revision. None where it was told to stop meanwhile.
     async fn open(
         self: &Arc<Self>,
-        task: &Task,
-        revision: &Revision,
+        task: &Arc<Task>,
+        revision: &Arc<Revision>,
     ) -> Result<Option<Supervisor<Opener>>, Failure> {
-        let opening = async {
-            let called = format!("pipeline {}, revision {}", task.name, task.revision);
-            let reads = task.secrets.clone();
-            let resolved = self.resolve(&task.name, Some(task.id), &called, &revision.content, reads).await?;
-            let weight = resolved.weight();
-            task.lock().gate = resolved.pipeline.gate;
-            let letters = StoreOptions::new(self.parts.data.dead_letters(task.id));
-            let store = open_store(letters, resolved.name(), true, &task.stop).await?;
-            let state = State::at(self.parts.data.pipeline(task.id));
-            let (mut supervisor, _) = Opener::supervise(resolved, store, Some(&state), &task.stop).await?;
-            supervisor.share_with(self.parts.scheduler.join(weight));
-            Ok(supervisor)
-        };
-        // Guests are asked and opened where they run, so that no other pipeline waits for them.
-        let mut opening = std::pin::pin!(opening);
-        tokio::select! {
-            opened = opening.as_mut() => opened.map(Some),
-            () = task.stop.cancelled() => match timeout(STOP_OPENING_GRACE, opening).await {
-                Ok(Err(failure)) => Err(failure),
+        let (inner, known, content) = (self.clone(), task.clone(), revision.clone());
+        // Guests are opened where they run, so that nothing else of the node waits for them. A set of one, so that it ends
+        // with whoever waits for it.
+        let mut opening = JoinSet::new();
+        opening.spawn_on(async move { inner.opened(&known, &content.content).await }, &self.parts.stages);
+        let opened = tokio::select! {
+            opened = opening.join_next() => opened,
+            () = task.stop.cancelled() => match timeout(STOP_OPENING_GRACE, opening.join_next()).await {
                 // What is open has read nothing yet.
-                Ok(Ok(_)) | Err(_) => Ok(None),
+                Ok(Some(Ok(Ok(_)))) | Err(_) => return Ok(None),
+                Ok(opened) => opened,
             },
+        };
+        match opened {
+            Some(opened) => opened.map_err(Failure::ran)?.map(Some),
+            None => Ok(None),
         }
+    }
+
+    async fn opened(self: &Arc<Self>, task: &Task, content: &Content) -> Result<Supervisor<Opener>, Failure> {
+        let called = format!("pipeline {}, revision {}", task.name, task.revision);
+        let reads = task.secrets.clone();
+        let resolved = self.resolve(&task.name, Some(task.id), &called, content, reads).await?;
+        let weight = resolved.weight();
+        task.lock().gate = resolved.pipeline.gate;
+        let letters = StoreOptions::new(self.parts.data.dead_letters(task.id));
+        let store = open_store(letters, resolved.name(), true, &task.stop).await?;
+        let state = State::at(self.parts.data.pipeline(task.id));
+        let (mut supervisor, _) = Opener::supervise(resolved, store, Some(&state), &task.stop).await?;
+        supervisor.share_with(self.parts.scheduler.join(weight));
+        Ok(supervisor)
     }
 
     /// Runs what was opened.
