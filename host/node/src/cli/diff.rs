@@ -47,12 +47,7 @@ impl Diff {
             }));
         }
         let mut words: Words = manifest.lines().collect();
-        components.iter().flat_map(Change::lines).for_each(|line| words.push(line));
-        grants.iter().for_each(|line| words.push(line));
-        variables(&from, &to).iter().for_each(|line| words.push(line));
-        if from.dir != to.dir {
-            words.push(dirs(&from, &to));
-        }
+        beside_manifest(&from, &to, &components).for_each(|line| words.push(line));
         if words.lines().next().is_none() {
             terminal::say(format!(
                 "revisions {} and {} of `{pipeline}` have the same in them",
@@ -91,15 +86,16 @@ pub(super) fn lines(from: &Revision, to: &Revision) -> Result<Vec<String>> {
     // Behind the two names.
     let manifest = changed.lines().skip(2).map(str::to_owned);
     let components = components(from, to)?;
-    let components = components.iter().flat_map(Change::lines);
-    let variables = variables(from, to);
-    let dir = (from.dir != to.dir).then(|| dirs(from, to));
-    Ok(manifest.chain(components).chain(grants(from, to)).chain(variables).chain(dir).collect())
+    Ok(manifest.chain(beside_manifest(from, to, &components)).collect())
 }
 
-fn dirs(from: &Revision, to: &Revision) -> String {
+/// What differs beside the manifests, a line each.
+fn beside_manifest(from: &Revision, to: &Revision, components: &[Change]) -> impl Iterator<Item = String> {
     let shown = |dir: &Option<String>| dir.clone().unwrap_or_else(|| "none".to_owned());
-    format!("paths are relative to {}, and were to {}", shown(&to.dir), shown(&from.dir))
+    let dirs = || format!("paths are relative to {}, and were to {}", shown(&to.dir), shown(&from.dir));
+    let dir = (from.dir != to.dir).then(dirs);
+    let components: Vec<String> = components.iter().flat_map(Change::lines).collect();
+    components.into_iter().chain(grants(from, to)).chain(variables(from, to)).chain(dir)
 }
 
 /// Which variables stand for something else. What they stand for may be nobody's business.

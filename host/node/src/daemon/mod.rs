@@ -17,7 +17,7 @@ mod task;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
@@ -25,18 +25,19 @@ use control::network::NoNetwork;
 use control::sealing::SecretKey;
 use control::{Control, New, OpenError, StoreError};
 use disk::SystemDisk;
+use flow::clock::wall_clock;
 use flow::meters::Meters;
 use flow::scheduler::FairScheduler;
 use model::limits::{NODE_CONTROL_THREADS, NODE_REPORT_AGAIN, REGISTRY_BODY_TIME, STOP_GRACE};
 use registry::auth::{Access, Auth};
 use registry::server::{Registry, Server, ServerOptions, Tls, Writes};
 use registry::store::{Store, StoreOptions};
-use serde_json::json;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::access::{Hosts, Rights, Role, Token, Tokens};
 use crate::api::{self, Api};
+use crate::client::place::UpFile;
 use crate::exit::{Failure, Result};
 use crate::running::{Signals, runtime};
 use crate::serve::{self, Ready};
@@ -122,7 +123,8 @@ async fn serve(options: Options, data: Data, stages: Handle, threads: usize) -> 
         .fallback_service(registry);
     let scheme = if is_tls { "https" } else { "http" };
     let url = format!("{scheme}://{address}");
-    let found = up_file.map(|path| UpFile::write(path, &url, &pipelines.token_file())).transpose()?;
+    let told = UpFile { url: url.clone(), token_file: pipelines.token_file() };
+    let found = up_file.map(|path| Found::write(path, &told)).transpose()?;
     let node = Node { control, store, pipelines, server, ready, url };
     let ended = node.run(router, &mut signals).await;
     drop(found);
@@ -130,21 +132,20 @@ async fn serve(options: Options, data: Data, stages: Handle, threads: usize) -> 
 }
 
 /// The file by which verbs of this user find a node, there while it runs.
-struct UpFile {
+struct Found {
     path: PathBuf,
     text: Vec<u8>,
 }
 
-impl UpFile {
-    fn write(path: PathBuf, url: &str, token_file: &Path) -> Result<Self> {
+impl Found {
+    fn write(path: PathBuf, told: &UpFile) -> Result<Self> {
         let failed = |error: std::io::Error| {
             Failure::Ran(anyhow!(
                 "{}: {error}; verbs of this user find the node by that file",
                 path.display()
             ))
         };
-        let text =
-            serde_json::to_vec(&json!({ "url": url, "token_file": token_file })).map_err(Failure::ran)?;
+        let text = serde_json::to_vec(told).map_err(Failure::ran)?;
         let dir = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(dir).map_err(failed)?;
         data::write_whole(&path, &text).map_err(failed)?;
@@ -152,7 +153,7 @@ impl UpFile {
     }
 }
 
-impl Drop for UpFile {
+impl Drop for Found {
     fn drop(&mut self) {
         // Another node of this user may have come after this one.
         if std::fs::read(&self.path).is_ok_and(|text| text == self.text) {
@@ -248,8 +249,7 @@ fn host_of(address: IpAddr) -> String {
 
 /// Microseconds since the Unix epoch.
 pub(crate) fn now_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(wall_clock()).unwrap_or_default()
 }
 
 fn registry(store: &Arc<Store>, is_tls: bool) -> Arc<Registry> {
